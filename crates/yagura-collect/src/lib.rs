@@ -1,0 +1,1 @@
+//! Sources other than packets, and the writer that numbers rows.

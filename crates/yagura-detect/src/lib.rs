@@ -1,0 +1,1 @@
+//! Shards, operators, watermarks and snapshots.

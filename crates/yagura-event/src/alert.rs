@@ -1,0 +1,137 @@
+//! Alerts: what a person reads at three in the morning.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Micros;
+
+/// Who handles it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Queue {
+    /// The security analyst.
+    Security,
+    /// The equipment engineer.
+    Equipment,
+    /// Whoever keeps the collectors and data sources.
+    DataQuality,
+}
+
+impl Queue {
+    /// The name that users write.
+    pub fn name(self) -> &'static str {
+        match self {
+            Queue::Security => "security",
+            Queue::Equipment => "equipment",
+            Queue::DataQuality => "data-quality",
+        }
+    }
+}
+
+/// How bad it is; the numbers are OCSF's `severity_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// For the record.
+    Informational = 1,
+    /// Look at it this week.
+    Low = 2,
+    /// Look at it today.
+    Medium = 3,
+    /// Look at it now.
+    High = 4,
+    /// Call somebody.
+    Critical = 5,
+}
+
+impl Severity {
+    /// The name that users write.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Informational => "informational",
+            Severity::Low => "low",
+            Severity::Medium => "medium",
+            Severity::High => "high",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+/// The row that caused an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Its collector.
+    pub collector: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its number.
+    pub row: u64,
+}
+
+/// One revision of an alert.
+///
+/// `uid` is a UUID of version 5 over detection, key and causing row: the same row judged again
+/// gives the same alert, wherever it lies in the log. `revision` grows when the alert's count does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// The alert.
+    pub uid: uuid::Uuid,
+    /// 1 for a new one.
+    pub revision: u32,
+    /// The cell.
+    pub cell: String,
+    /// Number of this revision within the cell, from 0, without holes.
+    pub sequence: u64,
+    /// The detection's id.
+    pub detection: String,
+    /// The detection's title.
+    pub title: String,
+    /// Who handles it.
+    pub queue: Queue,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is at stake: `production`, `confidentiality`, `quality`.
+    pub protects: Vec<String>,
+    /// ATT&CK for ICS techniques.
+    pub techniques: Vec<String>,
+    /// The matrix version that the techniques are of.
+    pub matrix: String,
+    /// NIST CSF 2.0 and CPSF identifiers that the detection supports.
+    pub outcomes: Vec<String>,
+    /// Device time of the causing row.
+    pub time: Micros,
+    /// Collector clock of the causing row.
+    pub observed: Micros,
+    /// Device time of the last row counted.
+    pub last_time: Micros,
+    /// Rows counted so far.
+    pub count: u64,
+    /// The detection's key columns and their values.
+    pub key: BTreeMap<String, String>,
+    /// The equipment, when it is known.
+    pub tool: String,
+    /// What happened, in one sentence.
+    pub summary: String,
+    /// What the person on shift does first.
+    pub then: String,
+    /// The causing row's columns and what the operator expected, as a JSON object.
+    pub evidence: serde_json::Value,
+    /// The causing row.
+    pub cause: Cause,
+    /// Whether the row came later than the watermark.
+    #[serde(default)]
+    pub late: bool,
+}
+
+impl Alert {
+    /// The namespace of alert ids.
+    const NAMESPACE: uuid::Uuid = uuid::Uuid::from_bytes(*b"yagura.alert.uid");
+
+    /// The id of the alert that `detection` raises for `key` because of the row `cause`.
+    pub fn uid_of(detection: &str, key: &BTreeMap<String, String>, cause: &Cause) -> uuid::Uuid {
+        // JSON escapes its delimiters, so that no two keys give the same text.
+        let text = serde_json::json!([detection, key, cause.collector, cause.epoch, cause.row]).to_string();
+        uuid::Uuid::new_v5(&Self::NAMESPACE, text.as_bytes())
+    }
+}

@@ -1,0 +1,22 @@
+//! Records, schemas, vocabulary, envelope and errors: what every other crate speaks.
+//!
+//! No I/O and no async. A *record* of the log is one [`Envelope`] and a batch of rows of one
+//! [`Kind`], one cell and one collector. Rows are Arrow columns; [`codec`] turns them into bytes
+//! (Arrow IPC with LZ4) and also accepts one JSON object a row.
+
+pub mod alert;
+pub mod assets;
+pub mod clock;
+pub mod codec;
+pub mod envelope;
+pub mod error;
+pub mod rows;
+pub mod schema;
+pub mod vocabulary;
+
+pub use assets::{Asset, AssetTable};
+pub use alert::{Alert, Queue, Severity};
+pub use codec::Batch;
+pub use envelope::{Encoding, Envelope, HEADER};
+pub use error::{Domain, EventError};
+pub use schema::Kind;

@@ -1,0 +1,1 @@
+//! Records the demonstration's fab cell as packets and records.
