@@ -1,1 +1,23 @@
 //! Packet files, flows and TCP reassembly.
+//!
+//! A [`PacketFile`] gives packets, an [`Engine`] turns packets into rows: it decodes the headers,
+//! joins IP fragments, follows connections in a bounded table, puts TCP streams in order, finds
+//! the protocol by content and lets its dissector read. Everything that was not seen or not
+//! understood is counted or is a `coverage` row of its own. What comes out depends on the packets
+//! alone: no wall clock is read, and time-outs follow the packets' time.
+//!
+//! What is deliberately absent: tunnels (GRE, VXLAN, IP in IP, MPLS, PPPoE) are counted and not
+//! opened, and checksums are not verified, since a mirror port sees the packets of cards that
+//! compute them later.
+
+mod application;
+mod clock;
+mod engine;
+mod file;
+mod fragments;
+mod headers;
+mod stream;
+mod table;
+
+pub use engine::{Engine, EngineOptions, Limits, Packet, Stats};
+pub use file::{FileError, FileProblem, FileSummary, PacketFile, read_file};

@@ -1,1 +1,59 @@
-//! Sources other than packets, and the writer that numbers rows.
+//! Sources, and the writer that numbers their rows and puts them into the log.
+//!
+//! A [`Source`] is read in the order of its own time; [`run::collect`] merges the recorded ones by
+//! that time, so that the log of a recording is the same whenever it is made. A new source is one
+//! file, its `mod` line and one line in [`SOURCES`].
+
+pub mod cursor;
+pub mod dictionary;
+pub mod jsonl;
+pub mod packets;
+pub mod run;
+pub mod writer;
+
+use yagura_event::clock::Micros;
+use yagura_event::rows::RowSink;
+
+/// The kinds of sources there are, with what each reads.
+pub const SOURCES: &[(&str, &str)] = &[
+    ("packets", "a pcap or pcapng file"),
+    ("jsonl", "a file of JSON objects, one a line, with a mapping to a kind's columns"),
+];
+
+/// Something that is read.
+pub trait Source: Send {
+    /// Name of its collector.
+    fn collector(&self) -> &str;
+
+    /// A fingerprint of what is read: the same content has the same, so that reading it again
+    /// gives rows the same numbers.
+    fn epoch(&self) -> u64;
+
+    /// The time of what comes next; `None` at the end.
+    fn next_time(&mut self) -> Option<Micros>;
+
+    /// Reads what comes next.
+    fn advance(&mut self, out: &mut dyn RowSink);
+
+    /// The end was reached: whatever still waits becomes rows.
+    fn finish(&mut self, out: &mut dyn RowSink);
+
+    /// Bytes read so far, and in all.
+    fn progress(&self) -> (u64, u64);
+}
+
+/// Why a source cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file cannot be opened.
+    #[error("{file}: {cause}")]
+    Open {
+        /// The file.
+        file: String,
+        /// Why not, and what to do.
+        cause: String,
+    },
+    /// The mapping names something that does not exist.
+    #[error("{0}")]
+    Mapping(String),
+}

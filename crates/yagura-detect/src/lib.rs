@@ -1,1 +1,19 @@
-//! Shards, operators, watermarks and snapshots.
+//! Shards, operators, watermarks, snapshots: the fold from a cell's records to its alerts.
+//!
+//! [`shard::Shard`] is pure: the same records in the same order give the same alerts, bit for
+//! bit, whatever the fetch sizes. [`worker`] gives it records from a log and takes its alerts to
+//! another topic; [`snapshot`] keeps its state in the log. [`pipeline`] is what people edit.
+
+pub mod alerts;
+pub mod columns;
+pub mod condition;
+pub mod operators;
+pub mod pipeline;
+pub mod selftest;
+pub mod shard;
+pub mod snapshot;
+pub mod worker;
+
+pub use condition::{Compiler, Condition, ConditionError};
+pub use pipeline::{Pipeline, PipelineError};
+pub use shard::{Shard, Stats};

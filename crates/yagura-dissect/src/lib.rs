@@ -7,6 +7,24 @@
 use yagura_event::clock::Micros;
 use yagura_event::rows::RowSink;
 
+mod ends;
+mod hsms;
+mod json;
+mod modbus;
+pub mod secs2;
+mod settings;
+#[cfg(test)]
+mod testing;
+
+pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
+
+/// Every protocol that is understood, in the order in which the capture layer probes those whose
+/// customary port is not in use: structures that are harder to mistake come first.
+pub fn protocols() -> &'static [Protocol] {
+    static PROTOCOLS: &[Protocol] = &[hsms::PROTOCOL, modbus::PROTOCOL];
+    PROTOCOLS
+}
+
 /// Which end of a connection a byte came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -75,13 +93,6 @@ pub struct Cx<'a> {
     pub settings: &'a Settings,
     /// Where rows go.
     pub out: &'a mut dyn RowSink,
-}
-
-/// Settings that dissectors need.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The plant's key: recipe bodies leave a collector only as HMAC-SHA-256 under it.
-    pub plant_key: Vec<u8>,
 }
 
 /// Whether bytes look like a protocol.

@@ -79,6 +79,8 @@ pub fn decode_json(kind: Kind, value: &[u8]) -> Result<RecordBatch, EventError> 
         .map(|f| {
             let ty = match f.data_type() {
                 DataType::Dictionary(_, value) => value.as_ref().clone(),
+                // The JSON reader knows offsets only; the same instants.
+                DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("+00:00".into())),
                 other => other.clone(),
             };
             Field::new(f.name(), ty, true)
@@ -178,4 +180,67 @@ pub fn json_value(column: &ArrayRef, row: usize) -> Option<serde_json::Value> {
         DataType::Boolean => column.as_boolean().value(row).into(),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::rows::{MessageBuilder, MessageRow};
+
+    fn envelope(kind: Kind, rows: u32, encoding: Encoding) -> Envelope {
+        Envelope {
+            kind,
+            version: 1,
+            cell: "bay".into(),
+            collector: "c".into(),
+            epoch: 7,
+            first_row: 3,
+            rows,
+            observed: (1, 2),
+            promise: 2,
+            encoding,
+        }
+    }
+
+    #[test]
+    fn arrow_and_json_give_the_same_rows() {
+        let time = clock::parse_rfc3339("2026-11-02T22:00:01.5Z").expect("a time");
+        let mut builder = MessageBuilder::default();
+        builder.push(&MessageRow {
+            time,
+            observed: time,
+            protocol: "modbus",
+            operation: "write",
+            value: Some(7.5),
+            client_port: 1024,
+            ..Default::default()
+        });
+        let rows = builder.finish();
+        let bytes = encode_arrow(&rows).expect("encodes");
+        assert_eq!(decode(&envelope(Kind::Message, 1, Encoding::Arrow), &bytes).expect("decodes"), rows);
+        let line = br#"{"time":"2026-11-02T22:00:01.5Z","observed":"2026-11-02T23:00:01.5+01:00","protocol":"modbus","operation":"write","value":7.5,"client_port":1024}"#;
+        let read = decode(&envelope(Kind::Message, 1, Encoding::Json), line).expect("decodes");
+        assert_eq!(to_json_rows(&read), to_json_rows(&rows));
+        assert_eq!(read.schema(), rows.schema());
+    }
+
+    #[test]
+    fn what_is_not_as_promised_is_an_error() {
+        let one = |kind, rows, encoding, value: &[u8]| decode(&envelope(kind, rows, encoding), value);
+        assert!(one(Kind::Message, 1, Encoding::Arrow, b"nonsense").is_err());
+        assert!(one(Kind::Log, 2, Encoding::Json, br#"{"time":1,"observed":1}"#).is_err(), "one row is not two");
+        let error = one(Kind::Log, 1, Encoding::Json, br#"{"event":"x"}"#).expect_err("no time");
+        assert!(error.to_string().contains("`time`"), "{error}");
+        assert_eq!(one(Kind::Log, 0, Encoding::Json, b"").expect("a heartbeat").num_rows(), 0);
+    }
+
+    #[test]
+    fn envelopes_of_a_newer_schema_are_refused() {
+        let mut newer = envelope(Kind::Log, 0, Encoding::Arrow);
+        assert_eq!(Envelope::from_header(&newer.to_header()).expect("its own"), newer);
+        newer.version = 2;
+        assert!(matches!(Envelope::from_header(&newer.to_header()), Err(EventError::Newer { found: 2, .. })));
+        assert!(Envelope::from_header(b"{}").is_err());
+    }
 }

@@ -5,6 +5,11 @@
 //! traits block: they are called from detection's own threads, and from tokio through
 //! `spawn_blocking`.
 
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+pub mod embedded;
+pub mod memory;
+
 use std::ops::Range;
 use std::time::Duration;
 
@@ -41,7 +46,9 @@ pub struct Stored {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// Another process has the log open for writing.
-    #[error("the log in {folder} is in use by another process (process {pid}); stop it, or give this one another folder with --data")]
+    #[error(
+        "the log in {folder} is in use by another process (process {pid}); stop it, or give this one another folder with --data"
+    )]
     Locked {
         /// The log's folder.
         folder: String,
@@ -49,13 +56,17 @@ pub enum LogError {
         pid: String,
     },
     /// No room left. Nothing that was acknowledged is lost.
-    #[error("no space left in {folder}: nothing acknowledged is lost; free some space or lower `retention`, and appending goes on")]
+    #[error(
+        "no space left in {folder}: nothing acknowledged is lost; free some space or lower `retention`, and appending goes on"
+    )]
     Full {
         /// Where.
         folder: String,
     },
     /// The broker does not answer.
-    #[error("no Kafka broker answers at {brokers}: {cause}; check the address, the network policy and that the broker runs")]
+    #[error(
+        "no Kafka broker answers at {brokers}: {cause}; check the address, the network policy and that the broker runs"
+    )]
     Unreachable {
         /// The bootstrap list.
         brokers: String,
@@ -249,7 +260,10 @@ mod tests {
             ("foobar", -790332482),
             ("a-little-bit-long-string", -985981536),
             ("a-little-bit-longer-string", -1486304829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+            (
+                "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+                -58897971,
+            ),
             ("abc", 479470107),
         ] {
             assert_eq!(murmur2(text.as_bytes()) as i32, hash, "{text}");

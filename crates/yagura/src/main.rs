@@ -1,2 +1,111 @@
-//! The program.
-fn main() {}
+//! The program: command line, exit codes.
+//!
+//! Exit codes: 0 all is well, 1 something failed, 2 the input (arguments, configuration,
+//! pipelines, data) is wrong and nothing was started.
+
+mod commands;
+mod config;
+mod demo;
+mod metrics;
+mod pack;
+mod plant;
+mod replay;
+mod run;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// Real-time anomaly detection for operational technology.
+#[derive(Parser)]
+#[command(name = "yagura", version, about, after_help = EXAMPLES)]
+struct Cli {
+    /// What prints for people, or one JSON document (or one a line) for programs.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    format: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  yagura demo                              play a recorded fab cell through the real pipeline
+  yagura validate --config yagura.yaml     check configuration and pipelines, start nothing
+  yagura run --config yagura.yaml          collect, detect, respond
+  yagura test pipelines/                   run the tests inside pipeline files
+  yagura replay --config yagura.yaml --check   judge the log again, compare with its alerts";
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Play a recorded scene of a fab cell: no set-up, no root, no network.
+    Demo(demo::Arguments),
+    /// Collect, detect and respond, as the configuration says.
+    Run(run::Arguments),
+    /// Check configuration and pipelines; nothing is started.
+    Validate(commands::ValidateArguments),
+    /// Run the tests inside pipeline files.
+    Test(commands::TestArguments),
+    /// Judge a stretch of the log again from nothing and print its alerts.
+    Replay(replay::Arguments),
+}
+
+/// How a command ends when it does not end well.
+pub enum Failure {
+    /// The user's input is wrong: exit code 2.
+    Input(String),
+    /// Something failed: exit code 1.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Failed(error.into())
+    }
+}
+
+/// Where files of a run lie when nothing else is said.
+pub fn default_data() -> PathBuf {
+    PathBuf::from("yagura-data")
+}
+
+#[expect(clippy::print_stderr, reason = "this is where errors are told to people")]
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("YAGURA_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let format = cli.format;
+    let outcome = match cli.command {
+        Command::Demo(arguments) => demo::run(&arguments, format),
+        Command::Run(arguments) => run::run(&arguments, format),
+        Command::Validate(arguments) => commands::validate(&arguments, format),
+        Command::Test(arguments) => commands::test(&arguments, format),
+        Command::Replay(arguments) => replay::run(&arguments, format),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Input(message)) => {
+            eprintln!("{message}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(error)) => {
+            eprintln!("yagura: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,656 @@
+//! Packets in, rows out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use yagura_dissect::{Protocol, Settings, Side, Transport};
+use yagura_event::AssetTable;
+use yagura_event::clock::{Micros, SECOND};
+use yagura_event::rows::{CoverageRow, FlowRow, Row, RowSink};
+use yagura_event::vocabulary::coverage;
+
+use crate::application::{Application, Cause, Identity, Shared, transport_name};
+use crate::clock::Clock;
+use crate::fragments::Fragments;
+use crate::headers::{self, Address, Datagram, Malformed, Segment, Tcp, Udp, Unread, ip_address};
+use crate::stream::{Fate, Treatment};
+use crate::table::{Activity, Flow, Key, Table};
+
+/// A copy of a datagram within this time is a mirror's, not the sender's.
+const COPY: Micros = 10_000;
+/// Malformed packets are reported together, at most this often.
+const REPORT: Micros = 60 * SECOND;
+
+/// One packet as it was captured.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// When it was on the wire; nanoseconds are cut.
+    pub time: Micros,
+    /// The collector's clock: the same as `time` for a recorded file.
+    pub observed: Micros,
+    /// Link type of the capture file formats (`LINKTYPE_…`): 1 is Ethernet.
+    pub link: u16,
+    /// Length on the wire in bytes.
+    pub original: u32,
+    /// What was captured of it.
+    pub data: &'a [u8],
+}
+
+/// How much memory and time the engine may spend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most flows at once; the least recently active goes first.
+    pub flows_max: usize,
+    /// The most bytes of one direction that wait behind a hole.
+    pub held_bytes_flow_max: usize,
+    /// The same for all flows together.
+    pub held_bytes_max: usize,
+    /// The most bytes that wait for the rest of their message, all flows together.
+    pub unread_bytes_max: usize,
+    /// A silent TCP connection ends after this time.
+    pub idle_tcp: Micros,
+    /// A silent UDP conversation or an unanswered SYN ends after this time.
+    pub idle_brief: Micros,
+    /// A closed connection still takes late packets for this time.
+    pub linger: Micros,
+    /// A hole that stays open for this time is a gap.
+    pub hole_wait: Micros,
+    /// Whether the same addresses on two VLANs are two connections. Switch it off where a mirror
+    /// shows the two directions of one connection on different VLANs.
+    pub vlan_separates: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            flows_max: 131_072,
+            held_bytes_flow_max: 1 << 20,
+            held_bytes_max: 64 << 20,
+            unread_bytes_max: 256 << 20,
+            idle_tcp: 2 * 3600 * SECOND,
+            idle_brief: 60 * SECOND,
+            linger: 5 * SECOND,
+            hole_wait: 10 * SECOND,
+            vlan_separates: true,
+        }
+    }
+}
+
+/// What an engine needs to know.
+#[derive(Clone)]
+pub struct EngineOptions {
+    /// Names of addresses.
+    pub assets: Arc<AssetTable>,
+    /// What dissectors need.
+    pub settings: Arc<Settings>,
+    /// Memory and time.
+    pub limits: Limits,
+}
+
+/// Counts since the engine's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Packets of any kind.
+    pub packets: u64,
+    /// Their bytes on the wire.
+    pub bytes: u64,
+    /// Packets whose headers the snap length cut.
+    pub cut: u64,
+    /// IEEE 802.2 LLC frames; not read.
+    pub llc: u64,
+    /// Frames that are not IP, by EtherType; 0 stands for a loopback frame of another family.
+    pub not_ip: BTreeMap<u16, u64>,
+    /// IP packets that are neither TCP nor UDP, by IP protocol. Tunnels are not opened.
+    pub not_transport: BTreeMap<u8, u64>,
+    /// Packets of link layers that are not read, by link type.
+    pub not_link: BTreeMap<u16, u64>,
+    /// Packets whose headers contradict themselves.
+    pub malformed: u64,
+    /// IP fragments.
+    pub fragments: u64,
+    /// Fragmented datagrams that never became whole.
+    pub fragments_lost: u64,
+    /// TCP segments and UDP datagrams without anything new: retransmissions, keep-alives,
+    /// a mirror's second copies.
+    pub repeated: u64,
+    /// TCP segments that belong to no window of their connection.
+    pub strays: u64,
+    /// Flows that began.
+    pub flows: u64,
+    /// Flows that are in the table.
+    pub flows_open: u64,
+    /// Flows that had to go before their time because the table was full.
+    pub flows_evicted: u64,
+    /// Gaps in the streams of known protocols.
+    pub gaps: u64,
+    /// Bytes missing in them.
+    pub gap_bytes: u64,
+    /// Bytes of unfinished messages that were dropped for want of memory.
+    pub dropped_bytes: u64,
+    /// Streams of known protocols that could not be read to their end.
+    pub malformed_streams: u64,
+    /// Messages by protocol.
+    pub messages: BTreeMap<&'static str, u64>,
+}
+
+/// Turns packets into rows. What comes out depends on the packets and the options alone.
+pub struct Engine {
+    shared: Shared,
+    table: Table,
+    fragments: Fragments,
+    clock: Clock,
+    /// Malformed packets since the last report: count, first and last time, first number.
+    malformed: [(u64, Micros, Micros, u64); Malformed::ALL.len()],
+    reported: Micros,
+    /// The collector's clock at the last packet.
+    observed: Micros,
+}
+
+impl Engine {
+    /// An engine for all protocols.
+    pub fn new(options: EngineOptions) -> Engine {
+        Engine::with_protocols(options, yagura_dissect::protocols())
+    }
+
+    /// An engine for these protocols only.
+    pub fn with_protocols(options: EngineOptions, protocols: &'static [Protocol]) -> Engine {
+        Engine {
+            table: Table::new(options.limits.flows_max),
+            shared: Shared {
+                assets: options.assets,
+                settings: options.settings,
+                limits: options.limits,
+                protocols,
+                stats: Stats::default(),
+                messages: vec![0; protocols.len()],
+                unread: 0,
+                held: 0,
+            },
+            fragments: Fragments::default(),
+            clock: Clock::default(),
+            malformed: Default::default(),
+            reported: 0,
+            observed: 0,
+        }
+    }
+
+    /// Takes one packet; rows that become complete go to `out`.
+    pub fn packet(&mut self, packet: &Packet<'_>, out: &mut dyn RowSink) {
+        self.shared.stats.packets += 1;
+        self.shared.stats.bytes += u64::from(packet.original);
+        self.observed = packet.observed;
+        if self.clock.advance(packet.time) {
+            self.tick(packet.observed, out);
+        }
+        if let Err(unread) = self.read(packet, out) {
+            self.not_read(unread, packet);
+        }
+    }
+
+    /// The source ended: everything that still waits becomes rows.
+    pub fn finish(&mut self, out: &mut dyn RowSink) {
+        let observed = self.observed;
+        let mut from = 0;
+        while let Some(at) = self.table.any(from) {
+            self.end(at, "end", observed, out);
+            from = at + 1;
+        }
+        self.report_malformed(observed, out);
+    }
+
+    /// The counts so far.
+    pub fn stats(&self) -> Stats {
+        let shared = &self.shared;
+        let named = shared.protocols.iter().zip(&shared.messages);
+        Stats {
+            flows_open: self.table.len() as u64,
+            fragments_lost: self.fragments.lost,
+            messages: named
+                .filter(|(_, n)| **n > 0)
+                .map(|(p, n)| (p.name, *n))
+                .collect(),
+            ..shared.stats.clone()
+        }
+    }
+
+    fn read(&mut self, packet: &Packet<'_>, out: &mut dyn RowSink) -> Result<(), Unread> {
+        let datagram = headers::datagram(packet.link, packet.data, packet.original)?;
+        if datagram.fragment.is_none() {
+            let segment = headers::segment(datagram.protocol, datagram.payload, datagram.length)?;
+            self.segment(packet, &datagram, segment, out);
+            return Ok(());
+        }
+        self.shared.stats.fragments += 1;
+        if let Some((protocol, payload)) = self.fragments.take(&datagram, self.clock.elapsed())? {
+            let (protocol, payload) = headers::unwrapped(protocol, &payload)?;
+            let segment = headers::segment(protocol, payload, payload.len())?;
+            self.segment(packet, &datagram, segment, out);
+        }
+        Ok(())
+    }
+
+    fn not_read(&mut self, unread: Unread, packet: &Packet<'_>) {
+        let stats = &mut self.shared.stats;
+        match unread {
+            Unread::Ethertype(ethertype) => *stats.not_ip.entry(ethertype).or_default() += 1,
+            Unread::Llc => stats.llc += 1,
+            Unread::Link(link) => *stats.not_link.entry(link).or_default() += 1,
+            Unread::Cut => stats.cut += 1,
+            Unread::Malformed(how) => {
+                stats.malformed += 1;
+                let seen = &mut self.malformed[how as usize];
+                if seen.0 == 0 {
+                    *seen = (0, packet.time, packet.time, stats.packets);
+                }
+                seen.0 += 1;
+                seen.2 = packet.time;
+            }
+        }
+    }
+
+    fn segment(
+        &mut self,
+        packet: &Packet<'_>,
+        datagram: &Datagram<'_>,
+        segment: Segment<'_>,
+        out: &mut dyn RowSink,
+    ) {
+        match segment {
+            Segment::Tcp(tcp) => self.tcp(packet, datagram, &tcp, out),
+            Segment::Udp(udp) => self.udp(packet, datagram, &udp, out),
+            Segment::Other(protocol) => {
+                *self.shared.stats.not_transport.entry(protocol).or_default() += 1;
+            }
+        }
+    }
+
+    fn tcp(
+        &mut self,
+        packet: &Packet<'_>,
+        datagram: &Datagram<'_>,
+        tcp: &Tcp<'_>,
+        out: &mut dyn RowSink,
+    ) {
+        let (source, target) = ((datagram.source, tcp.source), (datagram.target, tcp.target));
+        let (key, from_low) = Key::new(source, target, 6, self.vlan(datagram));
+        let opens = tcp.syn() && !tcp.has_ack();
+        let mut found = self.table.find(&key);
+        if let Some(at) = found.filter(|_| opens)
+            && let Some(flow) = self.table.get(at)
+            && !flow.halves[flow.side(from_low) as usize].admits(tcp.seq)
+        {
+            // The ports are used again: what was there is over.
+            self.end(at, "closed", packet.observed, out);
+            found = None;
+        }
+        let at = match found {
+            Some(at) => at,
+            None => {
+                let client = if tcp.syn() {
+                    opens
+                } else {
+                    self.looks_like_client(source.1, target.1, true)
+                };
+                let flow = Flow::new(key, from_low == client, !tcp.syn(), packet.time);
+                self.begin(flow, datagram.vlan, packet.observed, out)
+            }
+        };
+        let Some(flow) = self.table.get(at) else {
+            return;
+        };
+        let side = flow.side(from_low);
+        note_packet(flow, side, packet, datagram);
+        let treatment = Treatment {
+            now: self.clock.elapsed(),
+            keep: flow.application.wants(side),
+            held_bytes_max: self
+                .shared
+                .held_bytes_max(flow.halves[side as usize].held_bytes()),
+        };
+        exchange(flow, side, tcp, treatment, packet, &mut self.shared, out);
+        let activity = if flow.reset || flow.closed {
+            Activity::Ending
+        } else if flow.halves.iter().all(|half| half.is_started()) {
+            Activity::Open
+        } else {
+            Activity::Brief
+        };
+        let known = flow.application.is_known();
+        self.table.touch(at, activity, self.clock.elapsed());
+        if known {
+            self.table.watch(at);
+        }
+    }
+
+    fn udp(
+        &mut self,
+        packet: &Packet<'_>,
+        datagram: &Datagram<'_>,
+        udp: &Udp<'_>,
+        out: &mut dyn RowSink,
+    ) {
+        let (source, target) = ((datagram.source, udp.source), (datagram.target, udp.target));
+        let (key, from_low) = Key::new(source, target, 17, self.vlan(datagram));
+        let at = match self.table.find(&key) {
+            Some(at) => at,
+            None => {
+                let client = self.looks_like_client(source.1, target.1, false);
+                let flow = Flow::new(key, from_low == client, false, packet.time);
+                self.begin(flow, datagram.vlan, packet.observed, out)
+            }
+        };
+        let now = self.clock.elapsed();
+        let Some(flow) = self.table.get(at) else {
+            return;
+        };
+        let side = flow.side(from_low);
+        note_packet(flow, side, packet, datagram);
+        if flow.application.wants(side) {
+            let digest = digest(datagram.id, udp.data);
+            let (last, when) = std::mem::replace(&mut flow.recent[side as usize], (digest, now));
+            if last == digest && now - when < COPY && when != Micros::MIN {
+                self.shared.stats.repeated += 1;
+                return;
+            }
+        }
+        let half = &mut flow.halves[side as usize];
+        half.bytes += udp.data.len() as u64;
+        half.missing += u64::from(udp.length) - udp.data.len() as u64;
+        let mut cause = cause(flow_identity(flow), packet, &self.shared, out);
+        flow.application
+            .datagram(&mut self.shared, &mut cause, side, udp.data, udp.length);
+        let known = flow.application.is_known();
+        self.table.touch(at, Activity::Brief, now);
+        if known {
+            self.table.watch(at);
+        }
+    }
+
+    fn vlan(&self, datagram: &Datagram<'_>) -> u16 {
+        if self.shared.limits.vlan_separates {
+            datagram.vlan
+        } else {
+            0
+        }
+    }
+
+    /// Whether the sender of a packet in the middle of a connection is its client: the other
+    /// port is a known protocol's, or (TCP) the lower of the two; else whoever speaks first.
+    fn looks_like_client(&self, source: u16, target: u16, tcp: bool) -> bool {
+        let customary = |port: u16| {
+            self.shared
+                .protocols
+                .iter()
+                .any(|p| p.ports.contains(&port))
+        };
+        match (customary(source), customary(target)) {
+            (true, false) => false,
+            (false, true) => true,
+            _ => !tcp || source >= target,
+        }
+    }
+
+    fn begin(&mut self, mut flow: Flow, vlan: u16, observed: Micros, out: &mut dyn RowSink) -> u32 {
+        if let Some(surplus) = self.table.surplus() {
+            self.shared.stats.flows_evicted += 1;
+            self.end(surplus, "evicted", observed, out);
+        }
+        self.shared.stats.flows += 1;
+        flow.vlan = vlan;
+        self.table
+            .insert(flow, Activity::Brief, self.clock.elapsed())
+    }
+
+    /// Takes a flow out of the table and writes its rows.
+    fn end(&mut self, at: u32, why: &str, observed: Micros, out: &mut dyn RowSink) {
+        let Some(mut flow) = self.table.remove(at) else {
+            return;
+        };
+        let identity = flow_identity(&flow);
+        let mut cause = Cause {
+            identity,
+            time: self.clock.time(),
+            observed,
+            number: self.shared.stats.packets,
+            out,
+        };
+        let Flow {
+            halves,
+            application,
+            ..
+        } = &mut flow;
+        for side in [Side::Client, Side::Server] {
+            let half = &mut halves[side as usize];
+            self.shared.held -= half.held_bytes();
+            half.flush(0, &mut |piece| {
+                application.piece(&mut self.shared, &mut cause, side, piece)
+            });
+        }
+        let protocol = application.protocol(&self.shared);
+        application.close(&mut self.shared, &mut cause);
+        let state = match (flow.reset, flow.closed) {
+            (true, _) => "reset",
+            (false, true) => "closed",
+            (false, false) => why,
+        };
+        let text = |address: Address| ip_address(address).to_string();
+        let [client_mac, server_mac] = flow.macs.map(mac);
+        let [client, server] = &flow.halves;
+        out.push(Row::Flow(&FlowRow {
+            time: flow.first,
+            observed: flow.last,
+            flow: flow.id,
+            transport: transport_name(identity.transport),
+            protocol,
+            client: &text(identity.client.0),
+            client_port: identity.client.1,
+            server: &text(identity.server.0),
+            server_port: identity.server.1,
+            client_mac: &client_mac,
+            server_mac: &server_mac,
+            vlan: flow.vlan,
+            client_packets: client.packets,
+            server_packets: server.packets,
+            client_bytes: client.bytes,
+            server_bytes: server.bytes,
+            missing_bytes: client.missing + server.missing,
+            state,
+            ..FlowRow::default()
+        }));
+    }
+
+    /// A second of packet time passed.
+    fn tick(&mut self, observed: Micros, out: &mut dyn RowSink) {
+        let now = self.clock.elapsed();
+        let limits = &self.shared.limits;
+        let idle = [
+            (Activity::Ending, limits.linger),
+            (Activity::Brief, limits.idle_brief),
+            (Activity::Open, limits.idle_tcp),
+        ];
+        let hole_wait = limits.hole_wait;
+        for place in 0.. {
+            let Some(at) = self.table.watched(place) else {
+                break;
+            };
+            let Some(flow) = self.table.get(at) else {
+                break;
+            };
+            let mut cause = Cause {
+                identity: flow_identity(flow),
+                time: self.clock.time(),
+                observed,
+                number: self.shared.stats.packets,
+                out: &mut *out,
+            };
+            let Flow {
+                halves,
+                application,
+                ..
+            } = flow;
+            for side in [Side::Client, Side::Server] {
+                let half = &mut halves[side as usize];
+                while half
+                    .hole_since()
+                    .is_some_and(|since| now - since > hole_wait)
+                {
+                    self.shared.held -= half.held_bytes();
+                    half.skip_hole(now, &mut |piece| {
+                        application.piece(&mut self.shared, &mut cause, side, piece);
+                    });
+                    self.shared.held += half.held_bytes();
+                }
+            }
+            application.expire(&mut self.shared, &mut cause);
+        }
+        for (activity, wait) in idle {
+            while let Some(at) = self.table.idle(activity, now, wait) {
+                self.end(at, "timeout", observed, out);
+            }
+        }
+        if now - self.reported >= REPORT {
+            self.reported = now;
+            self.report_malformed(observed, out);
+        }
+    }
+
+    fn report_malformed(&mut self, observed: Micros, out: &mut dyn RowSink) {
+        for (how, seen) in Malformed::ALL.into_iter().zip(&mut self.malformed) {
+            let (count, time, until, number) = std::mem::take(seen);
+            if count > 0 {
+                let detail = format!("{}; the first is packet {number}", how.words());
+                out.push(Row::Coverage(&CoverageRow {
+                    time,
+                    until,
+                    observed,
+                    event: coverage::MALFORMED,
+                    subject: "packets",
+                    count,
+                    detail: &detail,
+                    ..CoverageRow::default()
+                }));
+            }
+        }
+    }
+}
+
+/// What one TCP segment does to its connection.
+fn exchange(
+    flow: &mut Flow,
+    side: Side,
+    tcp: &Tcp<'_>,
+    treatment: Treatment,
+    packet: &Packet<'_>,
+    shared: &mut Shared,
+    out: &mut dyn RowSink,
+) {
+    let mut cause = cause(flow_identity(flow), packet, shared, out);
+    let Flow {
+        halves,
+        application,
+        ..
+    } = flow;
+    let held_before = halves[0].held_bytes() + halves[1].held_bytes();
+    let (own, other) = (side as usize, side.other() as usize);
+    let mut seq = tcp.seq;
+    if tcp.syn() {
+        halves[own].start(seq);
+        seq = seq.wrapping_add(1);
+    }
+    // An acknowledgement says what the other side sent before this packet was made. That of a
+    // reset may be anything.
+    if tcp.has_ack() && !tcp.rst() && halves[own].is_near(seq) {
+        let went_on = tcp.length > 0 || tcp.fin();
+        let plausible = halves[other].acked(tcp.ack, went_on, treatment.now, &mut |piece| {
+            application.piece(shared, &mut cause, side.other(), piece);
+        });
+        shared.stats.strays += u64::from(!plausible);
+    }
+    // The lone byte of a keep-alive does not say where a stream found under way begins.
+    let begins = halves[own].is_started() || tcp.length > 1;
+    if tcp.length > 0 && begins && !tcp.rst() {
+        let fate = halves[own].push(seq, tcp.data, tcp.length, treatment, &mut |piece| {
+            application.piece(shared, &mut cause, side, piece);
+        });
+        match fate {
+            Fate::New => {}
+            Fate::Repeated => shared.stats.repeated += 1,
+            Fate::Stray => shared.stats.strays += 1,
+        }
+    }
+    if tcp.fin() {
+        halves[own].finish(seq.wrapping_add(tcp.length));
+    }
+    if tcp.rst() && halves[own].is_near(seq) {
+        flow.reset = true;
+    }
+    for half in &mut *halves {
+        if half.held_bytes() > 0 && matches!(application, Application::Ignored) {
+            half.forget_data();
+        }
+    }
+    let held_after = halves[0].held_bytes() + halves[1].held_bytes();
+    shared.held = shared.held + held_after - held_before;
+    if !flow.closed && halves[0].is_finished() && halves[1].is_finished() {
+        flow.closed = true;
+        application.close(shared, &mut cause);
+    }
+}
+
+fn note_packet(flow: &mut Flow, side: Side, packet: &Packet<'_>, datagram: &Datagram<'_>) {
+    flow.last = packet.observed;
+    let half = &mut flow.halves[side as usize];
+    half.packets += 1;
+    if half.packets == 1 {
+        flow.macs[side as usize] = datagram.source_mac;
+        if flow.macs[side.other() as usize] == [0; 6] {
+            flow.macs[side.other() as usize] = datagram.target_mac;
+        }
+    }
+}
+
+fn flow_identity(flow: &Flow) -> Identity {
+    Identity {
+        flow: flow.id,
+        transport: if flow.key.is_tcp() {
+            Transport::Tcp
+        } else {
+            Transport::Udp
+        },
+        client: flow.key.end(flow.client_is_low),
+        server: flow.key.end(!flow.client_is_low),
+    }
+}
+
+fn cause<'a>(
+    identity: Identity,
+    packet: &Packet<'_>,
+    shared: &Shared,
+    out: &'a mut dyn RowSink,
+) -> Cause<'a> {
+    Cause {
+        identity,
+        time: packet.time,
+        observed: packet.observed,
+        number: shared.stats.packets,
+        out,
+    }
+}
+
+/// Empty when no packet showed it.
+fn mac(address: [u8; 6]) -> String {
+    if address == [0; 6] {
+        return String::new();
+    }
+    let [a, b, c, d, e, f] = address;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+/// Tells datagrams of one side apart: IP identification, length and content.
+fn digest(id: u16, data: &[u8]) -> u64 {
+    use std::hash::Hasher;
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write_u16(id);
+    hasher.write(data);
+    hasher.finish()
+}

@@ -1,0 +1,460 @@
+//! From a captured frame to an IP datagram and from that to a segment, without copying.
+//!
+//! The reader follows IEEE 802.3 and 802.1Q, RFC 791, RFC 8200, RFC 9293 and RFC 768. It never
+//! trusts the frame's length for the payload's: Ethernet pads short frames and some cards append
+//! trailers, so the IP header's length counts. Bytes that the snap length cut off are told apart
+//! from bytes that were never there.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An address as two words; IPv4 is held as an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
+pub(crate) type Address = [u64; 2];
+
+const MAPPED: u64 = 0xffff_0000_0000;
+const VLAN_TAGS_MAX: usize = 8;
+const IPV6_HEADERS_MAX: usize = 16;
+
+/// Why a packet was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// Not IP: the EtherType.
+    Ethertype(u16),
+    /// An IEEE 802.2 LLC frame.
+    Llc,
+    /// A link layer that is not read.
+    Link(u16),
+    /// The snap length cut the headers.
+    Cut,
+    /// The headers contradict themselves.
+    Malformed(Malformed),
+}
+
+/// How headers contradict themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// The frame ends within its link header.
+    Link,
+    /// More VLAN tags than any network stacks.
+    Vlan,
+    /// An IP version or header length that does not exist.
+    IpHeader,
+    /// The IP length is more than the frame or less than its header.
+    IpLength,
+    /// An IPv6 extension header runs past the packet, or there are too many.
+    Extension,
+    /// A fragment that no datagram can hold, or one that overlaps where that is forbidden.
+    Fragment,
+    /// A TCP header that is too short or runs past the segment.
+    Tcp,
+    /// A UDP length that contradicts the IP length.
+    Udp,
+}
+
+impl Malformed {
+    /// All of them; the position is the number.
+    pub(crate) const ALL: [Malformed; 8] = [
+        Malformed::Link,
+        Malformed::Vlan,
+        Malformed::IpHeader,
+        Malformed::IpLength,
+        Malformed::Extension,
+        Malformed::Fragment,
+        Malformed::Tcp,
+        Malformed::Udp,
+    ];
+
+    /// In words.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Malformed::Link => "the frame ends within its link header",
+            Malformed::Vlan => "too many VLAN tags",
+            Malformed::IpHeader => "no such IP version or header length",
+            Malformed::IpLength => "the IP length contradicts the frame",
+            Malformed::Extension => "the IPv6 extension headers do not fit",
+            Malformed::Fragment => "an IP fragment lies outside its datagram or overlaps another",
+            Malformed::Tcp => "the TCP header does not fit",
+            Malformed::Udp => "the UDP length contradicts the IP length",
+        }
+    }
+}
+
+/// Where a fragment belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fragment {
+    /// The sender's number of the datagram.
+    pub(crate) id: u32,
+    /// Offset of the payload in the datagram, in bytes.
+    pub(crate) offset: u32,
+    /// Whether more follow.
+    pub(crate) more: bool,
+    /// IPv6: fragments may not overlap (RFC 8200, 4.5).
+    pub(crate) strict: bool,
+}
+
+/// One IP packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Datagram<'a> {
+    pub(crate) source: Address,
+    pub(crate) target: Address,
+    /// IP protocol of the payload.
+    pub(crate) protocol: u8,
+    /// IPv4 identification; 0 for IPv6.
+    pub(crate) id: u16,
+    pub(crate) fragment: Option<Fragment>,
+    /// What was captured of the payload.
+    pub(crate) payload: &'a [u8],
+    /// The payload's length on the wire.
+    pub(crate) length: usize,
+    /// Outermost VLAN id; 0 for none.
+    pub(crate) vlan: u16,
+    pub(crate) source_mac: [u8; 6],
+    pub(crate) target_mac: [u8; 6],
+}
+
+/// A transport header and its payload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Segment<'a> {
+    /// A TCP segment.
+    Tcp(Tcp<'a>),
+    /// A UDP datagram.
+    Udp(Udp<'a>),
+    /// Neither: the IP protocol.
+    Other(u8),
+}
+
+/// One TCP segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tcp<'a> {
+    pub(crate) source: u16,
+    pub(crate) target: u16,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: u8,
+    /// What was captured of the payload.
+    pub(crate) data: &'a [u8],
+    /// The payload's length on the wire.
+    pub(crate) length: u32,
+}
+
+impl Tcp<'_> {
+    pub(crate) fn fin(&self) -> bool {
+        self.flags & 0x01 != 0
+    }
+    pub(crate) fn syn(&self) -> bool {
+        self.flags & 0x02 != 0
+    }
+    pub(crate) fn rst(&self) -> bool {
+        self.flags & 0x04 != 0
+    }
+    pub(crate) fn has_ack(&self) -> bool {
+        self.flags & 0x10 != 0
+    }
+}
+
+/// One UDP datagram.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Udp<'a> {
+    pub(crate) source: u16,
+    pub(crate) target: u16,
+    /// What was captured of the payload.
+    pub(crate) data: &'a [u8],
+    /// The payload's length on the wire.
+    pub(crate) length: u32,
+}
+
+/// Reads link and network headers of a frame of `original` bytes, of which `data` was captured.
+pub(crate) fn datagram(link: u16, data: &[u8], original: u32) -> Result<Datagram<'_>, Unread> {
+    let frame = Bytes {
+        data,
+        cut: original as usize > data.len(),
+    };
+    let length = (original as usize).max(data.len());
+    match link {
+        // LINKTYPE_ETHERNET
+        1 => {
+            let header = frame.take(0, 14, Malformed::Link)?;
+            let ethertype = be16(header, 12);
+            let mut datagram = tagged(frame, 14, length, ethertype)?;
+            datagram.target_mac.copy_from_slice(&header[..6]);
+            datagram.source_mac.copy_from_slice(&header[6..12]);
+            Ok(datagram)
+        }
+        // LINKTYPE_RAW under its file number and the two numbers of DLT_RAW that files carry,
+        // LINKTYPE_IPV4 and LINKTYPE_IPV6
+        101 | 12 | 14 | 228 | 229 => ip(frame, 0, length),
+        // LINKTYPE_NULL and LINKTYPE_LOOP: an address family in the capturing host's byte order
+        0 | 108 => {
+            let family = frame.take(0, 4, Malformed::Link)?;
+            let family = u32::from_be_bytes([family[0], family[1], family[2], family[3]]);
+            match family.min(family.swap_bytes()) {
+                2 | 10 | 24 | 28 | 30 => ip(frame, 4, length),
+                _ => Err(Unread::Ethertype(0)),
+            }
+        }
+        // LINKTYPE_LINUX_SLL
+        113 => {
+            let header = frame.take(0, 16, Malformed::Link)?;
+            let mut datagram = tagged(frame, 16, length, be16(header, 14))?;
+            if be16(header, 4) == 6 {
+                datagram.source_mac.copy_from_slice(&header[6..12]);
+            }
+            Ok(datagram)
+        }
+        // LINKTYPE_LINUX_SLL2
+        276 => {
+            let header = frame.take(0, 20, Malformed::Link)?;
+            let mut datagram = tagged(frame, 20, length, be16(header, 0))?;
+            if header[11] == 6 {
+                datagram.source_mac.copy_from_slice(&header[12..18]);
+            }
+            Ok(datagram)
+        }
+        other => Err(Unread::Link(other)),
+    }
+}
+
+/// Reads the transport header of a datagram's payload of `length` bytes.
+pub(crate) fn segment(protocol: u8, payload: &[u8], length: usize) -> Result<Segment<'_>, Unread> {
+    let bytes = Bytes {
+        data: payload,
+        cut: length > payload.len(),
+    };
+    match protocol {
+        6 => {
+            let header = bytes.take(0, 20, Malformed::Tcp)?;
+            let header_len = usize::from(header[12] >> 4) * 4;
+            if header_len < 20 || header_len > length {
+                return Err(Unread::Malformed(Malformed::Tcp));
+            }
+            Ok(Segment::Tcp(Tcp {
+                source: be16(header, 0),
+                target: be16(header, 2),
+                seq: be32(header, 4),
+                ack: be32(header, 8),
+                flags: header[13],
+                data: payload.get(header_len..).unwrap_or(&[]),
+                length: (length - header_len) as u32,
+            }))
+        }
+        17 => {
+            let header = bytes.take(0, 8, Malformed::Udp)?;
+            // A length of 0 stands in jumbograms (RFC 2675) and in frames that the card cuts later.
+            let udp_len = match usize::from(be16(header, 4)) {
+                0 => length,
+                stated => stated,
+            };
+            if udp_len < 8 || udp_len > length {
+                return Err(Unread::Malformed(Malformed::Udp));
+            }
+            Ok(Segment::Udp(Udp {
+                source: be16(header, 0),
+                target: be16(header, 2),
+                data: &payload[8..payload.len().min(udp_len)],
+                length: (udp_len - 8) as u32,
+            }))
+        }
+        other => Ok(Segment::Other(other)),
+    }
+}
+
+/// Skips the IPv6 extension headers at the start of a reassembled datagram.
+pub(crate) fn unwrapped(protocol: u8, payload: &[u8]) -> Result<(u8, &[u8]), Unread> {
+    let bytes = Bytes {
+        data: payload,
+        cut: false,
+    };
+    match extensions(protocol, bytes, 0, payload.len())? {
+        (protocol, position, None) => Ok((protocol, &payload[position..])),
+        // A fragment within a datagram that was itself fragmented: nobody sends this in earnest.
+        (_, _, Some(_)) => Err(Unread::Malformed(Malformed::Fragment)),
+    }
+}
+
+/// The address as the standard library's type.
+pub(crate) fn ip_address(address: Address) -> IpAddr {
+    if address[0] == 0 && address[1] & 0xffff_ffff_0000_0000 == MAPPED {
+        IpAddr::V4(Ipv4Addr::from(address[1] as u32))
+    } else {
+        IpAddr::V6(Ipv6Addr::from(
+            (u128::from(address[0]) << 64) | u128::from(address[1]),
+        ))
+    }
+}
+
+/// A frame, and whether it was longer on the wire.
+#[derive(Clone, Copy)]
+struct Bytes<'a> {
+    data: &'a [u8],
+    cut: bool,
+}
+
+impl<'a> Bytes<'a> {
+    fn take(self, at: usize, len: usize, why: Malformed) -> Result<&'a [u8], Unread> {
+        match self.data.get(at..at + len) {
+            Some(bytes) => Ok(bytes),
+            None if self.cut => Err(Unread::Cut),
+            None => Err(Unread::Malformed(why)),
+        }
+    }
+}
+
+fn be16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn be32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn be64(bytes: &[u8], at: usize) -> u64 {
+    (u64::from(be32(bytes, at)) << 32) | u64::from(be32(bytes, at + 4))
+}
+
+/// Goes through 802.1Q and 802.1ad tags to the IP header.
+fn tagged(
+    frame: Bytes<'_>,
+    mut at: usize,
+    length: usize,
+    mut ethertype: u16,
+) -> Result<Datagram<'_>, Unread> {
+    let mut vlan = 0;
+    for _ in 0..=VLAN_TAGS_MAX {
+        match ethertype {
+            0x0800 | 0x86dd => {
+                let mut datagram = ip(frame, at, length)?;
+                datagram.vlan = vlan;
+                return Ok(datagram);
+            }
+            0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
+                let tag = frame.take(at, 4, Malformed::Link)?;
+                if vlan == 0 {
+                    vlan = be16(tag, 0) & 0x0fff;
+                }
+                ethertype = be16(tag, 2);
+                at += 4;
+            }
+            0..=1500 => return Err(Unread::Llc),
+            other => return Err(Unread::Ethertype(other)),
+        }
+    }
+    Err(Unread::Malformed(Malformed::Vlan))
+}
+
+fn ip(frame: Bytes<'_>, at: usize, length: usize) -> Result<Datagram<'_>, Unread> {
+    match frame.take(at, 1, Malformed::IpHeader)?[0] >> 4 {
+        4 => ipv4(frame, at, length),
+        6 => ipv6(frame, at, length),
+        _ => Err(Unread::Malformed(Malformed::IpHeader)),
+    }
+}
+
+fn ipv4(frame: Bytes<'_>, at: usize, length: usize) -> Result<Datagram<'_>, Unread> {
+    let header = frame.take(at, 20, Malformed::IpHeader)?;
+    let header_len = usize::from(header[0] & 0x0f) * 4;
+    if header_len < 20 {
+        return Err(Unread::Malformed(Malformed::IpHeader));
+    }
+    // A total length of 0 stands in frames that the sending card segments after the capture.
+    let total = match usize::from(be16(header, 2)) {
+        0 => length - at,
+        stated => stated,
+    };
+    if total < header_len || at + total > length {
+        return Err(Unread::Malformed(Malformed::IpLength));
+    }
+    let end = frame.data.len().min(at + total);
+    let payload = frame.data.get(at + header_len..end).ok_or(Unread::Cut)?;
+    let flags = be16(header, 6);
+    let (offset, more) = (u32::from(flags & 0x1fff) * 8, flags & 0x2000 != 0);
+    let id = be16(header, 4);
+    Ok(Datagram {
+        source: [0, MAPPED | u64::from(be32(header, 12))],
+        target: [0, MAPPED | u64::from(be32(header, 16))],
+        protocol: header[9],
+        id,
+        fragment: (more || offset != 0).then_some(Fragment {
+            id: u32::from(id),
+            offset,
+            more,
+            strict: false,
+        }),
+        payload,
+        length: total - header_len,
+        vlan: 0,
+        source_mac: [0; 6],
+        target_mac: [0; 6],
+    })
+}
+
+fn ipv6(frame: Bytes<'_>, at: usize, length: usize) -> Result<Datagram<'_>, Unread> {
+    let header = frame.take(at, 40, Malformed::IpHeader)?;
+    // A payload length of 0 stands in jumbograms and in frames that the card segments later.
+    let payload_len = match usize::from(be16(header, 4)) {
+        0 => length - at - 40,
+        stated => stated,
+    };
+    let end_on_wire = at + 40 + payload_len;
+    if end_on_wire > length {
+        return Err(Unread::Malformed(Malformed::IpLength));
+    }
+    let end = frame.data.len().min(end_on_wire);
+    let inner = Bytes {
+        data: &frame.data[..end],
+        cut: end < end_on_wire,
+    };
+    let (protocol, position, fragment) = extensions(header[6], inner, at + 40, end_on_wire)?;
+    Ok(Datagram {
+        source: [be64(header, 8), be64(header, 16)],
+        target: [be64(header, 24), be64(header, 32)],
+        protocol,
+        id: 0,
+        fragment,
+        payload: &inner.data[position.min(end)..],
+        length: end_on_wire - position,
+        vlan: 0,
+        source_mac: [0; 6],
+        target_mac: [0; 6],
+    })
+}
+
+/// Skips IPv6 extension headers from `position` on, up to the first fragment header: what
+/// follows that one belongs to the datagram as a whole.
+fn extensions(
+    mut next: u8,
+    bytes: Bytes<'_>,
+    mut position: usize,
+    end: usize,
+) -> Result<(u8, usize, Option<Fragment>), Unread> {
+    for _ in 0..IPV6_HEADERS_MAX {
+        // Hop-by-hop, routing, destination options, mobility, HIP and shim6 count units of eight
+        // bytes, the authentication header words less two, a fragment header has one size.
+        let unit = match next {
+            0 | 43 | 60 | 135 | 139 | 140 => 8,
+            51 => 4,
+            44 => 0,
+            _ => return Ok((next, position, None)),
+        };
+        let extension = bytes.take(position, 8, Malformed::Extension)?;
+        position += 8 + usize::from(extension[1]) * unit;
+        if position > end {
+            return Err(Unread::Malformed(Malformed::Extension));
+        }
+        if next == 44 {
+            let place = be16(extension, 2);
+            let (offset, more) = (u32::from(place & 0xfff8), place & 1 != 0);
+            // A packet that is its own only fragment (RFC 6946) is whole.
+            if more || offset != 0 {
+                let id = be32(extension, 4);
+                let fragment = Fragment {
+                    id,
+                    offset,
+                    more,
+                    strict: true,
+                };
+                return Ok((extension[0], position, Some(fragment)));
+            }
+        }
+        next = extension[0];
+    }
+    Err(Unread::Malformed(Malformed::Extension))
+}

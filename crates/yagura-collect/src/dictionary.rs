@@ -1,0 +1,58 @@
+//! Tool dictionaries: what the numbers in a tool's messages are called.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use yagura_dissect::{ContextName, Dictionary, Variable};
+
+use crate::SourceError;
+
+/// One line of the CSV file. `kind` is `svid` (any variable), `ceid` or `alid`; `context` is empty,
+/// `lot`, `recipe`, `step` or `chamber`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    model: String,
+    kind: String,
+    id: String,
+    name: String,
+    #[serde(default)]
+    unit: String,
+    #[serde(default)]
+    context: Option<ContextName>,
+    #[serde(default)]
+    class: String,
+    #[serde(default)]
+    chamber: String,
+}
+
+/// Reads a CSV file with a header line: `model,kind,id,name,unit,context,class,chamber`.
+pub fn read_csv(file: &Path) -> Result<Dictionary, SourceError> {
+    let fail = |cause: String| SourceError::Open { file: file.display().to_string(), cause };
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file).map_err(|e| fail(e.to_string()))?;
+    let mut dictionary = Dictionary::default();
+    for line in reader.deserialize::<Line>() {
+        let line = line.map_err(|e| fail(e.to_string()))?;
+        let names = dictionary.tools.entry(line.model).or_default();
+        match line.kind.as_str() {
+            "svid" => {
+                let variable = Variable {
+                    name: line.name,
+                    unit: line.unit,
+                    class: line.class,
+                    chamber: line.chamber,
+                    context: line.context,
+                };
+                names.variables.insert(line.id, variable);
+            }
+            "ceid" => {
+                names.events.insert(line.id, line.name);
+            }
+            "alid" => {
+                names.alarms.insert(line.id, line.name);
+            }
+            other => return Err(fail(format!("`{other}` is no kind of entry; there are: svid, ceid, alid"))),
+        }
+    }
+    Ok(dictionary)
+}

@@ -1,0 +1,215 @@
+//! The collect role for recorded sources: merges them by their own time and writes them to the
+//! log, in batches that depend on that time alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use yagura_event::clock::{Micros, SECOND};
+use yagura_event::{AssetTable, EventError};
+use yagura_log::{Appender, Log, LogError, Record};
+
+use crate::Source;
+use crate::cursor::Cursor;
+use crate::writer::RowWriter;
+
+/// Batches are closed after this much of the sources' time.
+const CLOSE_EVERY: Micros = SECOND;
+
+/// Records are acknowledged at the latest after this many bytes.
+const UNACKNOWLEDGED_BYTES_MAX: usize = 4 << 20;
+
+/// Why collecting ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The log refused for good.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A defect: rows did not encode.
+    #[error(transparent)]
+    Event(#[from] EventError),
+}
+
+/// What others may see while it runs.
+#[derive(Default)]
+pub struct Progress {
+    /// Bytes of the sources read.
+    pub read: AtomicU64,
+    /// Bytes of the sources in all.
+    pub total: AtomicU64,
+    /// Time reached in the sources, in microseconds of UTC.
+    pub time: AtomicU64,
+    /// Records written and acknowledged.
+    pub records: AtomicU64,
+    /// Records that were in the log already.
+    pub repeated: AtomicU64,
+    /// Times that the log refused for a while.
+    pub retries: AtomicU64,
+    /// Every source has been read and everything is acknowledged.
+    pub done: AtomicBool,
+}
+
+/// Reads `sources` to their ends into `topic`; `false` when `stop` was set before.
+///
+/// `pace` is how many seconds of the sources' time pass in one second; `None` for as fast as the
+/// log takes it. It changes when records are written, not what they are.
+pub fn collect(
+    sources: Vec<Box<dyn Source>>,
+    assets: &Arc<AssetTable>,
+    log: &dyn Log,
+    topic: &str,
+    mut cursor: Cursor,
+    pace: Option<f64>,
+    stop: &AtomicBool,
+    progress: &Progress,
+) -> Result<bool, CollectError> {
+    let mut writers: BTreeMap<(String, u64), RowWriter> = BTreeMap::new();
+    let mut sources: Vec<(Box<dyn Source>, (String, u64))> = sources
+        .into_iter()
+        .map(|source| {
+            let id = (source.collector().to_string(), source.epoch());
+            (source, id)
+        })
+        .collect();
+    for (_, id) in &sources {
+        let fresh = || RowWriter::new(&id.0, id.1, Arc::clone(assets));
+        writers.entry(id.clone()).or_insert_with(fresh);
+    }
+    progress.total.store(sources.iter().map(|(s, _)| s.progress().1).sum(), Ordering::Relaxed);
+    let mut out = Output { log, topic, appender: log.appender(topic)?, pending: Vec::new(), bytes: 0, progress };
+    let mut close_at: Option<Micros> = None;
+    let mut pacer = Pacer::new(pace);
+    // The earliest next row over all sources; ties go to the one that stands first.
+    while let Some((index, time)) = sources
+        .iter_mut()
+        .enumerate()
+        .filter_map(|(index, (source, _))| source.next_time().map(|time| (index, time)))
+        .min_by_key(|&(index, time)| (time, index))
+    {
+        if stop.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let boundary = *close_at.get_or_insert(time.div_euclid(CLOSE_EVERY) * CLOSE_EVERY + CLOSE_EVERY);
+        if time >= boundary {
+            for writer in writers.values_mut() {
+                writer.close(boundary);
+                out.hand_over(writer.take()?, &mut cursor)?;
+            }
+            close_at = Some(time.div_euclid(CLOSE_EVERY) * CLOSE_EVERY + CLOSE_EVERY);
+            progress.read.store(sources.iter().map(|(s, _)| s.progress().0).sum(), Ordering::Relaxed);
+            progress.time.store(time.max(0) as u64, Ordering::Relaxed);
+            if pacer.wait(time) || out.bytes >= UNACKNOWLEDGED_BYTES_MAX {
+                out.acknowledge(stop, &mut cursor)?;
+            }
+        }
+        let (source, id) = &mut sources[index];
+        if let Some(writer) = writers.get_mut(id) {
+            source.advance(writer);
+            out.hand_over(writer.take()?, &mut cursor)?;
+        }
+    }
+    for (source, id) in &mut sources {
+        if let Some(writer) = writers.get_mut(id) {
+            source.finish(writer);
+        }
+    }
+    for writer in writers.values_mut() {
+        writer.close(Micros::MAX);
+        out.hand_over(writer.take()?, &mut cursor)?;
+    }
+    out.acknowledge(stop, &mut cursor)?;
+    progress.read.store(progress.total.load(Ordering::Relaxed), Ordering::Relaxed);
+    progress.done.store(true, Ordering::Release);
+    Ok(true)
+}
+
+/// The log's end of collecting: what was handed over and is not acknowledged yet is kept, so that
+/// it can be handed over again.
+struct Output<'a> {
+    log: &'a dyn Log,
+    topic: &'a str,
+    appender: Box<dyn Appender>,
+    pending: Vec<Record>,
+    bytes: usize,
+    progress: &'a Progress,
+}
+
+impl Output<'_> {
+    fn hand_over(&mut self, records: Vec<Record>, cursor: &mut Cursor) -> Result<(), LogError> {
+        for record in records {
+            if cursor.has(&record) {
+                self.progress.repeated.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            self.bytes += record.size();
+            self.pending.push(record);
+        }
+        if self.bytes >= 2 * UNACKNOWLEDGED_BYTES_MAX {
+            self.acknowledge(&AtomicBool::new(false), cursor)?;
+        }
+        Ok(())
+    }
+
+    /// Returns when everything is durable; goes on trying while the log says that it may help.
+    fn acknowledge(&mut self, stop: &AtomicBool, cursor: &mut Cursor) -> Result<(), LogError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.try_append() {
+                Ok(()) => break,
+                Err(cause) if cause.retriable() && !stop.load(Ordering::Acquire) => {
+                    self.progress.retries.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(%cause, "the log does not take records; they are kept and tried again");
+                    std::thread::park_timeout(pause);
+                    pause = (pause * 2).min(Duration::from_secs(10));
+                    self.appender = self.log.appender(self.topic)?;
+                }
+                Err(cause) => return Err(cause),
+            }
+        }
+        for record in self.pending.drain(..) {
+            cursor.seen(&record);
+            self.progress.records.fetch_add(1, Ordering::Relaxed);
+        }
+        self.bytes = 0;
+        cursor.save(self.log, self.topic)
+    }
+
+    fn try_append(&mut self) -> Result<(), LogError> {
+        for record in &self.pending {
+            self.appender.append(record.clone())?;
+        }
+        self.appender.flush()
+    }
+}
+
+/// Lets the sources' time pass no faster than asked.
+struct Pacer {
+    pace: Option<f64>,
+    began: Option<(std::time::Instant, Micros)>,
+}
+
+impl Pacer {
+    fn new(pace: Option<f64>) -> Self {
+        Pacer { pace, began: None }
+    }
+
+    /// Waits until `time` is due; answers whether it had to, which is a good moment to acknowledge.
+    fn wait(&mut self, time: Micros) -> bool {
+        let Some(pace) = self.pace else { return false };
+        #[expect(clippy::disallowed_methods, reason = "how fast a recording is played changes no result")]
+        let now = std::time::Instant::now();
+        let (began, first) = *self.began.get_or_insert((now, time));
+        let due = began + Duration::from_secs_f64(((time - first) as f64 / pace / SECOND as f64).max(0.0));
+        match due.checked_duration_since(now) {
+            Some(wait) => {
+                std::thread::park_timeout(wait);
+                true
+            }
+            None => false,
+        }
+    }
+}

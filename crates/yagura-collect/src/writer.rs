@@ -1,0 +1,366 @@
+//! Rows to log records: which cell, which number, which batch.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use yagura_event::clock::{Micros, SECOND};
+use yagura_event::rows::*;
+use yagura_event::{AssetTable, Encoding, Envelope, EventError, Kind, codec};
+use yagura_log::Record;
+
+/// Rows of one kind at which a batch is closed.
+const BATCH_ROWS: usize = 8192;
+
+/// A collector says that it lives after this long without a row for a cell.
+const HEARTBEAT: Micros = 10 * SECOND;
+
+/// Gathers one collector's rows into batches of one cell and one kind.
+///
+/// Where batches end depends on the rows and on [`RowWriter::close`] alone, and so do the row
+/// numbers: a recording read again gives the same records.
+pub struct RowWriter {
+    collector: String,
+    epoch: u64,
+    assets: Arc<AssetTable>,
+    cells: BTreeMap<String, Cell>,
+    cell_of: FxHashMap<String, String>,
+    ready: Vec<Record>,
+    failed: Option<EventError>,
+}
+
+#[derive(Default)]
+struct Cell {
+    next_row: u64,
+    numbers: FxHashMap<String, u32>,
+    observed: Option<(Micros, Micros)>,
+    last_sent: Micros,
+    message: MessageBuilder,
+    flow: FlowBuilder,
+    series: SeriesBuilder,
+    sample: SampleBuilder,
+    identity: IdentityBuilder,
+    log: LogBuilder,
+    context: ContextBuilder,
+    coverage: CoverageBuilder,
+    control: ControlBuilder,
+}
+
+impl RowWriter {
+    /// A writer without rows.
+    pub fn new(collector: &str, epoch: u64, assets: Arc<AssetTable>) -> Self {
+        RowWriter {
+            collector: collector.to_string(),
+            epoch,
+            assets,
+            cells: BTreeMap::new(),
+            cell_of: FxHashMap::default(),
+            ready: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Closes all batches: the collector promises that no row before `promise` will follow.
+    /// `Micros::MAX` says that none will follow at all.
+    pub fn close(&mut self, promise: Micros) {
+        let names: Vec<String> = self.cells.keys().cloned().collect();
+        for name in names {
+            self.flush(&name, promise);
+            let Some(cell) = self.cells.get_mut(&name) else { continue };
+            let due = promise == Micros::MAX || promise.saturating_sub(cell.last_sent) >= HEARTBEAT;
+            if due {
+                let at = if promise == Micros::MAX { cell.last_sent } else { promise };
+                cell.last_sent = at;
+                let first_row = cell.next_row;
+                self.emit(&name, Kind::Coverage, first_row, 0, (at, at), promise, Bytes::new());
+            }
+        }
+    }
+
+    /// The records that are ready, in order. An error is a defect of Yagura: rows of a fixed
+    /// schema always encode.
+    pub fn take(&mut self) -> Result<Vec<Record>, EventError> {
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(std::mem::take(&mut self.ready)),
+        }
+    }
+
+    fn cell_for(&mut self, name: &str) -> String {
+        if let Some(cell) = self.cell_of.get(name) {
+            return cell.clone();
+        }
+        let by_address = || name.parse::<IpAddr>().ok().and_then(|a| self.assets.find(&a));
+        let cell = match self.assets.named(name).or_else(by_address) {
+            Some(asset) => asset.cell.clone(),
+            None => self.assets.default_cell.clone(),
+        };
+        // Names come from outside: an address scan must not fill the memory.
+        if self.cell_of.len() >= 65_536 {
+            self.cell_of.clear();
+        }
+        self.cell_of.insert(name.to_string(), cell.clone());
+        cell
+    }
+
+    fn all_cells(&self) -> Vec<String> {
+        let mut cells: Vec<String> = self.assets.assets().iter().map(|a| a.cell.clone()).collect();
+        cells.push(self.assets.default_cell.clone());
+        cells.sort();
+        cells.dedup();
+        cells
+    }
+
+    fn cell(&mut self, name: &str, observed: Micros) -> &mut Cell {
+        let cell = self.cells.entry(name.to_string()).or_default();
+        if cell.last_sent == 0 {
+            cell.last_sent = observed;
+        }
+        cell.observed = Some(match cell.observed {
+            None => (observed, observed),
+            Some((from, to)) => (from.min(observed), to.max(observed)),
+        });
+        cell
+    }
+
+    /// Writes out what a cell holds, in an order in which each row finds what it needs before it:
+    /// definitions and context first. Rows that change what others mean close what came before
+    /// them (see [`RowSink::push`]), so this order never puts one before an earlier row.
+    fn flush(&mut self, name: &str, promise: Micros) {
+        let Some(cell) = self.cells.get_mut(name) else { return };
+        let Some(observed) = cell.observed.take() else { return };
+        cell.last_sent = observed.1;
+        let batches: [(Kind, RecordBatch); 9] = [
+            (Kind::Series, cell.series.finish()),
+            (Kind::Context, cell.context.finish()),
+            (Kind::Control, cell.control.finish()),
+            (Kind::Identity, cell.identity.finish()),
+            (Kind::Message, cell.message.finish()),
+            (Kind::Sample, cell.sample.finish()),
+            (Kind::Log, cell.log.finish()),
+            (Kind::Flow, cell.flow.finish()),
+            (Kind::Coverage, cell.coverage.finish()),
+        ];
+        let mut row = cell.next_row;
+        cell.next_row += batches.iter().map(|(_, rows)| rows.num_rows() as u64).sum::<u64>();
+        let last = batches.iter().rposition(|(_, rows)| rows.num_rows() > 0);
+        for (index, (kind, rows)) in batches.iter().enumerate() {
+            let count = rows.num_rows();
+            if count == 0 {
+                continue;
+            }
+            // Until the last of them is out, rows as early as these may follow.
+            let promise = if Some(index) == last { promise } else { observed.0.min(promise) };
+            match codec::encode_arrow(rows) {
+                Ok(value) => self.emit(name, *kind, row, count as u32, observed, promise, value.into()),
+                Err(e) => self.failed = Some(e),
+            }
+            row += count as u64;
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one envelope")]
+    fn emit(
+        &mut self,
+        cell: &str,
+        kind: Kind,
+        first_row: u64,
+        rows: u32,
+        observed: (Micros, Micros),
+        promise: Micros,
+        value: Bytes,
+    ) {
+        let envelope = Envelope {
+            kind,
+            version: kind.version(),
+            cell: cell.to_string(),
+            collector: self.collector.clone(),
+            epoch: self.epoch,
+            first_row,
+            rows,
+            observed,
+            promise,
+            encoding: Encoding::Arrow,
+        };
+        self.ready.push(Record {
+            key: Bytes::copy_from_slice(cell.as_bytes()),
+            header: envelope.to_header().into(),
+            value,
+        });
+    }
+
+    /// Closes what a cell holds before a row that changes the meaning of those after it.
+    fn close_before(&mut self, name: &str) {
+        if let Some(cell) = self.cells.get(name) {
+            if cell.message.len() + cell.sample.len() + cell.log.len() > 0 {
+                let from = cell.observed.map_or(0, |o| o.0);
+                self.flush(name, from);
+            }
+        }
+    }
+
+    fn close_if_full(&mut self, name: &str, rows: usize) {
+        if rows >= BATCH_ROWS {
+            let from = self.cells.get(name).and_then(|c| c.observed).map_or(0, |o| o.0);
+            self.flush(name, from);
+        }
+    }
+
+    fn measured(&mut self, row: &MeasuredRow<'_>) {
+        let name = self.cell_for(row.tool);
+        let cell = self.cell(&name, row.observed);
+        // The key is put together without allocation in the common case of a known series.
+        let mut key = String::with_capacity(row.tool.len() + row.chamber.len() + row.signal.len() + 2);
+        key.push_str(row.tool);
+        key.push('\u{1f}');
+        key.push_str(row.chamber);
+        key.push('\u{1f}');
+        key.push_str(row.signal);
+        let fresh = cell.numbers.len() as u32;
+        let number = *cell.numbers.entry(key).or_insert(fresh);
+        if number == fresh {
+            cell.series.push(&SeriesRow {
+                series: number,
+                tool: row.tool,
+                chamber: row.chamber,
+                signal: row.signal,
+                unit: row.unit,
+                class: row.class,
+                source: row.source,
+                ..Default::default()
+            });
+        }
+        cell.sample.push(&SampleRow {
+            series: number,
+            time: row.time,
+            value: row.value,
+            quality: row.quality,
+            ..Default::default()
+        });
+        let rows = cell.sample.len();
+        self.close_if_full(&name, rows);
+    }
+
+    fn message(&mut self, row: &MessageRow<'_>) {
+        let name = self.cell_for(row.tool);
+        let cell = self.cell(&name, row.observed);
+        cell.message.push(row);
+        let rows = cell.message.len();
+        self.close_if_full(&name, rows);
+    }
+
+    fn flow(&mut self, row: &FlowRow<'_>) {
+        let known = |a: &str| a.parse::<IpAddr>().ok().and_then(|a| self.assets.find(&a)).cloned();
+        let equipment = [row.server, row.client]
+            .into_iter()
+            .find(|a| known(a).is_some_and(|a| a.equipment))
+            .unwrap_or(row.server);
+        let name = self.cell_for(equipment);
+        let cell = self.cell(&name, row.observed);
+        cell.flow.push(row);
+        let rows = cell.flow.len();
+        self.close_if_full(&name, rows);
+    }
+}
+
+impl RowSink for RowWriter {
+    fn push(&mut self, row: Row<'_>) {
+        match row {
+            Row::Message(row) => self.message(row),
+            Row::Measured(row) => self.measured(row),
+            Row::Flow(row) => self.flow(row),
+            Row::Identity(row) => {
+                let name = self.cell_for(if row.tool.is_empty() { row.address } else { row.tool });
+                self.cell(&name, row.observed).identity.push(row);
+            }
+            Row::Log(row) => {
+                let name = self.cell_for(row.tool);
+                let cell = self.cell(&name, row.observed);
+                cell.log.push(row);
+                let rows = cell.log.len();
+                self.close_if_full(&name, rows);
+            }
+            Row::Context(row) => {
+                let name = self.cell_for(row.tool);
+                self.close_before(&name);
+                self.cell(&name, row.observed).context.push(row);
+            }
+            Row::Coverage(row) => {
+                let name = self.cell_for(row.subject);
+                let cell = self.cell(&name, row.observed);
+                cell.coverage.push(row);
+                let rows = cell.coverage.len();
+                self.close_if_full(&name, rows);
+            }
+            // What changes results holds in every cell.
+            Row::Control(row) => {
+                for name in self.all_cells() {
+                    self.close_before(&name);
+                    self.cell(&name, row.observed).control.push(row);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(records: &[Record]) -> Vec<(Kind, u64, u32)> {
+        records
+            .iter()
+            .filter_map(|r| Envelope::from_header(&r.header).ok())
+            .map(|e| (e.kind, e.first_row, e.rows))
+            .collect()
+    }
+
+    fn sample(signal: &'static str, time: Micros) -> MeasuredRow<'static> {
+        MeasuredRow { tool: "T", signal, time, observed: time, value: 1.0, ..Default::default() }
+    }
+
+    #[test]
+    fn context_closes_what_came_before_it_and_numbers_have_no_holes() {
+        let mut writer = RowWriter::new("c", 1, Arc::new(AssetTable::new(vec![], "bay")));
+        writer.push(Row::Measured(&sample("a", 10)));
+        writer.push(Row::Measured(&sample("b", 11)));
+        writer.push(Row::Context(&ContextRow {
+            time: 12,
+            observed: 12,
+            tool: "T",
+            name: "step",
+            value: "2",
+            ..Default::default()
+        }));
+        writer.push(Row::Measured(&sample("a", 13)));
+        writer.close(14);
+        let records = writer.take().expect("rows encode");
+        assert_eq!(
+            kinds(&records),
+            [(Kind::Series, 0, 2), (Kind::Sample, 2, 2), (Kind::Context, 4, 1), (Kind::Sample, 5, 1)]
+        );
+        let promises: Vec<Micros> =
+            records.iter().filter_map(|r| Envelope::from_header(&r.header).ok()).map(|e| e.promise).collect();
+        assert_eq!(promises, [10, 10, 12, 14]);
+    }
+
+    #[test]
+    fn a_quiet_cell_gets_heartbeats_and_an_end() {
+        let mut writer = RowWriter::new("c", 1, Arc::new(AssetTable::new(vec![], "bay")));
+        writer.push(Row::Measured(&sample("a", SECOND)));
+        writer.close(2 * SECOND);
+        writer.close(3 * SECOND);
+        writer.close(20 * SECOND);
+        writer.close(Micros::MAX);
+        let records = writer.take().expect("rows encode");
+        let promises: Vec<(u32, Micros)> = records
+            .iter()
+            .filter_map(|r| Envelope::from_header(&r.header).ok())
+            .map(|e| (e.rows, e.promise))
+            .collect();
+        assert_eq!(promises, [(1, SECOND), (1, 2 * SECOND), (0, 20 * SECOND), (0, Micros::MAX)]);
+    }
+}

@@ -1,0 +1,191 @@
+//! `known`: a tuple of columns that is not on the approved allow-list is a hit.
+//!
+//! With `from: learning` the list is proposed by what is seen until an `approve` record; before
+//! that nothing alerts. With `from: releases` only `release` records put entries on the list, and
+//! it judges from the first row.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::Int32Type;
+use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
+use yagura_event::Kind;
+
+use super::matched::{hit, selected_rows};
+use super::{Learning, Operator, Plan, Step, at};
+use crate::alerts::Hit;
+use crate::columns::{named, text_at};
+use crate::pipeline::{PipelineError, Place, Written, check_column};
+
+/// The most entries a list takes in a cell; what comes beyond is counted and stays unknown.
+const ENTRIES_MAX: usize = 1_000_000;
+
+pub(crate) fn read(
+    place: &Place<'_>,
+    on: Kind,
+    written: &Written<'_>,
+) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
+    let spec = written.known?;
+    if on == Kind::Sample {
+        return Some(Err(at(place, spec, "`known` judges rows with names; samples take `model:`".into())));
+    }
+    let mut errors = Vec::new();
+    for column in &spec.value.of {
+        check_column(place, on, column, &[], &mut errors);
+    }
+    if spec.value.of.is_empty() {
+        errors.extend(at(place, spec, "`known.of` names at least one column".into()));
+    }
+    let learning = match spec.value.from.value.as_str() {
+        "learning" => true,
+        "releases" => false,
+        other => {
+            let message = format!("`{other}` is no source of a list; there are: learning, releases");
+            errors.extend(at(place, &spec.value.from, message));
+            false
+        }
+    };
+    if !errors.is_empty() {
+        return Some(Err(errors));
+    }
+    Some(Ok(Box::new(KnownPlan { of: spec.value.of.iter().map(|c| c.value.clone()).collect(), learning })))
+}
+
+struct KnownPlan {
+    of: Vec<String>,
+    learning: bool,
+}
+
+impl Plan for KnownPlan {
+    fn describe(&self) -> String {
+        format!("known {:?} {}", self.of, if self.learning { "learning" } else { "releases" })
+    }
+
+    fn start(&self) -> Box<dyn Operator> {
+        Box::new(Known {
+            of: self.of.clone(),
+            saved: Saved { learning: self.learning, ..Saved::default() },
+            hashes: FxHashSet::default(),
+        })
+    }
+}
+
+struct Known {
+    of: Vec<String>,
+    saved: Saved,
+    /// Hashes of the entries: what is looked up for each row.
+    hashes: FxHashSet<u64>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Saved {
+    entries: BTreeSet<Vec<String>>,
+    /// Whether what is seen still goes onto the list by itself.
+    learning: bool,
+    refused: u64,
+}
+
+impl Known {
+    fn admit(&mut self, entry: Vec<String>) {
+        if self.saved.entries.len() >= ENTRIES_MAX {
+            self.saved.refused += 1;
+            return;
+        }
+        self.hashes.insert(hash_of(entry.iter().map(|text| hash_text(text))));
+        self.saved.entries.insert(entry);
+    }
+}
+
+impl Operator for Known {
+    fn rows(
+        &mut self,
+        step: &Step<'_>,
+        rows: &RecordBatch,
+        selected: Option<&BooleanArray>,
+        hits: &mut Vec<Hit>,
+    ) {
+        let columns = named(rows, &self.of);
+        let by = named(rows, step.by);
+        // Words of a dictionary are hashed once a batch, not once a row.
+        let words: Vec<Option<Vec<u64>>> = columns
+            .iter()
+            .map(|column| {
+                let dictionary = column.as_dictionary_opt::<Int32Type>()?;
+                let values = dictionary.values().as_string_opt::<i32>()?;
+                Some(values.iter().map(|word| hash_text(word.unwrap_or(""))).collect())
+            })
+            .collect();
+        for row in selected_rows(step.from, rows.num_rows(), selected) {
+            let hash = hash_of(columns.iter().zip(&words).map(|(column, words)| {
+                match (words, column.as_dictionary_opt::<Int32Type>()) {
+                    (Some(words), Some(dictionary)) => words[dictionary.keys().value(row) as usize],
+                    _ => hash_text(&text_at(column, row)),
+                }
+            }));
+            if self.hashes.contains(&hash) {
+                continue;
+            }
+            if self.saved.learning {
+                self.admit(columns.iter().map(|column| text_at(column, row).into_owned()).collect());
+            } else {
+                hits.push(hit(step, rows, row, &by));
+            }
+        }
+    }
+
+    fn approve(&mut self) {
+        self.saved.learning = false;
+    }
+
+    fn release(&mut self, entry: &serde_json::Map<String, serde_json::Value>) {
+        let values: Option<Vec<String>> = self
+            .of
+            .iter()
+            .map(|column| match entry.get(column)? {
+                serde_json::Value::String(text) => Some(text.clone()),
+                other => Some(other.to_string()),
+            })
+            .collect();
+        match values {
+            Some(values) => self.admit(values),
+            None => self.saved.refused += 1,
+        }
+    }
+
+    fn learning(&self) -> Learning {
+        let keys = self.saved.entries.len();
+        Learning { keys, approved: if self.saved.learning { 0 } else { keys }, refused: self.saved.refused }
+    }
+
+    fn save(&self) -> Vec<u8> {
+        postcard::to_stdvec(&self.saved).unwrap_or_default()
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        self.saved = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
+        self.hashes = self
+            .saved
+            .entries
+            .iter()
+            .map(|entry| hash_of(entry.iter().map(|text| hash_text(text))))
+            .collect();
+        Ok(())
+    }
+}
+
+/// SipHash: an attacker who chooses names cannot cheaply make one look like a listed one.
+fn hash_text(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn hash_of(parts: impl Iterator<Item = u64>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for part in parts {
+        part.hash(&mut hasher);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,89 @@
+//! `match`: every row that the condition selects is a hit. It is what a detection is without
+//! another operator.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use yagura_event::Kind;
+use yagura_event::alert::Cause;
+use yagura_event::clock::Micros;
+
+use super::{Operator, Plan, Step};
+use crate::alerts::Hit;
+use crate::columns::{named, row_json, text_at};
+use crate::pipeline::{PipelineError, Place, Written};
+
+/// Never asked for by a key.
+pub(crate) fn read(
+    _: &Place<'_>,
+    _: Kind,
+    _: &Written<'_>,
+) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
+    None
+}
+
+/// `match` has nothing to set.
+pub struct MatchPlan;
+
+impl Plan for MatchPlan {
+    fn describe(&self) -> String {
+        "match".into()
+    }
+
+    fn start(&self) -> Box<dyn Operator> {
+        Box::new(Match)
+    }
+}
+
+struct Match;
+
+impl Operator for Match {
+    fn rows(
+        &mut self,
+        step: &Step<'_>,
+        rows: &RecordBatch,
+        selected: Option<&BooleanArray>,
+        hits: &mut Vec<Hit>,
+    ) {
+        let by = named(rows, step.by);
+        for row in selected_rows(step.from, rows.num_rows(), selected) {
+            hits.push(hit(step, rows, row, &by));
+        }
+    }
+}
+
+/// The rows to judge, in order.
+pub fn selected_rows(
+    from: usize,
+    rows: usize,
+    selected: Option<&BooleanArray>,
+) -> impl Iterator<Item = usize> + '_ {
+    (from..rows).filter(move |&row| selected.is_none_or(|s| s.is_valid(row) && s.value(row)))
+}
+
+/// A hit for one row of a batch.
+pub fn hit(step: &Step<'_>, rows: &RecordBatch, row: usize, by: &[&ArrayRef]) -> Hit {
+    let time = time_at(rows, "time", row).unwrap_or(step.envelope.observed.0);
+    let observed = time_at(rows, "observed", row).unwrap_or(step.envelope.observed.1);
+    let key: BTreeMap<String, String> =
+        step.by.iter().zip(by).map(|(name, column)| (name.clone(), text_at(column, row).into_owned())).collect();
+    Hit {
+        detection: step.detection,
+        cause: Cause {
+            collector: step.envelope.collector.clone(),
+            epoch: step.envelope.epoch,
+            row: step.envelope.first_row + row as u64,
+        },
+        time,
+        observed,
+        key,
+        evidence: row_json(rows, row),
+        late: observed < step.watermark,
+    }
+}
+
+fn time_at(rows: &RecordBatch, column: &str, row: usize) -> Option<Micros> {
+    let column = rows.column_by_name(column)?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    Some(column.value(row))
+}

@@ -1,0 +1,126 @@
+//! What judges rows. An operator is one file, its `mod` line and its line in [`OPERATORS`].
+
+use arrow::array::{BooleanArray, RecordBatch};
+use serde_saphyr::Spanned;
+use yagura_event::clock::Micros;
+use yagura_event::{Envelope, Kind};
+
+use crate::alerts::Hit;
+use crate::pipeline::{PipelineError, Place, Written};
+use crate::shard::Series;
+
+pub mod known;
+pub mod matched;
+pub mod model;
+
+/// The operators, in the order in which their keys are looked for.
+pub const OPERATORS: &[OperatorKind] = &[
+    OperatorKind { name: "known", read: known::read },
+    OperatorKind { name: "model", read: model::read },
+    OperatorKind { name: "match", read: matched::read },
+];
+
+/// Reads an operator's part of a detection: `None` when the detection does not ask for it.
+pub(crate) type Read =
+    fn(&Place<'_>, Kind, &Written<'_>) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>>;
+
+/// One kind of operator.
+pub struct OperatorKind {
+    /// Its key in pipelines.
+    pub name: &'static str,
+    pub(crate) read: Read,
+}
+
+/// An operator's checked configuration.
+pub trait Plan: Send + Sync {
+    /// All that changes its judgement, as text: part of the detection's fingerprint.
+    fn describe(&self) -> String;
+
+    /// A fresh state for one cell.
+    fn start(&self) -> Box<dyn Operator>;
+}
+
+/// How far an operator's learning has got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Learning {
+    /// Keys seen.
+    pub keys: usize,
+    /// Keys that are judged.
+    pub approved: usize,
+    /// Keys turned away because the state was full.
+    pub refused: u64,
+}
+
+/// What a step is about.
+pub struct Step<'a> {
+    /// Index of the detection.
+    pub detection: usize,
+    /// Its `by` columns.
+    pub by: &'a [String],
+    /// The record's envelope.
+    pub envelope: &'a Envelope,
+    /// First row of the batch that was not judged before.
+    pub from: usize,
+    /// The cell's watermark before this record.
+    pub watermark: Micros,
+}
+
+/// A batch of samples with their series resolved to the shard's own dense numbers.
+pub struct Samples<'a> {
+    /// The shard's series number of each sample, `u32::MAX` where it was never defined.
+    pub series: &'a [u32],
+    /// Device times.
+    pub times: &'a [Micros],
+    /// Values.
+    pub values: &'a [f64],
+    /// Qualities.
+    pub quality: &'a [u8],
+}
+
+/// One detection's judgement in one cell.
+pub trait Operator: Send {
+    /// Judges the selected rows (all without a selection), from `step.from` on.
+    fn rows(
+        &mut self,
+        _step: &Step<'_>,
+        _rows: &RecordBatch,
+        _selected: Option<&BooleanArray>,
+        _hits: &mut Vec<Hit>,
+    ) {
+    }
+
+    /// Judges samples.
+    fn samples(&mut self, _step: &Step<'_>, _samples: &Samples<'_>, _all: &[Series], _hits: &mut Vec<Hit>) {}
+
+    /// A series was defined; `selected` says whether the detection's condition takes it.
+    fn series(&mut self, _number: u32, _selected: bool) {}
+
+    /// The context of these series changed.
+    fn context(&mut self, _series: &[u32]) {}
+
+    /// What was learned so far is approved.
+    fn approve(&mut self) {}
+
+    /// One entry of an allow-list is released.
+    fn release(&mut self, _entry: &serde_json::Map<String, serde_json::Value>) {}
+
+    /// How far learning has got.
+    fn learning(&self) -> Learning {
+        Learning::default()
+    }
+
+    /// The state, for a snapshot; empty when there is none.
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Takes a saved state back.
+    fn restore(&mut self, _saved: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Problems at a place of the pipeline file, collected.
+pub(crate) fn at<T>(place: &Place<'_>, spot: &Spanned<T>, message: String) -> Vec<PipelineError> {
+    vec![place.error(spot, message)]
+}

@@ -1,0 +1,260 @@
+//! `model`: samples judged by an online model, one state for each (series, context).
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use yagura_event::Kind;
+use yagura_event::alert::Cause;
+use yagura_models::guard::{self, NO_SLOT, Parameters, State};
+
+use super::{Learning, Operator, Plan, Samples, Step, at};
+use crate::alerts::Hit;
+use crate::pipeline::{PipelineError, Place, Written};
+use crate::shard::Series;
+
+/// The most keys in a cell: 256 MiB of states. What comes beyond is counted and not judged.
+const KEYS_MAX: usize = 4_000_000;
+
+/// A series that the detection takes and whose slot must be looked up.
+const UNRESOLVED: u32 = u32::MAX - 1;
+
+const CONTEXTS: [&str; 3] = ["lot", "recipe", "step"];
+const FINDINGS: [guard::Finding; 5] = [
+    guard::Finding::Shift,
+    guard::Finding::Drift,
+    guard::Finding::Range,
+    guard::Finding::Stuck,
+    guard::Finding::Gap,
+];
+
+pub(crate) fn read(
+    place: &Place<'_>,
+    on: Kind,
+    written: &Written<'_>,
+) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
+    let spec = written.model?;
+    if on != Kind::Sample {
+        return Some(Err(at(place, spec, format!("a model judges samples, not {}; write `on: sample`", on.name()))));
+    }
+    let mut errors = Vec::new();
+    let model = &spec.value;
+    let names: Vec<&str> = yagura_models::MODELS.iter().map(|(name, _)| *name).collect();
+    if !names.contains(&model.name.value.as_str()) {
+        let message = format!("`{}` is no model; there are: {}", model.name.value, names.join(", "));
+        errors.extend(at(place, &model.name, message));
+    }
+    for context in model.context.iter().filter(|c| !CONTEXTS.contains(&c.value.as_str())) {
+        let message = format!("`{}` is no context; there are: {}", context.value, CONTEXTS.join(", "));
+        errors.extend(at(place, context, message));
+    }
+    let mut findings = Vec::new();
+    for finding in &model.findings {
+        match FINDINGS.into_iter().find(|f| f.name() == finding.value) {
+            Some(known) => findings.push(known),
+            None => {
+                let names: Vec<&str> = FINDINGS.iter().map(|f| f.name()).collect();
+                let message = format!("`{}` is no finding; there are: {}", finding.value, names.join(", "));
+                errors.extend(at(place, finding, message));
+            }
+        }
+    }
+    if findings.is_empty() {
+        findings.extend(FINDINGS);
+    }
+    if !errors.is_empty() {
+        return Some(Err(errors));
+    }
+    let context = model.context.iter().map(|c| c.value.clone()).collect();
+    Some(Ok(Box::new(GuardPlan { context, findings, parameters: model.parameters.clone() })))
+}
+
+struct GuardPlan {
+    context: Vec<String>,
+    findings: Vec<guard::Finding>,
+    parameters: Parameters,
+}
+
+impl Plan for GuardPlan {
+    fn describe(&self) -> String {
+        format!("guard {:?} {:?} {:?}", self.context, self.findings, self.parameters)
+    }
+
+    fn start(&self) -> Box<dyn Operator> {
+        Box::new(Guard {
+            context: self.context.clone(),
+            findings: self.findings.clone(),
+            parameters: self.parameters.clone(),
+            slot_of: Vec::new(),
+            slots: Vec::new(),
+            found: Vec::new(),
+            index: FxHashMap::default(),
+            saved: Saved::default(),
+        })
+    }
+}
+
+struct Guard {
+    context: Vec<String>,
+    findings: Vec<guard::Finding>,
+    parameters: Parameters,
+    /// By the shard's series number.
+    slot_of: Vec<u32>,
+    /// Reused for each batch.
+    slots: Vec<u32>,
+    found: Vec<guard::Hit>,
+    index: FxHashMap<(u32, u32), u32>,
+    saved: Saved,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Saved {
+    /// By slot: the series and the context that the state is of.
+    keys: Vec<(u32, u32)>,
+    states: Vec<State>,
+    /// Contexts by dense number, first seen first.
+    contexts: Vec<Vec<String>>,
+    refused: u64,
+}
+
+impl Guard {
+    fn resolve(&mut self, number: u32, series: &Series) -> u32 {
+        let context: Vec<String> =
+            self.context.iter().map(|name| series.context.get(name).cloned().unwrap_or_default()).collect();
+        let context = match self.saved.contexts.iter().position(|c| *c == context) {
+            Some(index) => index as u32,
+            None => {
+                self.saved.contexts.push(context);
+                (self.saved.contexts.len() - 1) as u32
+            }
+        };
+        if let Some(&slot) = self.index.get(&(number, context)) {
+            if let Some(state) = self.saved.states.get_mut(slot as usize) {
+                state.begin(&self.parameters);
+            }
+            return slot;
+        }
+        if self.saved.states.len() >= KEYS_MAX {
+            self.saved.refused += 1;
+            return NO_SLOT;
+        }
+        let slot = self.saved.states.len() as u32;
+        let mut state = State::default();
+        if !self.context.is_empty() {
+            state.begin(&self.parameters);
+        }
+        self.saved.states.push(state);
+        self.saved.keys.push((number, context));
+        self.index.insert((number, context), slot);
+        slot
+    }
+}
+
+impl Operator for Guard {
+    fn samples(&mut self, step: &Step<'_>, samples: &Samples<'_>, all: &[Series], hits: &mut Vec<Hit>) {
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.clear();
+        for &series in &samples.series[step.from..] {
+            let mut slot = self.slot_of.get(series as usize).copied().unwrap_or(NO_SLOT);
+            if slot == UNRESOLVED {
+                slot = all.get(series as usize).map_or(NO_SLOT, |known| self.resolve(series, known));
+                self.slot_of[series as usize] = slot;
+            }
+            slots.push(slot);
+        }
+        self.found.clear();
+        guard::judge(
+            &mut self.saved.states,
+            &slots,
+            &samples.times[step.from..],
+            &samples.values[step.from..],
+            &samples.quality[step.from..],
+            &self.parameters,
+            &mut self.found,
+        );
+        self.slots = slots;
+        for found in self.found.iter().filter(|f| self.findings.contains(&f.finding)) {
+            let row = step.from + found.index as usize;
+            if let Some(series) = all.get(samples.series[row] as usize) {
+                hits.push(sample_hit(step, samples, row, series, found));
+            }
+        }
+    }
+
+    fn series(&mut self, number: u32, selected: bool) {
+        let index = number as usize;
+        if self.slot_of.len() <= index {
+            self.slot_of.resize(index + 1, NO_SLOT);
+        }
+        match (selected, self.slot_of[index]) {
+            (true, NO_SLOT) => self.slot_of[index] = UNRESOLVED,
+            (false, _) => self.slot_of[index] = NO_SLOT,
+            (true, _) => {}
+        }
+    }
+
+    fn context(&mut self, series: &[u32]) {
+        if self.context.is_empty() {
+            return;
+        }
+        for &number in series {
+            if let Some(slot) = self.slot_of.get_mut(number as usize) {
+                if *slot != NO_SLOT {
+                    *slot = UNRESOLVED;
+                }
+            }
+        }
+    }
+
+    fn approve(&mut self) {
+        for state in &mut self.saved.states {
+            state.approve(&self.parameters);
+        }
+    }
+
+    fn learning(&self) -> Learning {
+        let approved = self.saved.states.iter().filter(|s| s.is_approved()).count();
+        Learning { keys: self.saved.states.len(), approved, refused: self.saved.refused }
+    }
+
+    fn save(&self) -> Vec<u8> {
+        postcard::to_stdvec(&(&self.saved, &self.slot_of)).unwrap_or_default()
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        (self.saved, self.slot_of) = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
+        self.index = self.saved.keys.iter().enumerate().map(|(slot, key)| (*key, slot as u32)).collect();
+        Ok(())
+    }
+}
+
+fn sample_hit(step: &Step<'_>, samples: &Samples<'_>, row: usize, series: &Series, found: &guard::Hit) -> Hit {
+    let evidence = serde_json::json!({
+        "tool": series.tool, "chamber": series.chamber, "signal": series.signal,
+        "unit": series.unit, "class": series.class, "source": series.source,
+        "recipe": series.context.get("recipe").map_or("", |v| v),
+        "step": series.context.get("step").map_or("", |v| v),
+        "lot": series.context.get("lot").map_or("", |v| v),
+        "finding": found.finding.name(), "seen": found.seen, "expected": found.expected,
+        "deviation": found.deviation, "score": found.score,
+    });
+    let serde_json::Value::Object(evidence) = evidence else { unreachable!("an object literal") };
+    let key: BTreeMap<String, String> = step
+        .by
+        .iter()
+        .map(|name| (name.clone(), evidence.get(name).and_then(|v| v.as_str()).unwrap_or("").to_string()))
+        .collect();
+    Hit {
+        detection: step.detection,
+        cause: Cause {
+            collector: step.envelope.collector.clone(),
+            epoch: step.envelope.epoch,
+            row: step.envelope.first_row + row as u64,
+        },
+        time: samples.times[row],
+        observed: step.envelope.observed.1,
+        key,
+        evidence,
+        late: step.envelope.observed.1 < step.watermark,
+    }
+}

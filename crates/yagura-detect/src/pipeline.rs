@@ -1,0 +1,470 @@
+//! Pipelines: detections as people edit them, read from YAML and checked as a whole.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use yagura_event::clock::{Micros, SECOND};
+use yagura_event::{Kind, Queue, Severity};
+
+use crate::condition::{Compiler, Condition};
+use crate::operators::{OPERATORS, Plan};
+use crate::operators::matched::MatchPlan;
+
+/// The ATT&CK for ICS version that the technique ids of pipelines are of, unless they say another.
+pub const MATRIX: &str = "18.1";
+
+/// All detections of a run, checked and compiled.
+pub struct Pipeline {
+    /// In the order of files and of detections within them.
+    pub detections: Vec<Detection>,
+}
+
+/// One detection, checked and compiled.
+pub struct Detection {
+    /// Unique.
+    pub id: String,
+    /// For people.
+    pub title: String,
+    /// Who handles its alerts.
+    pub queue: Queue,
+    /// How bad they are.
+    pub severity: Severity,
+    /// `production`, `confidentiality`, `quality`.
+    pub protects: Vec<String>,
+    /// ATT&CK for ICS techniques.
+    pub techniques: Vec<String>,
+    /// The matrix version they are of.
+    pub matrix: String,
+    /// NIST CSF 2.0 and CPSF identifiers it supports.
+    pub outcomes: Vec<String>,
+    /// The kind of rows it reads.
+    pub on: Kind,
+    /// Which rows; all without one.
+    pub condition: Option<Arc<dyn Condition>>,
+    /// Columns that make one alert.
+    pub by: Vec<String>,
+    /// How long the same key stays one alert after its last row.
+    pub quiet: Micros,
+    /// What happened, with `{column}` places.
+    pub summary: String,
+    /// What to do first.
+    pub then: String,
+    /// What judges.
+    pub operator: Box<dyn Plan>,
+    /// Changes when anything does that decides which rows it judges and how.
+    pub fingerprint: u64,
+    /// Its tests.
+    pub tests: Vec<TestSpec>,
+    /// The file it stands in.
+    pub file: PathBuf,
+}
+
+/// A problem in a pipeline file, as its author wants to read it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct PipelineError {
+    /// File.
+    pub file: PathBuf,
+    /// Line, from 1; 0 when unknown.
+    pub line: u64,
+    /// Column, from 1.
+    pub column: u64,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for PipelineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file.display(), self.line, self.column, self.message)
+    }
+}
+
+/// A test inside a pipeline file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestSpec {
+    /// What it shows.
+    pub name: String,
+    /// A file of JSON lines, relative to the pipeline file: rows with their `kind`.
+    pub input: PathBuf,
+    /// The alerts of this detection, in order; each names the fields that must be so.
+    pub expect: Vec<BTreeMap<String, serde_json::Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSpec {
+    version: Spanned<u32>,
+    detections: Vec<DetectionSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DetectionSpec {
+    id: Spanned<String>,
+    title: String,
+    queue: Queue,
+    severity: Severity,
+    #[serde(default)]
+    protects: Vec<Spanned<String>>,
+    #[serde(default)]
+    techniques: Vec<Spanned<String>>,
+    #[serde(default)]
+    matrix: Option<String>,
+    #[serde(default)]
+    outcomes: Vec<String>,
+    on: Spanned<String>,
+    #[serde(default, rename = "where")]
+    condition: Option<Spanned<String>>,
+    #[serde(default)]
+    by: Vec<Spanned<String>>,
+    #[serde(default)]
+    known: Option<Spanned<KnownSpec>>,
+    #[serde(default)]
+    model: Option<Spanned<ModelSpec>>,
+    #[serde(default)]
+    quiet: Option<Spanned<String>>,
+    summary: Spanned<String>,
+    then: String,
+    #[serde(default)]
+    tests: Vec<TestSpec>,
+}
+
+/// `known:` as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownSpec {
+    /// Columns whose values together must be on the list.
+    pub of: Vec<Spanned<String>>,
+    /// Where the list comes from: `learning` or `releases`.
+    pub from: Spanned<String>,
+}
+
+/// `model:` as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Name of the model.
+    pub name: Spanned<String>,
+    /// Context names that are part of the key: `recipe`, `step`, `lot`.
+    #[serde(default)]
+    pub context: Vec<Spanned<String>>,
+    /// The findings that alert; all without any.
+    #[serde(default)]
+    pub findings: Vec<Spanned<String>>,
+    /// Parameters other than the defaults.
+    #[serde(default)]
+    pub parameters: yagura_models::guard::Parameters,
+}
+
+/// Where something stands in a file being read.
+pub(crate) struct Place<'a> {
+    file: &'a Path,
+}
+
+impl Place<'_> {
+    pub(crate) fn error<T>(&self, at: &Spanned<T>, message: String) -> PipelineError {
+        PipelineError {
+            file: self.file.to_path_buf(),
+            line: at.referenced.line(),
+            column: at.referenced.column(),
+            message,
+        }
+    }
+}
+
+impl Pipeline {
+    /// Reads and checks files (`.yaml`) and folders of them, in the order of their names.
+    /// Answers every problem there is, not only the first.
+    pub fn load(paths: &[PathBuf], compiler: &dyn Compiler) -> Result<Pipeline, Vec<PipelineError>> {
+        let mut errors = Vec::new();
+        let mut texts = Vec::new();
+        for file in files(paths, &mut errors) {
+            match std::fs::read_to_string(&file) {
+                Ok(text) => texts.push((file, text)),
+                Err(e) => errors.push(no_place(&file, format!("cannot be read: {e}"))),
+            }
+        }
+        match Self::from_texts(texts, compiler) {
+            Ok(pipeline) if errors.is_empty() => Ok(pipeline),
+            Ok(_) => Err(errors),
+            Err(more) => {
+                errors.extend(more);
+                Err(errors)
+            }
+        }
+    }
+
+    /// Reads and checks the texts of files.
+    pub fn from_texts(
+        texts: impl IntoIterator<Item = (PathBuf, String)>,
+        compiler: &dyn Compiler,
+    ) -> Result<Pipeline, Vec<PipelineError>> {
+        let mut errors = Vec::new();
+        let mut detections: Vec<Detection> = Vec::new();
+        for (file, text) in texts {
+            match Self::read(&file, &text, compiler) {
+                Ok(read) => detections.extend(read),
+                Err(more) => errors.extend(more),
+            }
+        }
+        for (index, detection) in detections.iter().enumerate() {
+            if let Some(first) = detections[..index].iter().find(|d| d.id == detection.id) {
+                errors.push(no_place(
+                    &detection.file,
+                    format!("detection `{}` stands in {} already; ids are unique", first.id, first.file.display()),
+                ));
+            }
+        }
+        if errors.is_empty() { Ok(Pipeline { detections }) } else { Err(errors) }
+    }
+
+    /// Reads and checks one file's text.
+    pub fn read(
+        file: &Path,
+        text: &str,
+        compiler: &dyn Compiler,
+    ) -> Result<Vec<Detection>, Vec<PipelineError>> {
+        let spec: FileSpec = match serde_saphyr::from_str(text) {
+            Ok(spec) => spec,
+            Err(e) => {
+                let (line, column) = e.location().map_or((0, 0), |l| (l.line(), l.column()));
+                // The rendered error draws a snippet; the first line says what is wrong.
+                let plain = e.without_snippet().to_string();
+                return Err(vec![PipelineError { file: file.into(), line, column, message: plain }]);
+            }
+        };
+        let place = Place { file };
+        if spec.version.value != 1 {
+            let message = format!("version {} is not known; this program reads version 1", spec.version.value);
+            return Err(vec![place.error(&spec.version, message)]);
+        }
+        let mut errors = Vec::new();
+        let mut detections = Vec::new();
+        for detection in spec.detections {
+            if let Some(detection) = resolve(&place, detection, compiler, &mut errors) {
+                detections.push(detection);
+            }
+        }
+        if errors.is_empty() { Ok(detections) } else { Err(errors) }
+    }
+}
+
+fn files(paths: &[PathBuf], errors: &mut Vec<PipelineError>) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            out.push(path.clone());
+            continue;
+        }
+        let entries = match std::fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(e) => {
+                errors.push(no_place(path, format!("cannot be read: {e}")));
+                continue;
+            }
+        };
+        let mut inside: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
+        inside.retain(|p| p.is_dir() || p.extension().is_some_and(|e| e == "yaml" || e == "yml"));
+        inside.sort();
+        out.extend(files(&inside, errors));
+    }
+    out
+}
+
+fn no_place(file: &Path, message: String) -> PipelineError {
+    PipelineError { file: file.to_path_buf(), line: 0, column: 0, message }
+}
+
+fn resolve(
+    place: &Place<'_>,
+    spec: DetectionSpec,
+    compiler: &dyn Compiler,
+    errors: &mut Vec<PipelineError>,
+) -> Option<Detection> {
+    let before = errors.len();
+    let readable: Vec<&str> =
+        Kind::ALL.iter().map(|k| k.name()).filter(|n| !["alert", "series"].contains(n)).collect();
+    let on = match Kind::from_name(&spec.on.value).filter(|k| readable.contains(&k.name())) {
+        Some(kind) => kind,
+        None => {
+            let message = format!("`{}` is no kind of record; there are: {}", spec.on.value, readable.join(", "));
+            errors.push(place.error(&spec.on, message));
+            return None;
+        }
+    };
+    for (name, list, valid) in [
+        ("protects", &spec.protects, &["production", "confidentiality", "quality"][..]),
+    ] {
+        for entry in list.iter().filter(|e| !valid.contains(&e.value.as_str())) {
+            errors.push(place.error(
+                entry,
+                format!("`{}` is nothing that {name} knows; there are: {}", entry.value, valid.join(", ")),
+            ));
+        }
+    }
+    for technique in &spec.techniques {
+        let id = technique.value.as_str();
+        let digits = id.strip_prefix('T').unwrap_or("");
+        if digits.len() < 4 || !digits.chars().all(|c| c.is_ascii_digit() || c == '.') {
+            errors.push(place.error(technique, format!("`{id}` is no ATT&CK technique id; they look like T0836")));
+        }
+    }
+    // What a sample is judged by is its series; its own columns are numbers alone.
+    let columns_of = if on == Kind::Sample { Kind::Series } else { on };
+    let condition = spec.condition.as_ref().and_then(|sql| {
+        match compiler.compile(columns_of, &sql.value) {
+            Ok(condition) => Some(condition),
+            Err(e) => {
+                let mut error = place.error(sql, format!("where: {}", e.message));
+                if let Some((line, column)) = e.at {
+                    // A plain one-line value begins where YAML says; in a block the column is its own.
+                    if line == 1 {
+                        error.column += u64::from(column) - 1;
+                    } else {
+                        error.line += u64::from(line) - 1;
+                        error.column = u64::from(column);
+                    }
+                }
+                errors.push(error);
+                None
+            }
+        }
+    });
+    let context_names = ["lot", "recipe", "step"];
+    for column in &spec.by {
+        check_column(place, columns_of, column, &[], errors);
+    }
+    check_template(place, columns_of, &spec.summary, &context_names, errors);
+    let operator = operator_of(place, on, &spec, errors);
+    let quiet = match &spec.quiet {
+        None => 3600 * SECOND,
+        Some(text) => duration(&text.value).unwrap_or_else(|| {
+            errors.push(place.error(text, format!("`{}` is no duration; write 90s, 10m, 2h or 1d", text.value)));
+            0
+        }),
+    };
+    if errors.len() > before {
+        return None;
+    }
+    let operator = operator?;
+    let by: Vec<String> = spec.by.into_iter().map(|c| c.value).collect();
+    let mut hasher = DefaultHasher::new();
+    (on.name(), spec.condition.map(|c| c.value), &by, quiet, operator.describe()).hash(&mut hasher);
+    Some(Detection {
+        id: spec.id.value,
+        title: spec.title,
+        queue: spec.queue,
+        severity: spec.severity,
+        protects: spec.protects.into_iter().map(|p| p.value).collect(),
+        techniques: spec.techniques.into_iter().map(|t| t.value).collect(),
+        matrix: spec.matrix.unwrap_or_else(|| MATRIX.to_string()),
+        outcomes: spec.outcomes,
+        on,
+        condition,
+        by,
+        quiet,
+        summary: spec.summary.value,
+        then: spec.then,
+        operator,
+        fingerprint: hasher.finish(),
+        tests: spec.tests,
+        file: place.file.to_path_buf(),
+    })
+}
+
+/// The operator that a detection asks for: the first registered one whose key it has.
+fn operator_of(
+    place: &Place<'_>,
+    on: Kind,
+    spec: &DetectionSpec,
+    errors: &mut Vec<PipelineError>,
+) -> Option<Box<dyn Plan>> {
+    let mut found: Option<Box<dyn Plan>> = None;
+    for operator in OPERATORS {
+        match (operator.read)(place, on, &Written { known: spec.known.as_ref(), model: spec.model.as_ref() }) {
+            None => {}
+            Some(Err(more)) => {
+                errors.extend(more);
+                return None;
+            }
+            Some(Ok(read)) => {
+                if found.is_some() {
+                    let names: Vec<&str> = OPERATORS.iter().map(|o| o.name).collect();
+                    errors.push(place.error(
+                        &spec.id,
+                        format!("detection `{}` has two operators; it takes one of: {}", spec.id.value, names.join(", ")),
+                    ));
+                    return None;
+                }
+                found = Some(read);
+            }
+        }
+    }
+    match found {
+        Some(found) => Some(found),
+        None if on == Kind::Sample => {
+            errors.push(place.error(&spec.on, "samples are judged by a model; add `model:`".into()));
+            None
+        }
+        None => Some(Box::new(MatchPlan)),
+    }
+}
+
+/// The operator keys of a detection, as written.
+pub(crate) struct Written<'a> {
+    pub(crate) known: Option<&'a Spanned<KnownSpec>>,
+    pub(crate) model: Option<&'a Spanned<ModelSpec>>,
+}
+
+pub(crate) fn check_column(
+    place: &Place<'_>,
+    kind: Kind,
+    column: &Spanned<String>,
+    more: &[&str],
+    errors: &mut Vec<PipelineError>,
+) {
+    let schema = kind.schema();
+    if schema.field_with_name(&column.value).is_ok() || more.contains(&column.value.as_str()) {
+        return;
+    }
+    let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).chain(more.iter().copied()).collect();
+    errors.push(place.error(column, format!("`{}` is no column of {}; there are: {}", column.value, kind.name(), names.join(", "))));
+}
+
+/// Checks the `{column}` places of a summary.
+fn check_template(
+    place: &Place<'_>,
+    kind: Kind,
+    template: &Spanned<String>,
+    context: &[&str],
+    errors: &mut Vec<PipelineError>,
+) {
+    let mut more: Vec<&str> = Vec::new();
+    if kind == Kind::Series {
+        more.extend(context);
+        more.extend(["finding", "seen", "expected", "deviation", "score"]);
+    }
+    for name in crate::alerts::places(&template.value) {
+        let column = Spanned::new(name.to_string(), template.referenced, template.defined);
+        check_column(place, kind, &column, &more, errors);
+    }
+}
+
+/// `90s`, `10m`, `2h`, `1d` in microseconds.
+pub fn duration(text: &str) -> Option<Micros> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let factor = match unit.trim() {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<i64>().ok()?.checked_mul(factor)?.checked_mul(SECOND)
+}

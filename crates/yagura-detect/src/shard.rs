@@ -1,0 +1,553 @@
+//! A shard: the pure fold over one cell's records in the log's order.
+//!
+//! Its state is a function of the pipeline and of the records, nothing else. One log record is
+//! one [`Shard::step`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
+use serde::{Deserialize, Serialize};
+use yagura_event::clock::Micros;
+use yagura_event::vocabulary::control;
+use yagura_event::{Alert, Envelope, EventError, Kind, codec};
+use yagura_log::Record;
+
+use crate::alerts::{AlertBook, Hit};
+use crate::columns::{may_hold, text_at};
+use crate::operators::{Learning, Operator, Samples, Step};
+use crate::pipeline::{Detection, Pipeline};
+
+/// One signal of the cell, under the shard's own dense number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Series {
+    /// Equipment.
+    pub tool: String,
+    /// Chamber.
+    pub chamber: String,
+    /// Signal.
+    pub signal: String,
+    /// Unit.
+    pub unit: String,
+    /// Class.
+    pub class: String,
+    /// Where it comes from.
+    pub source: String,
+    /// Lot, recipe and step that hold now.
+    pub context: BTreeMap<String, String>,
+}
+
+/// What a shard has done, for metrics. Part of its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Records.
+    pub records: u64,
+    /// Rows judged.
+    pub rows: u64,
+    /// Rows dropped because their number had been judged before.
+    pub repeated_rows: u64,
+    /// Rows whose numbers were skipped: lost before they reached the log.
+    pub missing_rows: u64,
+    /// Rows observed before the watermark.
+    pub late_rows: u64,
+    /// Records that could not be read.
+    pub unreadable_records: u64,
+    /// Samples whose series number nobody defined.
+    pub undefined_samples: u64,
+    /// Conditions that failed on a batch.
+    pub failed_conditions: u64,
+    /// Series turned away because there were too many.
+    pub refused_series: u64,
+}
+
+/// What one record brought.
+#[derive(Debug, Default)]
+pub struct Stepped {
+    /// New alerts and revisions, in order.
+    pub alerts: Vec<Alert>,
+    /// Why the record could not be read, if so.
+    pub unreadable: Option<EventError>,
+}
+
+/// The most series of a cell.
+const SERIES_MAX: usize = 4_000_000;
+/// The most (collector, epoch)s that are remembered; beyond, the one silent for longest is forgotten.
+const COLLECTORS_MAX: usize = 1024;
+/// Version of the saved state's form.
+const SAVED_VERSION: u16 = 1;
+
+/// A cell's state.
+pub struct Shard {
+    pipeline: Arc<Pipeline>,
+    operators: Vec<Box<dyn Operator>>,
+    saved: Saved,
+    by_name: BTreeMap<(String, String, String), u32>,
+    by_tool: BTreeMap<String, Vec<u32>>,
+    resolved: Vec<u32>,
+    hits: Vec<Hit>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Saved {
+    version: u16,
+    cell: String,
+    next_offset: u64,
+    collectors: BTreeMap<(String, u64), Collector>,
+    series: Vec<Series>,
+    contexts: BTreeMap<(String, String), BTreeMap<String, String>>,
+    book: AlertBook,
+    stats: Stats,
+    /// Detection, fingerprint, operator state.
+    operators: Vec<(String, u64, Vec<u8>)>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Collector {
+    /// The next row number that has not been judged.
+    next_row: u64,
+    /// It will send nothing observed before.
+    promise: Micros,
+    /// Its owner has not heard it for a while.
+    silent: bool,
+    /// Step at which it was last heard, for forgetting.
+    heard: u64,
+    /// By its own series number, the shard's; `u32::MAX` for none.
+    local: Vec<u32>,
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(cell: &str, pipeline: Arc<Pipeline>) -> Self {
+        let operators = pipeline.detections.iter().map(|d| d.operator.start()).collect();
+        Shard {
+            pipeline,
+            operators,
+            saved: Saved { version: SAVED_VERSION, cell: cell.to_string(), ..Saved::default() },
+            by_name: BTreeMap::new(),
+            by_tool: BTreeMap::new(),
+            resolved: Vec::new(),
+            hits: Vec::new(),
+        }
+    }
+
+    /// A shard from its saved state. Detections that did not change keep theirs; changed and new
+    /// ones begin afresh, with the series that are known.
+    pub fn restore(saved: &[u8], pipeline: Arc<Pipeline>) -> Result<Self, String> {
+        let saved: Saved = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
+        if saved.version != SAVED_VERSION {
+            return Err(format!("version {} of a shard's state is not known", saved.version));
+        }
+        let mut shard = Shard::new(&saved.cell, pipeline);
+        for (number, series) in saved.series.iter().enumerate() {
+            let name = (series.tool.clone(), series.chamber.clone(), series.signal.clone());
+            shard.by_name.insert(name, number as u32);
+            shard.by_tool.entry(series.tool.clone()).or_default().push(number as u32);
+        }
+        shard.saved = saved;
+        let kept = std::mem::take(&mut shard.saved.operators);
+        let mut fresh = Vec::new();
+        for (index, detection) in shard.pipeline.detections.iter().enumerate() {
+            let state = kept.iter().find(|(id, print, _)| *id == detection.id && *print == detection.fingerprint);
+            match state {
+                Some((_, _, bytes)) => shard.operators[index].restore(bytes)?,
+                None => fresh.push(index),
+            }
+        }
+        for index in fresh {
+            let numbers: Vec<u32> = (0..shard.saved.series.len() as u32).collect();
+            shard.select_series(index, &numbers);
+        }
+        Ok(shard)
+    }
+
+    /// The state as bytes; everything but the pipeline.
+    pub fn save(&mut self) -> Vec<u8> {
+        self.saved.operators = self
+            .pipeline
+            .detections
+            .iter()
+            .zip(&self.operators)
+            .map(|(d, o)| (d.id.clone(), d.fingerprint, o.save()))
+            .collect();
+        let bytes = postcard::to_stdvec(&self.saved).unwrap_or_default();
+        self.saved.operators = Vec::new();
+        bytes
+    }
+
+    /// The cell.
+    pub fn cell(&self) -> &str {
+        &self.saved.cell
+    }
+
+    /// The offset after the last record that was judged.
+    pub fn next_offset(&self) -> u64 {
+        self.saved.next_offset
+    }
+
+    /// What it has done.
+    pub fn stats(&self) -> Stats {
+        self.saved.stats
+    }
+
+    /// Alerts and revisions issued.
+    pub fn issued(&self) -> u64 {
+        self.saved.book.issued()
+    }
+
+    /// How far each detection's learning has got.
+    pub fn learning(&self) -> impl Iterator<Item = (&Detection, Learning)> {
+        self.pipeline.detections.iter().zip(&self.operators).map(|(d, o)| (d, o.learning()))
+    }
+
+    /// The collectors heard, with whether they are marked silent.
+    pub fn collectors(&self) -> impl Iterator<Item = (&str, u64, bool)> {
+        self.saved.collectors.iter().map(|((name, epoch), c)| (name.as_str(), *epoch, c.silent))
+    }
+
+    /// Whether a collector promised that nothing more will come.
+    pub fn has_ended(&self, collector: &str) -> bool {
+        let mut epochs = self.saved.collectors.iter().filter(|((name, _), _)| name == collector);
+        epochs.all(|(_, c)| c.promise == Micros::MAX)
+    }
+
+    /// The time before which no row is expected any more: the least promise of the collectors
+    /// that are not silent.
+    pub fn watermark(&self) -> Micros {
+        let live = self.saved.collectors.values().filter(|c| !c.silent);
+        live.map(|c| c.promise).min().unwrap_or(Micros::MIN)
+    }
+
+    /// Judges one record. Records before [`Shard::next_offset`] are passed over.
+    pub fn step(&mut self, offset: u64, record: &Record) -> Stepped {
+        if offset < self.saved.next_offset {
+            return Stepped::default();
+        }
+        self.saved.next_offset = offset + 1;
+        self.saved.stats.records += 1;
+        let read = Envelope::from_header(&record.header)
+            .and_then(|envelope| codec::decode(&envelope, &record.value).map(|rows| (envelope, rows)));
+        match read {
+            Ok((envelope, rows)) => Stepped { alerts: self.judge(&envelope, &rows), unreadable: None },
+            Err(e) => {
+                self.saved.stats.unreadable_records += 1;
+                Stepped { alerts: Vec::new(), unreadable: Some(e) }
+            }
+        }
+    }
+
+    fn judge(&mut self, envelope: &Envelope, rows: &RecordBatch) -> Vec<Alert> {
+        let watermark = self.watermark();
+        let Some(from) = self.admit(envelope, watermark) else { return Vec::new() };
+        match envelope.kind {
+            Kind::Series => self.define(envelope, rows, from),
+            Kind::Context => self.contexts(rows, from),
+            Kind::Control => self.control(rows, from),
+            _ => {}
+        }
+        let mut hits = std::mem::take(&mut self.hits);
+        hits.clear();
+        if envelope.kind == Kind::Sample {
+            self.samples(envelope, rows, from, watermark, &mut hits);
+        } else {
+            self.rows(envelope, rows, from, watermark, &mut hits);
+        }
+        let pipeline = Arc::clone(&self.pipeline);
+        let alerts = hits
+            .drain(..)
+            .filter_map(|hit| self.saved.book.take(&self.saved.cell, &pipeline.detections[hit.detection], hit))
+            .collect();
+        self.hits = hits;
+        alerts
+    }
+
+    /// Notes the collector's row numbers and promise; answers the first row that is new.
+    fn admit(&mut self, envelope: &Envelope, watermark: Micros) -> Option<usize> {
+        let id = (envelope.collector.clone(), envelope.epoch);
+        if !self.saved.collectors.contains_key(&id) {
+            self.forget_one();
+            let fresh = Collector { next_row: envelope.first_row, promise: Micros::MIN, ..Collector::default() };
+            self.saved.collectors.insert(id.clone(), fresh);
+        }
+        let stats = &mut self.saved.stats;
+        let collector = self.saved.collectors.get_mut(&id)?;
+        collector.heard = stats.records;
+        collector.silent = false;
+        collector.promise = collector.promise.max(envelope.promise);
+        let rows = u64::from(envelope.rows);
+        stats.missing_rows += envelope.first_row.saturating_sub(collector.next_row);
+        let repeated = collector.next_row.saturating_sub(envelope.first_row).min(rows);
+        stats.repeated_rows += repeated;
+        collector.next_row = collector.next_row.max(envelope.end_row());
+        if envelope.observed.1 < watermark {
+            stats.late_rows += rows - repeated;
+        }
+        stats.rows += rows - repeated;
+        (repeated < rows).then_some(repeated as usize)
+    }
+
+    fn forget_one(&mut self) {
+        if self.saved.collectors.len() < COLLECTORS_MAX {
+            return;
+        }
+        let oldest = self.saved.collectors.iter().min_by_key(|(id, c)| (c.heard, *id)).map(|(id, _)| id.clone());
+        if let Some(oldest) = oldest {
+            self.saved.collectors.remove(&oldest);
+        }
+    }
+
+    /// Series definitions: the collector's numbers become the shard's.
+    fn define(&mut self, envelope: &Envelope, rows: &RecordBatch, from: usize) {
+        let column = |name: &str| rows.column_by_name(name);
+        let (Some(number), Some(tool), Some(chamber), Some(signal), Some(unit), Some(class), Some(source)) = (
+            column("series").and_then(|c| c.as_primitive_opt::<UInt32Type>()),
+            column("tool"),
+            column("chamber"),
+            column("signal"),
+            column("unit"),
+            column("class"),
+            column("source"),
+        ) else {
+            return;
+        };
+        let mut defined = Vec::new();
+        for row in from..rows.num_rows() {
+            let name = (
+                text_at(tool, row).into_owned(),
+                text_at(chamber, row).into_owned(),
+                text_at(signal, row).into_owned(),
+            );
+            let local = number.value(row) as usize;
+            if local >= SERIES_MAX {
+                self.saved.stats.refused_series += 1;
+                continue;
+            }
+            let shard_number = match self.by_name.get(&name) {
+                Some(&known) => known,
+                None if self.saved.series.len() >= SERIES_MAX => {
+                    self.saved.stats.refused_series += 1;
+                    continue;
+                }
+                None => {
+                    let fresh = self.saved.series.len() as u32;
+                    let context = self.context_of(&name.0, &name.1);
+                    self.saved.series.push(Series {
+                        tool: name.0.clone(),
+                        chamber: name.1.clone(),
+                        signal: name.2.clone(),
+                        unit: text_at(unit, row).into_owned(),
+                        class: text_at(class, row).into_owned(),
+                        source: text_at(source, row).into_owned(),
+                        context,
+                    });
+                    self.by_tool.entry(name.0.clone()).or_default().push(fresh);
+                    self.by_name.insert(name, fresh);
+                    defined.push(fresh);
+                    fresh
+                }
+            };
+            let id = (envelope.collector.clone(), envelope.epoch);
+            if let Some(collector) = self.saved.collectors.get_mut(&id) {
+                if collector.local.len() <= local {
+                    collector.local.resize(local + 1, u32::MAX);
+                }
+                collector.local[local] = shard_number;
+            }
+        }
+        for detection in 0..self.pipeline.detections.len() {
+            self.select_series(detection, &defined);
+        }
+    }
+
+    /// Tells a detection on samples which of these series its condition takes.
+    fn select_series(&mut self, detection: usize, numbers: &[u32]) {
+        let spec = &self.pipeline.detections[detection];
+        if spec.on != Kind::Sample || numbers.is_empty() {
+            return;
+        }
+        let mut builder = yagura_event::rows::SeriesBuilder::default();
+        for &number in numbers {
+            let series = &self.saved.series[number as usize];
+            builder.push(&yagura_event::rows::SeriesRow {
+                series: number,
+                tool: &series.tool,
+                chamber: &series.chamber,
+                signal: &series.signal,
+                unit: &series.unit,
+                class: &series.class,
+                source: &series.source,
+                ..Default::default()
+            });
+        }
+        let rows = builder.finish();
+        let selected = match &spec.condition {
+            None => None,
+            Some(condition) => match condition.select(&rows) {
+                Ok(selected) => Some(selected),
+                Err(_) => {
+                    self.saved.stats.failed_conditions += 1;
+                    return;
+                }
+            },
+        };
+        for (row, &number) in numbers.iter().enumerate() {
+            let takes = selected.as_ref().is_none_or(|s| s.is_valid(row) && s.value(row));
+            self.operators[detection].series(number, takes);
+        }
+    }
+
+    fn context_of(&self, tool: &str, chamber: &str) -> BTreeMap<String, String> {
+        let mut context =
+            self.saved.contexts.get(&(tool.to_string(), String::new())).cloned().unwrap_or_default();
+        if !chamber.is_empty() {
+            if let Some(own) = self.saved.contexts.get(&(tool.to_string(), chamber.to_string())) {
+                context.extend(own.clone());
+            }
+        }
+        context
+    }
+
+    fn contexts(&mut self, rows: &RecordBatch, from: usize) {
+        let column = |name: &str| rows.column_by_name(name);
+        let (Some(tool), Some(chamber), Some(name), Some(value)) =
+            (column("tool"), column("chamber"), column("name"), column("value"))
+        else {
+            return;
+        };
+        for row in from..rows.num_rows() {
+            let place = (text_at(tool, row).into_owned(), text_at(chamber, row).into_owned());
+            let holds = self.saved.contexts.entry(place.clone()).or_default();
+            let (name, value) = (text_at(name, row).into_owned(), text_at(value, row).into_owned());
+            if holds.get(&name) == Some(&value) {
+                continue;
+            }
+            holds.insert(name, value);
+            let numbers: Vec<u32> = self
+                .by_tool
+                .get(&place.0)
+                .into_iter()
+                .flatten()
+                .copied()
+                .filter(|&n| place.1.is_empty() || self.saved.series[n as usize].chamber == place.1)
+                .collect();
+            for &number in &numbers {
+                let series = &self.saved.series[number as usize];
+                let context = self.context_of(&series.tool, &series.chamber);
+                self.saved.series[number as usize].context = context;
+            }
+            for operator in &mut self.operators {
+                operator.context(&numbers);
+            }
+        }
+    }
+
+    fn control(&mut self, rows: &RecordBatch, from: usize) {
+        let column = |name: &str| rows.column_by_name(name);
+        let (Some(action), Some(subject), Some(payload)) = (column("action"), column("subject"), column("payload"))
+        else {
+            return;
+        };
+        for row in from..rows.num_rows() {
+            let subject = text_at(subject, row);
+            let meant = |d: &Detection| *subject == *"*" || d.id == *subject;
+            match text_at(action, row).as_ref() {
+                control::APPROVE => {
+                    for (detection, operator) in self.pipeline.detections.iter().zip(&mut self.operators) {
+                        if meant(detection) {
+                            operator.approve();
+                        }
+                    }
+                }
+                control::RELEASE => {
+                    let Ok(serde_json::Value::Object(entry)) = serde_json::from_str(&text_at(payload, row)) else {
+                        self.saved.stats.unreadable_records += 1;
+                        continue;
+                    };
+                    for (detection, operator) in self.pipeline.detections.iter().zip(&mut self.operators) {
+                        if meant(detection) {
+                            operator.release(&entry);
+                        }
+                    }
+                }
+                control::TICK => {
+                    for ((name, _), collector) in &mut self.saved.collectors {
+                        if *name == *subject {
+                            collector.silent = true;
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn rows(
+        &mut self,
+        envelope: &Envelope,
+        rows: &RecordBatch,
+        from: usize,
+        watermark: Micros,
+        hits: &mut Vec<Hit>,
+    ) {
+        for (index, detection) in self.pipeline.detections.iter().enumerate() {
+            if detection.on != envelope.kind {
+                continue;
+            }
+            let selected: Option<BooleanArray> = match &detection.condition {
+                None => None,
+                Some(condition) => {
+                    if !condition.required().iter().all(|(column, values)| may_hold(rows, column, values)) {
+                        continue;
+                    }
+                    match condition.select(rows) {
+                        Ok(selected) if selected.true_count() == 0 => continue,
+                        Ok(selected) => Some(selected),
+                        Err(_) => {
+                            self.saved.stats.failed_conditions += 1;
+                            continue;
+                        }
+                    }
+                }
+            };
+            let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
+            self.operators[index].rows(&step, rows, selected.as_ref(), hits);
+        }
+    }
+
+    fn samples(
+        &mut self,
+        envelope: &Envelope,
+        rows: &RecordBatch,
+        from: usize,
+        watermark: Micros,
+        hits: &mut Vec<Hit>,
+    ) {
+        let column = |name: &str| rows.column_by_name(name);
+        let (Some(series), Some(times), Some(values), Some(quality)) = (
+            column("series").and_then(|c| c.as_primitive_opt::<UInt32Type>()),
+            column("time").and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>()),
+            column("value").and_then(|c| c.as_primitive_opt::<Float64Type>()),
+            column("quality").and_then(|c| c.as_primitive_opt::<UInt8Type>()),
+        ) else {
+            return;
+        };
+        let id = (envelope.collector.clone(), envelope.epoch);
+        let local: &[u32] = self.saved.collectors.get(&id).map_or(&[], |c| &c.local);
+        self.resolved.clear();
+        self.resolved.extend(series.values().iter().map(|&n| local.get(n as usize).copied().unwrap_or(u32::MAX)));
+        let undefined = self.resolved[from..].iter().filter(|&&n| n == u32::MAX).count();
+        self.saved.stats.undefined_samples += undefined as u64;
+        let samples = Samples {
+            series: &self.resolved,
+            times: times.values(),
+            values: values.values(),
+            quality: quality.values(),
+        };
+        for (index, detection) in self.pipeline.detections.iter().enumerate() {
+            if detection.on == Kind::Sample {
+                let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
+                self.operators[index].samples(&step, &samples, &self.saved.series, hits);
+            }
+        }
+    }
+}

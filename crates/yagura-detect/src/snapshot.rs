@@ -1,0 +1,147 @@
+//! Snapshots in the log: immutable generations, so that a plant needs to run nothing but the log.
+//!
+//! A shard's saved state is cut into chunks, each one record of the topic [`TOPIC`] under the
+//! cell's key; every chunk says its generation, its place, how many there are, and the CRC-32C of
+//! the whole. A generation whose chunks are not all there (a crash while writing) does not count;
+//! the highest complete one does. Generations are numbered by the offset that they resume at.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use yagura_log::{Log, LogError, Record};
+
+/// The topic of snapshots; it has as many partitions as the events'.
+pub const TOPIC: &str = "yagura.snapshots";
+
+/// The most bytes of a chunk: well below Kafka's customary limit of a megabyte a record.
+const CHUNK_BYTES_MAX: usize = 512 * 1024;
+
+/// The header of a chunk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Chunk {
+    version: u16,
+    cell: String,
+    next_offset: u64,
+    index: u32,
+    chunks: u32,
+    bytes: u64,
+    crc32c: u32,
+}
+
+/// The records of one generation.
+pub fn records(cell: &str, next_offset: u64, state: &[u8]) -> Vec<Record> {
+    let crc32c = crc32c::crc32c(state);
+    let parts: Vec<&[u8]> = if state.is_empty() { vec![&[][..]] } else { state.chunks(CHUNK_BYTES_MAX).collect() };
+    parts
+        .iter()
+        .enumerate()
+        .map(|(index, part)| {
+            let chunk = Chunk {
+                version: 1,
+                cell: cell.to_string(),
+                next_offset,
+                index: index as u32,
+                chunks: parts.len() as u32,
+                bytes: state.len() as u64,
+                crc32c,
+            };
+            Record {
+                key: Bytes::copy_from_slice(cell.as_bytes()),
+                header: serde_json::to_vec(&chunk).unwrap_or_default().into(),
+                value: Bytes::copy_from_slice(part),
+            }
+        })
+        .collect()
+}
+
+/// The highest complete generation of every cell of a partition: cell → (next offset, state).
+pub fn load(log: &dyn Log, partition: u32) -> Result<BTreeMap<String, (u64, Vec<u8>)>, LogError> {
+    let mut found = Generations::default();
+    let held = log.held(TOPIC, partition)?;
+    if held.is_empty() {
+        return Ok(found.complete);
+    }
+    let mut reader = log.reader(TOPIC, partition, held.start)?;
+    while reader.position() < held.end {
+        let records = reader.read(8 << 20, Duration::from_secs(10))?;
+        if records.is_empty() {
+            break;
+        }
+        for stored in records {
+            found.take(&stored.record);
+        }
+    }
+    Ok(found.complete)
+}
+
+/// Puts chunks together. Chunks of one cell come in order, because a key keeps its order; a
+/// writer that died leaves the beginning of a generation, which the next one's first chunk ends.
+#[derive(Default)]
+struct Generations {
+    complete: BTreeMap<String, (u64, Vec<u8>)>,
+    partial: BTreeMap<String, (Chunk, Vec<u8>)>,
+}
+
+impl Generations {
+    fn take(&mut self, record: &Record) {
+        let Ok(chunk) = serde_json::from_slice::<Chunk>(&record.header) else { return };
+        if chunk.version != 1 {
+            return;
+        }
+        let cell = chunk.cell.clone();
+        let fits = |(first, state): &(Chunk, Vec<u8>)| {
+            first.next_offset == chunk.next_offset
+                && first.crc32c == chunk.crc32c
+                && state.len() == chunk.index as usize * CHUNK_BYTES_MAX
+        };
+        if chunk.index == 0 {
+            self.partial.insert(cell.clone(), (chunk.clone(), record.value.to_vec()));
+        } else {
+            match self.partial.get_mut(&cell) {
+                Some(partial) if fits(partial) => partial.1.extend_from_slice(&record.value),
+                _ => return,
+            }
+        }
+        if chunk.index + 1 != chunk.chunks {
+            return;
+        }
+        let Some((first, state)) = self.partial.remove(&cell) else { return };
+        let whole = state.len() as u64 == first.bytes && crc32c::crc32c(&state) == first.crc32c;
+        let newer = self.complete.get(&cell).is_none_or(|(offset, _)| *offset <= first.next_offset);
+        if whole && newer {
+            self.complete.insert(cell, (first.next_offset, state));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_complete_generation_counts() {
+        let state: Vec<u8> = (0..1_500_000_u32).map(|i| (i % 251) as u8).collect();
+        let mut found = Generations::default();
+        for record in records("bay", 10, &state) {
+            found.take(&record);
+        }
+        let newer = records("bay", 20, &state[..1_400_000]);
+        assert_eq!(newer.len(), 3);
+        for record in &newer[..2] {
+            found.take(record);
+        }
+        assert_eq!(found.complete["bay"].0, 10, "a torn generation does not count");
+        let mut damaged = records("bay", 30, &state[..600_000]);
+        damaged[1].value = Bytes::from(vec![0; damaged[1].value.len()]);
+        for record in damaged {
+            found.take(&record);
+        }
+        assert_eq!(found.complete["bay"], (10, state.clone()), "a damaged one neither");
+        for record in records("bay", 40, b"") {
+            found.take(&record);
+        }
+        assert_eq!(found.complete["bay"], (40, Vec::new()));
+    }
+}

@@ -1,0 +1,405 @@
+//! Drives shards from a log: one worker is one member of the group of detectors, on a thread of
+//! its own. Alerts are durable before the snapshot that covers them is written, and a snapshot
+//! before the offset is committed; a crash anywhere between is a replay.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use yagura_event::clock::{self, Micros};
+use yagura_event::rows::{ControlBuilder, ControlRow};
+use yagura_event::vocabulary::control;
+use yagura_event::{Alert, Encoding, Envelope, Kind, codec};
+use yagura_log::{Appender, Log, LogError, Member, Polled, Record, Stored};
+
+use crate::operators::Learning;
+use crate::pipeline::Pipeline;
+use crate::shard::{Shard, Stats};
+use crate::snapshot;
+
+/// The topic of everything that is observed.
+pub const EVENTS: &str = "yagura.events";
+/// The topic of alerts.
+pub const ALERTS: &str = "yagura.alerts";
+/// The group of the detectors.
+pub const GROUP: &str = "yagura.detect";
+
+/// How a worker behaves; nothing here changes a result.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A snapshot is due after that many bytes of records in a partition…
+    pub snapshot_bytes: u64,
+    /// …or after that long with anything new.
+    pub snapshot_every: Duration,
+    /// A collector not heard for this long is marked silent by a `tick` record. `None`: never,
+    /// as for a recorded log.
+    pub silence: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            snapshot_bytes: 256 << 20,
+            snapshot_every: Duration::from_secs(30),
+            silence: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// What others may see of a worker while it runs.
+#[derive(Default)]
+pub struct Progress {
+    /// Alerts and revisions written.
+    pub alerts: AtomicU64,
+    /// Snapshots written.
+    pub snapshots: AtomicU64,
+    /// Polls of the log that returned: it moves even when there is nothing to read.
+    pub polls: AtomicU64,
+    /// Microseconds from the collector's clock to the judgement, of the last record.
+    pub latency_us: AtomicU64,
+    cells: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    done: BTreeMap<u32, u64>,
+    stats: BTreeMap<String, Stats>,
+    learning: BTreeMap<(String, String), Learning>,
+}
+
+impl Progress {
+    /// By partition, the offset up to which everything is judged and its alerts are durable.
+    pub fn done(&self) -> BTreeMap<u32, u64> {
+        self.lock().done.clone()
+    }
+
+    /// By cell, what its shard has done.
+    pub fn stats(&self) -> BTreeMap<String, Stats> {
+        self.lock().stats.clone()
+    }
+
+    /// By (cell, detection), how far learning has got; as of the last snapshot.
+    pub fn learning(&self) -> BTreeMap<(String, String), Learning> {
+        self.lock().learning.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs a worker until `stop` is set; then it snapshots, commits and leaves the group.
+pub fn run(
+    log: &dyn Log,
+    pipeline: &Arc<Pipeline>,
+    options: &Options,
+    stop: &AtomicBool,
+    progress: &Progress,
+) -> Result<(), LogError> {
+    let mut worker = Worker {
+        log,
+        pipeline,
+        options,
+        progress,
+        member: log.join(GROUP, EVENTS)?,
+        alerts: log.appender(ALERTS)?,
+        snapshots: log.appender(snapshot::TOPIC)?,
+        events: log.appender(EVENTS)?,
+        partitions: BTreeMap::new(),
+        started: clock::now(),
+        ticks: 0,
+        next_check: 0,
+    };
+    while !stop.load(Ordering::Acquire) {
+        worker.turn(Duration::from_millis(100))?;
+    }
+    let assigned: Vec<u32> = worker.partitions.keys().copied().collect();
+    for partition in assigned {
+        worker.hand_over(partition)?;
+    }
+    Ok(())
+}
+
+struct Worker<'a> {
+    log: &'a dyn Log,
+    pipeline: &'a Arc<Pipeline>,
+    options: &'a Options,
+    progress: &'a Progress,
+    member: Box<dyn Member>,
+    alerts: Box<dyn Appender>,
+    snapshots: Box<dyn Appender>,
+    events: Box<dyn Appender>,
+    partitions: BTreeMap<u32, Partition>,
+    started: Micros,
+    ticks: u64,
+    next_check: Micros,
+}
+
+struct Partition {
+    shards: BTreeMap<Bytes, Shard>,
+    next: u64,
+    since_snapshot: u64,
+    snapshot_at: Micros,
+    /// Wall clock at which each collector of each cell was last heard.
+    heard: BTreeMap<(Bytes, String), Micros>,
+}
+
+impl Worker<'_> {
+    fn turn(&mut self, wait: Duration) -> Result<(), LogError> {
+        let polled = self.member.poll(wait)?;
+        self.progress.polls.fetch_add(1, Ordering::Relaxed);
+        match polled {
+            Polled::Assigned(partitions) => {
+                for partition in partitions {
+                    self.take_over(partition)?;
+                }
+            }
+            Polled::Revoked(partitions) => {
+                for partition in partitions {
+                    self.hand_over(partition)?;
+                }
+            }
+            Polled::Records(partition, records) => self.records(partition, &records)?,
+            Polled::Idle => {}
+        }
+        let now = clock::now();
+        if now >= self.next_check {
+            self.next_check = now + clock::SECOND;
+            self.snapshot_what_is_due(now)?;
+            self.tick_the_silent(now)?;
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, partition: u32) -> Result<(), LogError> {
+        let held = self.log.held(EVENTS, partition)?;
+        let mut shards = BTreeMap::new();
+        let mut next = None;
+        for (cell, (offset, state)) in snapshot::load(self.log, partition)? {
+            match Shard::restore(&state, Arc::clone(self.pipeline)) {
+                Ok(shard) => {
+                    next = Some(next.map_or(offset, |n: u64| n.min(offset)));
+                    shards.insert(Bytes::from(cell.into_bytes()), shard);
+                }
+                Err(cause) => {
+                    tracing::warn!(cell, cause, "the snapshot cannot be used; the cell is judged again from the first record held");
+                    next = Some(held.start);
+                }
+            }
+        }
+        let mut next = next.unwrap_or(held.start);
+        if next < held.start {
+            tracing::warn!(partition, wanted = next, first = held.start, "records that were not judged yet are gone: blind time");
+            next = held.start;
+        }
+        self.member.seek(partition, next)?;
+        let fresh = Partition {
+            shards,
+            next,
+            since_snapshot: 0,
+            snapshot_at: clock::now(),
+            heard: BTreeMap::new(),
+        };
+        self.partitions.insert(partition, fresh);
+        self.progress.lock().done.insert(partition, next);
+        Ok(())
+    }
+
+    fn hand_over(&mut self, partition: u32) -> Result<(), LogError> {
+        self.snapshot(partition)?;
+        self.partitions.remove(&partition);
+        self.progress.lock().done.remove(&partition);
+        Ok(())
+    }
+
+    fn records(&mut self, number: u32, records: &[Stored]) -> Result<(), LogError> {
+        let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
+        let now = clock::now();
+        let mut written = 0;
+        let mut touched: Vec<Bytes> = Vec::new();
+        for stored in records {
+            let key = &stored.record.key;
+            let shard = match partition.shards.get_mut(key) {
+                Some(shard) => shard,
+                None => {
+                    let cell = String::from_utf8_lossy(key).into_owned();
+                    partition
+                        .shards
+                        .entry(key.clone())
+                        .or_insert_with(|| Shard::new(&cell, Arc::clone(self.pipeline)))
+                }
+            };
+            let stepped = shard.step(stored.offset, &stored.record);
+            if let Some(cause) = stepped.unreadable {
+                tracing::warn!(partition = number, offset = stored.offset, %cause, "a record cannot be read and is passed over");
+            }
+            for alert in &stepped.alerts {
+                self.alerts.append(alert_record(alert))?;
+                written += 1;
+            }
+            partition.since_snapshot += stored.record.size() as u64;
+            partition.next = stored.offset + 1;
+            if touched.last() != Some(key) {
+                touched.push(key.clone());
+            }
+        }
+        if written > 0 {
+            self.alerts.flush()?;
+            self.progress.alerts.fetch_add(written, Ordering::Relaxed);
+        }
+        let mut seen = self.progress.lock();
+        for key in touched {
+            if let Some(shard) = partition.shards.get(&key) {
+                seen.stats.insert(shard.cell().to_string(), shard.stats());
+                for (collector, _, silent) in shard.collectors() {
+                    if !silent {
+                        partition.heard.insert((key.clone(), collector.to_string()), now);
+                    }
+                }
+            }
+        }
+        seen.done.insert(number, partition.next);
+        drop(seen);
+        if let Some(last) = records.last().and_then(|r| Envelope::from_header(&r.record.header).ok()) {
+            let latency = clock::now().saturating_sub(last.observed.1).max(0);
+            self.progress.latency_us.store(latency as u64, Ordering::Relaxed);
+        }
+        if partition.since_snapshot >= self.options.snapshot_bytes {
+            self.snapshot(number)?;
+        }
+        Ok(())
+    }
+
+    fn snapshot_what_is_due(&mut self, now: Micros) -> Result<(), LogError> {
+        let every = self.options.snapshot_every.as_micros() as Micros;
+        let due: Vec<u32> = self
+            .partitions
+            .iter()
+            .filter(|(_, p)| p.since_snapshot > 0 && now - p.snapshot_at >= every)
+            .map(|(&number, _)| number)
+            .collect();
+        for number in due {
+            self.snapshot(number)?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, number: u32) -> Result<(), LogError> {
+        let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
+        if partition.since_snapshot == 0 {
+            return Ok(());
+        }
+        for shard in partition.shards.values_mut() {
+            let state = shard.save();
+            // Every shard of the partition has seen all before `next`, its own or not.
+            for record in snapshot::records(shard.cell(), partition.next, &state) {
+                self.snapshots.append(record)?;
+            }
+        }
+        self.snapshots.flush()?;
+        self.member.commit(number, partition.next)?;
+        partition.since_snapshot = 0;
+        partition.snapshot_at = clock::now();
+        let mut seen = self.progress.lock();
+        for shard in partition.shards.values() {
+            for (detection, learning) in shard.learning() {
+                seen.learning.insert((shard.cell().to_string(), detection.id.clone()), learning);
+            }
+        }
+        drop(seen);
+        self.progress.snapshots.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes a `tick` for every collector that was not heard for too long, once.
+    fn tick_the_silent(&mut self, now: Micros) -> Result<(), LogError> {
+        let Some(silence) = self.options.silence else { return Ok(()) };
+        let silence = silence.as_micros() as Micros;
+        let mut ticks = Vec::new();
+        for partition in self.partitions.values_mut() {
+            partition.heard.retain(|(cell, collector), &mut heard| {
+                if now - heard < silence {
+                    return true;
+                }
+                let ended = partition.shards.get(cell).is_some_and(|s| s.has_ended(collector));
+                if !ended {
+                    ticks.push((cell.clone(), collector.clone(), heard));
+                }
+                false
+            });
+        }
+        if ticks.is_empty() {
+            return Ok(());
+        }
+        for (cell, collector, heard) in ticks {
+            let record = tick_record(&cell, &collector, heard, now, self.started, self.ticks);
+            self.ticks += 1;
+            if let Some(record) = record {
+                self.events.append(record)?;
+            }
+        }
+        self.events.flush()
+    }
+}
+
+/// The log record of one alert or revision.
+pub fn alert_record(alert: &Alert) -> Record {
+    let envelope = Envelope {
+        kind: Kind::Alert,
+        version: Kind::Alert.version(),
+        cell: alert.cell.clone(),
+        collector: "detect".into(),
+        epoch: 0,
+        first_row: alert.sequence,
+        rows: 1,
+        observed: (alert.observed, alert.observed),
+        promise: alert.observed,
+        encoding: Encoding::Json,
+    };
+    Record {
+        key: Bytes::copy_from_slice(alert.cell.as_bytes()),
+        header: envelope.to_header().into(),
+        value: serde_json::to_vec(alert).unwrap_or_default().into(),
+    }
+}
+
+fn tick_record(
+    cell: &Bytes,
+    collector: &str,
+    heard: Micros,
+    now: Micros,
+    epoch: Micros,
+    number: u64,
+) -> Option<Record> {
+    let mut builder = ControlBuilder::default();
+    let payload = serde_json::json!({ "last_heard": clock::rfc3339(heard) }).to_string();
+    builder.push(&ControlRow {
+        time: now,
+        observed: now,
+        action: control::TICK,
+        subject: collector,
+        payload: &payload,
+        author: "yagura",
+        ..Default::default()
+    });
+    let envelope = Envelope {
+        kind: Kind::Control,
+        version: Kind::Control.version(),
+        cell: String::from_utf8_lossy(cell).into_owned(),
+        collector: OWNER.into(),
+        epoch: epoch as u64,
+        first_row: number,
+        rows: 1,
+        observed: (now, now),
+        // The owner promises nothing: it must not hold the watermark up, nor push it on.
+        promise: Micros::MAX,
+        encoding: Encoding::Arrow,
+    };
+    let value = codec::encode_arrow(&builder.finish()).ok()?;
+    Some(Record { key: cell.clone(), header: envelope.to_header().into(), value: value.into() })
+}
+
+/// The name under which a shard's owner writes ticks.
+pub const OWNER: &str = "yagura.owner";

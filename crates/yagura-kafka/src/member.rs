@@ -1,0 +1,425 @@
+//! A member of a consumer group.
+//!
+//! librdkafka says what is to be assigned or given up and waits until it is told that this has
+//! happened. So a revocation is handed to the caller, and confirmed only by the next poll; until
+//! then commits are accepted. Likewise what is assigned begins with the next poll, at the
+//! committed offset or where the caller sought.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use yagura_log::{LogError, Member, Polled, Stored};
+
+use crate::{ANSWER, Deadline, Notes, Trouble, client, held, stored, trouble};
+
+/// One consumer of a group; dropping it is leaving.
+pub(crate) struct KafkaMember {
+    consumer: BaseConsumer<Changes>,
+    changes: Changes,
+    topic: String,
+    fetch_bytes: usize,
+    /// For each partition of this member: the offset that it reads next.
+    next: BTreeMap<u32, u64>,
+    /// Told to the caller, and to be confirmed with the next poll.
+    assigning: Option<Vec<u32>>,
+    revoking: Option<Vec<u32>>,
+    paused: BTreeSet<u32>,
+    /// Records that were fetched while those of another partition were handed out.
+    carried: Option<(u32, Stored)>,
+}
+
+/// What the group wants of this member, as the client reports it.
+#[derive(Clone, Default)]
+struct Changes {
+    queue: Arc<Mutex<VecDeque<Change>>>,
+    /// Nobody polls any more: give up what is asked for at once.
+    closing: Arc<AtomicBool>,
+    notes: Notes,
+}
+
+enum Change {
+    Assign(Vec<u32>),
+    Revoke(Vec<u32>),
+}
+
+impl KafkaMember {
+    pub fn new(config: &ClientConfig, topic: &str, fetch_bytes: usize) -> Result<Self, LogError> {
+        let changes = Changes::default();
+        let consumer: BaseConsumer<Changes> = config
+            .create_with_context(changes.clone())
+            .map_err(|error| client("configuring the Kafka consumer", error))?;
+        consumer
+            .subscribe(&[topic])
+            .map_err(|error| client(format!("subscribing to {topic}"), error))?;
+        Ok(KafkaMember {
+            consumer,
+            changes,
+            topic: topic.to_owned(),
+            fetch_bytes,
+            next: BTreeMap::new(),
+            assigning: None,
+            revoking: None,
+            paused: BTreeSet::new(),
+            carried: None,
+        })
+    }
+
+    /// Confirms what the caller was told last.
+    fn confirm(&mut self) -> Result<(), LogError> {
+        if let Some(partitions) = self.revoking.take() {
+            let list = self.list(&partitions, |_| Offset::Invalid)?;
+            self.consumer
+                .incremental_unassign(&list)
+                .map_err(|error| self.error("giving up partitions of", error))?;
+            for partition in partitions {
+                self.next.remove(&partition);
+                self.paused.remove(&partition);
+            }
+            let next = &self.next;
+            self.carried = self
+                .carried
+                .take()
+                .filter(|(partition, _)| next.contains_key(partition));
+        }
+        if let Some(partitions) = self.assigning.take() {
+            let list = self.list(&partitions, |partition| {
+                Offset::Offset(self.next[&partition] as i64)
+            })?;
+            self.consumer
+                .incremental_assign(&list)
+                .map_err(|error| self.error("taking partitions of", error))?;
+            let paused: Vec<u32> = partitions
+                .into_iter()
+                .filter(|partition| self.paused.contains(partition))
+                .collect();
+            let list = self.list(&paused, |_| Offset::Invalid)?;
+            self.consumer
+                .pause(&list)
+                .map_err(|error| self.error("pausing partitions of", error))?;
+        }
+        Ok(())
+    }
+
+    /// Tells the caller the next change, if there is one for it.
+    fn change(&mut self) -> Result<Option<Polled>, LogError> {
+        loop {
+            let change = self
+                .changes
+                .queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
+            match change {
+                None => return Ok(None),
+                Some(Change::Assign(partitions)) => {
+                    let list = self.list(&partitions, |_| Offset::Invalid)?;
+                    let committed =
+                        self.consumer
+                            .committed_offsets(list, ANSWER)
+                            .map_err(|error| {
+                                self.error("asking for the committed offsets of", error)
+                            })?;
+                    for &partition in &partitions {
+                        let known = committed
+                            .find_partition(&self.topic, partition as i32)
+                            .map(|found| found.offset());
+                        let from = if let Some(Offset::Offset(offset)) = known {
+                            offset.max(0) as u64
+                        } else {
+                            0
+                        };
+                        self.next.insert(partition, from);
+                    }
+                    self.assigning = Some(partitions.clone());
+                    if !partitions.is_empty() {
+                        return Ok(Some(Polled::Assigned(partitions)));
+                    }
+                    self.confirm()?;
+                }
+                Some(Change::Revoke(partitions)) => {
+                    self.revoking = Some(partitions.clone());
+                    if !partitions.is_empty() {
+                        return Ok(Some(Polled::Revoked(partitions)));
+                    }
+                    self.confirm()?;
+                }
+            }
+        }
+    }
+
+    /// One message; `Ok(None)` when there is none in time, or something else happened.
+    fn message(&mut self, wait: Duration) -> Result<Option<(u32, Stored)>, LogError> {
+        if let Some(carried) = self
+            .carried
+            .take_if(|(partition, _)| !self.paused.contains(partition))
+        {
+            return Ok(Some(carried));
+        }
+        let error = match self.consumer.poll(wait) {
+            None => return Ok(None),
+            Some(Ok(message)) => return Ok(Some((message.partition() as u32, stored(&message)))),
+            Some(Err(error)) => error,
+        };
+        match trouble(format!("reading {}", self.topic), error) {
+            Trouble::Passing => Ok(None),
+            Trouble::Lasting(error) => Err(error),
+            Trouble::Gone => {
+                // The event does not say of which partition.
+                for (&partition, &wanted) in &self.next {
+                    let held = held(&self.consumer, &self.topic, partition)?;
+                    if wanted < held.start || wanted > held.end {
+                        return Err(LogError::OffsetGone {
+                            topic: self.topic.clone(),
+                            partition,
+                            wanted,
+                            held,
+                        });
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// More records of the same partition, as far as they are there already.
+    fn batch(&mut self, partition: u32, first: Stored) -> Result<Polled, LogError> {
+        let mut bytes = first.record.size();
+        let mut records = vec![first];
+        while bytes < self.fetch_bytes {
+            match self.message(Duration::ZERO) {
+                Ok(Some((same, record))) if same == partition => {
+                    bytes += record.record.size();
+                    records.push(record);
+                }
+                Ok(Some(other)) => {
+                    self.carried = Some(other);
+                    break;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    // What has been read is handed out first.
+                    tracing::warn!(%error, topic = self.topic, "Kafka");
+                    break;
+                }
+            }
+        }
+        if let Some(last) = records.last() {
+            self.next.insert(partition, last.offset + 1);
+        }
+        Ok(Polled::Records(partition, records))
+    }
+
+    fn list(
+        &self,
+        partitions: &[u32],
+        offset: impl Fn(u32) -> Offset,
+    ) -> Result<TopicPartitionList, LogError> {
+        let mut list = TopicPartitionList::new();
+        for &partition in partitions {
+            list.add_partition_offset(&self.topic, partition as i32, offset(partition))
+                .map_err(|error| self.error("naming partitions of", error))?;
+        }
+        Ok(list)
+    }
+
+    fn owned(&self, partition: u32) -> Result<(), LogError> {
+        if self.next.contains_key(&partition) {
+            return Ok(());
+        }
+        Err(LogError::Client {
+            what: format!("partition {partition} of {}", self.topic),
+            cause: "it is not assigned to this member".to_owned(),
+            retry: false,
+        })
+    }
+
+    fn begun(&self, partition: u32) -> bool {
+        !self
+            .assigning
+            .as_ref()
+            .is_some_and(|partitions| partitions.contains(&partition))
+    }
+
+    fn error(&self, what: &str, error: KafkaError) -> LogError {
+        client(format!("{what} {}", self.topic), error)
+    }
+}
+
+impl Member for KafkaMember {
+    fn poll(&mut self, wait: Duration) -> Result<Polled, LogError> {
+        let deadline = Deadline::after(wait);
+        self.confirm()?;
+        loop {
+            if let Some(change) = self.change()? {
+                return Ok(change);
+            }
+            let left = deadline.left();
+            if let Some((partition, record)) = self.message(left)?
+                && self.next.contains_key(&partition)
+            {
+                return self.batch(partition, record);
+            }
+            if left.is_zero()
+                && self
+                    .changes
+                    .queue
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .is_empty()
+            {
+                return Ok(Polled::Idle);
+            }
+        }
+    }
+
+    fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
+        self.owned(partition)?;
+        self.carried = self
+            .carried
+            .take()
+            .filter(|(carried, _)| *carried != partition);
+        self.next.insert(partition, offset);
+        if self.begun(partition) {
+            self.consumer
+                .seek(
+                    &self.topic,
+                    partition as i32,
+                    Offset::Offset(offset as i64),
+                    ANSWER,
+                )
+                .map_err(|error| self.error("seeking in", error))?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, partition: u32, next: u64) -> Result<(), LogError> {
+        self.owned(partition)?;
+        let list = self.list(&[partition], |_| Offset::Offset(next as i64))?;
+        self.consumer
+            .commit(&list, CommitMode::Sync)
+            .map_err(|error| self.error("committing offsets of", error))
+    }
+
+    fn committed(&self, partition: u32) -> Result<Option<u64>, LogError> {
+        let list = self.list(&[partition], |_| Offset::Invalid)?;
+        let found = self
+            .consumer
+            .committed_offsets(list, ANSWER)
+            .map_err(|error| self.error("asking for the committed offsets of", error))?;
+        Ok(
+            match found
+                .find_partition(&self.topic, partition as i32)
+                .map(|found| found.offset())
+            {
+                Some(Offset::Offset(offset)) => Some(offset.max(0) as u64),
+                _ => None,
+            },
+        )
+    }
+
+    fn pause(&mut self, partition: u32) -> Result<(), LogError> {
+        self.owned(partition)?;
+        if self.begun(partition) {
+            let list = self.list(&[partition], |_| Offset::Invalid)?;
+            self.consumer
+                .pause(&list)
+                .map_err(|error| self.error("pausing partitions of", error))?;
+        }
+        self.paused.insert(partition);
+        Ok(())
+    }
+
+    fn resume(&mut self, partition: u32) -> Result<(), LogError> {
+        self.owned(partition)?;
+        if self.begun(partition) {
+            let list = self.list(&[partition], |_| Offset::Invalid)?;
+            self.consumer
+                .resume(&list)
+                .map_err(|error| self.error("resuming partitions of", error))?;
+        }
+        self.paused.remove(&partition);
+        Ok(())
+    }
+}
+
+impl Drop for KafkaMember {
+    fn drop(&mut self) {
+        self.changes.closing.store(true, Ordering::Release);
+        // A revocation that waits would keep the client from closing.
+        let waiting = std::mem::take(
+            &mut *self
+                .changes
+                .queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let told = self.revoking.take().into_iter().map(Change::Revoke);
+        for change in waiting.into_iter().chain(told) {
+            if let Change::Revoke(partitions) = change {
+                let confirmed = self
+                    .list(&partitions, |_| Offset::Invalid)
+                    .map(|list| self.consumer.incremental_unassign(&list));
+                tracing::debug!(
+                    ?confirmed,
+                    topic = self.topic,
+                    "left while partitions were being revoked"
+                );
+            }
+        }
+    }
+}
+
+impl ClientContext for Changes {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.notes.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.notes.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Changes {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        let assign = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Acquire) {
+            let answer = if assign {
+                consumer.incremental_assign(list)
+            } else {
+                consumer.incremental_unassign(list)
+            };
+            if let Err(error) = answer {
+                tracing::debug!(%error, "while leaving");
+            }
+            return;
+        }
+        let partitions = list
+            .elements()
+            .iter()
+            .map(|element| element.partition().max(0) as u32)
+            .collect();
+        let change = if assign {
+            Change::Assign(partitions)
+        } else {
+            Change::Revoke(partitions)
+        };
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(change);
+    }
+}

@@ -1,0 +1,266 @@
+//! What is on its way: which alerts await an acknowledgement, and which offsets may be committed.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use yagura_event::alert::Alert;
+
+/// Sequences of a cell that are remembered to recognise repeats.
+const REMEMBERED: usize = 1024;
+
+/// Cells of a partition that are remembered; over it the memory begins anew, which at worst
+/// repeats an alert and never loses one.
+const CELLS_MAX: usize = 4096;
+
+/// Alerts between the log and the receiver, in order.
+#[derive(Default)]
+pub(crate) struct Window {
+    /// Ascending by token. The first `sent` of them went over the present connection.
+    slots: VecDeque<Slot>,
+    sent: usize,
+    token: u64,
+    partitions: BTreeMap<u32, Partition>,
+}
+
+struct Slot {
+    token: u64,
+    partition: u32,
+    /// Number of the record in its partition's history, see [`Partition::first`].
+    record: u64,
+    alert: Alert,
+    acknowledged: bool,
+}
+
+#[derive(Default)]
+struct Partition {
+    /// Records not committed yet: the offset after each, and how many of its alerts are open.
+    records: VecDeque<(u64, usize)>,
+    /// The number of the first of them.
+    first: u64,
+    /// For each cell, marks of the alerts with its last sequences, by sequence.
+    seen: HashMap<String, Box<[u64; REMEMBERED]>>,
+}
+
+impl Window {
+    /// Takes the alerts of the record before offset `next`; answers how many were repeats.
+    pub fn admit(&mut self, partition: u32, next: u64, alerts: Vec<Alert>) -> u64 {
+        let state = self.partitions.entry(partition).or_default();
+        let record = state.first + state.records.len() as u64;
+        let mut repeats = 0;
+        let mut open = 0;
+        for alert in alerts {
+            if state.is_repeat(&alert) {
+                repeats += 1;
+                continue;
+            }
+            open += 1;
+            self.token += 1;
+            self.slots.push_back(Slot { token: self.token, partition, record, alert, acknowledged: false });
+        }
+        state.records.push_back((next, open));
+        repeats
+    }
+
+    /// The next alert to send, when fewer than `limit` are on their way. Call
+    /// [`Window::mark_sent`] once it is.
+    pub fn next_to_send(&self, limit: usize) -> Option<(u64, &Alert)> {
+        if self.sent >= limit {
+            return None;
+        }
+        self.slots.get(self.sent).map(|slot| (slot.token, &slot.alert))
+    }
+
+    /// The alert of [`Window::next_to_send`] is on its way.
+    pub fn mark_sent(&mut self) {
+        self.sent += 1;
+    }
+
+    /// The connection is gone: all that is not acknowledged goes again. Answers how many had been sent.
+    pub fn reset_sent(&mut self) -> usize {
+        // Acknowledged slots behind an open one have nothing left to do.
+        self.slots.retain(|slot| !slot.acknowledged);
+        std::mem::take(&mut self.sent)
+    }
+
+    /// Notes an acknowledgement; false when it is for nothing that is still open (a partition
+    /// that went to somebody else).
+    pub fn acknowledge(&mut self, token: u64) -> bool {
+        let Ok(at) = self.slots.binary_search_by_key(&token, |slot| slot.token) else { return false };
+        let slot = &mut self.slots[at];
+        if slot.acknowledged {
+            return false;
+        }
+        slot.acknowledged = true;
+        if let Some(partition) = self.partitions.get_mut(&slot.partition)
+            && let Some(index) = slot.record.checked_sub(partition.first)
+            && let Some((_, open)) = partition.records.get_mut(index as usize)
+        {
+            *open -= 1;
+        }
+        while self.slots.front().is_some_and(|slot| slot.acknowledged) {
+            self.slots.pop_front();
+            self.sent = self.sent.saturating_sub(1);
+        }
+        true
+    }
+
+    /// The offsets that have become committable since the last call: all before them is acknowledged.
+    pub fn take_commits(&mut self) -> Vec<(u32, u64)> {
+        let mut commits = Vec::new();
+        for (number, partition) in &mut self.partitions {
+            let mut done = None;
+            while let Some((next, 0)) = partition.records.front() {
+                done = Some(*next);
+                partition.records.pop_front();
+                partition.first += 1;
+            }
+            commits.extend(done.map(|next| (*number, next)));
+        }
+        commits
+    }
+
+    /// Forgets a partition that goes to somebody else, and that it has seen its alerts: should it
+    /// come back, it is read again from the committed offset.
+    pub fn forget(&mut self, partition: u32) {
+        self.partitions.remove(&partition);
+        self.sent = self.slots.iter().take(self.sent).filter(|slot| slot.partition != partition).count();
+        self.slots.retain(|slot| slot.partition != partition);
+    }
+
+    /// Alerts held.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Alerts sent over the present connection that await their acknowledgement or that of an
+    /// earlier one.
+    pub fn on_their_way(&self) -> usize {
+        self.sent
+    }
+}
+
+impl Partition {
+    /// Whether the alert is among the last [`REMEMBERED`] of its cell; remembers it.
+    ///
+    /// A repeat has the cell's sequence and the same revision of the same alert. Should a cell's
+    /// numbering ever begin anew, its alerts are new ones: when in doubt they are sent.
+    fn is_repeat(&mut self, alert: &Alert) -> bool {
+        if self.seen.len() >= CELLS_MAX && !self.seen.contains_key(&alert.cell) {
+            self.seen.clear();
+        }
+        let (high, low) = alert.uid.as_u64_pair();
+        let odd = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let mark = (high ^ odd(low) ^ odd(alert.sequence.wrapping_add(1)) ^ odd(odd(u64::from(alert.revision)))) | 1;
+        let marks = match self.seen.get_mut(&alert.cell) {
+            Some(marks) => marks,
+            None => self.seen.entry(alert.cell.clone()).or_insert_with(|| Box::new([0; REMEMBERED])),
+        };
+        let place = &mut marks[(alert.sequence % REMEMBERED as u64) as usize];
+        std::mem::replace(place, mark) == mark
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    fn send_all(window: &mut Window) -> Vec<u64> {
+        let mut tokens = Vec::new();
+        while let Some((token, _)) = window.next_to_send(100) {
+            tokens.push(token);
+            window.mark_sent();
+        }
+        tokens
+    }
+
+    #[test]
+    fn offsets_follow_the_acknowledged_prefix_only() {
+        let mut window = Window::default();
+        window.admit(0, 1, vec![fixtures::alert(0), fixtures::alert(1)]);
+        window.admit(0, 2, vec![]);
+        window.admit(0, 3, vec![fixtures::alert(2)]);
+        let tokens = send_all(&mut window);
+        assert_eq!(tokens.len(), 3);
+        assert!(window.acknowledge(tokens[2]));
+        assert!(window.acknowledge(tokens[1]));
+        assert_eq!(window.take_commits(), []);
+        assert!(window.acknowledge(tokens[0]));
+        assert!(!window.acknowledge(tokens[0]), "only once");
+        assert_eq!(window.take_commits(), [(0, 3)]);
+        assert_eq!((window.len(), window.on_their_way()), (0, 0));
+        window.admit(0, 4, vec![]);
+        assert_eq!(window.take_commits(), [(0, 4)], "a record without alerts is done at once");
+    }
+
+    #[test]
+    fn a_broken_connection_sends_the_open_ones_again() {
+        let mut window = Window::default();
+        window.admit(0, 1, (0..4).map(fixtures::alert).collect());
+        let tokens = send_all(&mut window);
+        assert!(window.acknowledge(tokens[0]));
+        assert!(window.acknowledge(tokens[2]));
+        assert_eq!(window.reset_sent(), 3);
+        assert_eq!(send_all(&mut window), [tokens[1], tokens[3]]);
+        window.acknowledge(tokens[3]);
+        window.acknowledge(tokens[1]);
+        assert_eq!(window.take_commits(), [(0, 1)]);
+    }
+
+    #[test]
+    fn the_limit_bounds_what_is_on_its_way() {
+        let mut window = Window::default();
+        window.admit(0, 1, (0..4).map(fixtures::alert).collect());
+        for _ in 0..2 {
+            assert!(window.next_to_send(2).is_some());
+            window.mark_sent();
+        }
+        assert!(window.next_to_send(2).is_none());
+        assert_eq!(window.on_their_way(), 2);
+    }
+
+    #[test]
+    fn repeats_are_dropped_and_still_hold_the_offset_back() {
+        let mut window = Window::default();
+        assert_eq!(window.admit(0, 1, vec![fixtures::alert(0), fixtures::alert(1)]), 0);
+        assert_eq!(window.admit(0, 2, vec![fixtures::alert(1)]), 1);
+        assert_eq!(window.take_commits(), [], "the repeated one has not arrived yet");
+        let mut revised = fixtures::alert(1);
+        revised.revision = 2;
+        assert_eq!(window.admit(0, 3, vec![revised]), 0, "another revision is no repeat");
+        for token in send_all(&mut window) {
+            window.acknowledge(token);
+        }
+        assert_eq!(window.take_commits(), [(0, 3)]);
+    }
+
+    #[test]
+    fn a_partition_that_comes_back_is_not_taken_for_a_repeat() {
+        let mut window = Window::default();
+        window.admit(0, 1, vec![fixtures::alert(0)]);
+        window.admit(1, 1, vec![fixtures::alert(5)]);
+        let tokens = send_all(&mut window);
+        window.forget(0);
+        assert!(!window.acknowledge(tokens[0]), "an answer for what is somebody else's");
+        assert_eq!(window.on_their_way(), 1);
+        assert_eq!(window.admit(0, 1, vec![fixtures::alert(0)]), 0);
+        assert!(window.acknowledge(tokens[1]));
+        assert_eq!(window.take_commits(), [(1, 1)]);
+        assert_eq!(window.len(), 1);
+    }
+
+    #[test]
+    fn many_cells_and_sequences_do_not_grow_the_memory() {
+        let mut partition = Partition::default();
+        let mut alert = fixtures::alert(0);
+        for sequence in [0, 1, u64::MAX - 1, u64::MAX] {
+            alert.sequence = sequence;
+            assert!(!partition.is_repeat(&alert));
+            assert!(partition.is_repeat(&alert));
+        }
+        for cell in 0..CELLS_MAX + 10 {
+            alert.cell = format!("c{cell}");
+            assert!(!partition.is_repeat(&alert));
+            assert!(partition.seen.len() <= CELLS_MAX);
+        }
+    }
+}

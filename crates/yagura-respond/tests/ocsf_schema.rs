@@ -1,0 +1,102 @@
+//! Findings against the JSON schema that PyPI's `ocsf-json-schema` makes of OCSF 1.8.0.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use yagura_event::Severity;
+use yagura_respond::ocsf;
+
+#[path = "../src/fixtures.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod fixtures;
+
+const CHECK: &str = r#"
+import json, sys
+from jsonschema import Draft202012Validator
+from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
+schema = OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0")).get_class_schema("detection_finding")
+validator = Draft202012Validator(schema)
+print(json.dumps([["/".join(map(str, e.absolute_path)) + ": " + e.message for e in validator.iter_errors(x)] for x in json.load(sys.stdin)]))
+"#;
+
+#[test]
+fn findings_are_valid_ocsf_1_8() {
+    let mut events = Vec::new();
+    for severity in
+        [Severity::Informational, Severity::Low, Severity::Medium, Severity::High, Severity::Critical]
+    {
+        for revision in [1, 2] {
+            let mut alert = fixtures::alert(7);
+            (alert.severity, alert.revision) = (severity, revision);
+            events.push(ocsf::finding(&alert));
+        }
+    }
+    let mut bare = fixtures::alert(8);
+    bare.tool.clear();
+    bare.then.clear();
+    bare.techniques.clear();
+    bare.evidence = Value::Null;
+    events.push(ocsf::finding(&bare));
+    bare.evidence = json!({ "client": "fe80::1", "server": "2001:db8::7", "server_port": 502 });
+    bare.time = i64::MIN;
+    (bare.sequence, bare.count) = (u64::MAX, u64::MAX);
+    events.push(ocsf::finding(&bare));
+    let mut long = fixtures::alert(9);
+    long.evidence = json!({ "values": "x".repeat(100_000) });
+    events.push(serde_json::from_str(&ocsf::line(&long, 60_000)).expect("JSON"));
+    let good = events.len();
+    // The check itself must be able to fail.
+    let mut wrong = events[0].clone();
+    wrong["severity_id"] = json!(77);
+    events.push(wrong);
+    let mut misspelt = events[0].clone();
+    misspelt["finding_info"]["titel"] = json!("x");
+    events.push(misspelt);
+
+    let problems = check(&Value::Array(events));
+    assert_eq!(problems.len(), good + 2);
+    for (number, problems) in problems.iter().enumerate() {
+        assert_eq!(problems.is_empty(), number < good, "event {number}: {problems:?}");
+    }
+}
+
+fn check(events: &Value) -> Vec<Vec<String>> {
+    let mut python = Command::new(python())
+        .args(["-c", CHECK])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python runs");
+    let mut input = python.stdin.take().expect("a pipe");
+    input.write_all(events.to_string().as_bytes()).expect("the events are written");
+    drop(input);
+    let output = python.wait_with_output().expect("python ends");
+    assert!(output.status.success(), "the check failed");
+    serde_json::from_slice(&output.stdout).expect("lists of problems")
+}
+
+/// A Python with the packages, made on the first run.
+fn python() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/testkit/ocsf");
+    let python = folder.join("bin/python");
+    let complete = folder.join("complete");
+    if !complete.exists() {
+        let run = |command: &mut Command| {
+            let status = command.status();
+            assert!(
+                status.is_ok_and(|status| status.success()),
+                "{command:?} failed: install python3 and python3-venv, and let pip reach a package index"
+            );
+        };
+        std::fs::create_dir_all(&folder).expect("a folder");
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+        run(Command::new(&python).args([
+            "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            "ocsf-json-schema==1.2.0", "jsonschema==4.26.0",
+        ]));
+        std::fs::write(&complete, "").expect("a mark");
+    }
+    python
+}

@@ -1,0 +1,294 @@
+//! Alerts from a log to a real rsyslog, through kills and refusals.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prometheus::Registry;
+use serde_json::{Value, json};
+use support::{Certificates, Rsyslog, event, lines, wait_for};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use yagura_log::{Appender, Log, LogError, Member, Polled, Reader, Record};
+use yagura_respond::{ForwardError, Forwarder, Metrics, SinkConfig, ocsf};
+
+#[path = "../src/fixtures.rs"]
+mod fixtures;
+mod support;
+
+const TOPIC: &str = "alerts";
+
+/// A log that checks each commit against what the receiver has written by then.
+struct Watched {
+    log: yagura_log::embedded::Embedded,
+    received: PathBuf,
+    committed: Arc<AtomicU64>,
+    violations: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watched {
+    fn new(received: PathBuf) -> Arc<Self> {
+        let log = yagura_log::memory::open(yagura_log::embedded::Options::default()).expect("a log in memory");
+        log.ensure_topic(TOPIC, 1).expect("a topic");
+        Arc::new(Self { log, received, committed: Arc::default(), violations: Arc::default() })
+    }
+
+    fn append(&self, records: impl IntoIterator<Item = Record>) {
+        let mut appender = self.log.appender(TOPIC).expect("an appender");
+        for record in records {
+            appender.append(record).expect("it is taken");
+        }
+        appender.flush().expect("it is durable");
+    }
+
+    fn append_alerts(&self, sequences: Range<u64>) {
+        self.append(sequences.map(|n| fixtures::record(&[fixtures::alert(n)])));
+    }
+
+    fn committed(&self) -> u64 {
+        self.committed.load(Ordering::SeqCst)
+    }
+
+    fn check(&self) {
+        assert_eq!(self.violations.lock().expect("no panic").as_slice(), [] as [String; 0]);
+    }
+}
+
+impl Log for Watched {
+    fn describe(&self) -> String {
+        self.log.describe()
+    }
+    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
+        self.log.ensure_topic(topic, partitions)
+    }
+    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.log.partitions(topic)
+    }
+    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
+        self.log.held(topic, partition)
+    }
+    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
+        self.log.appender(topic)
+    }
+    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
+        self.log.reader(topic, partition, from)
+    }
+    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
+        assert_eq!(group, "sink-siem");
+        Ok(Box::new(WatchedMember {
+            member: self.log.join(group, topic)?,
+            received: self.received.clone(),
+            committed: Arc::clone(&self.committed),
+            violations: Arc::clone(&self.violations),
+        }))
+    }
+}
+
+struct WatchedMember {
+    member: Box<dyn Member>,
+    received: PathBuf,
+    committed: Arc<AtomicU64>,
+    violations: Arc<Mutex<Vec<String>>>,
+}
+
+impl Member for WatchedMember {
+    fn poll(&mut self, wait: Duration) -> Result<Polled, LogError> {
+        self.member.poll(wait)
+    }
+    fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
+        self.member.seek(partition, offset)
+    }
+    fn commit(&mut self, partition: u32, next: u64) -> Result<(), LogError> {
+        // One alert a record, with the record's offset as its sequence, in these tests' streams.
+        let written = sequences(&lines(&self.received));
+        if let Some(missing) = (0..next).find(|sequence| !written.contains(sequence)) {
+            let what = format!("{next} was committed and {missing} is not written");
+            self.violations.lock().expect("no panic").push(what);
+        }
+        self.committed.store(next, Ordering::SeqCst);
+        self.member.commit(partition, next)
+    }
+    fn committed(&self, partition: u32) -> Result<Option<u64>, LogError> {
+        self.member.committed(partition)
+    }
+    fn pause(&mut self, partition: u32) -> Result<(), LogError> {
+        self.member.pause(partition)
+    }
+    fn resume(&mut self, partition: u32) -> Result<(), LogError> {
+        self.member.resume(partition)
+    }
+}
+
+fn sequences(lines: &[String]) -> BTreeSet<u64> {
+    lines.iter().filter_map(|line| event(line)["unmapped"]["sequence"].as_u64()).collect()
+}
+
+/// A forwarder at work.
+struct Running {
+    registry: Registry,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), ForwardError>>,
+}
+
+impl Running {
+    #[expect(clippy::print_stderr, reason = "a test's only voice")]
+    fn start(log: &Arc<Watched>, config: Value) -> Self {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).expect("metrics");
+        let config: SinkConfig = serde_json::from_value(config).expect("a sink's settings");
+        let sink = config.build().expect("a sink");
+        let log: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
+        let forwarder = Forwarder::new(&config.name, sink, log, TOPIC, &metrics);
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async {
+            let ended = forwarder.run(async { drop(stopped.await) }).await;
+            // A test that waits for something would otherwise not say why it never comes.
+            ended.inspect_err(|error| eprintln!("the forwarder ended: {error}"))
+        });
+        Self { registry, stop, task }
+    }
+
+    async fn stop(self) -> Registry {
+        self.stop.send(()).expect("it still runs");
+        self.task.await.expect("no panic").expect("a clean end");
+        self.registry
+    }
+
+    fn metric(&self, name: &str, reason: Option<&str>) -> f64 {
+        metric(&self.registry, name, reason)
+    }
+}
+
+fn metric(registry: &Registry, name: &str, reason: Option<&str>) -> f64 {
+    let families = registry.gather();
+    let samples = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+    samples
+        .filter(|sample| reason.is_none_or(|reason| sample.get_label().iter().any(|label| label.value() == reason)))
+        .map(|sample| sample.get_counter().get_value() + sample.get_gauge().get_value())
+        .sum()
+}
+
+fn mutual(certificates: &Certificates) -> Value {
+    json!({
+        "ca": certificates.file("ca.pem"), "certificate": certificates.file("yagura.pem"),
+        "key": certificates.file("yagura.key"), "server_name": "localhost",
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_arrive_complete_over_mutual_tls_and_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = Certificates::make(&folder.path().join("tls"));
+    let rsyslog = Rsyslog::start(folder.path(), Some(&certificates)).await;
+    let log = Watched::new(rsyslog.file());
+    let mut large = fixtures::alert(50);
+    large.summary = "レシピ本体 \"OX]\\MAIN\"\nwith all that may break a frame\u{7f}".into();
+    large.evidence["values"] = json!("9".repeat(40_000));
+    log.append_alerts(0..50);
+    log.append([fixtures::record(&[large.clone()])]);
+
+    let running = Running::start(&log, rsyslog.sink(mutual(&certificates), 16));
+    wait_for("the commit of all", || log.committed() == 51).await;
+    wait_for("no lag", || running.metric("yagura_sink_lag_records", None) == 0.0).await;
+    let written = lines(&rsyslog.file());
+    assert_eq!(written.len(), 51);
+    for (number, line) in written.iter().take(50).enumerate() {
+        assert_eq!(event(line), ocsf::finding(&fixtures::alert(number as u64)));
+    }
+    assert_eq!(event(&written[50]), ocsf::finding(&large));
+    let registry = running.stop().await;
+    assert_eq!(metric(&registry, "yagura_sink_sent_total", None), 51.0);
+    assert_eq!(metric(&registry, "yagura_sink_acknowledged_total", None), 51.0);
+    assert_eq!(metric(&registry, "yagura_sink_errors_total", None), 0.0);
+    assert!(metric(&registry, "yagura_sink_last_acknowledgement_timestamp_seconds", None) > 1.7e9);
+
+    log.append_alerts(51..52);
+    let running = Running::start(&log, rsyslog.sink(mutual(&certificates), 16));
+    wait_for("the commit of the last", || log.committed() == 52).await;
+    let registry = running.stop().await;
+    assert_eq!(metric(&registry, "yagura_sink_sent_total", None), 1.0, "a second start goes on where the first ended");
+    assert_eq!(lines(&rsyslog.file()).len(), 52);
+    log.check();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_cannot_be_trusted_gets_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = Certificates::make(&folder.path().join("tls"));
+    let others = Certificates::make(&folder.path().join("others"));
+    let rsyslog = Rsyslog::start(folder.path(), Some(&certificates)).await;
+    let log = Watched::new(rsyslog.file());
+    log.append_alerts(0..3);
+
+    let mut wrong_ca = mutual(&certificates);
+    wrong_ca["ca"] = json!(others.file("ca.pem"));
+    let mut wrong_name = mutual(&certificates);
+    wrong_name["server_name"] = json!("siem.example");
+    for (case, tls) in [("wrong authority", wrong_ca), ("wrong name", wrong_name)] {
+        let running = Running::start(&log, rsyslog.sink(tls, 16));
+        wait_for(case, || running.metric("yagura_sink_errors_total", Some("tls")) >= 2.0).await;
+        assert_eq!(running.metric("yagura_sink_sent_total", None), 0.0, "{case}");
+        running.stop().await;
+    }
+
+    // And the receiver does not take alerts from somebody without a certificate.
+    let stranger = json!({ "ca": certificates.file("ca.pem"), "server_name": "localhost" });
+    let running = Running::start(&log, rsyslog.sink(stranger, 16));
+    wait_for("no certificate", || running.metric("yagura_sink_errors_total", None) >= 2.0).await;
+    assert_eq!(running.metric("yagura_sink_acknowledged_total", None), 0.0);
+    running.stop().await;
+    assert_eq!((lines(&rsyslog.file()).len(), log.committed()), (0, 0));
+
+    let running = Running::start(&log, rsyslog.sink(mutual(&certificates), 16));
+    wait_for("the commit of all", || log.committed() == 3).await;
+    running.stop().await;
+    log.check();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_killed_midway_loses_nothing() {
+    const ALERTS: u64 = 5000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = Certificates::make(&folder.path().join("tls"));
+    let mut rsyslog = Rsyslog::start(folder.path(), Some(&certificates)).await;
+    let log = Watched::new(rsyslog.file());
+    log.append_alerts(0..ALERTS);
+    let running = Running::start(&log, rsyslog.sink(mutual(&certificates), 32));
+    let file = rsyslog.file();
+    for part in [200_000, 2_000_000] {
+        wait_for("some bytes", || std::fs::metadata(&file).is_ok_and(|file| file.len() > part)).await;
+        rsyslog.kill();
+        let written = sequences(&lines(&file)).len() as u64;
+        assert!(written < ALERTS, "it was killed too late to prove anything");
+        assert!(log.committed() <= written, "{} committed, {written} written", log.committed());
+        rsyslog.restart().await;
+    }
+    wait_for("the commit of all", || log.committed() == ALERTS).await;
+    let registry = running.stop().await;
+    assert_eq!(sequences(&lines(&file)), (0..ALERTS).collect());
+    assert!(metric(&registry, "yagura_sink_retries_total", None) >= 2.0);
+    let twice = lines(&file).len() as u64 - ALERTS;
+    assert!(twice <= 2 * 32, "{twice} alerts arrived twice: more than two windows");
+    log.check();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_are_dropped_and_unreadable_records_are_counted_and_skipped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rsyslog = Rsyslog::start(folder.path(), None).await;
+    let log = Watched::new(rsyslog.file());
+    log.append([fixtures::record(&[fixtures::alert(0), fixtures::alert(1)])]);
+    log.append([Record { value: "no alert".into(), ..fixtures::record(&[fixtures::alert(2)]) }]);
+    log.append([Record::default()]);
+    log.append([fixtures::record(&[fixtures::alert(1), fixtures::alert(2)])]);
+    let running = Running::start(&log, rsyslog.sink(json!(false), 1));
+    wait_for("the commit of all", || log.committed() == 4).await;
+    assert_eq!(running.metric("yagura_sink_errors_total", Some("record")), 2.0);
+    assert_eq!(running.metric("yagura_sink_repeats_total", None), 1.0);
+    running.stop().await;
+    let written: Vec<Value> = lines(&rsyslog.file()).iter().map(|line| event(line)["unmapped"]["sequence"].clone()).collect();
+    assert_eq!(written, [json!(0), json!(1), json!(2)]);
+}

@@ -1,0 +1,299 @@
+//! Apache Kafka from Maven Central: one node, broker and controller at once (KRaft), Java 17.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// The version that tests run against.
+pub const VERSION: &str = "4.3.1";
+/// What makes its log appear.
+const LOG4J: &str = "2.24.3";
+
+/// How long the broker may take to start.
+const START: Duration = Duration::from_secs(60);
+/// The user of the SASL listener.
+pub const USER: &str = "yagura";
+/// Its password.
+pub const PASSWORD: &str = "fab-secret-42";
+
+/// Fetches Kafka's jars into `build_dir/kafka` unless they are there; answers the folder that
+/// holds them.
+pub fn fetch(build_dir: &Path) -> Result<PathBuf> {
+    let folder = build_dir.join("kafka");
+    let libs = folder.join("libs");
+    fs::create_dir_all(&libs).with_context(|| format!("creating {}", libs.display()))?;
+    // Tests of several crates may ask at once.
+    let lock = File::create(folder.join("lock"))?;
+    lock.lock()?;
+    let stamp = folder.join("stamp");
+    if fs::read_to_string(&stamp).is_ok_and(|version| version == VERSION) {
+        return Ok(libs);
+    }
+    fs::remove_dir_all(&libs)?;
+    let pom = folder.join("pom.xml");
+    let dependency = |name: &str| {
+        format!(
+            "<dependency><groupId>org.apache.kafka</groupId><artifactId>{name}</artifactId><version>{VERSION}</version></dependency>"
+        )
+    };
+    let (server, tools) = (dependency("kafka_2.13"), dependency("kafka-tools"));
+    fs::write(
+        &pom,
+        format!(
+            "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
+             <groupId>yagura</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>\
+             <dependencies>{server}{tools}<dependency><groupId>org.apache.logging.log4j</groupId>\
+             <artifactId>log4j-slf4j-impl</artifactId><version>{LOG4J}</version></dependency></dependencies></project>"
+        ),
+    )?;
+    let mut command = Command::new("mvn");
+    command
+        .args([
+            "-q",
+            "-B",
+            "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
+            "-f",
+        ])
+        .arg(&pom);
+    command.arg(option(
+        "-DoutputDirectory=",
+        &libs.canonicalize().unwrap_or(std::path::absolute(&libs)?),
+    ));
+    let output = command
+        .output()
+        .context("starting mvn; install Maven and Java 17")?;
+    ensure!(
+        output.status.success(),
+        "mvn could not fetch Kafka {VERSION}:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    fs::write(&stamp, VERSION)?;
+    Ok(libs)
+}
+
+/// A running broker. Dropping it ends the process and deletes its files.
+#[derive(Debug)]
+pub struct Broker {
+    libs: PathBuf,
+    folder: tempfile::TempDir,
+    ports: [u16; 3],
+    process: Option<Child>,
+}
+
+impl Broker {
+    /// Fetches what is needed, formats the storage and starts; returns when it serves.
+    pub fn start() -> Result<Self> {
+        let libs = fetch(&crate::build_folder())?;
+        let folder = tempfile::tempdir()?;
+        let mut broker = Broker {
+            libs,
+            folder,
+            ports: free_ports()?,
+            process: None,
+        };
+        broker.write_settings()?;
+        broker
+            .java(
+                "kafka.tools.StorageTool",
+                &[
+                    "format",
+                    "--standalone",
+                    "-t",
+                    "eWFndXJhLXRlc3Qta2l0MA",
+                    "-c",
+                ],
+            )
+            .arg(broker.settings())
+            .args([
+                "--add-scram",
+                &format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]"),
+            ])
+            .output()
+            .context("starting java; install Java 17")
+            .and_then(|output| {
+                let said = String::from_utf8_lossy(&output.stdout).into_owned()
+                    + &String::from_utf8_lossy(&output.stderr);
+                ensure!(
+                    output.status.success(),
+                    "formatting Kafka's storage:\n{said}"
+                );
+                Ok(())
+            })?;
+        broker.restart()?;
+        Ok(broker)
+    }
+
+    /// `host:port` without encryption.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[0])
+    }
+
+    /// `host:port` with a password (SASL PLAIN and SCRAM-SHA-512) and without encryption.
+    pub fn sasl_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[2])
+    }
+
+    /// Ends the process without warning, as a crash does.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+            process.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Starts it (again) with its files; returns when it serves.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill()?;
+        let mut command = self.java("kafka.Kafka", &[]);
+        let mut process = command
+            .arg(self.settings())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let output = process.stdout.take().context("its output")?;
+        self.process = Some(process);
+        let log = self.folder.path().join("server.log");
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let mut copy = File::create(&log)?;
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                // The thread goes on reading so that the broker never blocks on its output.
+                let _ = writeln!(copy, "{line}");
+                if line.contains("Kafka Server started") {
+                    let _ = ready.try_send(());
+                }
+            }
+        });
+        if started.recv_timeout(START).is_err() {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            bail!("Kafka did not start within {START:?}:\n{said}");
+        }
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[0]))
+            .context("Kafka started and does not answer")?;
+        Ok(())
+    }
+
+    /// A Java program out of Kafka's jars, such as `org.apache.kafka.tools.consumer.ConsoleConsumer`.
+    pub fn java(&self, class: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("java");
+        command.args([
+            "-Xmx512m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-cp",
+        ]);
+        command.arg(option("", &self.libs.join("*")));
+        command.arg(option(
+            "-Dlog4j2.configurationFile=",
+            &self.folder.path().join("log4j2.properties"),
+        ));
+        command.arg(class).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.path().join("server.properties")
+    }
+
+    fn write_settings(&self) -> Result<()> {
+        let [plain, controller, sasl] = self.ports;
+        let data = self.folder.path().join("data");
+        let login = format!("username=\"{USER}\" password=\"{PASSWORD}\"");
+        let settings = format!(
+            "process.roles=broker,controller\n\
+             node.id=1\n\
+             controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl}\n\
+             controller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT\n\
+             sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n\
+             listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {login} user_{USER}=\"{PASSWORD}\";\n\
+             listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+             log.dirs={}\n\
+             offsets.topic.replication.factor=1\n\
+             offsets.topic.num.partitions=4\n\
+             transaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\n\
+             share.coordinator.state.topic.replication.factor=1\n\
+             group.initial.rebalance.delay.ms=0\n\
+             group.min.session.timeout.ms=1000\n\
+             auto.create.topics.enable=false\n\
+             message.max.bytes=20971520\n\
+             replica.fetch.max.bytes=20971520\n",
+            data.display()
+        );
+        fs::write(self.settings(), settings)?;
+        let log4j = "rootLogger.level=info\n\
+                     rootLogger.appenderRef.out.ref=out\n\
+                     appender.out.type=Console\n\
+                     appender.out.name=out\n\
+                     appender.out.layout.type=PatternLayout\n\
+                     appender.out.layout.pattern=%p %m (%c)%n\n";
+        fs::write(self.folder.path().join("log4j2.properties"), log4j)?;
+        Ok(())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Its own process only; one that is gone already needs nothing.
+        let _ = self.kill();
+    }
+}
+
+fn option(name: &str, path: &Path) -> OsString {
+    let mut option = OsString::from(name);
+    option.push(path);
+    option
+}
+
+/// Ports that nobody uses at this moment.
+fn free_ports() -> Result<[u16; 3]> {
+    let listeners = [bind()?, bind()?, bind()?];
+    let mut ports = [0; 3];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+fn bind() -> Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_starts_dies_and_starts_again_with_its_files() -> Result<()> {
+        let mut broker = Broker::start()?;
+        let address = broker.address();
+        let topics = |broker: &Broker, arguments: &[&str]| -> Result<String> {
+            let mut command = broker.java(
+                "org.apache.kafka.tools.TopicCommand",
+                &["--bootstrap-server", &address],
+            );
+            Ok(String::from_utf8(command.args(arguments).output()?.stdout)?)
+        };
+        topics(
+            &broker,
+            &["--create", "--topic", "here", "--partitions", "2"],
+        )?;
+        broker.kill()?;
+        assert!(TcpStream::connect(&address).is_err());
+        broker.restart()?;
+        assert!(topics(&broker, &["--list"])?.contains("here"));
+        Ok(())
+    }
+}

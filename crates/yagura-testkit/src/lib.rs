@@ -1,0 +1,11 @@
+//! Real third-party servers for tests: fetched once, started on loopback with free ports, ended
+//! with the handle. Nothing that ships uses this crate.
+
+pub mod kafka;
+
+use std::path::PathBuf;
+
+/// Where fetched programs are kept: `target/testkit` of this workspace.
+pub fn build_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/testkit")
+}

@@ -1,0 +1,94 @@
+//! `validate` and `test`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use yagura_detect::selftest;
+
+use crate::config::Config;
+use crate::{Failure, Format, plant};
+
+/// Arguments of `validate`.
+#[derive(Args)]
+pub struct ValidateArguments {
+    /// Pipeline files and folders; those of the configuration without any.
+    pipelines: Vec<PathBuf>,
+    /// The configuration file to check as well.
+    #[arg(long, short)]
+    config: Option<PathBuf>,
+}
+
+/// Checks, prints what there is.
+#[expect(clippy::print_stdout, reason = "this is the command's output")]
+pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Failure> {
+    let config = arguments.config.as_deref().map(Config::load).transpose()?;
+    let mut paths = arguments.pipelines.clone();
+    if let (true, Some(config)) = (paths.is_empty(), &config) {
+        paths.clone_from(&config.pipelines);
+    }
+    let pipeline = plant::pipeline(&paths)?;
+    let mut sources = 0;
+    if let Some(config) = &config {
+        sources = plant::sources(config, &plant::assets(config))?.len();
+        for sink in &config.sinks {
+            sink.build().map_err(|e| Failure::Input(e.to_string()))?;
+        }
+    }
+    let untested: Vec<&str> =
+        pipeline.detections.iter().filter(|d| d.tests.is_empty()).map(|d| d.id.as_str()).collect();
+    match format {
+        Format::Json => println!(
+            "{}",
+            json!({
+                "detections": pipeline.detections.iter().map(|d| &d.id).collect::<Vec<_>>(),
+                "collectors": sources,
+                "sinks": config.as_ref().map_or(0, |c| c.sinks.len()),
+                "untested": untested,
+            })
+        ),
+        Format::Text => {
+            for detection in &pipeline.detections {
+                println!("{:32} {:13} on {:9} {}", detection.id, detection.queue.name(), detection.on.name(), detection.title);
+            }
+            println!("{} detections, {sources} collectors: all is well", pipeline.detections.len());
+            if !untested.is_empty() {
+                println!("without a test: {}", untested.join(", "));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Arguments of `test`.
+#[derive(Args)]
+pub struct TestArguments {
+    /// Pipeline files and folders.
+    #[arg(default_value = "pipelines")]
+    pipelines: Vec<PathBuf>,
+}
+
+/// Runs the tests, prints how each went.
+#[expect(clippy::print_stdout, reason = "this is the command's output")]
+pub fn test(arguments: &TestArguments, format: Format) -> Result<(), Failure> {
+    let pipeline = plant::pipeline(&arguments.pipelines)?;
+    let outcomes = selftest::run(&pipeline);
+    let failed = outcomes.iter().filter(|o| !o.passed()).count();
+    match format {
+        Format::Json => println!("{}", serde_json::to_string(&outcomes)?),
+        Format::Text => {
+            for outcome in &outcomes {
+                let word = if outcome.passed() { "ok  " } else { "FAIL" };
+                println!("{word} {}: {}", outcome.detection, outcome.test);
+                for difference in &outcome.differences {
+                    println!("       {difference}");
+                }
+            }
+            println!("{} passed, {failed} failed", outcomes.len() - failed);
+        }
+    }
+    if failed > 0 {
+        return Err(anyhow::anyhow!("{failed} of {} pipeline tests failed", outcomes.len()).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The configuration file: one YAML document, checked as a whole.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use yagura_collect::jsonl::Mapping;
+use yagura_event::Asset;
+use yagura_respond::SinkConfig;
+
+use crate::Failure;
+
+/// All settings of a run. Paths are relative to the file's folder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of this form: 1.
+    pub version: u32,
+    /// Where the program keeps its own files.
+    #[serde(default = "crate::default_data")]
+    pub data: PathBuf,
+    /// The log; embedded in `data` without an entry.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Partitions of topics that are created.
+    #[serde(default = "default_partitions")]
+    pub partitions: u32,
+    /// Pipeline files and folders; the pack that ships with the program without any.
+    #[serde(default)]
+    pub pipelines: Vec<PathBuf>,
+    /// The asset table.
+    #[serde(default)]
+    pub assets: Vec<Asset>,
+    /// The cell of what no asset places.
+    #[serde(default = "default_cell")]
+    pub default_cell: String,
+    /// File with the plant's key for recipe hashes.
+    #[serde(default)]
+    pub plant_key_file: Option<PathBuf>,
+    /// CSV file with the names of variables, events and alarms.
+    #[serde(default)]
+    pub dictionary: Option<PathBuf>,
+    /// What is read.
+    #[serde(default)]
+    pub collectors: Vec<CollectorConfig>,
+    /// Seconds of the recordings' time that pass in one second; as fast as possible without.
+    #[serde(default)]
+    pub pace: Option<f64>,
+    /// Where alerts go.
+    #[serde(default)]
+    pub sinks: Vec<SinkConfig>,
+    /// Address of metrics and health.
+    #[serde(default = "default_console")]
+    pub console: String,
+    /// Threads that detect.
+    #[serde(default = "default_threads")]
+    pub detect_threads: usize,
+}
+
+/// Which log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "lowercase")]
+pub enum LogConfig {
+    /// In a folder of this machine.
+    Embedded(EmbeddedConfig),
+    /// On Apache Kafka.
+    Kafka(yagura_kafka::KafkaOptions),
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig::Embedded(EmbeddedConfig::default())
+    }
+}
+
+/// The embedded log.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddedConfig {
+    /// Its folder; `log` under the data folder without one.
+    pub folder: Option<PathBuf>,
+    /// The oldest records of a partition go when it holds more bytes.
+    pub retain_bytes: Option<u64>,
+    /// Records go when they are older than this many hours.
+    pub retain_hours: Option<u64>,
+}
+
+/// One collector.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectorConfig {
+    /// Its name, part of each row's number.
+    pub name: String,
+    /// What it reads; one of the names of `yagura_collect::SOURCES`.
+    pub kind: String,
+    /// The file.
+    pub path: PathBuf,
+    /// For `jsonl`: what the lines are.
+    #[serde(default)]
+    pub mapping: Option<Mapping>,
+}
+
+fn default_partitions() -> u32 {
+    4
+}
+
+fn default_cell() -> String {
+    "plant".into()
+}
+
+fn default_console() -> String {
+    "127.0.0.1:9600".into()
+}
+
+fn default_threads() -> usize {
+    1
+}
+
+impl Config {
+    /// Reads a file; every path in it becomes relative to its folder.
+    pub fn load(file: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|e| Failure::Input(format!("{}: cannot be read: {e}", file.display())))?;
+        let mut config: Config = serde_saphyr::from_str(&text).map_err(|e| {
+            let (line, column) = e.location().map_or((0, 0), |l| (l.line(), l.column()));
+            Failure::Input(format!("{}:{line}:{column}: {}", file.display(), e.without_snippet()))
+        })?;
+        let wrong = |what: String| Failure::Input(format!("{}: {what}", file.display()));
+        if config.version != 1 {
+            return Err(wrong(format!("version {} is not known; this program reads version 1", config.version)));
+        }
+        for collector in &config.collectors {
+            let kinds: Vec<&str> = yagura_collect::SOURCES.iter().map(|(name, _)| *name).collect();
+            if !kinds.contains(&collector.kind.as_str()) {
+                return Err(wrong(format!(
+                    "collector {}: `{}` is no kind of source; there are: {}",
+                    collector.name,
+                    collector.kind,
+                    kinds.join(", ")
+                )));
+            }
+        }
+        if config.partitions == 0 || config.detect_threads == 0 {
+            return Err(wrong("`partitions` and `detect_threads` are at least 1".into()));
+        }
+        if config.pace.is_some_and(|pace| pace <= 0.0 || !pace.is_finite()) {
+            return Err(wrong("`pace` is more than 0".into()));
+        }
+        let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
+        let place = |path: &mut PathBuf| *path = folder.join(&*path);
+        place(&mut config.data);
+        config.pipelines.iter_mut().for_each(place);
+        config.collectors.iter_mut().for_each(|c| place(&mut c.path));
+        config.plant_key_file.iter_mut().for_each(place);
+        config.dictionary.iter_mut().for_each(place);
+        if let LogConfig::Embedded(embedded) = &mut config.log {
+            embedded.folder.iter_mut().for_each(place);
+        }
+        Ok(config)
+    }
+}

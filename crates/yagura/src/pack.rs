@@ -1,0 +1,10 @@
+//! The detections that ship with the program, so that it works where no file is at hand.
+
+/// Name and text of each file under `pipelines/`.
+pub const PACK: &[(&str, &str)] = &[
+    ("pipelines/fab/secs.yaml", include_str!("../../../pipelines/fab/secs.yaml")),
+    ("pipelines/fab/recipe.yaml", include_str!("../../../pipelines/fab/recipe.yaml")),
+    ("pipelines/fab/facility.yaml", include_str!("../../../pipelines/fab/facility.yaml")),
+    ("pipelines/fab/equipment.yaml", include_str!("../../../pipelines/fab/equipment.yaml")),
+    ("pipelines/fab/data-quality.yaml", include_str!("../../../pipelines/fab/data-quality.yaml")),
+];

@@ -1,0 +1,112 @@
+//! From a configuration to the parts of a run: pipeline, log, sources.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use yagura_capture::{EngineOptions, Limits};
+use yagura_collect::{Source, SourceError, dictionary, jsonl::JsonLines, packets::Packets};
+use yagura_detect::Pipeline;
+use yagura_detect::snapshot;
+use yagura_detect::worker::{ALERTS, EVENTS};
+use yagura_dissect::Settings;
+use yagura_event::AssetTable;
+use yagura_kafka::KafkaLog;
+use yagura_log::embedded::{Embedded, Options};
+use yagura_log::{Log, LogError};
+use yagura_sql::SqlCompiler;
+
+use crate::Failure;
+use crate::config::{CollectorConfig, Config, LogConfig};
+use crate::pack::PACK;
+
+/// Reads and checks pipelines: the given files and folders, or the pack that ships.
+pub fn pipeline(paths: &[PathBuf]) -> Result<Arc<Pipeline>, Failure> {
+    let compiler = SqlCompiler::default();
+    let loaded = if paths.is_empty() {
+        Pipeline::from_texts(PACK.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_string())), &compiler)
+    } else {
+        Pipeline::load(paths, &compiler)
+    };
+    loaded.map(Arc::new).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure::Input(lines.join("\n"))
+    })
+}
+
+/// Opens the log. `read_only` looks at an embedded log without owning it.
+pub fn log(config: &Config, read_only: bool) -> Result<Arc<dyn Log>, LogError> {
+    match &config.log {
+        LogConfig::Kafka(options) => Ok(Arc::new(KafkaLog::connect(options.clone())?)),
+        LogConfig::Embedded(embedded) => {
+            let folder = embedded.folder.clone().unwrap_or_else(|| config.data.join("log"));
+            if read_only {
+                return Ok(Arc::new(Embedded::open_read_only(folder)?));
+            }
+            let options = Options {
+                retain_bytes: embedded.retain_bytes,
+                retain_age: embedded.retain_hours.map(|h| Duration::from_secs(h * 3600)),
+                ..Options::default()
+            };
+            Ok(Arc::new(Embedded::open(folder, options)?))
+        }
+    }
+}
+
+/// Creates the topics that are missing. Snapshots are found by partition, so theirs are as many
+/// as the events'.
+pub fn ensure_topics(log: &dyn Log, partitions: u32) -> Result<(), LogError> {
+    let partitions = log.ensure_topic(EVENTS, partitions)?;
+    log.ensure_topic(ALERTS, partitions)?;
+    log.ensure_topic(snapshot::TOPIC, partitions)?;
+    Ok(())
+}
+
+/// The asset table of a configuration.
+pub fn assets(config: &Config) -> Arc<AssetTable> {
+    Arc::new(AssetTable::new(config.assets.clone(), &config.default_cell))
+}
+
+/// Opens every source.
+pub fn sources(config: &Config, assets: &Arc<AssetTable>) -> Result<Vec<Box<dyn Source>>, Failure> {
+    let input = |e: SourceError| Failure::Input(e.to_string());
+    let mut settings = Settings::default();
+    if let Some(file) = &config.dictionary {
+        settings.dictionary = dictionary::read_csv(file).map_err(input)?;
+    }
+    if let Some(file) = &config.plant_key_file {
+        settings.plant_key = std::fs::read(file)
+            .map_err(|e| Failure::Input(format!("{}: the plant's key cannot be read: {e}", file.display())))?;
+    }
+    let settings = Arc::new(settings);
+    let mut out: Vec<Box<dyn Source>> = Vec::new();
+    for collector in &config.collectors {
+        out.push(source(collector, assets, &settings).map_err(input)?);
+    }
+    Ok(out)
+}
+
+/// Opens one source; the names are those of [`yagura_collect::SOURCES`].
+fn source(
+    collector: &CollectorConfig,
+    assets: &Arc<AssetTable>,
+    settings: &Arc<Settings>,
+) -> Result<Box<dyn Source>, SourceError> {
+    match (collector.kind.as_str(), &collector.mapping) {
+        ("packets", None) => {
+            let options = EngineOptions {
+                assets: Arc::clone(assets),
+                settings: Arc::clone(settings),
+                limits: Limits::default(),
+            };
+            Ok(Box::new(Packets::open(&collector.name, &collector.path, options)?))
+        }
+        ("jsonl", Some(mapping)) => {
+            Ok(Box::new(JsonLines::open(&collector.name, &collector.path, mapping.clone())?))
+        }
+        ("jsonl", None) => {
+            Err(SourceError::Mapping(format!("collector {}: `jsonl` needs a `mapping`", collector.name)))
+        }
+        _ => Err(SourceError::Mapping(format!("collector {}: `{}` takes no `mapping`", collector.name, collector.kind))),
+    }
+}

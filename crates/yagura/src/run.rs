@@ -1,0 +1,332 @@
+//! `run`: all roles in one process.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use prometheus::Registry;
+use yagura_collect::cursor::Cursor;
+use yagura_console::Health;
+use yagura_collect::run::Progress as Collecting;
+use yagura_detect::Pipeline;
+use yagura_detect::worker::{self, ALERTS, EVENTS, Progress as Detecting};
+use yagura_event::clock;
+use yagura_log::Log;
+use yagura_respond::{Forwarder, Metrics as SinkMetrics};
+
+use crate::config::Config;
+use crate::metrics::RunMetrics;
+use crate::{Failure, Format, plant};
+
+/// Arguments of `run`.
+#[derive(Args)]
+pub struct Arguments {
+    /// The configuration file.
+    #[arg(long, short)]
+    config: PathBuf,
+    /// End when every recorded source is read, judged and forwarded.
+    #[arg(long)]
+    until_done: bool,
+}
+
+/// Runs until a signal, or until everything is done.
+pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
+    let config = Config::load(&arguments.config)?;
+    let pipeline = plant::pipeline(&config.pipelines)?;
+    let running = Running::start(&config, &pipeline)?;
+    running.announce(format);
+    let progress = std::io::stderr().is_terminal();
+    running.wait(arguments.until_done, |line| {
+        if progress {
+            show_progress(line);
+        }
+    })?;
+    Ok(running.stop()?)
+}
+
+#[expect(clippy::print_stderr, reason = "progress for people")]
+fn show_progress(line: &str) {
+    eprint!("\r\x1b[K{line}");
+}
+
+/// A run under way.
+pub struct Running {
+    /// The log, for others to read along.
+    pub log: Arc<dyn Log>,
+    /// Where metrics are served.
+    pub console: std::net::SocketAddr,
+    /// What collecting has done.
+    pub collecting: Arc<Collecting>,
+    /// What detecting has done.
+    pub detecting: Arc<Detecting>,
+    registry: Registry,
+    sinks: Vec<String>,
+    runtime: tokio::runtime::Runtime,
+    signal: Arc<AtomicBool>,
+    stop_collecting: Arc<AtomicBool>,
+    stop_detecting: Arc<AtomicBool>,
+    stop_responding: tokio::sync::watch::Sender<bool>,
+    collector: JoinHandle<anyhow::Result<()>>,
+    detectors: Vec<JoinHandle<anyhow::Result<()>>>,
+    responders: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Running {
+    /// Opens everything, then starts every role; nothing is started when anything is wrong.
+    pub fn start(config: &Config, pipeline: &Arc<Pipeline>) -> Result<Running, Failure> {
+        let assets = plant::assets(config);
+        let sources = plant::sources(config, &assets)?;
+        let mut sinks = Vec::new();
+        for sink in &config.sinks {
+            sinks.push((sink.name.clone(), sink.build().map_err(|e| Failure::Input(e.to_string()))?));
+        }
+        std::fs::create_dir_all(&config.data)
+            .with_context(|| format!("{}: the data folder cannot be made", config.data.display()))?;
+        let log = plant::log(config, false)?;
+        plant::ensure_topics(log.as_ref(), config.partitions)?;
+        let cursor = Cursor::load(log.as_ref(), EVENTS, Some(&config.data.join("collect.cursor")))?;
+
+        let registry = Registry::new();
+        let collecting = Arc::new(Collecting::default());
+        let detecting = Arc::new(Detecting::default());
+        registry.register(Box::new(RunMetrics::new(Arc::clone(&collecting), Arc::clone(&detecting))))?;
+        let sink_metrics = SinkMetrics::register(&registry)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("the I/O threads cannot be started")?;
+        let (stop_responding, stopped) = tokio::sync::watch::channel(false);
+        let console = runtime.block_on(console(&config.console, registry.clone(), Arc::clone(&detecting), stopped.clone()))?;
+
+        let signal = Arc::new(AtomicBool::new(false));
+        listen_for_signals(&runtime, Arc::clone(&signal));
+        let stop_collecting = Arc::new(AtomicBool::new(false));
+        let stop_detecting = Arc::new(AtomicBool::new(false));
+        let mut detectors = Vec::new();
+        for number in 0..config.detect_threads {
+            let (log, pipeline) = (Arc::clone(&log), Arc::clone(pipeline));
+            let (stop, progress) = (Arc::clone(&stop_detecting), Arc::clone(&detecting));
+            detectors.push(thread(&format!("detect-{number}"), move || {
+                let options = worker::Options::default();
+                Ok(worker::run(log.as_ref(), &pipeline, &options, &stop, &progress)?)
+            })?);
+        }
+        let collector = {
+            let (log, stop, progress) = (Arc::clone(&log), Arc::clone(&stop_collecting), Arc::clone(&collecting));
+            let pace = config.pace;
+            thread("collect", move || {
+                yagura_collect::run::collect(sources, &assets, log.as_ref(), EVENTS, cursor, pace, &stop, &progress)?;
+                Ok(())
+            })?
+        };
+        let names = sinks.iter().map(|(name, _)| name.clone()).collect();
+        let responders = sinks
+            .into_iter()
+            .map(|(name, sink)| {
+                let forwarder = Forwarder::new(&name, sink, Arc::clone(&log), ALERTS, &sink_metrics);
+                let mut stopped = stopped.clone();
+                runtime.spawn(async move {
+                    let stop = async move {
+                        // The sender lives as long as the run.
+                        let _ = stopped.wait_for(|stop| *stop).await;
+                    };
+                    Ok(forwarder.run(stop).await?)
+                })
+            })
+            .collect();
+        Ok(Running {
+            log,
+            console,
+            collecting,
+            detecting,
+            registry,
+            sinks: names,
+            runtime,
+            signal,
+            stop_collecting,
+            stop_detecting,
+            stop_responding,
+            collector,
+            detectors,
+            responders,
+        })
+    }
+
+    #[expect(clippy::print_stdout, reason = "where to look, for people and programs")]
+    fn announce(&self, format: Format) {
+        let log = self.log.describe();
+        match format {
+            Format::Text => println!("log      {log}\nmetrics  http://{}/metrics", self.console),
+            Format::Json => println!("{}", serde_json::json!({"log": log, "metrics": format!("http://{}/metrics", self.console)})),
+        }
+    }
+
+    /// Waits for a signal, or until everything is done; says how far it is twice a second.
+    pub fn wait(&self, until_done: bool, mut say: impl FnMut(&str)) -> anyhow::Result<()> {
+        loop {
+            std::thread::park_timeout(Duration::from_millis(if until_done { 50 } else { 500 }));
+            say(&self.line());
+            if self.signal.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            // Whatever ended on its own has failed or is done; what failed is told by `stop`.
+            let failed = |done: bool| done && !self.collecting.done.load(Ordering::Acquire);
+            if failed(self.collector.is_finished())
+                || self.detectors.iter().any(JoinHandle::is_finished)
+                || self.responders.iter().any(tokio::task::JoinHandle::is_finished)
+            {
+                return Ok(());
+            }
+            if until_done && self.is_done()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether a signal asked to stop.
+    pub fn signalled(&self) -> bool {
+        self.signal.load(Ordering::Acquire)
+    }
+
+    /// Whether everything collected is judged, and its alerts are with every sink.
+    fn is_done(&self) -> anyhow::Result<bool> {
+        if !self.collecting.done.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let done = self.detecting.done();
+        for partition in 0..self.log.partitions(EVENTS)? {
+            let held = self.log.held(EVENTS, partition)?;
+            if !held.is_empty() && done.get(&partition).copied().unwrap_or(0) < held.end {
+                return Ok(false);
+            }
+        }
+        Ok(self.sinks.is_empty() || self.sinks_are_level()?)
+    }
+
+    fn sinks_are_level(&self) -> anyhow::Result<bool> {
+        let mut alerts = 0;
+        for partition in 0..self.log.partitions(ALERTS)? {
+            let held = self.log.held(ALERTS, partition)?;
+            alerts += held.end - held.start;
+        }
+        let value = |name: &str, sink: &str| {
+            let families = self.registry.gather();
+            let family = families.iter().find(|f| f.name() == name)?;
+            let metric = family.get_metric().iter().find(|m| m.get_label().iter().any(|l| l.value() == sink))?;
+            Some(metric.get_gauge().value())
+        };
+        let committed = |sink: &String| value("yagura_sink_lag_records", sink).is_some_and(|lag| lag == 0.0);
+        Ok(alerts == 0 || self.sinks.iter().all(committed))
+    }
+
+    fn line(&self) -> String {
+        let c = &self.collecting;
+        let (read, total) = (c.read.load(Ordering::Relaxed), c.total.load(Ordering::Relaxed).max(1));
+        let time = clock::time_of_day(c.time.load(Ordering::Relaxed) as i64);
+        let rows: u64 = self.detecting.stats().values().map(|s| s.rows).sum();
+        let alerts = self.detecting.alerts.load(Ordering::Relaxed);
+        format!("{:3} %  {time}  {rows} rows judged, {alerts} alerts", read * 100 / total)
+    }
+
+    /// Stops in the order of the data's way, so that what was collected is judged or will be.
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.stop_collecting.store(true, Ordering::Release);
+        let collected = join(self.collector, "collect");
+        self.stop_detecting.store(true, Ordering::Release);
+        let mut outcome = collected;
+        for detector in self.detectors {
+            outcome = outcome.and(join(detector, "detect"));
+        }
+        self.stop_responding.send_replace(true);
+        for responder in self.responders {
+            let ended = self.runtime.block_on(responder).context("a sink ended with a panic");
+            outcome = outcome.and(ended.and_then(|ended| ended));
+        }
+        self.runtime.shutdown_timeout(Duration::from_secs(2));
+        outcome
+    }
+
+    /// By partition, the alerts that the log holds.
+    pub fn alerts_held(&self) -> anyhow::Result<BTreeMap<u32, u64>> {
+        (0..self.log.partitions(ALERTS)?).map(|p| Ok((p, self.log.held(ALERTS, p)?.end))).collect()
+    }
+}
+
+/// Serves metrics and health until `stopped` turns true; answers the address.
+async fn console(
+    address: &str,
+    registry: Registry,
+    detecting: Arc<Detecting>,
+    stopped: tokio::sync::watch::Receiver<bool>,
+) -> anyhow::Result<std::net::SocketAddr> {
+    let health = Health::new(Duration::from_secs(60));
+    let detector = health.component("detect");
+    let ready = health.gate("detect", "no partition is assigned yet");
+    let bound = yagura_console::bind(address, registry, health).await?;
+    let address = bound.address();
+    let mut watched = stopped.clone();
+    tokio::spawn(async move {
+        let mut polls = 0;
+        while !*watched.borrow() {
+            let now = detecting.polls.load(Ordering::Relaxed);
+            if now != polls {
+                detector.advance();
+                polls = now;
+            }
+            if detecting.done().is_empty() {
+                ready.shut("no partition is assigned");
+            } else {
+                ready.open();
+            }
+            // Ends with the run, or after a second.
+            let _ = tokio::time::timeout(Duration::from_secs(1), watched.changed()).await;
+        }
+    });
+    let mut stopped = stopped;
+    tokio::spawn(async move {
+        let stop = async move {
+            // The sender lives as long as the run.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        if let Err(cause) = bound.serve(stop).await {
+            tracing::error!(%cause, "metrics and health are not served any more");
+        }
+    });
+    Ok(address)
+}
+
+fn thread(
+    name: &str,
+    work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+    std::thread::Builder::new().name(name.into()).spawn(work).context("a thread cannot be started")
+}
+
+fn join(handle: JoinHandle<anyhow::Result<()>>, name: &str) -> anyhow::Result<()> {
+    match handle.join() {
+        Ok(outcome) => outcome.with_context(|| format!("{name} ended")),
+        Err(_) => Err(anyhow::anyhow!("{name} ended with a panic")),
+    }
+}
+
+fn listen_for_signals(runtime: &tokio::runtime::Runtime, signal: Arc<AtomicBool>) {
+    runtime.spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal as listen};
+        let (Ok(mut interrupt), Ok(mut terminate)) = (listen(SignalKind::interrupt()), listen(SignalKind::terminate()))
+        else {
+            return;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        signal.store(true, Ordering::Release);
+    });
+}
