@@ -314,7 +314,7 @@ pub(crate) fn trouble(what: impl Into<String>, error: KafkaError) -> Trouble {
             | Code::LeaderNotAvailable
             | Code::CoordinatorNotAvailable
             | Code::NotCoordinator
-            | Code::MaxPollExceeded,
+            | Code::PollExceeded,
         ) => {
             tracing::warn!(%error, "Kafka");
             Trouble::Passing

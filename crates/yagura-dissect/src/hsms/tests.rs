@@ -119,6 +119,7 @@ fn a_session_is_opened_kept_and_closed() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "most of it is a table")]
 fn security_relevant_messages_have_operation_target_and_status() {
     let start = |ack: u8| {
         (
@@ -418,6 +419,7 @@ fn a_recipe_of_megabytes_comes_in_many_pieces() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "most of it is a table")]
 fn values_of_defined_reports_and_traces_are_named() {
     let mut run = Run::new(&PROTOCOL);
     ask(
