@@ -1,1 +1,72 @@
-fn main() {}
+//! Set-up, tests, benchmarks and tidy checks: `cargo xtask help` lists them.
+
+mod setup;
+mod tidy;
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+const HELP: &str = "cargo xtask COMMAND
+
+  test         install what the tests need, then run all of them
+  setup        only the installing
+  tidy         check the tree: dependency edges, long files, what must not be in it
+  bench NAME   run a benchmark; prints a table, writes target/bench/NAME.json
+               NAMES: samples (log to alerts), samples-kafka (the same through a real broker)";
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["test"] => test(),
+        ["setup"] => setup::all(),
+        ["tidy"] => tidy::check(),
+        ["bench", name] => bench(name),
+        ["help" | "--help" | "-h"] | [] => {
+            println!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything, in the order in which a mistake shows soonest.
+fn test() -> Result<()> {
+    tidy::check()?;
+    setup::all()?;
+    cargo(&["test", "--workspace", "--locked"])?;
+    cargo(&["run", "--locked", "--package", "yagura", "--", "test", "pipelines"])
+}
+
+fn bench(name: &str) -> Result<()> {
+    if !["samples", "samples-kafka"].contains(&name) {
+        bail!("there is no benchmark `{name}`; see `cargo xtask help`");
+    }
+    cargo(&["run", "--release", "--locked", "--package", "yagura-bench", "--", name])
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    run(Command::new(cargo).args(arguments))
+}
+
+/// Runs a command with its output shown; an error unless it succeeds.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("{command:?} cannot be started"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}

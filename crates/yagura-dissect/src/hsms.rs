@@ -9,7 +9,7 @@ use yagura_event::rows::{CoverageRow, Row};
 use yagura_event::vocabulary::{coverage, operation, status};
 
 use crate::secs2::Item;
-use crate::{Cx, Dissector, FlowInfo, Outcome, Probe, Protocol, Side, Transport, json};
+use crate::{ContextName, Cx, Dissector, FlowInfo, Outcome, Probe, Protocol, Side, Transport, json};
 
 mod frame;
 mod gem;
@@ -171,6 +171,30 @@ struct Hsms {
     /// The end that is the equipment, as far as the messages told.
     equipment: Option<Side>,
     variables: Variables,
+    bodies: Bodies,
+}
+
+/// The hashes of the bodies that were downloaded last, by recipe: a start command names a recipe
+/// and means its body.
+#[derive(Default)]
+struct Bodies(std::collections::VecDeque<(String, String)>);
+
+/// The most recipes whose bodies are remembered on a connection; the oldest download goes first.
+const BODIES_MAX: usize = 256;
+
+impl Bodies {
+    fn downloaded(&mut self, recipe: &str, hmac: &str) {
+        self.0.retain(|(known, _)| known != recipe);
+        if self.0.len() == BODIES_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((recipe.to_string(), hmac.to_string()));
+    }
+
+    fn of(&self, start: &[(ContextName, String)]) -> Option<&str> {
+        let (_, recipe) = start.iter().find(|(name, _)| *name == ContextName::Recipe)?;
+        self.0.iter().find(|(known, _)| known == recipe).map(|(_, hmac)| hmac.as_str())
+    }
 }
 
 impl Dissector for Hsms {
@@ -430,7 +454,12 @@ impl Hsms {
                 gem::name_alarm(exchange, cx.settings, &cx.flow.end(end).asset, model);
             }
             (stream, function) => {
-                exchange.definition = variables::definition(stream, function, item)
+                exchange.definition = variables::definition(stream, function, item);
+                if let Some(Definition::Start(context)) = exchange.definition.as_deref() {
+                    if let Some(hmac) = self.bodies.of(context) {
+                        exchange.hmac.push_str(hmac);
+                    }
+                }
             }
         }
         if (header.stream(), header.function()) == (6, 11) {
@@ -700,6 +729,10 @@ impl Hsms {
         }
         json::end(&mut exchange.detail);
         json::end(&mut exchange.values);
+        let taken = exchange.status == status::OK || exchange.status == status::NO_REPLY;
+        if exchange.operation == operation::RECIPE_WRITE && !exchange.hmac.is_empty() && taken {
+            self.bodies.downloaded(&exchange.target, &exchange.hmac);
+        }
         let asker = exchange.asker.unwrap_or(Side::Client);
         let mut row = cx.flow.message(NAME, asker, self.equipment(cx.flow));
         row.time = exchange.time;

@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let scene = record(arguments)?;
     let config = configure(arguments, &scene)?;
     let pipeline = plant::pipeline(&config.pipelines)?;
-    let mut teller = Teller::new(format);
+    let teller = Teller::new(format);
     teller.introduce(&scene, arguments);
     let mut running = Running::start(&config, &pipeline);
     if running.is_err() && arguments.console == "127.0.0.1:9600" {
@@ -201,7 +201,7 @@ fn check(scene: &Scene, alerts: &[Alert]) -> Vec<String> {
         let Some(expected) = act.expected else { continue };
         let until = act.time + i64::from(act.within_s) * clock::SECOND;
         let found = left.iter().position(|a| {
-            a.detection == expected && a.tool == act.tool && a.time >= act.time && a.time <= until
+            a.detection == expected && is_about(a, act.tool) && a.time >= act.time && a.time <= until
                 && act.queue == Some(a.queue)
         });
         match found {
@@ -213,6 +213,11 @@ fn check(scene: &Scene, alerts: &[Alert]) -> Vec<String> {
     }
     out.extend(left.iter().map(|a| format!("an alert more: {} {} {}", clock::time_of_day(a.time), a.detection, a.summary)));
     out
+}
+
+/// A coverage row names what it concerns as its subject.
+fn is_about(alert: &Alert, tool: &str) -> bool {
+    alert.tool == tool || alert.key.get("subject").is_some_and(|subject| subject == tool)
 }
 
 /// What people (or programs) are told.

@@ -1,6 +1,5 @@
 //! `run`: all roles in one process.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -220,7 +219,7 @@ impl Running {
             let families = self.registry.gather();
             let family = families.iter().find(|f| f.name() == name)?;
             let metric = family.get_metric().iter().find(|m| m.get_label().iter().any(|l| l.value() == sink))?;
-            Some(metric.get_gauge().value())
+            Some(metric.get_gauge().get_value())
         };
         let committed = |sink: &String| value("yagura_sink_lag_records", sink).is_some_and(|lag| lag == 0.0);
         Ok(alerts == 0 || self.sinks.iter().all(committed))
@@ -251,11 +250,6 @@ impl Running {
         }
         self.runtime.shutdown_timeout(Duration::from_secs(2));
         outcome
-    }
-
-    /// By partition, the alerts that the log holds.
-    pub fn alerts_held(&self) -> anyhow::Result<BTreeMap<u32, u64>> {
-        (0..self.log.partitions(ALERTS)?).map(|p| Ok((p, self.log.held(ALERTS, p)?.end))).collect()
     }
 }
 
