@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_client_has_what_plants_need() {
-        use rdkafka::producer::{BaseProducer, Producer as _};
+        use rdkafka::producer::BaseProducer;
         let password = tempfile::NamedTempFile::new().expect("file");
         std::fs::write(password.path(), "secret\n").expect("write");
         let mut options = KafkaOptions::new("127.0.0.1:1");
@@ -260,11 +260,8 @@ mod tests {
                 let mut config = options.client_config().expect("configuration");
                 assert_eq!(config.get("sasl.password"), Some("secret"));
                 // Refused by librdkafka if it was built without one of them.
-                let producer: BaseProducer = config
-                    .set("compression.type", codec)
-                    .create()
-                    .expect("client");
-                assert_eq!(producer.in_flight_count(), 0);
+                let made: Result<BaseProducer, _> = config.set("compression.type", codec).create();
+                assert!(made.is_ok(), "{mechanism:?} {codec}: {:?}", made.err());
             }
         }
         let (_, version) = rdkafka::util::get_rdkafka_version();

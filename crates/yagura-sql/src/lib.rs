@@ -40,6 +40,8 @@ impl Compiler for SqlCompiler {
             Ok(other) => return Err(plain(format!("`{sql}` is a {other}, not a condition; compare it with something"))),
             Err(e) => return Err(explain(kind, sql, e)),
         }
+        // What cannot be computed (a text that is no number, compared with one) shows without rows.
+        physical.evaluate(&RecordBatch::new_empty(schema)).map_err(|e| explain(kind, sql, e))?;
         Ok(Arc::new(SqlCondition { physical, required }))
     }
 }
