@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use yagura_dissect::{
-    Cx, Dissector, Endpoint, FlowInfo, Outcome, Probe, Protocol, Settings, Side, Transport,
+    Cx, Dissector, Endpoint, FlowInfo, Glimpse, Outcome, Probe, Protocol, Settings, Side, Transport,
 };
 use yagura_event::AssetTable;
 use yagura_event::clock::Micros;
@@ -11,7 +11,7 @@ use yagura_event::rows::{CoverageRow, Row, RowSink};
 use yagura_event::vocabulary::coverage;
 
 use crate::engine::{Limits, Stats};
-use crate::headers::{Address, ip_address};
+use crate::headers::{Address, address_text, ip_address};
 use crate::stream::Piece;
 
 /// The most bytes of one side that wait for a protocol to recognise itself.
@@ -39,6 +39,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Whether a protocol is customary under that number.
+    pub(crate) fn reads(&self, transport: Transport, number: u16) -> bool {
+        self.protocols.iter().any(|p| p.runs_on(transport, number).1)
+    }
+
     /// The most memory for what waits in a direction that has `own` bytes of it now.
     pub(crate) fn held_bytes_max(&self, own: usize) -> usize {
         let others = self.held - own;
@@ -279,12 +284,16 @@ impl Application {
 
 impl Known {
     fn new(shared: &Shared, cause: &Cause<'_>, protocol: usize) -> Known {
+        let transport = cause.identity.transport;
         let endpoint = |(address, port): (Address, u16)| {
-            let address = ip_address(address);
-            let asset = shared.assets.find(&address);
+            let text = address_text(transport, address);
+            let asset = match transport {
+                Transport::Link => shared.assets.find_mac(&text),
+                _ => shared.assets.find(&ip_address(address)),
+            };
             Endpoint {
-                address: address.to_string(),
-                port,
+                address: text,
+                port: if matches!(transport, Transport::Tcp | Transport::Udp) { port } else { 0 },
                 asset: asset.map(|a| a.name.clone()).unwrap_or_default(),
                 area: asset.map(|a| a.area.clone()).unwrap_or_default(),
                 equipment: asset.is_some_and(|a| a.equipment),
@@ -472,12 +481,13 @@ fn report(cause: &mut Cause<'_>, event: &str, count: u64, detail: &str) {
         server,
         ..
     } = cause.identity;
-    let subject = format!(
-        "{} {} > {}",
-        transport_name(transport),
-        std::net::SocketAddr::new(ip_address(client.0), client.1),
-        std::net::SocketAddr::new(ip_address(server.0), server.1),
-    );
+    let end = |(address, port): (Address, u16)| match transport {
+        Transport::Tcp | Transport::Udp => {
+            std::net::SocketAddr::new(ip_address(address), port).to_string()
+        }
+        Transport::Ip | Transport::Link => address_text(transport, address),
+    };
+    let subject = format!("{} {} > {}", transport_name(transport), end(client), end(server));
     cause.out.push(Row::Coverage(&CoverageRow {
         time: cause.time,
         until: cause.time,
@@ -495,6 +505,8 @@ pub(crate) fn transport_name(transport: Transport) -> &'static str {
     match transport {
         Transport::Tcp => "tcp",
         Transport::Udp => "udp",
+        Transport::Ip => "ip",
+        Transport::Link => "link",
     }
 }
 
@@ -511,18 +523,20 @@ enum Verdict {
     No,
 }
 
-/// Asks the protocols, those first whose customary port matches: one of them that cannot say
-/// yet is waited for.
+/// Asks the protocols, those first that are customary there: one of them that cannot say yet is
+/// waited for. Below TCP and UDP, the number decides who is asked.
 fn probe(protocols: &[Protocol], identity: &Identity, side: Side, bytes: &[u8]) -> Verdict {
+    let transport = identity.transport;
+    let numbered = matches!(transport, Transport::Ip | Transport::Link);
     let mut more = false;
     for customary in [true, false] {
         for (index, protocol) in protocols.iter().enumerate() {
-            let by_custom = protocol.ports.contains(&identity.server.1)
-                || protocol.ports.contains(&identity.client.1);
-            if by_custom != customary || !protocol.transports.contains(&identity.transport) {
+            let (on, server) = protocol.runs_on(transport, identity.server.1);
+            let by_custom = server || (on && protocol.runs_on(transport, identity.client.1).1);
+            if !on || by_custom != customary {
                 continue;
             }
-            match (protocol.probe)(side, bytes) {
+            match (protocol.probe)(&Glimpse { transport, side, customary, bytes }) {
                 Probe::Yes => return Verdict::Yes(index),
                 Probe::More => more = true,
                 Probe::No => {}
@@ -531,8 +545,22 @@ fn probe(protocols: &[Protocol], identity: &Identity, side: Side, bytes: &[u8]) 
         if more {
             return Verdict::More;
         }
+        if numbered {
+            break;
+        }
     }
     Verdict::No
+}
+
+/// The protocol that is customary on the server's port: `own` where it is one of several; empty
+/// for none.
+pub(crate) fn customary(protocols: &[Protocol], identity: &Identity, own: &'static str) -> &'static str {
+    let mut all = protocols
+        .iter()
+        .filter(|p| p.runs_on(identity.transport, identity.server.1).1)
+        .map(|p| p.name);
+    let Some(first) = all.next() else { return "" };
+    if all.any(|name| name == own) { own } else { first }
 }
 
 /// Counts messages on their way out.

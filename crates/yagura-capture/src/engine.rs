@@ -9,10 +9,13 @@ use yagura_event::clock::{Micros, SECOND};
 use yagura_event::rows::{CoverageRow, FlowRow, Row, RowSink};
 use yagura_event::vocabulary::coverage;
 
-use crate::application::{Application, Cause, Identity, Shared, transport_name};
+use crate::application::{Application, Cause, Identity, Shared, customary, transport_name};
 use crate::clock::Clock;
 use crate::fragments::Fragments;
-use crate::headers::{self, Address, Datagram, Malformed, Segment, Tcp, Udp, Unread, ip_address};
+use crate::headers::{
+    self, Address, Datagram, Frame, Malformed, Network, Segment, Tcp, Udp, Unread, address_text,
+    mac_address, mac_text,
+};
 use crate::stream::{Fate, Treatment};
 use crate::table::{Activity, Flow, Key, Table};
 
@@ -87,6 +90,21 @@ pub struct EngineOptions {
     pub limits: Limits,
 }
 
+/// A message that comes whole: a datagram, the payload of an IP packet or of a frame.
+struct Letter<'a> {
+    transport: Transport,
+    /// Sender and receiver: address and port, IP protocol or EtherType.
+    ends: [(Address, u16); 2],
+    macs: [[u8; 6]; 2],
+    vlan: u16,
+    /// What was captured of it.
+    data: &'a [u8],
+    /// Its length on the wire.
+    length: u32,
+    /// IP identification, where a second copy from a mirror must be told from a repetition.
+    copy: Option<u16>,
+}
+
 /// Counts since the engine's start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -96,11 +114,12 @@ pub struct Stats {
     pub bytes: u64,
     /// Packets whose headers the snap length cut.
     pub cut: u64,
-    /// IEEE 802.2 LLC frames; not read.
-    pub llc: u64,
-    /// Frames that are not IP, by EtherType; 0 stands for a loopback frame of another family.
+    /// Frames that are neither IP nor of a known protocol, by EtherType or what
+    /// [`yagura_dissect::Carrier::link`] says stands for it; 0 stands for a loopback frame of
+    /// another family.
     pub not_ip: BTreeMap<u16, u64>,
-    /// IP packets that are neither TCP nor UDP, by IP protocol. Tunnels are not opened.
+    /// IP packets that are neither TCP nor UDP nor of a known protocol, by IP protocol. Tunnels
+    /// are not opened.
     pub not_transport: BTreeMap<u8, u64>,
     /// Packets of link layers that are not read, by link type.
     pub not_link: BTreeMap<u16, u64>,
@@ -214,7 +233,10 @@ impl Engine {
     }
 
     fn read(&mut self, packet: &Packet<'_>, out: &mut dyn RowSink) -> Result<(), Unread> {
-        let datagram = headers::datagram(packet.link, packet.data, packet.original)?;
+        let datagram = match headers::network(packet.link, packet.data, packet.original)? {
+            Network::Ip(datagram) => datagram,
+            Network::Link(frame) => return self.frame(packet, &frame, out),
+        };
         if datagram.fragment.is_none() {
             let segment = headers::segment(datagram.protocol, datagram.payload, datagram.length)?;
             self.segment(packet, &datagram, segment, out);
@@ -233,7 +255,6 @@ impl Engine {
         let stats = &mut self.shared.stats;
         match unread {
             Unread::Ethertype(ethertype) => *stats.not_ip.entry(ethertype).or_default() += 1,
-            Unread::Llc => stats.llc += 1,
             Unread::Link(link) => *stats.not_link.entry(link).or_default() += 1,
             Unread::Cut => stats.cut += 1,
             Unread::Malformed(how) => {
@@ -258,8 +279,22 @@ impl Engine {
         match segment {
             Segment::Tcp(tcp) => self.tcp(packet, datagram, &tcp, out),
             Segment::Udp(udp) => self.udp(packet, datagram, &udp, out),
-            Segment::Other(protocol) => {
-                *self.shared.stats.not_transport.entry(protocol).or_default() += 1;
+            Segment::Other(other) => {
+                let number = u16::from(other.protocol);
+                if self.shared.reads(Transport::Ip, number) {
+                    let letter = Letter {
+                        transport: Transport::Ip,
+                        ends: [(datagram.source, number), (datagram.target, number)],
+                        macs: [datagram.source_mac, datagram.target_mac],
+                        vlan: datagram.vlan,
+                        data: other.data,
+                        length: other.length,
+                        copy: None,
+                    };
+                    self.letter(packet, &letter, out);
+                } else {
+                    *self.shared.stats.not_transport.entry(other.protocol).or_default() += 1;
+                }
             }
         }
     }
@@ -272,7 +307,7 @@ impl Engine {
         out: &mut dyn RowSink,
     ) {
         let (source, target) = ((datagram.source, tcp.source), (datagram.target, tcp.target));
-        let (key, from_low) = Key::new(source, target, 6, self.vlan(datagram));
+        let (key, from_low) = Key::new(source, target, Transport::Tcp, self.vlan(datagram.vlan));
         let opens = tcp.syn() && !tcp.has_ack();
         let mut found = self.table.find(&key);
         if let Some(at) = found.filter(|_| opens)
@@ -289,7 +324,7 @@ impl Engine {
                 let client = if tcp.syn() {
                     opens
                 } else {
-                    self.looks_like_client(source.1, target.1, true)
+                    self.looks_like_client(source.1, target.1, Transport::Tcp)
                 };
                 let flow = Flow::new(key, from_low == client, !tcp.syn(), packet.time);
                 self.begin(flow, datagram.vlan, packet.observed, out)
@@ -299,7 +334,7 @@ impl Engine {
             return;
         };
         let side = flow.side(from_low);
-        note_packet(flow, side, packet, datagram);
+        note_packet(flow, side, packet, [datagram.source_mac, datagram.target_mac]);
         let treatment = Treatment {
             now: self.clock.elapsed(),
             keep: flow.application.wants(side),
@@ -329,14 +364,51 @@ impl Engine {
         udp: &Udp<'_>,
         out: &mut dyn RowSink,
     ) {
-        let (source, target) = ((datagram.source, udp.source), (datagram.target, udp.target));
-        let (key, from_low) = Key::new(source, target, 17, self.vlan(datagram));
+        let letter = Letter {
+            transport: Transport::Udp,
+            ends: [(datagram.source, udp.source), (datagram.target, udp.target)],
+            macs: [datagram.source_mac, datagram.target_mac],
+            vlan: datagram.vlan,
+            data: udp.data,
+            length: udp.length,
+            copy: Some(datagram.id),
+        };
+        self.letter(packet, &letter, out);
+    }
+
+    fn frame(
+        &mut self,
+        packet: &Packet<'_>,
+        frame: &Frame<'_>,
+        out: &mut dyn RowSink,
+    ) -> Result<(), Unread> {
+        if !self.shared.reads(Transport::Link, frame.ethertype) {
+            return Err(Unread::Ethertype(frame.ethertype));
+        }
+        let letter = Letter {
+            transport: Transport::Link,
+            ends: [frame.source_mac, frame.target_mac]
+                .map(|mac| (mac_address(mac), frame.ethertype)),
+            macs: [frame.source_mac, frame.target_mac],
+            vlan: frame.vlan,
+            data: frame.payload,
+            length: frame.length as u32,
+            copy: None,
+        };
+        self.letter(packet, &letter, out);
+        Ok(())
+    }
+
+    fn letter(&mut self, packet: &Packet<'_>, letter: &Letter<'_>, out: &mut dyn RowSink) {
+        let [source, target] = letter.ends;
+        let vlan = self.vlan(letter.vlan);
+        let (key, from_low) = Key::new(source, target, letter.transport, vlan);
         let at = match self.table.find(&key) {
             Some(at) => at,
             None => {
-                let client = self.looks_like_client(source.1, target.1, false);
+                let client = self.looks_like_client(source.1, target.1, letter.transport);
                 let flow = Flow::new(key, from_low == client, false, packet.time);
-                self.begin(flow, datagram.vlan, packet.observed, out)
+                self.begin(flow, letter.vlan, packet.observed, out)
             }
         };
         let now = self.clock.elapsed();
@@ -344,9 +416,9 @@ impl Engine {
             return;
         };
         let side = flow.side(from_low);
-        note_packet(flow, side, packet, datagram);
-        if flow.application.wants(side) {
-            let digest = digest(datagram.id, udp.data);
+        note_packet(flow, side, packet, letter.macs);
+        if let Some(id) = letter.copy.filter(|_| flow.application.wants(side)) {
+            let digest = digest(id, letter.data);
             let (last, when) = std::mem::replace(&mut flow.recent[side as usize], (digest, now));
             if last == digest && now - when < COPY && when != Micros::MIN {
                 self.shared.stats.repeated += 1;
@@ -354,11 +426,10 @@ impl Engine {
             }
         }
         let half = &mut flow.halves[side as usize];
-        half.bytes += udp.data.len() as u64;
-        half.missing += u64::from(udp.length) - udp.data.len() as u64;
+        half.bytes += letter.data.len() as u64;
+        half.missing += u64::from(letter.length) - letter.data.len() as u64;
         let mut cause = cause(flow_identity(flow), packet, &self.shared, out);
-        flow.application
-            .datagram(&mut self.shared, &mut cause, side, udp.data, udp.length);
+        flow.application.datagram(&mut self.shared, &mut cause, side, letter.data, letter.length);
         let known = flow.application.is_known();
         self.table.touch(at, Activity::Brief, now);
         if known {
@@ -366,9 +437,9 @@ impl Engine {
         }
     }
 
-    fn vlan(&self, datagram: &Datagram<'_>) -> u16 {
+    fn vlan(&self, vlan: u16) -> u16 {
         if self.shared.limits.vlan_separates {
-            datagram.vlan
+            vlan
         } else {
             0
         }
@@ -376,17 +447,15 @@ impl Engine {
 
     /// Whether the sender of a packet in the middle of a connection is its client: the other
     /// port is a known protocol's, or (TCP) the lower of the two; else whoever speaks first.
-    fn looks_like_client(&self, source: u16, target: u16, tcp: bool) -> bool {
-        let customary = |port: u16| {
-            self.shared
-                .protocols
-                .iter()
-                .any(|p| p.ports.contains(&port))
-        };
+    fn looks_like_client(&self, source: u16, target: u16, transport: Transport) -> bool {
+        if matches!(transport, Transport::Ip | Transport::Link) {
+            return true;
+        }
+        let customary = |port: u16| self.shared.reads(transport, port);
         match (customary(source), customary(target)) {
             (true, false) => false,
             (false, true) => true,
-            _ => !tcp || source >= target,
+            _ => transport == Transport::Udp || source >= target,
         }
     }
 
@@ -433,8 +502,12 @@ impl Engine {
             (false, true) => "closed",
             (false, false) => why,
         };
-        let text = |address: Address| ip_address(address).to_string();
-        let [client_mac, server_mac] = flow.macs.map(mac);
+        let text = |address: Address| address_text(identity.transport, address);
+        let port = |port: u16| match identity.transport {
+            Transport::Tcp | Transport::Udp => port,
+            Transport::Ip | Transport::Link => 0,
+        };
+        let [client_mac, server_mac] = flow.macs.map(mac_text);
         let [client, server] = &flow.halves;
         out.push(Row::Flow(&FlowRow {
             time: flow.first,
@@ -442,10 +515,11 @@ impl Engine {
             flow: flow.id,
             transport: transport_name(identity.transport),
             protocol,
+            customary: customary(self.shared.protocols, &identity, protocol),
             client: &text(identity.client.0),
-            client_port: identity.client.1,
+            client_port: port(identity.client.1),
             server: &text(identity.server.0),
-            server_port: identity.server.1,
+            server_port: port(identity.server.1),
             client_mac: &client_mac,
             server_mac: &server_mac,
             vlan: flow.vlan,
@@ -597,14 +671,15 @@ fn exchange(
     }
 }
 
-fn note_packet(flow: &mut Flow, side: Side, packet: &Packet<'_>, datagram: &Datagram<'_>) {
+fn note_packet(flow: &mut Flow, side: Side, packet: &Packet<'_>, macs: [[u8; 6]; 2]) {
     flow.last = packet.observed;
     let half = &mut flow.halves[side as usize];
     half.packets += 1;
     if half.packets == 1 {
-        flow.macs[side as usize] = datagram.source_mac;
+        let [source, target] = macs;
+        flow.macs[side as usize] = source;
         if flow.macs[side.other() as usize] == [0; 6] {
-            flow.macs[side.other() as usize] = datagram.target_mac;
+            flow.macs[side.other() as usize] = target;
         }
     }
 }
@@ -612,11 +687,7 @@ fn note_packet(flow: &mut Flow, side: Side, packet: &Packet<'_>, datagram: &Data
 fn flow_identity(flow: &Flow) -> Identity {
     Identity {
         flow: flow.id,
-        transport: if flow.key.is_tcp() {
-            Transport::Tcp
-        } else {
-            Transport::Udp
-        },
+        transport: flow.key.transport(),
         client: flow.key.end(flow.client_is_low),
         server: flow.key.end(!flow.client_is_low),
     }
@@ -635,15 +706,6 @@ fn cause<'a>(
         number: shared.stats.packets,
         out,
     }
-}
-
-/// Empty when no packet showed it.
-fn mac(address: [u8; 6]) -> String {
-    if address == [0; 6] {
-        return String::new();
-    }
-    let [a, b, c, d, e, f] = address;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
 /// Tells datagrams of one side apart: IP identification, length and content.

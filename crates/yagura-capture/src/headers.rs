@@ -7,6 +7,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use yagura_dissect::Transport;
+
 /// An address as two words; IPv4 is held as an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
 pub(crate) type Address = [u64; 2];
 
@@ -17,10 +19,8 @@ const IPV6_HEADERS_MAX: usize = 16;
 /// Why a packet was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
-    /// Not IP: the EtherType.
+    /// Not IP, and no protocol asks for it: the EtherType, or what stands for it.
     Ethertype(u16),
-    /// An IEEE 802.2 LLC frame.
-    Llc,
     /// A link layer that is not read.
     Link(u16),
     /// The snap length cut the headers.
@@ -91,6 +91,30 @@ pub(crate) struct Fragment {
     pub(crate) strict: bool,
 }
 
+/// What a frame carries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Network<'a> {
+    /// An IP packet.
+    Ip(Datagram<'a>),
+    /// Anything else.
+    Link(Frame<'a>),
+}
+
+/// A frame that is not IP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    /// The EtherType, or what [`yagura_dissect::Carrier::link`] says stands for it.
+    pub(crate) ethertype: u16,
+    /// What was captured of the payload.
+    pub(crate) payload: &'a [u8],
+    /// The payload's length on the wire, padding included where no length field tells.
+    pub(crate) length: usize,
+    /// Outermost VLAN id; 0 for none.
+    pub(crate) vlan: u16,
+    pub(crate) source_mac: [u8; 6],
+    pub(crate) target_mac: [u8; 6],
+}
+
 /// One IP packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Datagram<'a> {
@@ -118,8 +142,8 @@ pub(crate) enum Segment<'a> {
     Tcp(Tcp<'a>),
     /// A UDP datagram.
     Udp(Udp<'a>),
-    /// Neither: the IP protocol.
-    Other(u8),
+    /// Neither.
+    Other(Other<'a>),
 }
 
 /// One TCP segment.
@@ -162,55 +186,76 @@ pub(crate) struct Udp<'a> {
     pub(crate) length: u32,
 }
 
+/// The payload of an IP packet that is neither TCP nor UDP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Other<'a> {
+    /// The IP protocol.
+    pub(crate) protocol: u8,
+    /// What was captured of the payload.
+    pub(crate) data: &'a [u8],
+    /// The payload's length on the wire.
+    pub(crate) length: u32,
+}
+
 /// Reads link and network headers of a frame of `original` bytes, of which `data` was captured.
-pub(crate) fn datagram(link: u16, data: &[u8], original: u32) -> Result<Datagram<'_>, Unread> {
+pub(crate) fn network(link: u16, data: &[u8], original: u32) -> Result<Network<'_>, Unread> {
     let frame = Bytes {
         data,
         cut: original as usize > data.len(),
     };
     let length = (original as usize).max(data.len());
-    match link {
+    let mut macs = [[0; 6]; 2];
+    let network = match link {
         // LINKTYPE_ETHERNET
         1 => {
             let header = frame.take(0, 14, Malformed::Link)?;
-            let ethertype = be16(header, 12);
-            let mut datagram = tagged(frame, 14, length, ethertype)?;
-            datagram.target_mac.copy_from_slice(&header[..6]);
-            datagram.source_mac.copy_from_slice(&header[6..12]);
-            Ok(datagram)
+            macs[1].copy_from_slice(&header[..6]);
+            macs[0].copy_from_slice(&header[6..12]);
+            tagged(frame, 14, length, be16(header, 12))?
         }
         // LINKTYPE_RAW under its file number and the two numbers of DLT_RAW that files carry,
         // LINKTYPE_IPV4 and LINKTYPE_IPV6
-        101 | 12 | 14 | 228 | 229 => ip(frame, 0, length),
+        101 | 12 | 14 | 228 | 229 => Network::Ip(ip(frame, 0, length)?),
         // LINKTYPE_NULL and LINKTYPE_LOOP: an address family in the capturing host's byte order
         0 | 108 => {
             let family = frame.take(0, 4, Malformed::Link)?;
             let family = u32::from_be_bytes([family[0], family[1], family[2], family[3]]);
             match family.min(family.swap_bytes()) {
-                2 | 10 | 24 | 28 | 30 => ip(frame, 4, length),
-                _ => Err(Unread::Ethertype(0)),
+                2 | 10 | 24 | 28 | 30 => Network::Ip(ip(frame, 4, length)?),
+                _ => return Err(Unread::Ethertype(0)),
             }
         }
         // LINKTYPE_LINUX_SLL
         113 => {
             let header = frame.take(0, 16, Malformed::Link)?;
-            let mut datagram = tagged(frame, 16, length, be16(header, 14))?;
             if be16(header, 4) == 6 {
-                datagram.source_mac.copy_from_slice(&header[6..12]);
+                macs[0].copy_from_slice(&header[6..12]);
             }
-            Ok(datagram)
+            tagged(frame, 16, length, be16(header, 14))?
         }
         // LINKTYPE_LINUX_SLL2
         276 => {
             let header = frame.take(0, 20, Malformed::Link)?;
-            let mut datagram = tagged(frame, 20, length, be16(header, 0))?;
             if header[11] == 6 {
-                datagram.source_mac.copy_from_slice(&header[12..18]);
+                macs[0].copy_from_slice(&header[12..18]);
             }
-            Ok(datagram)
+            tagged(frame, 20, length, be16(header, 0))?
         }
-        other => Err(Unread::Link(other)),
-    }
+        other => return Err(Unread::Link(other)),
+    };
+    let [source_mac, target_mac] = macs;
+    Ok(match network {
+        Network::Ip(datagram) => Network::Ip(Datagram {
+            source_mac,
+            target_mac,
+            ..datagram
+        }),
+        Network::Link(frame) => Network::Link(Frame {
+            source_mac,
+            target_mac,
+            ..frame
+        }),
+    })
 }
 
 /// Reads the transport header of a datagram's payload of `length` bytes.
@@ -253,7 +298,11 @@ pub(crate) fn segment(protocol: u8, payload: &[u8], length: usize) -> Result<Seg
                 length: (udp_len - 8) as u32,
             }))
         }
-        other => Ok(Segment::Other(other)),
+        protocol => Ok(Segment::Other(Other {
+            protocol,
+            data: payload,
+            length: length as u32,
+        })),
     }
 }
 
@@ -278,6 +327,32 @@ pub(crate) fn ip_address(address: Address) -> IpAddr {
         IpAddr::V6(Ipv6Addr::from(
             (u128::from(address[0]) << 64) | u128::from(address[1]),
         ))
+    }
+}
+
+/// A hardware address as an address of a link conversation.
+pub(crate) fn mac_address(mac: [u8; 6]) -> Address {
+    let [a, b, c, d, e, f] = mac;
+    [0, u64::from_be_bytes([0, 0, a, b, c, d, e, f])]
+}
+
+/// A hardware address as text; empty when no packet showed it.
+pub(crate) fn mac_text(mac: [u8; 6]) -> String {
+    if mac == [0; 6] {
+        return String::new();
+    }
+    let [a, b, c, d, e, f] = mac;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+/// An end's address as rows show it.
+pub(crate) fn address_text(transport: Transport, address: Address) -> String {
+    match transport {
+        Transport::Link => {
+            let [_, _, mac @ ..] = address[1].to_be_bytes();
+            mac_text(mac)
+        }
+        _ => ip_address(address).to_string(),
     }
 }
 
@@ -310,20 +385,19 @@ fn be64(bytes: &[u8], at: usize) -> u64 {
     (u64::from(be32(bytes, at)) << 32) | u64::from(be32(bytes, at + 4))
 }
 
-/// Goes through 802.1Q and 802.1ad tags to the IP header.
+/// Goes through 802.1Q and 802.1ad tags to the IP header or to another payload.
 fn tagged(
     frame: Bytes<'_>,
     mut at: usize,
     length: usize,
     mut ethertype: u16,
-) -> Result<Datagram<'_>, Unread> {
+) -> Result<Network<'_>, Unread> {
     let mut vlan = 0;
     for _ in 0..=VLAN_TAGS_MAX {
         match ethertype {
             0x0800 | 0x86dd => {
-                let mut datagram = ip(frame, at, length)?;
-                datagram.vlan = vlan;
-                return Ok(datagram);
+                let datagram = ip(frame, at, length)?;
+                return Ok(Network::Ip(Datagram { vlan, ..datagram }));
             }
             0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
                 let tag = frame.take(at, 4, Malformed::Link)?;
@@ -333,11 +407,48 @@ fn tagged(
                 ethertype = be16(tag, 2);
                 at += 4;
             }
-            0..=1500 => return Err(Unread::Llc),
-            other => return Err(Unread::Ethertype(other)),
+            0..=1500 => return llc(frame, at, usize::from(ethertype), length, vlan),
+            ethertype => return Ok(Network::Link(payload(frame, at, length, ethertype, vlan))),
         }
     }
     Err(Unread::Malformed(Malformed::Vlan))
+}
+
+/// An IEEE 802.2 frame: `stated` bytes from `at` on, behind an LLC header and perhaps a SNAP one.
+fn llc(
+    frame: Bytes<'_>,
+    at: usize,
+    stated: usize,
+    length: usize,
+    vlan: u16,
+) -> Result<Network<'_>, Unread> {
+    // A length of 0 stands in frames of some bridges: then the frame's end counts.
+    let end = if stated == 0 { length } else { length.min(at + stated) };
+    let header = frame.take(at, 3, Malformed::Link)?;
+    if header[0] != 0xaa || header[1] != 0xaa {
+        let number = yagura_dissect::LLC + u16::from(header[0]);
+        return Ok(Network::Link(payload(frame, at + 3, end, number, vlan)));
+    }
+    let snap = frame.take(at + 3, 5, Malformed::Link)?;
+    match (&snap[..3], be16(snap, 3)) {
+        ([0, 0, 0], 0x0800 | 0x86dd) => {
+            let datagram = ip(frame, at + 8, end)?;
+            Ok(Network::Ip(Datagram { vlan, ..datagram }))
+        }
+        (_, number) => Ok(Network::Link(payload(frame, at + 8, end, number, vlan))),
+    }
+}
+
+fn payload(frame: Bytes<'_>, at: usize, end: usize, ethertype: u16, vlan: u16) -> Frame<'_> {
+    let captured = frame.data.len().min(end);
+    Frame {
+        ethertype,
+        payload: frame.data.get(at..captured).unwrap_or(&[]),
+        length: end.saturating_sub(at),
+        vlan,
+        source_mac: [0; 6],
+        target_mac: [0; 6],
+    }
 }
 
 fn ip(frame: Bytes<'_>, at: usize, length: usize) -> Result<Datagram<'_>, Unread> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use yagura_dissect::Side;
+use yagura_dissect::{Side, Transport};
 use yagura_event::clock::Micros;
 
 use crate::application::Application;
@@ -20,7 +20,7 @@ const TOUCH: Micros = 100_000;
 pub(crate) struct Key {
     low: Address,
     high: Address,
-    /// Lower end's port, higher end's port, VLAN and protocol.
+    /// Lower end's port (IP protocol, EtherType), higher end's, VLAN and transport.
     rest: u64,
 }
 
@@ -37,7 +37,7 @@ impl Key {
     pub(crate) fn new(
         source: (Address, u16),
         target: (Address, u16),
-        protocol: u8,
+        transport: Transport,
         vlan: u16,
     ) -> (Key, bool) {
         let from_low = source <= target;
@@ -48,8 +48,8 @@ impl Key {
         };
         let rest = (u64::from(low.1) << 48)
             | (u64::from(high.1) << 32)
-            | (u64::from(vlan) << 8)
-            | u64::from(protocol);
+            | (u64::from(vlan & 0x0fff) << 8)
+            | transport as u64;
         (
             Key {
                 low: low.0,
@@ -69,8 +69,10 @@ impl Key {
         }
     }
 
-    pub(crate) fn is_tcp(&self) -> bool {
-        self.rest as u8 == 6
+    pub(crate) fn transport(&self) -> Transport {
+        const ALL: [Transport; 4] =
+            [Transport::Tcp, Transport::Udp, Transport::Ip, Transport::Link];
+        ALL[(self.rest & 3) as usize]
     }
 
     /// An id that depends on nothing but the connection and its first packet.
@@ -390,7 +392,7 @@ mod tests {
     use super::*;
 
     fn key(n: u64) -> Key {
-        Key::new(([0, n], 1), ([0, 0], 2), 6, 0).0
+        Key::new(([0, n], 1), ([0, 0], 2), Transport::Tcp, 0).0
     }
 
     fn flow(n: u64) -> Flow {
@@ -442,14 +444,14 @@ mod tests {
     fn a_key_ignores_direction_and_an_id_depends_on_every_part() {
         let a = ([0, 5], 80);
         let b = ([0, 4], 9000);
-        let (forth, low) = Key::new(a, b, 6, 7);
-        let (back, high) = Key::new(b, a, 6, 7);
+        let (forth, low) = Key::new(a, b, Transport::Tcp, 7);
+        let (back, high) = Key::new(b, a, Transport::Tcp, 7);
         assert_eq!((forth, low, high), (back, false, true));
         assert_eq!((forth.end(true), forth.end(false)), (b, a));
         let others = [
-            Key::new(a, b, 17, 7).0.flow_id(1),
-            Key::new(a, b, 6, 8).0.flow_id(1),
-            Key::new(([0, 5], 81), b, 6, 7).0.flow_id(1),
+            Key::new(a, b, Transport::Udp, 7).0.flow_id(1),
+            Key::new(a, b, Transport::Tcp, 8).0.flow_id(1),
+            Key::new(([0, 5], 81), b, Transport::Tcp, 7).0.flow_id(1),
             forth.flow_id(2),
         ];
         assert!(!others.contains(&forth.flow_id(1)));

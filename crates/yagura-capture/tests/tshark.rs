@@ -12,15 +12,14 @@ use std::path::Path;
 use std::process::Command;
 
 use yagura_capture::{Engine, Limits, read_file};
-use yagura_dissect::{Cx, Dissector, Outcome, Probe, Protocol, Side, Transport};
+use yagura_dissect::{Carrier, Cx, Dissector, Outcome, Probe, Protocol, Side};
 use yagura_event::rows::{MessageRow, Row, RowSink};
 
 /// Takes everything as it comes.
 static RAW: &[Protocol] = &[Protocol {
     name: "raw",
-    transports: &[Transport::Tcp],
-    ports: &[],
-    probe: |_, _| Probe::Yes,
+    carriers: &[Carrier::tcp(&[])],
+    probe: |_| Probe::Yes,
     start: |_| Box::new(Raw),
     buffer_bytes_max: 0,
 }];

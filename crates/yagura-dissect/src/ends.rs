@@ -1,8 +1,9 @@
-//! The columns that every dissector fills alike: who asked whom, and who opened the connection.
+//! What every dissector says alike: who asked whom, what was measured, what was not seen.
 
-use yagura_event::rows::MessageRow;
+use yagura_event::rows::{CoverageRow, IdentityRow, MeasuredRow, MessageRow, Row};
+use yagura_event::vocabulary::coverage;
 
-use crate::{Endpoint, FlowInfo, Side};
+use crate::{Cx, Endpoint, FlowInfo, Side};
 
 impl FlowInfo {
     /// One end.
@@ -32,11 +33,7 @@ impl FlowInfo {
             server_port: server.port,
             client_area: &client.area,
             server_area: &server.area,
-            initiator: if asker == Side::Client {
-                "client"
-            } else {
-                "server"
-            },
+            initiator: if asker == Side::Client { "client" } else { "server" },
             ..MessageRow::default()
         }
     }
@@ -45,10 +42,65 @@ impl FlowInfo {
 impl Endpoint {
     /// The asset's name, or the address of an end that is no known asset.
     pub(crate) fn name(&self) -> &str {
-        if self.asset.is_empty() {
-            &self.address
-        } else {
-            &self.asset
-        }
+        if self.asset.is_empty() { &self.address } else { &self.asset }
+    }
+}
+
+impl Cx<'_> {
+    /// Writes what was and was not seen of this connection.
+    pub(crate) fn cover(&mut self, protocol: &str, event: &str, count: u64, detail: &str) {
+        let flow = self.flow;
+        let subject = format!(
+            "{protocol} {}:{} {}:{}",
+            flow.client.address, flow.client.port, flow.server.address, flow.server.port
+        );
+        self.out.push(Row::Coverage(&CoverageRow {
+            time: self.time,
+            until: self.time,
+            observed: self.observed,
+            event,
+            subject: &subject,
+            count,
+            detail,
+            ..CoverageRow::default()
+        }));
+    }
+
+    /// Writes that content is encrypted from here on: seen, not understood. Once a connection.
+    #[expect(dead_code, reason = "for protocols with encryption")]
+    pub(crate) fn opaque(&mut self, protocol: &str, detail: &str) {
+        self.cover(protocol, coverage::OPAQUE, 1, detail);
+    }
+
+    /// Writes one value that the device at the end `device` has: `signal` names it within the
+    /// device, `source` says where it comes from.
+    #[expect(dead_code, reason = "for protocols with values")]
+    pub(crate) fn measured(&mut self, device: Side, signal: &str, source: &str, value: f64, quality: u8) {
+        let flow = self.flow;
+        self.out.push(Row::Measured(&MeasuredRow {
+            tool: flow.end(device).name(),
+            signal,
+            source,
+            time: self.time,
+            observed: self.observed,
+            value,
+            quality,
+            ..MeasuredRow::default()
+        }));
+    }
+
+    /// Writes what the device at the end `device` says it is; `row` has the facts.
+    #[expect(dead_code, reason = "for protocols with identities")]
+    pub(crate) fn identity(&mut self, protocol: &str, device: Side, row: IdentityRow<'_>) {
+        let flow = self.flow;
+        let end = flow.end(device);
+        self.out.push(Row::Identity(&IdentityRow {
+            time: self.time,
+            observed: self.observed,
+            address: &end.address,
+            tool: end.name(),
+            protocol,
+            ..row
+        }));
     }
 }

@@ -9,7 +9,7 @@ use yagura_event::rows::{CoverageRow, Row};
 use yagura_event::vocabulary::{coverage, operation, status};
 
 use crate::secs2::Item;
-use crate::{ContextName, Cx, Dissector, FlowInfo, Outcome, Probe, Protocol, Side, Transport, json};
+use crate::{Carrier, ContextName, Cx, Dissector, FlowInfo, Outcome, Probe, Protocol, Side, json};
 
 mod frame;
 mod gem;
@@ -24,11 +24,12 @@ use variables::{Definition, Variables};
 /// The registry's entry.
 pub const PROTOCOL: Protocol = Protocol {
     name: NAME,
-    transports: &[Transport::Tcp],
-    ports: &[5000],
-    probe,
+    carriers: &[Carrier::tcp(&[5000])],
+    probe: |glimpse| probe(glimpse.side, glimpse.bytes),
     start,
     buffer_bytes_max: PREFIX + LENGTH_MAX,
+    #[cfg(test)]
+    sample: tests::sample,
 };
 
 const NAME: &str = "hsms";

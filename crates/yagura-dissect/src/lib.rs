@@ -7,21 +7,33 @@
 use yagura_event::clock::Micros;
 use yagura_event::rows::RowSink;
 
+#[cfg(test)]
+mod contract;
+mod cursor;
 mod ends;
-mod hsms;
+mod exchange;
+mod framing;
 mod json;
-mod modbus;
 pub mod secs2;
 mod settings;
 #[cfg(test)]
 mod testing;
 
+// The protocols: a module here, and its entry in `PROTOCOLS`.
+mod hsms;
+mod modbus;
+
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
 /// Every protocol that is understood, in the order in which the capture layer probes those whose
 /// customary port is not in use: structures that are harder to mistake come first.
+static PROTOCOLS: &[Protocol] = &[
+    hsms::PROTOCOL,
+    modbus::PROTOCOL,
+];
+
+/// Every protocol that is understood.
 pub fn protocols() -> &'static [Protocol] {
-    static PROTOCOLS: &[Protocol] = &[hsms::PROTOCOL, modbus::PROTOCOL];
     PROTOCOLS
 }
 
@@ -51,14 +63,55 @@ pub enum Transport {
     Tcp,
     /// Datagrams.
     Udp,
+    /// The payload of an IP packet that is neither.
+    Ip,
+    /// The payload of a frame that is not IP.
+    Link,
 }
+
+/// A transport that a protocol runs on.
+#[derive(Clone, Copy, Debug)]
+pub struct Carrier {
+    /// The transport.
+    pub transport: Transport,
+    /// TCP and UDP: ports by custom, tried first and never believed alone. IP: protocol numbers,
+    /// link: EtherTypes; there the number decides who is asked.
+    pub numbers: &'static [u16],
+}
+
+impl Carrier {
+    /// Runs on TCP, by custom on these ports.
+    pub const fn tcp(ports: &'static [u16]) -> Carrier {
+        Carrier { transport: Transport::Tcp, numbers: ports }
+    }
+
+    /// Runs on UDP, by custom on these ports.
+    pub const fn udp(ports: &'static [u16]) -> Carrier {
+        Carrier { transport: Transport::Udp, numbers: ports }
+    }
+
+    /// Runs on IP under these protocol numbers.
+    pub const fn ip(protocols: &'static [u16]) -> Carrier {
+        Carrier { transport: Transport::Ip, numbers: protocols }
+    }
+
+    /// Runs on the link under these EtherTypes. Frames of IEEE 802.2 without an EtherType come
+    /// under [`LLC`] plus their DSAP, those with a SNAP header of another organisation under
+    /// their SNAP protocol number.
+    pub const fn link(ethertypes: &'static [u16]) -> Carrier {
+        Carrier { transport: Transport::Link, numbers: ethertypes }
+    }
+}
+
+/// Stands for IEEE 802.2 frames among EtherTypes, which begin at 0x600: the DSAP is added.
+pub const LLC: u16 = 0x0100;
 
 /// One end of a connection, named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// Address as text.
     pub address: String,
-    /// Port.
+    /// Port; 0 where the transport has none.
     pub port: u16,
     /// Name in the asset table; empty when it has none.
     pub asset: String,
@@ -93,6 +146,20 @@ pub struct Cx<'a> {
     pub settings: &'a Settings,
     /// Where rows go.
     pub out: &'a mut dyn RowSink,
+}
+
+/// The first bytes of one direction, to tell the protocol by.
+#[derive(Clone, Copy, Debug)]
+pub struct Glimpse<'a> {
+    /// The transport.
+    pub transport: Transport,
+    /// Who sent them.
+    pub side: Side,
+    /// Whether the connection uses one of the protocol's customary numbers. A structure that other
+    /// bytes may have too is believed only then.
+    pub customary: bool,
+    /// The bytes: all unread ones of a stream, or one datagram.
+    pub bytes: &'a [u8],
 }
 
 /// Whether bytes look like a protocol.
@@ -135,15 +202,24 @@ pub trait Dissector: Send {
 pub struct Protocol {
     /// Its name in the `protocol` column.
     pub name: &'static str,
-    /// The transports it runs on.
-    pub transports: &'static [Transport],
-    /// Ports by custom: tried first, never believed alone.
-    pub ports: &'static [u16],
-    /// Whether the first bytes of `side` look like it.
-    pub probe: fn(side: Side, bytes: &[u8]) -> Probe,
+    /// What it runs on.
+    pub carriers: &'static [Carrier],
+    /// Whether the first bytes look like it.
+    pub probe: fn(&Glimpse<'_>) -> Probe,
     /// A fresh state.
     pub start: fn(flow: &FlowInfo) -> Box<dyn Dissector>,
     /// The most unread bytes of one direction that the capture layer must hold for it: the
     /// largest frame it accepts.
     pub buffer_bytes_max: usize,
+    /// A short conversation for the contract that every protocol keeps.
+    #[cfg(test)]
+    sample: fn() -> testing::Sample,
+}
+
+impl Protocol {
+    /// Whether it runs on a transport, and by custom under that number.
+    pub fn runs_on(&self, transport: Transport, number: u16) -> (bool, bool) {
+        let mut on = self.carriers.iter().filter(|c| c.transport == transport).peekable();
+        (on.peek().is_some(), on.any(|c| c.numbers.contains(&number)))
+    }
 }

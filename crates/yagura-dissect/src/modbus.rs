@@ -10,7 +10,7 @@ use yagura_event::clock::{Micros, SECOND};
 use yagura_event::rows::{CoverageRow, Row};
 use yagura_event::vocabulary::{coverage, operation, status};
 
-use crate::{Cx, Dissector, FlowInfo, Outcome, Probe, Protocol, Side, Transport, json};
+use crate::{Carrier, Cx, Dissector, FlowInfo, Outcome, Probe, Protocol, Side, json};
 
 mod pdu;
 
@@ -19,11 +19,12 @@ use pdu::Texts;
 /// The registry's entry.
 pub const PROTOCOL: Protocol = Protocol {
     name: "modbus",
-    transports: &[Transport::Tcp],
-    ports: &[502],
-    probe,
+    carriers: &[Carrier::tcp(&[502])],
+    probe: |glimpse| probe(glimpse.side, glimpse.bytes),
     start,
     buffer_bytes_max: HEADER + BODY_MAX,
+    #[cfg(test)]
+    sample: tests::sample,
 };
 
 /// A request without a response for that long gets a row of its own.

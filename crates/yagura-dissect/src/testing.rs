@@ -6,6 +6,27 @@ use yagura_event::schema::Kind;
 
 use crate::{Cx, Dissector, Endpoint, FlowInfo, Outcome, Protocol, Settings, Side, Transport};
 
+/// A short conversation of a protocol, as a real pair of programs would have it: requests with
+/// their replies, at least three frames, something of each important kind.
+pub struct Sample {
+    pub transport: Transport,
+    /// What is said in turn. One entry is one frame of a stream or one datagram.
+    pub said: Vec<(Side, Vec<u8>)>,
+    /// Whether the first bytes may be taken for the protocol's on its customary numbers only.
+    pub customary_only: bool,
+}
+
+impl Sample {
+    pub fn tcp(said: Vec<(Side, Vec<u8>)>) -> Sample {
+        Sample { transport: Transport::Tcp, said, customary_only: false }
+    }
+
+    #[expect(dead_code, reason = "for protocols on datagrams")]
+    pub fn udp(said: Vec<(Side, Vec<u8>)>) -> Sample {
+        Sample { transport: Transport::Udp, said, customary_only: false }
+    }
+}
+
 /// A connection under test.
 pub struct Run {
     pub flow: FlowInfo,
@@ -19,6 +40,10 @@ pub struct Run {
 
 impl Run {
     pub fn new(protocol: &Protocol) -> Run {
+        Run::over(protocol, Transport::Tcp)
+    }
+
+    pub fn over(protocol: &Protocol, transport: Transport) -> Run {
         let end = |address: &str, port| Endpoint {
             address: address.into(),
             port,
@@ -26,7 +51,7 @@ impl Run {
         };
         let flow = FlowInfo {
             flow: 7,
-            transport: Transport::Tcp,
+            transport,
             client: end("10.0.0.1", 40000),
             server: end("10.0.0.2", 5000),
         };

@@ -13,6 +13,9 @@ pub struct Asset {
     pub name: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Its hardware addresses (`00:1b:1b:aa:00:07`), for protocols below IP.
+    #[serde(default)]
+    pub macs: Vec<String>,
     /// The cell whose history it belongs to.
     pub cell: String,
     /// See [`crate::vocabulary::area`].
@@ -27,6 +30,7 @@ pub struct Asset {
 pub struct AssetTable {
     assets: Vec<Asset>,
     by_address: BTreeMap<IpAddr, usize>,
+    by_mac: BTreeMap<String, usize>,
     /// The cell of rows that no asset places.
     pub default_cell: String,
 }
@@ -39,12 +43,22 @@ impl AssetTable {
             .enumerate()
             .flat_map(|(index, asset)| asset.addresses.iter().map(move |a| (*a, index)))
             .collect();
-        AssetTable { assets, by_address, default_cell: default_cell.to_string() }
+        let by_mac = assets
+            .iter()
+            .enumerate()
+            .flat_map(|(index, asset)| asset.macs.iter().map(move |mac| (mac.to_lowercase(), index)))
+            .collect();
+        AssetTable { assets, by_address, by_mac, default_cell: default_cell.to_string() }
     }
 
     /// The asset with that address.
     pub fn find(&self, address: &IpAddr) -> Option<&Asset> {
         self.by_address.get(address).map(|&index| &self.assets[index])
+    }
+
+    /// The asset with that hardware address, written in lower case with colons.
+    pub fn find_mac(&self, mac: &str) -> Option<&Asset> {
+        self.by_mac.get(mac).map(|&index| &self.assets[index])
     }
 
     /// The asset with that name.

@@ -188,10 +188,13 @@ row! {
         observed: time,
         /// Stable id.
         flow: u64,
-        /// `tcp` or `udp`.
+        /// `tcp`, `udp`, `ip` (another protocol on IP) or `link` (a frame that is not IP).
         transport: dict,
         /// The application protocol found in it; empty when unknown.
         protocol: dict,
+        /// The protocol that is customary on the server's port; empty for none. Where it is another
+        /// one than `protocol`, something runs where it is not expected.
+        customary: dict,
         /// Who opened it.
         client: dict,
         /// Its port.

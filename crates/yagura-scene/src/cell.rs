@@ -352,6 +352,7 @@ pub(crate) fn assets() -> Vec<Asset> {
         addresses: vec![address.into()],
         cell: CELL.to_string(),
         area: place.to_string(),
+        macs: Vec::new(),
         equipment,
     };
     let mut out: Vec<Asset> = TOOLS

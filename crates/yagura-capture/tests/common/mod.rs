@@ -8,7 +8,7 @@ use std::sync::Arc;
 use etherparse::PacketBuilder;
 use yagura_capture::{Engine, EngineOptions, Limits, Packet};
 use yagura_dissect::{
-    Cx, Dissector, FlowInfo, Outcome, Probe, Protocol, Settings, Side, Transport,
+    Carrier, Cx, Dissector, FlowInfo, Outcome, Probe, Protocol, Settings, Side,
 };
 use yagura_event::AssetTable;
 use yagura_event::rows::{LogRow, MessageRow, OwnedRow, Row};
@@ -16,9 +16,8 @@ use yagura_event::rows::{LogRow, MessageRow, OwnedRow, Row};
 /// `LN` and lines that end in a line feed; a `!` at a line's begin breaks the protocol.
 pub static LINES: &[Protocol] = &[Protocol {
     name: "lines",
-    transports: &[Transport::Tcp, Transport::Udp],
-    ports: &[7777],
-    probe: |_, bytes| match bytes {
+    carriers: &[Carrier::tcp(&[7777]), Carrier::udp(&[7777])],
+    probe: |glimpse| match glimpse.bytes {
         [b'L', b'N', ..] => Probe::Yes,
         [] | [b'L'] => Probe::More,
         _ => Probe::No,

@@ -39,6 +39,22 @@ fn message(stream: u8, function: u8, wait: bool, system: u8, text: &[u8]) -> Vec
     )
 }
 
+pub(crate) fn sample() -> crate::testing::Sample {
+    let list = l(&[u(1), u(2)]).to_bytes();
+    let values = l(&[u(7), a("IDLE")]).to_bytes();
+    crate::testing::Sample::tcp(vec![
+        (HOST, control(1, 0, 1)),
+        (TOOL, control(2, 0, 1)),
+        (HOST, message(1, 13, true, 2, &l(&[]).to_bytes())),
+        (TOOL, message(1, 14, false, 2, &l(&[b(0), l(&[a("ETCH"), a("1.0")])]).to_bytes())),
+        (HOST, message(1, 3, true, 3, &list)),
+        (TOOL, message(1, 4, false, 3, &values)),
+        (HOST, message(7, 3, true, 4, &l(&[a("R1"), a("SECRET")]).to_bytes())),
+        (TOOL, message(7, 4, false, 4, &b(0).to_bytes())),
+        (HOST, control(9, 0, 5)),
+    ])
+}
+
 fn l(items: &[Value]) -> Value {
     Value::List(items.to_vec())
 }

@@ -14,6 +14,20 @@ fn frame(transaction: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
     out
 }
 
+pub(crate) fn sample() -> crate::testing::Sample {
+    let said = |side, transaction, pdu: &[u8]| (side, frame(transaction, 1, pdu));
+    crate::testing::Sample::tcp(vec![
+        said(Side::Client, 1, &[3, 0, 100, 0, 2]),
+        said(Side::Server, 1, &[3, 4, 0, 9, 1, 0]),
+        said(Side::Client, 2, &[16, 0, 1, 0, 1, 2, 0, 5]),
+        said(Side::Server, 2, &[16, 0, 1, 0, 1]),
+        said(Side::Client, 3, &[6, 0, 1, 0, 9]),
+        said(Side::Server, 3, &[0x86, 2]),
+        said(Side::Client, 4, &[43, 14, 1, 0]),
+        said(Side::Server, 4, &[43, 14, 1, 1, 0, 0, 1, 0, 4, b'A', b'c', b'm', b'e']),
+    ])
+}
+
 fn ask(request: &[u8], response: &[u8]) -> Run {
     let mut run = Run::new(&PROTOCOL);
     run.send(Side::Client, &frame(9, 3, request));

@@ -1,0 +1,189 @@
+//! Cuts streams and datagrams into frames, and finds the way back after bytes that are none.
+
+use yagura_event::vocabulary::coverage;
+
+use crate::cursor::Cut;
+use crate::exchange::unreadable;
+use crate::{Cx, Dissector, Outcome, Side, Transport};
+
+/// Most bytes that are searched for a frame before a direction is given up.
+const SCAN_BYTES_MAX: u64 = 1 << 20;
+/// While searching, a frame that is not whole is waited for over that many bytes.
+const WAIT_BYTES_MAX: usize = 4096;
+
+/// What unread bytes begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    /// A frame of that many bytes, at least 1; perhaps not all of them are there.
+    Of(usize),
+    /// Too few bytes to say.
+    More,
+    /// No frame: what is wrong, as `status_code` shows it.
+    Bad(&'static str),
+}
+
+/// A protocol whose messages say where they end. [`Framing`] makes a [`Dissector`] of it.
+pub(crate) trait Framed: Send {
+    /// Its name.
+    const PROTOCOL: &'static str;
+
+    /// What `bytes`, the unread ones of that side, begin with. Strict: whatever the header fixes is
+    /// checked, because the search for a lost frame relies on it.
+    fn frame(&self, side: Side, bytes: &[u8]) -> Frame;
+
+    /// Reads one whole frame. An error is a row of its own (`malformed`), and the next frame is read.
+    fn read(&mut self, cx: &mut Cx<'_>, side: Side, frame: &[u8]) -> Result<(), Cut>;
+
+    /// Frames of that side are missing: what spans several is forgotten.
+    fn lost(&mut self, cx: &mut Cx<'_>, side: Side);
+
+    /// Time passed, see [`Dissector::expire`].
+    fn expire(&mut self, cx: &mut Cx<'_>);
+
+    /// The connection ended, see [`Dissector::close`].
+    fn close(&mut self, cx: &mut Cx<'_>);
+}
+
+/// One direction.
+#[derive(Default)]
+struct Direction {
+    /// Whether the next frame's place is unknown.
+    lost: bool,
+    /// Bytes thrown away since it is.
+    scanned: u64,
+    /// Bytes done with, from the beginning of what was seen.
+    place: u64,
+}
+
+/// Frames of a stream, or one or more in each datagram.
+pub(crate) struct Framing<F> {
+    inner: F,
+    directions: [Direction; 2],
+}
+
+impl<F: Framed> Framing<F> {
+    /// At the beginning of a connection.
+    pub fn new(inner: F) -> Self {
+        Framing { inner, directions: Default::default() }
+    }
+
+    fn datagram(&mut self, cx: &mut Cx<'_>, side: Side, bytes: &[u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let wrong = match self.inner.frame(side, rest) {
+                Frame::Of(length) if length <= rest.len() => {
+                    self.frame(cx, side, &rest[..length.max(1)]);
+                    at += length.max(1);
+                    continue;
+                }
+                Frame::Of(_) | Frame::More => "cut_off",
+                Frame::Bad(what) => what,
+            };
+            unreadable(cx, F::PROTOCOL, side, Cut { what: wrong, at }, rest);
+            return;
+        }
+    }
+
+    fn frame(&mut self, cx: &mut Cx<'_>, side: Side, frame: &[u8]) {
+        if let Err(cut) = self.inner.read(cx, side, frame) {
+            unreadable(cx, F::PROTOCOL, side, cut, frame);
+        }
+    }
+
+    /// Finds the next frame: how many bytes lie before it, and whether it is there.
+    fn scan(&self, side: Side, bytes: &[u8]) -> (usize, bool) {
+        for at in 0..bytes.len() {
+            let rest = &bytes[at..];
+            match self.inner.frame(side, rest) {
+                Frame::Bad(_) => {}
+                Frame::Of(length) if length <= rest.len() => {
+                    // Believed when it ends where the bytes end, or where another begins.
+                    let next = &rest[length.max(1)..];
+                    if next.is_empty() || !matches!(self.inner.frame(side, next), Frame::Bad(_)) {
+                        return (at, true);
+                    }
+                }
+                Frame::Of(_) | Frame::More if rest.len() < WAIT_BYTES_MAX => return (at, false),
+                Frame::Of(_) | Frame::More => {}
+            }
+        }
+        (bytes.len(), false)
+    }
+
+    fn found_again(&mut self, cx: &mut Cx<'_>, side: Side, what: &str) {
+        let direction = &mut self.directions[side as usize];
+        let (skipped, place) = (std::mem::take(&mut direction.scanned), direction.place);
+        direction.lost = false;
+        if skipped > 0 {
+            let detail = format!("{what}: {skipped} bytes that are no frame, before byte {place} of the {side:?} side");
+            cx.cover(F::PROTOCOL, coverage::MALFORMED, skipped, &detail);
+        }
+    }
+}
+
+impl<F: Framed> Dissector for Framing<F> {
+    fn parse(&mut self, cx: &mut Cx<'_>, side: Side, bytes: &[u8]) -> Outcome {
+        if cx.flow.transport != Transport::Tcp {
+            self.datagram(cx, side, bytes);
+            return Outcome::Consumed(bytes.len());
+        }
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            if self.directions[side as usize].lost {
+                let (skipped, found) = self.scan(side, rest);
+                let direction = &mut self.directions[side as usize];
+                direction.scanned += skipped as u64;
+                direction.place += skipped as u64;
+                at += skipped;
+                if direction.scanned > SCAN_BYTES_MAX {
+                    self.found_again(cx, side, "no frame was found again");
+                    return Outcome::Unrecoverable;
+                }
+                if !found {
+                    break;
+                }
+                self.found_again(cx, side, "skipped up to the next frame");
+                continue;
+            }
+            match self.inner.frame(side, rest) {
+                Frame::Of(length) if length <= rest.len() => {
+                    self.directions[side as usize].place += length.max(1) as u64;
+                    self.frame(cx, side, &rest[..length.max(1)]);
+                    at += length.max(1);
+                }
+                Frame::Of(_) | Frame::More => break,
+                Frame::Bad(what) => {
+                    let place = self.directions[side as usize].place;
+                    unreadable(cx, F::PROTOCOL, side, Cut { what, at: place as usize }, rest);
+                    self.inner.lost(cx, side);
+                    let direction = &mut self.directions[side as usize];
+                    direction.lost = true;
+                    direction.scanned += 1;
+                    direction.place += 1;
+                    at += 1;
+                }
+            }
+        }
+        Outcome::Consumed(at)
+    }
+
+    fn gap(&mut self, cx: &mut Cx<'_>, side: Side, missing: u64) {
+        let direction = &mut self.directions[side as usize];
+        direction.place += missing;
+        direction.lost = cx.flow.transport == Transport::Tcp;
+        self.inner.lost(cx, side);
+    }
+
+    fn expire(&mut self, cx: &mut Cx<'_>) {
+        self.inner.expire(cx);
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_>) {
+        self.inner.close(cx);
+        for side in [Side::Client, Side::Server] {
+            self.found_again(cx, side, "no frame was found again");
+        }
+    }
+}
