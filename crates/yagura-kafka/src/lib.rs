@@ -253,6 +253,9 @@ fn consumer_config(options: &KafkaOptions, config: &ClientConfig, group: &str) -
                 .to_string(),
         )
         .set("queued.max.messages.kbytes", kib.to_string())
+        // A full queue is looked at again after a second by default: with a bounded queue that
+        // would be its size a second, however fast it is emptied.
+        .set("fetch.queue.backoff.ms", "2")
         .set("fetch.wait.max.ms", "100");
     options.apply_settings(&mut config);
     config
