@@ -475,7 +475,8 @@ pub fn read_file(
     }
 }
 
-fn read_packets(
+/// Reads what is left of a capture into the engine; see [`read_file`].
+pub fn read_packets(
     name: &str,
     mut file: PacketFile,
     engine: &mut Engine,
@@ -493,7 +494,7 @@ fn read_packets(
     };
     let step = (size / 100).max(1 << 20);
     let mut next_progress = step;
-    loop {
+    while !out.is_done() {
         match file.next_packet() {
             Ok(Some(packet)) => {
                 if summary.first.is_none() {

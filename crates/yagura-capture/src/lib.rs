@@ -20,4 +20,4 @@ mod stream;
 mod table;
 
 pub use engine::{Engine, EngineOptions, Limits, Packet, Stats};
-pub use file::{FileError, FileProblem, FileSummary, PacketFile, read_file};
+pub use file::{FileError, FileProblem, FileSummary, PacketFile, read_file, read_packets};

@@ -127,6 +127,8 @@ struct DetectionSpec {
     #[serde(default)]
     model: Option<Spanned<ModelSpec>>,
     #[serde(default)]
+    window: Option<Spanned<WindowSpec>>,
+    #[serde(default)]
     quiet: Option<Spanned<String>>,
     summary: Spanned<String>,
     then: String,
@@ -159,6 +161,19 @@ pub struct ModelSpec {
     /// Parameters other than the defaults.
     #[serde(default)]
     pub parameters: yagura_models::guard::Parameters,
+}
+
+/// `window:` as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WindowSpec {
+    /// Its length: the time that ends with the row at hand.
+    pub within: Spanned<String>,
+    /// The count at which it is a hit.
+    pub at_least: Spanned<u32>,
+    /// Columns whose different values together are counted; rows without any.
+    #[serde(default)]
+    pub distinct: Vec<Spanned<String>>,
 }
 
 /// Where something stands in a file being read.
@@ -335,11 +350,17 @@ fn resolve(
             }
         }
     });
-    let context_names = ["lot", "recipe", "step"];
+    let more: &[&str] = match (on, &spec.window) {
+        (Kind::Sample, _) => {
+            &["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"]
+        }
+        (_, Some(_)) => &["seen"],
+        _ => &[],
+    };
     for column in &spec.by {
         check_column(place, columns_of, column, &[], errors);
     }
-    check_template(place, columns_of, &spec.summary, &context_names, errors);
+    check_template(place, columns_of, &spec.summary, more, errors);
     let operator = operator_of(place, on, &spec, errors);
     let quiet = match &spec.quiet {
         None => 3600 * SECOND,
@@ -385,8 +406,10 @@ fn operator_of(
     errors: &mut Vec<PipelineError>,
 ) -> Option<Box<dyn Plan>> {
     let mut found: Option<Box<dyn Plan>> = None;
+    let written =
+        Written { known: spec.known.as_ref(), model: spec.model.as_ref(), window: spec.window.as_ref() };
     for operator in OPERATORS {
-        match (operator.read)(place, on, &Written { known: spec.known.as_ref(), model: spec.model.as_ref() }) {
+        match (operator.read)(place, on, &written) {
             None => {}
             Some(Err(more)) => {
                 errors.extend(more);
@@ -419,6 +442,7 @@ fn operator_of(
 pub(crate) struct Written<'a> {
     pub(crate) known: Option<&'a Spanned<KnownSpec>>,
     pub(crate) model: Option<&'a Spanned<ModelSpec>>,
+    pub(crate) window: Option<&'a Spanned<WindowSpec>>,
 }
 
 pub(crate) fn check_column(
@@ -436,22 +460,17 @@ pub(crate) fn check_column(
     errors.push(place.error(column, format!("`{}` is no column of {}; there are: {}", column.value, kind.name(), names.join(", "))));
 }
 
-/// Checks the `{column}` places of a summary.
+/// Checks the `{column}` places of a summary; `more` are names that the operator adds.
 fn check_template(
     place: &Place<'_>,
     kind: Kind,
     template: &Spanned<String>,
-    context: &[&str],
+    more: &[&str],
     errors: &mut Vec<PipelineError>,
 ) {
-    let mut more: Vec<&str> = Vec::new();
-    if kind == Kind::Series {
-        more.extend(context);
-        more.extend(["finding", "seen", "expected", "deviation", "score"]);
-    }
     for name in crate::alerts::places(&template.value) {
         let column = Spanned::new(name.to_string(), template.referenced, template.defined);
-        check_column(place, kind, &column, &more, errors);
+        check_column(place, kind, &column, more, errors);
     }
 }
 

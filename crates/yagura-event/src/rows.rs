@@ -19,6 +19,11 @@ use crate::schema::{Kind, dictionary_type, timestamp_type};
 pub trait RowSink {
     /// Takes one row. Order is kept.
     fn push(&mut self, row: Row<'_>);
+
+    /// Whether nothing more is wanted: a source may stop.
+    fn is_done(&self) -> bool {
+        false
+    }
 }
 
 impl RowSink for Vec<OwnedRow> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, SchemaError};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, Volatility};
@@ -27,21 +27,32 @@ impl Default for SqlCompiler {
 
 impl Compiler for SqlCompiler {
     fn compile(&self, kind: Kind, sql: &str) -> Result<Arc<dyn Condition>, ConditionError> {
-        let schema = kind.schema();
+        self.compile_over(kind.name(), &kind.schema(), sql)
+    }
+}
+
+impl SqlCompiler {
+    /// Compiles a condition over the columns of `schema`, which people know as `name`.
+    pub fn compile_over(
+        &self,
+        name: &str,
+        schema: &SchemaRef,
+        sql: &str,
+    ) -> Result<Arc<dyn Condition>, ConditionError> {
         let columns = DFSchema::try_from(schema.as_ref().clone()).map_err(|e| plain(e.to_string()))?;
-        let expression = self.session.parse_sql_expr(sql, &columns).map_err(|e| explain(kind, sql, e))?;
+        let explain = |e: DataFusionError| explain(name, schema, sql, e);
+        let expression = self.session.parse_sql_expr(sql, &columns).map_err(explain)?;
         refuse_volatile(&expression)?;
         let mut required = Vec::new();
         collect_required(&expression, &mut required);
-        let physical =
-            self.session.create_physical_expr(expression, &columns).map_err(|e| explain(kind, sql, e))?;
-        match physical.data_type(&schema) {
+        let physical = self.session.create_physical_expr(expression, &columns).map_err(explain)?;
+        match physical.data_type(schema) {
             Ok(DataType::Boolean) => {}
             Ok(other) => return Err(plain(format!("`{sql}` is a {other}, not a condition; compare it with something"))),
-            Err(e) => return Err(explain(kind, sql, e)),
+            Err(e) => return Err(explain(e)),
         }
         // What cannot be computed (a text that is no number, compared with one) shows without rows.
-        physical.evaluate(&RecordBatch::new_empty(schema)).map_err(|e| explain(kind, sql, e))?;
+        physical.evaluate(&RecordBatch::new_empty(Arc::clone(schema))).map_err(explain)?;
         Ok(Arc::new(SqlCondition { physical, required }))
     }
 }
@@ -135,18 +146,17 @@ fn text_of(expression: &Expr) -> Option<String> {
 }
 
 /// DataFusion's complaint in the words of a pipeline's author, with the place.
-fn explain(kind: Kind, sql: &str, error: DataFusionError) -> ConditionError {
+fn explain(name: &str, schema: &SchemaRef, sql: &str, error: DataFusionError) -> ConditionError {
     match error.find_root() {
         DataFusionError::SchemaError(cause, _) => {
             if let SchemaError::FieldNotFound { field, .. } = cause.as_ref() {
-                let schema = kind.schema();
                 let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
                 return ConditionError {
                     at: place_of(sql, field.name()),
                     message: format!(
                         "`{}` is no column of {}; there are: {}",
                         field.name(),
-                        kind.name(),
+                        name,
                         names.join(", ")
                     ),
                 };

@@ -9,6 +9,7 @@ mod demo;
 mod metrics;
 mod pack;
 mod plant;
+mod read;
 mod replay;
 mod run;
 
@@ -34,6 +35,7 @@ const EXAMPLES: &str = "Examples:
   yagura demo                              play a recorded fab cell through the real pipeline
   yagura validate --config yagura.yaml     check configuration and pipelines, start nothing
   yagura run --config yagura.yaml          collect, detect, respond
+  yagura read cell.pcap                    print the messages that a capture holds
   yagura test pipelines/                   run the tests inside pipeline files
   yagura replay --config yagura.yaml --check   judge the log again, compare with its alerts";
 
@@ -54,6 +56,8 @@ enum Command {
     Run(run::Arguments),
     /// Check configuration and pipelines; nothing is started.
     Validate(commands::ValidateArguments),
+    /// Print what captures hold: messages, connections, values, devices.
+    Read(read::Arguments),
     /// Run the tests inside pipeline files.
     Test(commands::TestArguments),
     /// Judge a stretch of the log again from nothing and print its alerts.
@@ -94,6 +98,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments, format),
         Command::Run(arguments) => run::run(&arguments, format),
         Command::Validate(arguments) => commands::validate(&arguments, format),
+        Command::Read(arguments) => read::run(&arguments, format),
         Command::Test(arguments) => commands::test(&arguments, format),
         Command::Replay(arguments) => replay::run(&arguments, format),
     };

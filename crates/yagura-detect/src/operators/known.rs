@@ -5,10 +5,8 @@
 //! it judges from the first row.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::Int32Type;
+use arrow::array::{BooleanArray, RecordBatch};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 use yagura_event::Kind;
@@ -16,7 +14,7 @@ use yagura_event::Kind;
 use super::matched::{hit, selected_rows};
 use super::{Learning, Operator, Plan, Step, at};
 use crate::alerts::Hit;
-use crate::columns::{named, text_at};
+use crate::columns::{RowHashes, hash_texts, named, text_at};
 use crate::pipeline::{PipelineError, Place, Written, check_column};
 
 /// The most entries a list takes in a cell; what comes beyond is counted and stays unknown.
@@ -93,7 +91,7 @@ impl Known {
             self.saved.refused += 1;
             return;
         }
-        self.hashes.insert(hash_of(entry.iter().map(|text| hash_text(text))));
+        self.hashes.insert(hash_texts(entry.iter().map(String::as_str)));
         self.saved.entries.insert(entry);
     }
 }
@@ -108,22 +106,9 @@ impl Operator for Known {
     ) {
         let columns = named(rows, &self.of);
         let by = named(rows, step.by);
-        // Words of a dictionary are hashed once a batch, not once a row.
-        let words: Vec<Option<Vec<u64>>> = columns
-            .iter()
-            .map(|column| {
-                let dictionary = column.as_dictionary_opt::<Int32Type>()?;
-                let values = dictionary.values().as_string_opt::<i32>()?;
-                Some(values.iter().map(|word| hash_text(word.unwrap_or(""))).collect())
-            })
-            .collect();
+        let hashes = RowHashes::new(&columns);
         for row in selected_rows(step.from, rows.num_rows(), selected) {
-            let hash = hash_of(columns.iter().zip(&words).map(|(column, words)| {
-                match (words, column.as_dictionary_opt::<Int32Type>()) {
-                    (Some(words), Some(dictionary)) => words[dictionary.keys().value(row) as usize],
-                    _ => hash_text(&text_at(column, row)),
-                }
-            }));
+            let hash = hashes.at(row);
             if self.hashes.contains(&hash) {
                 continue;
             }
@@ -169,23 +154,8 @@ impl Operator for Known {
             .saved
             .entries
             .iter()
-            .map(|entry| hash_of(entry.iter().map(|text| hash_text(text))))
+            .map(|entry| hash_texts(entry.iter().map(String::as_str)))
             .collect();
         Ok(())
     }
-}
-
-/// SipHash: an attacker who chooses names cannot cheaply make one look like a listed one.
-fn hash_text(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn hash_of(parts: impl Iterator<Item = u64>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for part in parts {
-        part.hash(&mut hasher);
-    }
-    hasher.finish()
 }

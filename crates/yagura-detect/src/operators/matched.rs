@@ -83,7 +83,8 @@ pub fn hit(step: &Step<'_>, rows: &RecordBatch, row: usize, by: &[&ArrayRef]) ->
     }
 }
 
-fn time_at(rows: &RecordBatch, column: &str, row: usize) -> Option<Micros> {
+/// The time in a column of a row.
+pub fn time_at(rows: &RecordBatch, column: &str, row: usize) -> Option<Micros> {
     let column = rows.column_by_name(column)?.as_primitive_opt::<TimestampMicrosecondType>()?;
     Some(column.value(row))
 }

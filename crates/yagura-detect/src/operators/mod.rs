@@ -12,11 +12,13 @@ use crate::shard::Series;
 pub mod known;
 pub mod matched;
 pub mod model;
+pub mod window;
 
 /// The operators, in the order in which their keys are looked for.
 pub const OPERATORS: &[OperatorKind] = &[
     OperatorKind { name: "known", read: known::read },
     OperatorKind { name: "model", read: model::read },
+    OperatorKind { name: "window", read: window::read },
     OperatorKind { name: "match", read: matched::read },
 ];
 

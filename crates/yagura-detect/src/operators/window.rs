@@ -1,0 +1,221 @@
+//! `window`: so many rows, or so many different values, within a time is a hit.
+//!
+//! The window slides: it is the time that ends with the row at hand, by the collector's clock, so
+//! a device with a wrong clock hides nothing. The hit comes with the row that reaches the count;
+//! while the count stays reached there is one more hit each time the window's length has passed.
+//! Memory: 16 bytes a counted row or value of a key, at most [`STATE_BYTES_MAX`] a cell; beyond,
+//! the keys that were silent for longest leave.
+
+use std::collections::VecDeque;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use yagura_event::Kind;
+use yagura_event::clock::Micros;
+
+use super::matched::{hit, selected_rows, time_at};
+use super::{Learning, Operator, Plan, Step, at};
+use crate::alerts::Hit;
+use crate::columns::{RowHashes, named};
+use crate::pipeline::{PipelineError, Place, Written, check_column, duration};
+
+/// The most memory of one detection's counts in a cell, in bytes.
+const STATE_BYTES_MAX: usize = 32 << 20;
+/// The highest count that can be asked for.
+const AT_LEAST_MAX: u32 = 10_000;
+
+pub(crate) fn read(
+    place: &Place<'_>,
+    on: Kind,
+    written: &Written<'_>,
+) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
+    let spec = written.window?;
+    if on == Kind::Sample {
+        return Some(Err(at(place, spec, "`window` counts rows with names; samples take `model:`".into())));
+    }
+    let mut errors = Vec::new();
+    for column in &spec.value.distinct {
+        check_column(place, on, column, &[], &mut errors);
+    }
+    let within = duration(&spec.value.within.value).filter(|&w| w > 0).unwrap_or_else(|| {
+        let message = format!("`{}` is no duration; write 90s, 10m, 2h or 1d", spec.value.within.value);
+        errors.extend(at(place, &spec.value.within, message));
+        1
+    });
+    let at_least = spec.value.at_least.value;
+    if !(2..=AT_LEAST_MAX).contains(&at_least) {
+        let message = format!("`at_least` is between 2 and {AT_LEAST_MAX}, not {at_least}");
+        errors.extend(at(place, &spec.value.at_least, message));
+    }
+    if !errors.is_empty() {
+        return Some(Err(errors));
+    }
+    let distinct = spec.value.distinct.iter().map(|c| c.value.clone()).collect();
+    Some(Ok(Box::new(WindowPlan { within, at_least: at_least as usize, distinct })))
+}
+
+struct WindowPlan {
+    within: Micros,
+    at_least: usize,
+    distinct: Vec<String>,
+}
+
+impl Plan for WindowPlan {
+    fn describe(&self) -> String {
+        format!("window {} {} {:?}", self.within, self.at_least, self.distinct)
+    }
+
+    fn start(&self) -> Box<dyn Operator> {
+        Box::new(Window {
+            within: self.within,
+            at_least: self.at_least,
+            distinct: self.distinct.clone(),
+            keys_max: (STATE_BYTES_MAX / (16 * self.at_least)).max(1),
+            keys: FxHashMap::default(),
+            refused: 0,
+        })
+    }
+}
+
+struct Window {
+    within: Micros,
+    at_least: usize,
+    distinct: Vec<String>,
+    keys_max: usize,
+    /// By the hash of the `by` columns.
+    keys: FxHashMap<u64, Counted>,
+    /// Keys that left before their time.
+    refused: u64,
+}
+
+/// What was counted of a key: at most as many as make a hit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Counted {
+    /// Hash of the counted value (0 where rows are counted) and when it was seen last.
+    seen: VecDeque<(u64, Micros)>,
+    newest: Micros,
+    /// Until when the count is known to be reached.
+    told_until: Micros,
+}
+
+impl Counted {
+    /// Counts one row; answers whether the count is reached and was not told yet.
+    fn take(&mut self, value: Option<u64>, time: Micros, within: Micros, at_least: usize) -> bool {
+        self.newest = self.newest.max(time);
+        let begin = self.newest.saturating_sub(within);
+        if time < begin {
+            return false;
+        }
+        self.seen.retain(|&(_, seen)| seen >= begin);
+        let again = value.and_then(|value| self.seen.iter().position(|&(v, _)| v == value));
+        if let Some(at) = again {
+            self.seen[at].1 = self.seen[at].1.max(time);
+        } else {
+            if self.seen.len() == at_least {
+                self.seen.pop_front();
+            }
+            self.seen.push_back((value.unwrap_or(0), time));
+        }
+        if self.seen.len() < at_least || time < self.told_until {
+            return false;
+        }
+        self.told_until = time.saturating_add(within);
+        true
+    }
+}
+
+impl Window {
+    /// Makes room for a key: those that count nothing any more leave, then those silent for longest.
+    fn make_room(&mut self, now: Micros) {
+        if self.keys.len() < self.keys_max {
+            return;
+        }
+        let begin = now.saturating_sub(self.within);
+        self.keys.retain(|_, counted| counted.newest >= begin);
+        if self.keys.len() < self.keys_max {
+            return;
+        }
+        let mut order: Vec<(Micros, u64)> = self.keys.iter().map(|(&key, c)| (c.newest, key)).collect();
+        order.sort_unstable();
+        // A quarter at a time, so that a flood of keys does not sort at every row.
+        for (_, key) in order.iter().take(self.keys_max.div_ceil(4)) {
+            self.keys.remove(key);
+            self.refused += 1;
+        }
+    }
+}
+
+impl Operator for Window {
+    fn rows(
+        &mut self,
+        step: &Step<'_>,
+        rows: &RecordBatch,
+        selected: Option<&BooleanArray>,
+        hits: &mut Vec<Hit>,
+    ) {
+        let by = named(rows, step.by);
+        let keys = RowHashes::new(&by);
+        let values = RowHashes::new(&named(rows, &self.distinct));
+        for row in selected_rows(step.from, rows.num_rows(), selected) {
+            let time = time_at(rows, "observed", row).unwrap_or(step.envelope.observed.1);
+            let key = keys.at(row);
+            if !self.keys.contains_key(&key) {
+                self.make_room(time);
+            }
+            let value = (!self.distinct.is_empty()).then(|| values.at(row));
+            let counted = self.keys.entry(key).or_default();
+            if counted.take(value, time, self.within, self.at_least) {
+                let mut hit = hit(step, rows, row, &by);
+                hit.evidence.insert("seen".into(), counted.seen.len().into());
+                hits.push(hit);
+            }
+        }
+    }
+
+    fn learning(&self) -> Learning {
+        Learning { keys: self.keys.len(), approved: self.keys.len(), refused: self.refused }
+    }
+
+    fn save(&self) -> Vec<u8> {
+        let mut keys: Vec<(&u64, &Counted)> = self.keys.iter().collect();
+        keys.sort_unstable_by_key(|(key, _)| **key);
+        postcard::to_stdvec(&(keys, self.refused)).unwrap_or_default()
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        let (keys, refused): (Vec<(u64, Counted)>, u64) =
+            postcard::from_bytes(saved).map_err(|e| e.to_string())?;
+        self.keys = keys.into_iter().collect();
+        self.refused = refused;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_told_when_reached_and_once_a_window_while_it_lasts() {
+        let mut counted = Counted::default();
+        let told: Vec<Micros> = (0..100).filter(|&t| counted.take(None, t, 10, 5)).collect();
+        // The count of a window of 10 is reached with the fifth row, and told again ten later.
+        assert_eq!(told, [4, 14, 24, 34, 44, 54, 64, 74, 84, 94]);
+        let mut counted = Counted::default();
+        assert!((0..100).step_by(5).all(|t| !counted.take(None, t, 10, 5)), "three in any window");
+        assert!(counted.seen.len() <= 5);
+    }
+
+    #[test]
+    fn different_values_count_once_and_old_rows_not_at_all() {
+        let mut counted = Counted::default();
+        assert!((0..50).all(|t| !counted.take(Some(1), t, 100, 3)), "one value");
+        assert!(!counted.take(Some(2), 60, 100, 3));
+        assert!(counted.take(Some(3), 61, 100, 3));
+        let mut counted = Counted::default();
+        assert!(!counted.take(Some(1), 1_000, 100, 2));
+        assert!(!counted.take(Some(2), 10, 100, 2), "far behind");
+        assert!(counted.take(Some(2), 950, 100, 2), "a little behind");
+    }
+}
