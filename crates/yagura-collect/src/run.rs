@@ -94,7 +94,7 @@ pub fn collect(
         if time >= boundary {
             for writer in writers.values_mut() {
                 writer.close(boundary);
-                out.hand_over(writer.take()?, &mut cursor)?;
+                out.hand_over(writer.take()?, stop, &mut cursor)?;
             }
             close_at = Some(time.div_euclid(CLOSE_EVERY) * CLOSE_EVERY + CLOSE_EVERY);
             progress.read.store(sources.iter().map(|(s, _)| s.progress().0).sum(), Ordering::Relaxed);
@@ -106,7 +106,7 @@ pub fn collect(
         let (source, id) = &mut sources[index];
         if let Some(writer) = writers.get_mut(id) {
             source.advance(writer);
-            out.hand_over(writer.take()?, &mut cursor)?;
+            out.hand_over(writer.take()?, stop, &mut cursor)?;
         }
     }
     for (source, id) in &mut sources {
@@ -116,7 +116,7 @@ pub fn collect(
     }
     for writer in writers.values_mut() {
         writer.close(Micros::MAX);
-        out.hand_over(writer.take()?, &mut cursor)?;
+        out.hand_over(writer.take()?, stop, &mut cursor)?;
     }
     out.acknowledge(stop, &mut cursor)?;
     progress.read.store(progress.total.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -136,7 +136,12 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    fn hand_over(&mut self, records: Vec<Record>, cursor: &mut Cursor) -> Result<(), LogError> {
+    fn hand_over(
+        &mut self,
+        records: Vec<Record>,
+        stop: &AtomicBool,
+        cursor: &mut Cursor,
+    ) -> Result<(), LogError> {
         for record in records {
             if cursor.has(&record) {
                 self.progress.repeated.fetch_add(1, Ordering::Relaxed);
@@ -146,7 +151,7 @@ impl Output<'_> {
             self.pending.push(record);
         }
         if self.bytes >= 2 * UNACKNOWLEDGED_BYTES_MAX {
-            self.acknowledge(&AtomicBool::new(false), cursor)?;
+            self.acknowledge(stop, cursor)?;
         }
         Ok(())
     }
@@ -163,7 +168,7 @@ impl Output<'_> {
                 Err(cause) if cause.retriable() && !stop.load(Ordering::Acquire) => {
                     self.progress.retries.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%cause, "the log does not take records; they are kept and tried again");
-                    std::thread::park_timeout(pause);
+                    wait(pause, stop);
                     pause = (pause * 2).min(Duration::from_secs(10));
                     self.appender = self.log.appender(self.topic)?;
                 }
@@ -183,6 +188,16 @@ impl Output<'_> {
             self.appender.append(record.clone())?;
         }
         self.appender.flush()
+    }
+}
+
+/// Waits, in steps short enough for a stop.
+fn wait(pause: Duration, stop: &AtomicBool) {
+    const STEP: Duration = Duration::from_millis(100);
+    let mut left = pause;
+    while !left.is_zero() && !stop.load(Ordering::Acquire) {
+        std::thread::park_timeout(left.min(STEP));
+        left = left.saturating_sub(STEP);
     }
 }
 

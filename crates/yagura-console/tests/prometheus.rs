@@ -1,8 +1,6 @@
 //! The console as Prometheus, its linter and a restarter see it.
 
-use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -11,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use yagura_console::{ConsoleError, Health, bind};
+use yagura_testkit::prometheus::{Prometheus, check_metrics};
 
 struct Running {
     address: SocketAddr,
@@ -80,79 +79,21 @@ async fn promtool_finds_nothing_to_blame() {
     ] {
         assert!(metrics.lines().any(|line| line.starts_with(name)), "{name} is not in\n{metrics}");
     }
-    let said = promtool(metrics);
+    let said = check_metrics(metrics).expect("promtool");
     assert_eq!(said, "", "promtool complains");
-    assert_ne!(promtool("# TYPE bad_total gauge\nbad_total 1\n"), "", "the check itself must be able to fail");
+    let bad = check_metrics("# TYPE bad_total gauge\nbad_total 1\n").expect("promtool");
+    assert_ne!(bad, "", "the check itself must be able to fail");
     running.stop.send(()).expect("it runs");
     running.task.await.expect("no panic").expect("a clean end");
-}
-
-/// What `promtool check metrics` says.
-fn promtool(metrics: &str) -> String {
-    let mut tool = start(Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
-    tool.stdin.take().expect("a pipe").write_all(metrics.as_bytes()).expect("the metrics are written");
-    let output = tool.wait_with_output().expect("promtool ends");
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn start(command: &mut Command) -> Child {
-    match command.spawn() {
-        Ok(child) => child,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            panic!("{command:?} is missing: apt-get install prometheus")
-        }
-        Err(error) => panic!("{command:?} does not start: {error}"),
-    }
-}
-
-/// A child that ends with the test.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_prometheus_scrapes_it() {
     let running = console(Health::new(Duration::from_secs(30))).await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let config = folder.path().join("prometheus.yml");
-    let text = format!(
-        "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n- job_name: yagura\n  static_configs: [{{ targets: ['{}'] }}]\n",
-        running.address
-    );
-    std::fs::write(&config, text).expect("a configuration");
-    let web = TcpListener::bind("127.0.0.1:0").await.and_then(|l| l.local_addr()).expect("a free port");
-    let log = std::fs::File::create(folder.path().join("log")).expect("a file");
-    let _prometheus = Killed(start(
-        Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={web}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log),
-    ));
-    let sample = tokio::time::timeout(Duration::from_secs(30), async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            if TcpStream::connect(web).await.is_err() {
-                continue;
-            }
-            let (_, answer) = get(web, "/api/v1/query?query=yagura_build_info").await;
-            if answer.contains("\"value\"") {
-                return answer;
-            }
-        }
-    });
-    let sample = sample.await.unwrap_or_else(|_| {
-        panic!("no sample: {}", std::fs::read_to_string(folder.path().join("log")).unwrap_or_default())
-    });
+    let prometheus = Prometheus::start(&running.address.to_string()).expect("prometheus starts");
+    let sample = prometheus.sample("yagura_build_info").expect("a sample");
     assert!(sample.contains("\"version\":\"0.1.0\"") && sample.contains("\"job\":\"yagura\""), "{sample}");
-    let (_, up) = get(web, "/api/v1/query?query=up").await;
+    let up = prometheus.sample("up").expect("a sample");
     assert!(up.contains(",\"1\"]"), "{up}");
     running.stop.send(()).expect("it runs");
     running.task.await.expect("no panic").expect("a clean end");

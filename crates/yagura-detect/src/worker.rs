@@ -2,12 +2,13 @@
 //! its own. Alerts are durable before the snapshot that covers them is written, and a snapshot
 //! before the offset is committed; a crash anywhere between is a replay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use uuid::Uuid;
 use yagura_event::clock::{self, Micros};
 use yagura_event::rows::{ControlBuilder, ControlRow};
 use yagura_event::vocabulary::control;
@@ -55,6 +56,8 @@ pub struct Progress {
     pub alerts: AtomicU64,
     /// Snapshots written.
     pub snapshots: AtomicU64,
+    /// Times that a worker began again because the log refused.
+    pub restarts: AtomicU64,
     /// Polls of the log that returned: it moves even when there is nothing to read.
     pub polls: AtomicU64,
     /// Microseconds from the collector's clock to the judgement, of the last record.
@@ -90,8 +93,43 @@ impl Progress {
     }
 }
 
-/// Runs a worker until `stop` is set; then it snapshots, commits and leaves the group.
+/// Runs a worker until `stop` is set; then it snapshots, commits and leaves the group. While the
+/// log refuses for a reason that may pass, it begins again from its snapshots.
 pub fn run(
+    log: &dyn Log,
+    pipeline: &Arc<Pipeline>,
+    options: &Options,
+    stop: &AtomicBool,
+    progress: &Progress,
+) -> Result<(), LogError> {
+    let mut pause = PAUSE_MIN;
+    loop {
+        let turns = progress.polls.load(Ordering::Relaxed);
+        match work(log, pipeline, options, stop, progress) {
+            Err(cause) if cause.retriable() && !stop.load(Ordering::Acquire) => {
+                if progress.polls.load(Ordering::Relaxed) > turns + 10 {
+                    pause = PAUSE_MIN;
+                }
+                tracing::warn!(%cause, "the log refuses the detector; it begins again from its last snapshot");
+                progress.lock().done.clear();
+                progress.restarts.fetch_add(1, Ordering::Relaxed);
+                let mut left = pause;
+                while !left.is_zero() && !stop.load(Ordering::Acquire) {
+                    std::thread::park_timeout(left.min(PAUSE_MIN));
+                    left = left.saturating_sub(PAUSE_MIN);
+                }
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// The first pause after the log refused; each further one is twice as long, up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+fn work(
     log: &dyn Log,
     pipeline: &Arc<Pipeline>,
     options: &Options,
@@ -144,7 +182,12 @@ struct Partition {
     snapshot_at: Micros,
     /// Wall clock at which each collector of each cell was last heard.
     heard: BTreeMap<(Bytes, String), Micros>,
+    /// Alerts that an earlier owner wrote after its last snapshot: judged again, not written again.
+    written: BTreeSet<(Uuid, u32)>,
 }
+
+/// How far back in a partition of alerts those written after a snapshot are looked for.
+const WRITTEN_RECORDS_MAX: u64 = 100_000;
 
 impl Worker<'_> {
     fn turn(&mut self, wait: Duration) -> Result<(), LogError> {
@@ -195,7 +238,9 @@ impl Worker<'_> {
             next = held.start;
         }
         self.member.seek(partition, next)?;
+        let written = self.written_since(partition, &shards)?;
         let fresh = Partition {
+            written,
             shards,
             next,
             since_snapshot: 0,
@@ -205,6 +250,37 @@ impl Worker<'_> {
         self.partitions.insert(partition, fresh);
         self.progress.lock().done.insert(partition, next);
         Ok(())
+    }
+
+    /// The alerts of a partition that its snapshots do not cover.
+    fn written_since(
+        &self,
+        partition: u32,
+        shards: &BTreeMap<Bytes, Shard>,
+    ) -> Result<BTreeSet<(Uuid, u32)>, LogError> {
+        if partition >= self.log.partitions(ALERTS)? {
+            // A topic of alerts with fewer partitions was made by hand: repeats go by their ids.
+            return Ok(BTreeSet::new());
+        }
+        let held = self.log.held(ALERTS, partition)?;
+        let mut written = BTreeSet::new();
+        let from = held.start.max(held.end.saturating_sub(WRITTEN_RECORDS_MAX));
+        let mut reader = self.log.reader(ALERTS, partition, from)?;
+        while reader.position() < held.end {
+            let records = reader.read(1 << 20, Duration::from_secs(10))?;
+            if records.is_empty() {
+                break;
+            }
+            for stored in &records {
+                let covered = shards.get(&stored.record.key).map_or(0, Shard::issued);
+                if let Ok(alert) = serde_json::from_slice::<Alert>(&stored.record.value)
+                    && alert.sequence >= covered
+                {
+                    written.insert((alert.uid, alert.revision));
+                }
+            }
+        }
+        Ok(written)
     }
 
     fn hand_over(&mut self, partition: u32) -> Result<(), LogError> {
@@ -236,6 +312,9 @@ impl Worker<'_> {
                 tracing::warn!(partition = number, offset = stored.offset, %cause, "a record cannot be read and is passed over");
             }
             for alert in &stepped.alerts {
+                if partition.written.remove(&(alert.uid, alert.revision)) {
+                    continue;
+                }
                 self.alerts.append(alert_record(alert))?;
                 written += 1;
             }

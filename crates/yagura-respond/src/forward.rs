@@ -18,7 +18,7 @@ use yagura_event::clock;
 use yagura_log::{Log, LogError, Stored};
 
 use crate::metrics::{Metrics, SinkMetrics};
-use crate::reader::{Fetched, LogReader, Orders, Revoked};
+use crate::reader::{Fetched, LogReader, Orders, Progress, Revoked};
 use crate::record::alerts_of;
 use crate::sink::{Boxed, Connection, Sink, SinkError};
 use crate::window::Window;
@@ -74,6 +74,7 @@ pub struct Forwarder {
     sink: Box<dyn Sink>,
     log: Arc<dyn Log>,
     topic: String,
+    progress: Arc<Progress>,
     metrics: SinkMetrics,
 }
 
@@ -85,14 +86,20 @@ impl Forwarder {
             sink,
             log,
             topic: topic.to_string(),
+            progress: Arc::default(),
             metrics: metrics.sink(name),
         }
+    }
+
+    /// How far it is, for others to see while it runs.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Runs until `stop` is ready: then nothing more is sent, answers to what has been sent are awaited for
     /// some seconds, and the offset is committed. Needs tokio's multi-threaded runtime.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), ForwardError> {
-        let Forwarder { name, sink, log, topic, metrics } = self;
+        let Forwarder { name, sink, log, topic, progress, metrics } = self;
         let orders = Arc::new(Orders::default());
         // Whatever ends this future, a panic or a drop included, ends the thread too.
         let guard = StopOnDrop(Arc::clone(&orders));
@@ -103,6 +110,7 @@ impl Forwarder {
             topic,
             group: format!("sink-{name}"),
             orders: Arc::clone(&orders),
+            progress,
             fetched: fetched_in,
             revoked: revoked_in,
             metrics: metrics.clone(),

@@ -26,6 +26,7 @@ mod fixtures;
 
 pub use forward::{ForwardError, Forwarder};
 pub use metrics::Metrics;
+pub use reader::Progress;
 pub use record::{RecordError, alerts_of};
 pub use sink::{Boxed, ConfigError, Connection, Sink, SinkError};
 pub use sinks::SinkConfig;

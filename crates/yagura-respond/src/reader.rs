@@ -83,12 +83,31 @@ impl Orders {
     }
 }
 
+/// What others may see of a forwarder while it runs.
+#[derive(Debug, Default)]
+pub struct Progress {
+    committed: Mutex<BTreeMap<u32, u64>>,
+}
+
+impl Progress {
+    /// By partition of the topic that is this forwarder's, the offset before which the receiver has
+    /// acknowledged everything, as committed.
+    pub fn committed(&self) -> BTreeMap<u32, u64> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, u64>> {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Reads one topic for one group until it is told to stop.
 pub(crate) struct LogReader {
     pub log: Arc<dyn Log>,
     pub topic: String,
     pub group: String,
     pub orders: Arc<Orders>,
+    pub progress: Arc<Progress>,
     pub fetched: mpsc::Sender<Fetched>,
     pub revoked: mpsc::Sender<Revoked>,
     pub metrics: SinkMetrics,
@@ -143,7 +162,12 @@ impl LogReader {
                 if held.paused {
                     partitions.iter().try_for_each(|partition| member.pause(*partition))?;
                 }
-                held.partitions.extend(partitions);
+                for partition in partitions {
+                    let first = self.log.held(&self.topic, partition)?.start;
+                    let next = member.committed(partition)?.unwrap_or(0).max(first);
+                    self.progress.lock().insert(partition, next);
+                    held.partitions.insert(partition);
+                }
             }
             Polled::Revoked(partitions) => {
                 held.waiting = held.waiting.take().filter(|f| !partitions.contains(&f.partition));
@@ -155,6 +179,7 @@ impl LogReader {
                 // The last moment at which these commits are accepted.
                 self.commit(member, held);
                 for partition in partitions {
+                    self.progress.lock().remove(&partition);
                     held.partitions.remove(&partition);
                     held.committed.remove(&partition);
                 }
@@ -196,6 +221,7 @@ impl LogReader {
         for (partition, next) in self.orders.take_commits() {
             match member.commit(partition, next) {
                 Ok(()) => {
+                    self.progress.lock().insert(partition, next);
                     held.committed.insert(partition, next);
                     held.commit_failing = false;
                 }

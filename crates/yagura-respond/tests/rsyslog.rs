@@ -9,17 +9,26 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use serde_json::{Value, json};
-use support::{Certificates, Rsyslog, event, lines, wait_for};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use yagura_log::{Appender, Log, LogError, Member, Polled, Reader, Record};
 use yagura_respond::{ForwardError, Forwarder, Metrics, SinkConfig, ocsf};
+use yagura_testkit::rsyslog::{Certificates, Rsyslog, event, lines};
 
 #[path = "../src/fixtures.rs"]
 mod fixtures;
-mod support;
 
 const TOPIC: &str = "alerts";
+
+/// Waits until `done` says so; fails after twenty seconds.
+async fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what} did not happen within 20 s");
+}
 
 /// A log that checks each commit against what the receiver has written by then.
 struct Watched {
@@ -123,7 +132,7 @@ impl Member for WatchedMember {
 }
 
 fn sequences(lines: &[String]) -> BTreeSet<u64> {
-    lines.iter().filter_map(|line| event(line)["unmapped"]["sequence"].as_u64()).collect()
+    lines.iter().filter_map(|line| event(line).expect("an event")["unmapped"]["sequence"].as_u64()).collect()
 }
 
 /// A forwarder at work.
@@ -181,8 +190,8 @@ fn mutual(certificates: &Certificates) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_arrive_complete_over_mutual_tls_and_once() {
     let folder = tempfile::tempdir().expect("a folder");
-    let certificates = Certificates::make(&folder.path().join("tls"));
-    let rsyslog = Rsyslog::start(folder.path(), Some(&certificates)).await;
+    let certificates = Certificates::make(&folder.path().join("tls")).expect("certificates");
+    let rsyslog = Rsyslog::start(folder.path(), Some(&certificates)).expect("rsyslog starts");
     let log = Watched::new(rsyslog.file());
     let mut large = fixtures::alert(50);
     large.summary = "レシピ本体 \"OX]\\MAIN\"\nwith all that may break a frame\u{7f}".into();
@@ -196,9 +205,9 @@ async fn alerts_arrive_complete_over_mutual_tls_and_once() {
     let written = lines(&rsyslog.file());
     assert_eq!(written.len(), 51);
     for (number, line) in written.iter().take(50).enumerate() {
-        assert_eq!(event(line), ocsf::finding(&fixtures::alert(number as u64)));
+        assert_eq!(event(line).expect("an event"), ocsf::finding(&fixtures::alert(number as u64)));
     }
-    assert_eq!(event(&written[50]), ocsf::finding(&large));
+    assert_eq!(event(&written[50]).expect("an event"), ocsf::finding(&large));
     let registry = running.stop().await;
     assert_eq!(metric(&registry, "yagura_sink_sent_total", None), 51.0);
     assert_eq!(metric(&registry, "yagura_sink_acknowledged_total", None), 51.0);
@@ -217,9 +226,9 @@ async fn alerts_arrive_complete_over_mutual_tls_and_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_cannot_be_trusted_gets_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let certificates = Certificates::make(&folder.path().join("tls"));
-    let others = Certificates::make(&folder.path().join("others"));
-    let rsyslog = Rsyslog::start(folder.path(), Some(&certificates)).await;
+    let certificates = Certificates::make(&folder.path().join("tls")).expect("certificates");
+    let others = Certificates::make(&folder.path().join("others")).expect("certificates");
+    let rsyslog = Rsyslog::start(folder.path(), Some(&certificates)).expect("rsyslog starts");
     let log = Watched::new(rsyslog.file());
     log.append_alerts(0..3);
 
@@ -252,19 +261,19 @@ async fn a_receiver_that_cannot_be_trusted_gets_nothing() {
 async fn a_receiver_killed_midway_loses_nothing() {
     const ALERTS: u64 = 5000;
     let folder = tempfile::tempdir().expect("a folder");
-    let certificates = Certificates::make(&folder.path().join("tls"));
-    let mut rsyslog = Rsyslog::start(folder.path(), Some(&certificates)).await;
+    let certificates = Certificates::make(&folder.path().join("tls")).expect("certificates");
+    let mut rsyslog = Rsyslog::start(folder.path(), Some(&certificates)).expect("rsyslog starts");
     let log = Watched::new(rsyslog.file());
     log.append_alerts(0..ALERTS);
     let running = Running::start(&log, rsyslog.sink(mutual(&certificates), 32));
     let file = rsyslog.file();
     for part in [200_000, 2_000_000] {
         wait_for("some bytes", || std::fs::metadata(&file).is_ok_and(|file| file.len() > part)).await;
-        rsyslog.kill();
+        rsyslog.kill().expect("it is killed");
         let written = sequences(&lines(&file)).len() as u64;
         assert!(written < ALERTS, "it was killed too late to prove anything");
         assert!(log.committed() <= written, "{} committed, {written} written", log.committed());
-        rsyslog.restart().await;
+        rsyslog.restart().expect("it starts again");
     }
     wait_for("the commit of all", || log.committed() == ALERTS).await;
     let registry = running.stop().await;
@@ -278,7 +287,7 @@ async fn a_receiver_killed_midway_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn repeats_are_dropped_and_unreadable_records_are_counted_and_skipped() {
     let folder = tempfile::tempdir().expect("a folder");
-    let rsyslog = Rsyslog::start(folder.path(), None).await;
+    let rsyslog = Rsyslog::start(folder.path(), None).expect("rsyslog starts");
     let log = Watched::new(rsyslog.file());
     log.append([fixtures::record(&[fixtures::alert(0), fixtures::alert(1)])]);
     log.append([Record { value: "no alert".into(), ..fixtures::record(&[fixtures::alert(2)]) }]);
@@ -289,6 +298,6 @@ async fn repeats_are_dropped_and_unreadable_records_are_counted_and_skipped() {
     assert_eq!(running.metric("yagura_sink_errors_total", Some("record")), 2.0);
     assert_eq!(running.metric("yagura_sink_repeats_total", None), 1.0);
     running.stop().await;
-    let written: Vec<Value> = lines(&rsyslog.file()).iter().map(|line| event(line)["unmapped"]["sequence"].clone()).collect();
+    let written: Vec<Value> = lines(&rsyslog.file()).iter().map(|line| event(line).expect("an event")["unmapped"]["sequence"].clone()).collect();
     assert_eq!(written, [json!(0), json!(1), json!(2)]);
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use yagura_detect::selftest;
 
+use crate::say::say;
 use crate::config::Config;
 use crate::{Failure, Format, plant};
 
@@ -20,7 +21,6 @@ pub struct ValidateArguments {
 }
 
 /// Checks, prints what there is.
-#[expect(clippy::print_stdout, reason = "this is the command's output")]
 pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Failure> {
     let config = arguments.config.as_deref().map(Config::load).transpose()?;
     let mut paths = arguments.pipelines.clone();
@@ -38,7 +38,7 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
     let untested: Vec<&str> =
         pipeline.detections.iter().filter(|d| d.tests.is_empty()).map(|d| d.id.as_str()).collect();
     match format {
-        Format::Json => println!(
+        Format::Json => say!(
             "{}",
             json!({
                 "detections": pipeline.detections.iter().map(|d| &d.id).collect::<Vec<_>>(),
@@ -49,11 +49,11 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
         ),
         Format::Text => {
             for detection in &pipeline.detections {
-                println!("{:32} {:13} on {:9} {}", detection.id, detection.queue.name(), detection.on.name(), detection.title);
+                say!("{:32} {:13} on {:9} {}", detection.id, detection.queue.name(), detection.on.name(), detection.title);
             }
-            println!("{} detections, {sources} collectors: all is well", pipeline.detections.len());
+            say!("{} detections, {sources} collectors: all is well", pipeline.detections.len());
             if !untested.is_empty() {
-                println!("without a test: {}", untested.join(", "));
+                say!("without a test: {}", untested.join(", "));
             }
         }
     }
@@ -69,22 +69,21 @@ pub struct TestArguments {
 }
 
 /// Runs the tests, prints how each went.
-#[expect(clippy::print_stdout, reason = "this is the command's output")]
 pub fn test(arguments: &TestArguments, format: Format) -> Result<(), Failure> {
     let pipeline = plant::pipeline(&arguments.pipelines)?;
     let outcomes = selftest::run(&pipeline);
     let failed = outcomes.iter().filter(|o| !o.passed()).count();
     match format {
-        Format::Json => println!("{}", serde_json::to_string(&outcomes)?),
+        Format::Json => say!("{}", serde_json::to_string(&outcomes)?),
         Format::Text => {
             for outcome in &outcomes {
                 let word = if outcome.passed() { "ok  " } else { "FAIL" };
-                println!("{word} {}: {}", outcome.detection, outcome.test);
+                say!("{word} {}: {}", outcome.detection, outcome.test);
                 for difference in &outcome.differences {
-                    println!("       {difference}");
+                    say!("       {difference}");
                 }
             }
-            println!("{} passed, {failed} failed", outcomes.len() - failed);
+            say!("{} passed, {failed} failed", outcomes.len() - failed);
         }
     }
     if failed > 0 {

@@ -15,6 +15,7 @@ use yagura_log::{Log, Reader};
 use yagura_respond::text::{Style, render};
 use yagura_scene::{Scene, SceneOptions};
 
+use crate::say::say;
 use crate::config::{CollectorConfig, Config, LogConfig};
 use crate::run::Running;
 use crate::{Failure, Format, plant};
@@ -227,7 +228,6 @@ struct Teller {
     live: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "this is the command's output")]
 impl Teller {
     fn new(format: Format) -> Self {
         let terminal = std::io::stdout().is_terminal();
@@ -241,7 +241,7 @@ impl Teller {
 
     fn introduce(&self, scene: &Scene, arguments: &Arguments) {
         if self.text() {
-            println!(
+            say!(
                 "This is a recording: {} minutes of the made-up fab cell `{}`, seed {}, made just now. Everything\n\
                  after it is real: its {} packets and its records go through the pipeline that `yagura run` uses.\n",
                 scene.duration_s / 60,
@@ -254,8 +254,8 @@ impl Teller {
 
     fn address(&self, running: &Running) {
         if self.text() {
-            println!("metrics  http://{}/metrics", running.console);
-            println!("history  {}\n", running.log.describe());
+            say!("metrics  http://{}/metrics", running.console);
+            say!("history  {}\n", running.log.describe());
         }
     }
 
@@ -274,10 +274,10 @@ impl Teller {
         match self.format {
             Format::Json => {
                 if let Ok(text) = serde_json::to_string(alert) {
-                    println!("{text}");
+                    say!("{text}");
                 }
             }
-            Format::Text if alert.revision == 1 => println!("{}", render(alert, self.style)),
+            Format::Text if alert.revision == 1 => say!("{}", render(alert, self.style)),
             Format::Text => {}
         }
     }
@@ -308,26 +308,26 @@ impl Teller {
         let events: u64 = (0..running.log.partitions(EVENTS)?)
             .map(|p| running.log.held(EVENTS, p).map(|held| held.end))
             .sum::<Result<u64, _>>()?;
-        println!("The scene, and what was made of it:");
+        say!("The scene, and what was made of it:");
         for act in &scene.script {
             let word = match act.expected {
                 None => "     ",
                 Some(_) if missed.iter().any(|m| m.ends_with(act.title)) => "MISS ",
                 Some(_) => "alert",
             };
-            println!("  {}  {word}  {}", clock::time_of_day(act.time), act.title);
+            say!("  {}  {word}  {}", clock::time_of_day(act.time), act.title);
         }
-        println!(
+        say!(
             "\n{rows} rows in {events} log records judged; {} alerts ({}); {early} in the ordinary part before {}.",
             new.len(),
             if queues.is_empty() { "none".into() } else { queues.join(", ") },
             clock::time_of_day(scene.approval)
         );
-        println!("The packets are in {}, the history in {}.", scene.packets.display(), config.data.join("log").display());
+        say!("The packets are in {}, the history in {}.", scene.packets.display(), config.data.join("log").display());
         Ok(())
     }
 
     fn stays(&self, running: &Running) {
-        println!("http://{}/metrics is served until you press Ctrl-C.", running.console);
+        say!("http://{}/metrics is served until you press Ctrl-C.", running.console);
     }
 }

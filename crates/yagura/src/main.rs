@@ -12,6 +12,7 @@ mod plant;
 mod read;
 mod replay;
 mod run;
+mod say;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

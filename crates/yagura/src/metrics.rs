@@ -53,6 +53,7 @@ impl RunMetrics {
         let d = &self.detecting;
         count("yagura_detect_alerts_total", "Alerts and revisions written.", d.alerts.load(Ordering::Relaxed));
         count("yagura_detect_snapshots_total", "Snapshots of partitions written.", d.snapshots.load(Ordering::Relaxed));
+        count("yagura_detect_restarts_total", "Times that detecting began again because the log refused.", d.restarts.load(Ordering::Relaxed));
         count("yagura_detect_polls_total", "Times that the log was asked for records.", d.polls.load(Ordering::Relaxed));
         if let Ok(gauge) = Gauge::with_opts(Opts::new(
             "yagura_detect_latency_seconds",

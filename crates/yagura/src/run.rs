@@ -17,8 +17,9 @@ use yagura_detect::Pipeline;
 use yagura_detect::worker::{self, ALERTS, EVENTS, Progress as Detecting};
 use yagura_event::clock;
 use yagura_log::Log;
-use yagura_respond::{Forwarder, Metrics as SinkMetrics};
+use yagura_respond::{Forwarder, Metrics as SinkMetrics, Progress as Forwarding};
 
+use crate::say::say;
 use crate::config::Config;
 use crate::metrics::RunMetrics;
 use crate::{Failure, Format, plant};
@@ -64,8 +65,7 @@ pub struct Running {
     pub collecting: Arc<Collecting>,
     /// What detecting has done.
     pub detecting: Arc<Detecting>,
-    registry: Registry,
-    sinks: Vec<String>,
+    forwarding: Vec<Arc<Forwarding>>,
     runtime: tokio::runtime::Runtime,
     signal: Arc<AtomicBool>,
     stop_collecting: Arc<AtomicBool>,
@@ -125,11 +125,12 @@ impl Running {
                 Ok(())
             })?
         };
-        let names = sinks.iter().map(|(name, _)| name.clone()).collect();
+        let mut forwarding = Vec::new();
         let responders = sinks
             .into_iter()
             .map(|(name, sink)| {
                 let forwarder = Forwarder::new(&name, sink, Arc::clone(&log), ALERTS, &sink_metrics);
+                forwarding.push(forwarder.progress());
                 let mut stopped = stopped.clone();
                 runtime.spawn(async move {
                     let stop = async move {
@@ -145,8 +146,7 @@ impl Running {
             console,
             collecting,
             detecting,
-            registry,
-            sinks: names,
+            forwarding,
             runtime,
             signal,
             stop_collecting,
@@ -158,12 +158,11 @@ impl Running {
         })
     }
 
-    #[expect(clippy::print_stdout, reason = "where to look, for people and programs")]
     fn announce(&self, format: Format) {
         let log = self.log.describe();
         match format {
-            Format::Text => println!("log      {log}\nmetrics  http://{}/metrics", self.console),
-            Format::Json => println!("{}", serde_json::json!({"log": log, "metrics": format!("http://{}/metrics", self.console)})),
+            Format::Text => say!("log      {log}\nmetrics  http://{}/metrics", self.console),
+            Format::Json => say!("{}", serde_json::json!({"log": log, "metrics": format!("http://{}/metrics", self.console)})),
         }
     }
 
@@ -206,23 +205,14 @@ impl Running {
                 return Ok(false);
             }
         }
-        Ok(self.sinks.is_empty() || self.sinks_are_level()?)
-    }
-
-    fn sinks_are_level(&self) -> anyhow::Result<bool> {
-        let mut alerts = 0;
         for partition in 0..self.log.partitions(ALERTS)? {
-            let held = self.log.held(ALERTS, partition)?;
-            alerts += held.end - held.start;
+            let end = self.log.held(ALERTS, partition)?.end;
+            let level = |sink: &Arc<Forwarding>| sink.committed().get(&partition).is_some_and(|&next| next >= end);
+            if !self.forwarding.iter().all(level) {
+                return Ok(false);
+            }
         }
-        let value = |name: &str, sink: &str| {
-            let families = self.registry.gather();
-            let family = families.iter().find(|f| f.name() == name)?;
-            let metric = family.get_metric().iter().find(|m| m.get_label().iter().any(|l| l.value() == sink))?;
-            Some(metric.get_gauge().get_value())
-        };
-        let committed = |sink: &String| value("yagura_sink_lag_records", sink).is_some_and(|lag| lag == 0.0);
-        Ok(alerts == 0 || self.sinks.iter().all(committed))
+        Ok(true)
     }
 
     fn line(&self) -> String {

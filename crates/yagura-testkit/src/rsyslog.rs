@@ -1,23 +1,13 @@
 //! A real rsyslog on loopback, and certificates for it.
 
-use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, bail};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use serde_json::{Value, json};
-
-/// Waits until `done` says so; fails after twenty seconds.
-pub async fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
-        while !done() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    assert!(waited.await.is_ok(), "{what} did not happen within 20 s");
-}
 
 /// An authority, a server's certificate for `localhost` and a client's for `yagura`, as files.
 pub struct Certificates {
@@ -25,27 +15,29 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    pub fn make(folder: &Path) -> Self {
-        std::fs::create_dir_all(folder).expect("a folder for certificates");
-        let write = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("a file is written");
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+    /// Makes them in `folder`: `ca.pem`, `localhost.pem`, `localhost.key`, `yagura.pem`, `yagura.key`.
+    pub fn make(folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let write = |name: &str, text: String| std::fs::write(folder.join(name), text);
+        let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
-        write("ca.pem", authority.pem());
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        write("ca.pem", authority.pem())?;
         for (name, purpose) in
             [("localhost", ExtendedKeyUsagePurpose::ServerAuth), ("yagura", ExtendedKeyUsagePurpose::ClientAuth)]
         {
-            let key = KeyPair::generate().expect("a key");
-            let mut params = CertificateParams::new(vec![name.to_string()]).expect("parameters");
+            let key = KeyPair::generate()?;
+            let mut params = CertificateParams::new(vec![name.to_string()])?;
             params.distinguished_name.push(rcgen::DnType::CommonName, name);
             params.extended_key_usages.push(purpose);
-            write(&format!("{name}.pem"), params.signed_by(&key, &authority).expect("a certificate").pem());
-            write(&format!("{name}.key"), key.serialize_pem());
+            write(&format!("{name}.pem"), params.signed_by(&key, &authority)?.pem())?;
+            write(&format!("{name}.key"), key.serialize_pem())?;
         }
-        Self { folder: folder.to_owned() }
+        Ok(Self { folder: folder.to_owned() })
     }
 
+    /// The path of one of them.
     pub fn file(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
@@ -60,8 +52,8 @@ pub struct Rsyslog {
 
 impl Rsyslog {
     /// Starts it; with certificates it wants TLS and a client named `yagura`.
-    pub async fn start(folder: &Path, certificates: Option<&Certificates>) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+    pub fn start(folder: &Path, certificates: Option<&Certificates>) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr())?.port();
         let tls = certificates.map_or(String::new(), |c| {
             format!(
                 r#" tls="on" tls.caCert="{}" tls.myCert="{}" tls.myPrivKey="{}" tls.authMode="name" tls.permittedPeer=["yagura"]"#,
@@ -81,16 +73,16 @@ input(type="imrelp" address="127.0.0.1" port="{port}" maxDataSize="64k" ruleset=
 "#,
             folder = folder.display()
         );
-        std::fs::write(folder.join("rsyslog.conf"), config).expect("a configuration");
-        let child = Self::spawn(folder);
+        std::fs::write(folder.join("rsyslog.conf"), config)?;
+        let child = Self::spawn(folder)?;
         let mut rsyslog = Self { folder: folder.to_owned(), port, child };
-        rsyslog.until_it_listens().await;
-        rsyslog
+        rsyslog.until_it_listens()?;
+        Ok(rsyslog)
     }
 
-    fn spawn(folder: &Path) -> Child {
+    fn spawn(folder: &Path) -> Result<Child> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("rsyslog.log"));
-        let log = log.expect("a file for rsyslog's own messages");
+        let log = log?;
         let started = Command::new("/usr/sbin/rsyslogd")
             .arg("-n")
             .arg("-f")
@@ -98,48 +90,47 @@ input(type="imrelp" address="127.0.0.1" port="{port}" maxDataSize="64k" ruleset=
             .arg("-i")
             .arg(folder.join("rsyslog.pid"))
             .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
+            .stdout(log.try_clone()?)
             .stderr(log)
             .spawn();
-        match started {
-            Ok(child) => child,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                panic!("rsyslogd is missing: apt-get install rsyslog rsyslog-relp rsyslog-openssl rsyslog-gnutls")
-            }
-            Err(error) => panic!("rsyslogd does not start: {error}"),
-        }
+        started.context("starting rsyslogd; install rsyslog, rsyslog-relp, rsyslog-openssl and rsyslog-gnutls")
     }
 
-    async fn until_it_listens(&mut self) {
+    fn until_it_listens(&mut self) -> Result<()> {
         let address = self.address();
-        let (child, folder) = (&mut self.child, &self.folder);
+        let mut ended = None;
         wait_for("rsyslog listening", || {
-            if let Ok(Some(status)) = child.try_wait() {
-                let said = std::fs::read_to_string(folder.join("rsyslog.log")).unwrap_or_default();
-                panic!("rsyslogd ended with {status}: {said}\nare rsyslog-relp and rsyslog-openssl installed?");
-            }
-            TcpStream::connect(&address).is_ok()
-        })
-        .await;
+            ended = self.child.try_wait().ok().flatten();
+            ended.is_some() || TcpStream::connect(&address).is_ok()
+        })?;
+        if let Some(status) = ended {
+            let said = std::fs::read_to_string(self.folder.join("rsyslog.log")).unwrap_or_default();
+            bail!("rsyslogd ended with {status}: {said}\nare rsyslog-relp and rsyslog-openssl installed?");
+        }
+        Ok(())
     }
 
+    /// `host:port` of its RELP input.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// SIGKILL.
-    pub fn kill(&mut self) {
-        self.child.kill().expect("rsyslog is killed");
-        self.child.wait().expect("rsyslog is gone");
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
-    pub async fn restart(&mut self) {
+    /// Starts it again after [`Rsyslog::kill`].
+    pub fn restart(&mut self) -> Result<()> {
         // What a killed process leaves behind would refuse the next one.
         let _ = std::fs::remove_file(self.folder.join("rsyslog.pid"));
-        self.child = Self::spawn(&self.folder);
-        self.until_it_listens().await;
+        self.child = Self::spawn(&self.folder)?;
+        self.until_it_listens()
     }
 
+    /// Where it writes what it receives.
     pub fn file(&self) -> PathBuf {
         self.folder.join("received")
     }
@@ -160,13 +151,24 @@ impl Drop for Rsyslog {
 /// The whole lines that rsyslog has written.
 pub fn lines(file: &Path) -> Vec<String> {
     let text = std::fs::read(file).unwrap_or_default();
-    let text = String::from_utf8(text).expect("what was written is UTF-8");
+    let text = String::from_utf8_lossy(&text);
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
     text[..whole].lines().map(str::to_string).collect()
 }
 
 /// The OCSF event of a line.
-pub fn event(line: &str) -> Value {
-    let at = line.find("] {").expect("a line has structured data and an event") + 2;
-    serde_json::from_str(&line[at..]).unwrap_or_else(|e| panic!("{e}: {line}"))
+pub fn event(line: &str) -> Result<Value> {
+    let at = line.find("] {").context("a line has structured data and an event")? + 2;
+    serde_json::from_str(&line[at..]).with_context(|| line.to_string())
+}
+
+/// Waits until `done` says so; fails after twenty seconds.
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
+    for _ in 0..4_000 {
+        if done() {
+            return Ok(());
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    bail!("{what} did not happen within 20 s")
 }

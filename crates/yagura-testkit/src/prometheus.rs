@@ -1,0 +1,88 @@
+//! A real Prometheus on loopback, and its linter.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+/// A running Prometheus; dropping it ends the process and deletes its files.
+#[derive(Debug)]
+pub struct Prometheus {
+    folder: tempfile::TempDir,
+    web: SocketAddr,
+    child: Child,
+}
+
+impl Prometheus {
+    /// Starts it; it scrapes `target` (`host:port`) each second under the job `yagura`.
+    pub fn start(target: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("prometheus.yml");
+        let text = format!(
+            "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n- job_name: yagura\n  static_configs: [{{ targets: ['{target}'] }}]\n"
+        );
+        std::fs::write(&config, text)?;
+        let web = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={web}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(folder.path().join("log"))?)
+            .spawn()
+            .context("starting prometheus; install the package prometheus")?;
+        Ok(Prometheus { folder, web, child })
+    }
+
+    /// The answer to an instant query once it has a sample; waits thirty seconds for one.
+    pub fn sample(&self, query: &str) -> Result<String> {
+        let path = format!("/api/v1/query?query={query}");
+        for _ in 0..300 {
+            match get(self.web, &path) {
+                Ok(answer) if answer.contains("\"value\"") => return Ok(answer),
+                _ => std::thread::park_timeout(Duration::from_millis(100)),
+            }
+        }
+        let said = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        bail!("no sample of {query} within 30 s: {said}")
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The body of an answer to GET.
+pub fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no body in the answer")?;
+    if !head.starts_with("HTTP/1.1 200") {
+        bail!("{path}: {}", head.lines().next().unwrap_or_default());
+    }
+    Ok(body.to_string())
+}
+
+/// What `promtool check metrics` has to say; empty when it finds nothing.
+pub fn check_metrics(metrics: &str) -> Result<String> {
+    let mut tool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting promtool; install the package prometheus")?;
+    tool.stdin.take().context("a pipe")?.write_all(metrics.as_bytes())?;
+    let output = tool.wait_with_output()?;
+    Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}

@@ -1,0 +1,56 @@
+//! What users write wrongly: one message with the place and the choices, exit code 2, nothing started.
+
+use crate::{folder, text, yagura};
+
+/// A pipeline with one mistake: exit code 2 and a message with file, line, column and choices.
+fn refused(pipeline: &str, line_and_column: &str, parts: &[&str]) {
+    let folder = folder();
+    let file = folder.path().join("broken.yaml");
+    std::fs::write(&file, pipeline).expect("a file");
+    let out = yagura(&["validate", &file.display().to_string()]);
+    let message = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{message}");
+    assert!(message.contains(&format!("broken.yaml:{line_and_column}:")), "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{part} is missing in: {message}");
+    }
+}
+
+const GOOD: &str = "version: 1
+detections:
+  - id: x
+    title: X
+    queue: security
+    severity: low
+    on: message
+    where: operation = 'write'
+    by: [tool]
+    summary: '{tool}'
+    then: Look.
+";
+
+#[test]
+fn mistakes_in_pipelines_name_their_place_and_the_choices() {
+    refused(&GOOD.replace("severity", "severty"), "6:5", &["severty", "severity"]);
+    refused(&GOOD.replace("operation = ", "opperation = "), "8:12", &["opperation", "operation", "function"]);
+    refused(&GOOD.replace("on: message", "on: mesage"), "7:9", &["mesage", "message, flow"]);
+    refused(&GOOD.replace("[tool]", "[tol]"), "9:10", &["tol", "tool"]);
+    refused(&GOOD.replace("    by:", "    model: { name: garud }\n    by:").replace("message\n    where: operation = 'write'", "sample"), "8:20", &["garud", "guard"]);
+    refused(&GOOD.replace("    by:", "    knwon: { of: [tool] }\n    by:"), "9:5", &["knwon", "known", "model"]);
+    refused(&GOOD.replace("queue: security", "queue: safety"), "5:12", &["safety", "security"]);
+}
+
+#[test]
+fn mistakes_in_the_configuration_name_their_place() {
+    let folder = folder();
+    let file = folder.path().join("yagura.yaml");
+    std::fs::write(&file, "version: 1\ncolectors: []\n").expect("a file");
+    let out = yagura(&["run", "--config", &file.display().to_string()]);
+    let message = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{message}");
+    assert!(message.contains("yagura.yaml:2:1:") && message.contains("collectors"), "{message}");
+    std::fs::write(&file, "version: 1\ncollectors: [{name: a, kind: opcua, path: x}]\n").expect("a file");
+    let message = text(&yagura(&["run", "--config", &file.display().to_string()]).stderr);
+    assert!(message.contains("opcua") && message.contains("packets, jsonl"), "{message}");
+    assert!(!folder.path().join("yagura-data").exists(), "nothing was started");
+}

@@ -1,0 +1,72 @@
+//! Alerts at a real rsyslog, metrics in a real Prometheus, from the program itself.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use yagura_testkit::prometheus::{Prometheus, check_metrics, get};
+use yagura_testkit::rsyslog::{Certificates, Rsyslog, event, lines};
+
+use crate::{alerts_of, command, configure, embedded, folder, run_to_the_end, scene, wait_for};
+
+/// (alert, its revision) of every line that rsyslog wrote.
+fn received(rsyslog: &Rsyslog) -> Vec<(String, String)> {
+    lines(&rsyslog.file())
+        .iter()
+        .map(|line| {
+            let event = event(line).expect("an OCSF event");
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_string();
+            (text(&event["finding_info"]["uid"]), text(&event["metadata"]["uid"]))
+        })
+        .collect()
+}
+
+#[test]
+fn alerts_reach_rsyslog_through_its_restart_and_metrics_reach_prometheus() {
+    let folder = folder();
+    let scene = scene(folder.path());
+    let tls = folder.path().join("tls");
+    let certificates = Certificates::make(&tls).expect("certificates");
+    let received_in = folder.path().join("rsyslog");
+    std::fs::create_dir_all(&received_in).expect("a folder");
+    let mut rsyslog = Rsyslog::start(&received_in, Some(&certificates)).expect("rsyslog starts");
+    let sink = format!(
+        "sinks: [{{ name: siem, kind: relp, address: '{}', tls: {{ ca: '{}', certificate: '{}', key: '{}', server_name: localhost }} }}]",
+        rsyslog.address(),
+        certificates.file("ca.pem"),
+        certificates.file("yagura.pem"),
+        certificates.file("yagura.key"),
+    );
+    let config = configure(&folder.path().join("run"), &scene, &format!("pace: 400\n{sink}"));
+
+    let mut child = command(&["run", "--format", "json", "--config", &config.display().to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("yagura starts");
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut first).expect("a line");
+    let said: serde_json::Value = serde_json::from_str(&first).expect("JSON");
+    let url = said["metrics"].as_str().expect("an address").to_string();
+    let address = url.trim_start_matches("http://").trim_end_matches("/metrics").to_string();
+
+    let prometheus = Prometheus::start(&address).expect("prometheus starts");
+    wait_for("the first alert", || !received(&rsyslog).is_empty());
+    rsyslog.kill().expect("it is killed");
+    let rows = prometheus.sample("yagura_detect_rows_total").expect("a sample");
+    assert!(rows.contains("etch-bay-2"), "{rows}");
+    let metrics = get(address.parse().expect("an address"), "/metrics").expect("metrics");
+    assert_eq!(check_metrics(&metrics).expect("promtool"), "", "promtool complains");
+    assert!(metrics.contains("yagura_sink_lag_records{sink=\"siem\"}"), "{metrics}");
+    rsyslog.restart().expect("it starts again");
+    child.kill().expect("it is killed");
+    child.wait().expect("it ended");
+
+    run_to_the_end(&config);
+    let expected: BTreeSet<(String, String)> = alerts_of(&embedded(&folder.path().join("run")))
+        .keys()
+        .map(|(uid, revision)| (uid.clone(), format!("{uid}-r{revision}")))
+        .collect();
+    let got: BTreeSet<(String, String)> = received(&rsyslog).into_iter().collect();
+    assert_eq!(got, expected);
+}
