@@ -1,6 +1,8 @@
 //! What users write wrongly: one message with the place and the choices, exit code 2, nothing started.
 
-use crate::{folder, text, yagura};
+use yagura_testkit::rsyslog::Certificates;
+
+use crate::{folder, scene, text, yagura};
 
 /// A pipeline with one mistake: exit code 2 and a message with file, line, column and choices.
 fn refused(pipeline: &str, line_and_column: &str, parts: &[&str]) {
@@ -53,4 +55,28 @@ fn mistakes_in_the_configuration_name_their_place() {
     let message = text(&yagura(&["run", "--config", &file.display().to_string()]).stderr);
     assert!(message.contains("opcua") && message.contains("packets, jsonl"), "{message}");
     assert!(!folder.path().join("yagura-data").exists(), "nothing was started");
+}
+
+/// Documents rot unless somebody reads them.
+#[test]
+fn the_configurations_in_the_readme_are_valid() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).expect("the README");
+    let blocks: Vec<&str> =
+        readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 2);
+    for block in blocks {
+        let folder = folder();
+        let scene = scene(folder.path());
+        let certificates = Certificates::make(&folder.path().join("tls")).expect("certificates");
+        let file = folder.path().join("yagura.yaml");
+        std::fs::write(&file, block).expect("a file");
+        std::fs::write(folder.path().join("badge.jsonl"), "").expect("a file");
+        std::fs::write(folder.path().join("plant.key"), "key").expect("a file");
+        std::fs::copy(&scene.packets, folder.path().join("cell.pcap")).expect("a copy");
+        for (from, to) in [("ca.pem", "siem-ca.pem"), ("yagura.pem", "yagura.pem"), ("yagura.key", "yagura.key")] {
+            std::fs::copy(certificates.file(from), folder.path().join(to)).expect("a copy");
+        }
+        let out = yagura(&["validate", "--config", &file.display().to_string()]);
+        assert!(out.status.success(), "{block}\n{}", text(&out.stderr));
+    }
 }

@@ -52,11 +52,10 @@ fn forbidden(graph: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     let mut findings = Vec::new();
     for (name, dependencies) in graph {
         for dependency in dependencies {
-            if let Some((_, allowed)) = ONLY.iter().find(|(d, _)| d == dependency) {
-                if !allowed.contains(&name.as_str()) {
+            if let Some((_, allowed)) = ONLY.iter().find(|(d, _)| d == dependency)
+                && !allowed.contains(&name.as_str()) {
                     findings.push(format!("{name} depends on {dependency}; only {} may", allowed.join(", ")));
                 }
-            }
             if PURE.contains(&name.as_str()) && IMPURE.contains(&dependency.as_str()) {
                 findings.push(format!("{name} has no I/O and no async; it may not depend on {dependency}"));
             }

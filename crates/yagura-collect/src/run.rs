@@ -50,20 +50,29 @@ pub struct Progress {
     pub done: AtomicBool,
 }
 
-/// Reads `sources` to their ends into `topic`; `false` when `stop` was set before.
+/// Where rows go.
+pub struct Destination<'a> {
+    /// The log.
+    pub log: &'a dyn Log,
+    /// The topic.
+    pub topic: &'a str,
+    /// What the topic holds already.
+    pub cursor: Cursor,
+}
+
+/// Reads `sources` to their ends into `destination`; `false` when `stop` was set before.
 ///
 /// `pace` is how many seconds of the sources' time pass in one second; `None` for as fast as the
 /// log takes it. It changes when records are written, not what they are.
 pub fn collect(
     sources: Vec<Box<dyn Source>>,
     assets: &Arc<AssetTable>,
-    log: &dyn Log,
-    topic: &str,
-    mut cursor: Cursor,
+    destination: Destination<'_>,
     pace: Option<f64>,
     stop: &AtomicBool,
     progress: &Progress,
 ) -> Result<bool, CollectError> {
+    let Destination { log, topic, mut cursor } = destination;
     let mut writers: BTreeMap<(String, u64), RowWriter> = BTreeMap::new();
     let mut sources: Vec<(Box<dyn Source>, (String, u64))> = sources
         .into_iter()

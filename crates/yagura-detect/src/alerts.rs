@@ -51,8 +51,8 @@ impl AlertBook {
     /// Takes a hit; answers a new alert, or a revision when the count reached a power of ten.
     pub fn take(&mut self, cell: &str, detection: &Detection, hit: Hit) -> Option<Alert> {
         let key = (detection.id.clone(), hit.key.clone());
-        if let Some(open) = self.open.get_mut(&key) {
-            if hit.time.saturating_sub(open.last_time) <= detection.quiet {
+        if let Some(open) = self.open.get_mut(&key)
+            && hit.time.saturating_sub(open.last_time) <= detection.quiet {
                 open.count += 1;
                 open.last_time = open.last_time.max(hit.time);
                 if !is_power_of_ten(open.count) {
@@ -67,7 +67,6 @@ impl AlertBook {
                 self.next_sequence += 1;
                 return Some(alert);
             }
-        }
         let alert = self.new_alert(cell, detection, hit);
         self.make_room();
         self.open.insert(

@@ -86,11 +86,10 @@ fn records_of(text: &str) -> Result<Vec<Record>, String> {
             return Err(fail(&format!("`{unknown}` is no column of {}; there are: {}", kind.name(), names.join(", "))));
         }
         let time = row.get("observed").or(row.get("time")).and_then(time_of);
-        if row.get("observed").is_none() && names.iter().any(|n| n == "observed") {
-            if let Some(time) = row.get("time").cloned() {
+        if row.get("observed").is_none() && names.iter().any(|n| n == "observed")
+            && let Some(time) = row.get("time").cloned() {
                 row.insert("observed".into(), time);
             }
-        }
         let observed = time.or_else(|| last_observed(&out)).unwrap_or(0);
         let envelope = Envelope {
             kind,

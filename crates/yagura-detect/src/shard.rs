@@ -399,11 +399,10 @@ impl Shard {
     fn context_of(&self, tool: &str, chamber: &str) -> BTreeMap<String, String> {
         let mut context =
             self.saved.contexts.get(&(tool.to_string(), String::new())).cloned().unwrap_or_default();
-        if !chamber.is_empty() {
-            if let Some(own) = self.saved.contexts.get(&(tool.to_string(), chamber.to_string())) {
+        if !chamber.is_empty()
+            && let Some(own) = self.saved.contexts.get(&(tool.to_string(), chamber.to_string())) {
                 context.extend(own.clone());
             }
-        }
         context
     }
 

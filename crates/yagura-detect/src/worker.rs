@@ -3,15 +3,17 @@
 //! before the offset is committed; a crash anywhere between is a replay.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use uuid::Uuid;
 use yagura_event::clock::{self, Micros};
-use yagura_event::rows::{ControlBuilder, ControlRow};
-use yagura_event::vocabulary::control;
+use yagura_event::rows::{ControlBuilder, ControlRow, CoverageBuilder, CoverageRow};
+use yagura_event::vocabulary::{control, coverage};
 use yagura_event::{Alert, Encoding, Envelope, Kind, codec};
 use yagura_log::{Appender, Log, LogError, Member, Polled, Record, Stored};
 
@@ -147,7 +149,7 @@ fn work(
         events: log.appender(EVENTS)?,
         partitions: BTreeMap::new(),
         started: clock::now(),
-        ticks: 0,
+        written_rows: BTreeMap::new(),
         next_check: 0,
     };
     while !stop.load(Ordering::Acquire) {
@@ -171,7 +173,8 @@ struct Worker<'a> {
     events: Box<dyn Appender>,
     partitions: BTreeMap<u32, Partition>,
     started: Micros,
-    ticks: u64,
+    /// Rows that this worker itself wrote, by cell.
+    written_rows: BTreeMap<Bytes, u64>,
     next_check: Micros,
 }
 
@@ -235,6 +238,7 @@ impl Worker<'_> {
         let mut next = next.unwrap_or(held.start);
         if next < held.start {
             tracing::warn!(partition, wanted = next, first = held.start, "records that were not judged yet are gone: blind time");
+            self.note_blind_time(partition, &shards, next..held.start)?;
             next = held.start;
         }
         self.member.seek(partition, next)?;
@@ -250,6 +254,60 @@ impl Worker<'_> {
         self.partitions.insert(partition, fresh);
         self.progress.lock().done.insert(partition, next);
         Ok(())
+    }
+
+    /// Writes into every cell of a partition that records went before they were judged.
+    fn note_blind_time(
+        &mut self,
+        partition: u32,
+        shards: &BTreeMap<Bytes, Shard>,
+        gone: Range<u64>,
+    ) -> Result<(), LogError> {
+        let now = clock::now();
+        let subject = format!("{EVENTS}/{partition}");
+        let detail = format!(
+            "records {} to {} were deleted by the log's retention before they were judged; lengthen it",
+            gone.start, gone.end
+        );
+        for cell in shards.keys() {
+            let mut builder = CoverageBuilder::default();
+            builder.push(&CoverageRow {
+                time: now,
+                until: now,
+                observed: now,
+                event: coverage::GAP,
+                subject: &subject,
+                count: gone.end - gone.start,
+                detail: &detail,
+                ..Default::default()
+            });
+            let record = self.owners_record(cell, Kind::Coverage, &builder.finish(), now);
+            if let Some(record) = record {
+                self.events.append(record)?;
+            }
+        }
+        self.events.flush()
+    }
+
+    /// A record of one row that the shard's owner itself writes.
+    fn owners_record(&mut self, cell: &Bytes, kind: Kind, rows: &RecordBatch, now: Micros) -> Option<Record> {
+        let next_row = self.written_rows.entry(cell.clone()).or_insert(0);
+        let envelope = Envelope {
+            kind,
+            version: kind.version(),
+            cell: String::from_utf8_lossy(cell).into_owned(),
+            collector: OWNER.into(),
+            epoch: self.started as u64,
+            first_row: *next_row,
+            rows: 1,
+            observed: (now, now),
+            // The owner promises nothing: it must not hold the watermark up, nor push it on.
+            promise: Micros::MAX,
+            encoding: Encoding::Arrow,
+        };
+        let value = codec::encode_arrow(rows).ok()?;
+        *next_row += 1;
+        Some(Record { key: cell.clone(), header: envelope.to_header().into(), value: value.into() })
     }
 
     /// The alerts of a partition that its snapshots do not cover.
@@ -413,8 +471,18 @@ impl Worker<'_> {
             return Ok(());
         }
         for (cell, collector, heard) in ticks {
-            let record = tick_record(&cell, &collector, heard, now, self.started, self.ticks);
-            self.ticks += 1;
+            let mut builder = ControlBuilder::default();
+            let payload = serde_json::json!({ "last_heard": clock::rfc3339(heard) }).to_string();
+            builder.push(&ControlRow {
+                time: now,
+                observed: now,
+                action: control::TICK,
+                subject: &collector,
+                payload: &payload,
+                author: "yagura",
+                ..Default::default()
+            });
+            let record = self.owners_record(&cell, Kind::Control, &builder.finish(), now);
             if let Some(record) = record {
                 self.events.append(record)?;
             }
@@ -444,41 +512,5 @@ pub fn alert_record(alert: &Alert) -> Record {
     }
 }
 
-fn tick_record(
-    cell: &Bytes,
-    collector: &str,
-    heard: Micros,
-    now: Micros,
-    epoch: Micros,
-    number: u64,
-) -> Option<Record> {
-    let mut builder = ControlBuilder::default();
-    let payload = serde_json::json!({ "last_heard": clock::rfc3339(heard) }).to_string();
-    builder.push(&ControlRow {
-        time: now,
-        observed: now,
-        action: control::TICK,
-        subject: collector,
-        payload: &payload,
-        author: "yagura",
-        ..Default::default()
-    });
-    let envelope = Envelope {
-        kind: Kind::Control,
-        version: Kind::Control.version(),
-        cell: String::from_utf8_lossy(cell).into_owned(),
-        collector: OWNER.into(),
-        epoch: epoch as u64,
-        first_row: number,
-        rows: 1,
-        observed: (now, now),
-        // The owner promises nothing: it must not hold the watermark up, nor push it on.
-        promise: Micros::MAX,
-        encoding: Encoding::Arrow,
-    };
-    let value = codec::encode_arrow(&builder.finish()).ok()?;
-    Some(Record { key: cell.clone(), header: envelope.to_header().into(), value: value.into() })
-}
-
-/// The name under which a shard's owner writes ticks.
+/// The name under which a shard's owner writes ticks and blind time.
 pub const OWNER: &str = "yagura.owner";

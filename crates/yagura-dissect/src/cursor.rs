@@ -166,7 +166,7 @@ mod tests {
     fn a_read_that_fails_names_what_and_where_and_moves_nothing() {
         let mut cursor = Cursor::new(&[1, 2, 3, 4, 0, 9]);
         assert_eq!(cursor.u16_be("a"), Ok(0x0102));
-        assert_eq!(cursor.u24_le("b"), Ok(0x0004_03));
+        assert_eq!(cursor.u24_le("b"), Ok(0x0403));
         assert_eq!(cursor.u16_le("c"), Err(Cut { what: "c", at: 5 }));
         assert_eq!(cursor.take(2, "d"), Err(Cut { what: "d", at: 5 }));
         assert_eq!(cursor.take(usize::MAX, "d"), Err(Cut { what: "d", at: 5 }));

@@ -63,7 +63,7 @@ pub enum LogConfig {
     /// In a folder of this machine.
     Embedded(EmbeddedConfig),
     /// On Apache Kafka.
-    Kafka(yagura_kafka::KafkaOptions),
+    Kafka(Box<yagura_kafka::KafkaOptions>),
 }
 
 impl Default for LogConfig {

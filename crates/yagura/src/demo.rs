@@ -1,7 +1,7 @@
 //! `demo`: a recorded fab cell through the very pipeline that `run` uses.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use yagura_log::{Log, Reader};
 use yagura_respond::text::{Style, render};
 use yagura_scene::{Scene, SceneOptions};
 
-use crate::say::say;
+use crate::say::{over, say};
 use crate::config::{CollectorConfig, Config, LogConfig};
 use crate::run::Running;
 use crate::{Failure, Format, plant};
@@ -261,15 +261,13 @@ impl Teller {
 
     fn progress(&self, line: &str) {
         if self.live {
-            print!("\r\x1b[K{line}");
-            // Progress that cannot be shown is no reason to stop.
-            let _ = std::io::stdout().flush();
+            over(line);
         }
     }
 
     fn alert(&self, alert: &Alert) {
         if self.live {
-            print!("\r\x1b[K");
+            over("");
         }
         match self.format {
             Format::Json => {
@@ -294,7 +292,7 @@ impl Teller {
             return Ok(());
         }
         if self.live {
-            print!("\r\x1b[K");
+            over("");
         }
         let stats = running.detecting.stats();
         let rows: u64 = stats.values().map(|s| s.rows).sum();

@@ -37,7 +37,7 @@ pub fn pipeline(paths: &[PathBuf]) -> Result<Arc<Pipeline>, Failure> {
 /// Opens the log. `read_only` looks at an embedded log without owning it.
 pub fn log(config: &Config, read_only: bool) -> Result<Arc<dyn Log>, LogError> {
     match &config.log {
-        LogConfig::Kafka(options) => Ok(Arc::new(KafkaLog::connect(options.clone())?)),
+        LogConfig::Kafka(options) => Ok(Arc::new(KafkaLog::connect(options.as_ref().clone())?)),
         LogConfig::Embedded(embedded) => {
             let folder = embedded.folder.clone().unwrap_or_else(|| config.data.join("log"));
             if read_only {

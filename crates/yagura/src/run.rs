@@ -12,7 +12,7 @@ use clap::Args;
 use prometheus::Registry;
 use yagura_collect::cursor::Cursor;
 use yagura_console::Health;
-use yagura_collect::run::Progress as Collecting;
+use yagura_collect::run::{Destination, Progress as Collecting};
 use yagura_detect::Pipeline;
 use yagura_detect::worker::{self, ALERTS, EVENTS, Progress as Detecting};
 use yagura_event::clock;
@@ -121,7 +121,8 @@ impl Running {
             let (log, stop, progress) = (Arc::clone(&log), Arc::clone(&stop_collecting), Arc::clone(&collecting));
             let pace = config.pace;
             thread("collect", move || {
-                yagura_collect::run::collect(sources, &assets, log.as_ref(), EVENTS, cursor, pace, &stop, &progress)?;
+                let destination = Destination { log: log.as_ref(), topic: EVENTS, cursor };
+                yagura_collect::run::collect(sources, &assets, destination, pace, &stop, &progress)?;
                 Ok(())
             })?
         };

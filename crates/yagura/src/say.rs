@@ -21,3 +21,9 @@ pub fn line(text: fmt::Arguments<'_>) {
         Ok(()) => {}
     }
 }
+
+/// Writes over the terminal's present line; progress that cannot be shown is no reason to stop.
+pub fn over(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = write!(out, "\r\x1b[K{text}").and_then(|()| out.flush());
+}

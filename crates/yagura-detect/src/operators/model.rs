@@ -198,11 +198,10 @@ impl Operator for Guard {
             return;
         }
         for &number in series {
-            if let Some(slot) = self.slot_of.get_mut(number as usize) {
-                if *slot != NO_SLOT {
+            if let Some(slot) = self.slot_of.get_mut(number as usize)
+                && *slot != NO_SLOT {
                     *slot = UNRESOLVED;
                 }
-            }
         }
     }
 
