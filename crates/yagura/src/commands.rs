@@ -32,7 +32,7 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
     if let Some(config) = &config {
         sources = plant::sources(config, &plant::assets(config))?.len();
         for sink in &config.sinks {
-            sink.build().map_err(|e| Failure::Input(e.to_string()))?;
+            sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?;
         }
     }
     let untested: Vec<&str> =

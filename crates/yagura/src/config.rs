@@ -15,6 +15,9 @@ use crate::Failure;
 pub struct Config {
     /// Version of this form: 1.
     pub version: u32,
+    /// The file's own folder, in which relative paths begin.
+    #[serde(skip)]
+    pub folder: PathBuf,
     /// Where the program keeps its own files.
     #[serde(default = "crate::default_data")]
     pub data: PathBuf,
@@ -152,9 +155,11 @@ impl Config {
         config.collectors.iter_mut().for_each(|c| place(&mut c.path));
         config.plant_key_file.iter_mut().for_each(place);
         config.dictionary.iter_mut().for_each(place);
-        if let LogConfig::Embedded(embedded) = &mut config.log {
-            embedded.folder.iter_mut().for_each(place);
+        match &mut config.log {
+            LogConfig::Embedded(embedded) => embedded.folder.iter_mut().for_each(place),
+            LogConfig::Kafka(options) => options.files().for_each(place),
         }
+        config.folder.clone_from(&folder);
         Ok(config)
     }
 }

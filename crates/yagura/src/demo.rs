@@ -141,6 +141,7 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
     ];
     Ok(Config {
         version: 1,
+        folder: PathBuf::new(),
         data: arguments.data.clone(),
         log: LogConfig::default(),
         partitions: 4,

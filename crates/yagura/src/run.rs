@@ -83,7 +83,7 @@ impl Running {
         let sources = plant::sources(config, &assets)?;
         let mut sinks = Vec::new();
         for sink in &config.sinks {
-            sinks.push((sink.name.clone(), sink.build().map_err(|e| Failure::Input(e.to_string()))?));
+            sinks.push((sink.name.clone(), sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?));
         }
         std::fs::create_dir_all(&config.data)
             .with_context(|| format!("{}: the data folder cannot be made", config.data.display()))?;
