@@ -22,6 +22,7 @@ mod testing;
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod hsms;
 mod modbus;
+mod mqtt;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
@@ -30,6 +31,7 @@ pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     modbus::PROTOCOL,
+    mqtt::PROTOCOL,
 ];
 
 /// Every protocol that is understood.
