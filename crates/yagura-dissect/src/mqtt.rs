@@ -80,6 +80,15 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
     if !glimpse.customary {
         return Probe::No;
     }
+    if bytes[0] >> 4 == PUBLISH && !matches!(frame(bytes), Frame::Bad(_)) {
+        // A long payload would be waited for in vain: its topic is enough.
+        let mut cursor = Cursor::new(&bytes[header..]);
+        return match string(&mut cursor, "topic").map(std::str::from_utf8) {
+            Ok(Ok(topic)) if !topic.is_empty() && !topic.contains(['#', '+', '\0']) => Probe::Yes,
+            Err(_) if bytes.len() < 1024 => Probe::More,
+            _ => Probe::No,
+        };
+    }
     let mut at = 0;
     while at < bytes.len() {
         match frame(&bytes[at..]) {

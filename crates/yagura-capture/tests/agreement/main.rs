@@ -33,12 +33,14 @@ mod reference;
 // The protocols: a module, and its entry in `PROTOCOLS`.
 mod hsms;
 mod modbus;
+mod mqtt;
 
 /// Every protocol that is compared.
 #[rustfmt::skip]
 static PROTOCOLS: &[harness::Protocol] = &[
     hsms::PROTOCOL,
     modbus::PROTOCOL,
+    mqtt::PROTOCOL,
 ];
 
 #[test]
