@@ -80,9 +80,9 @@ pub(crate) fn in_udp(port: u16, data: &[u8], length: u32) -> Result<Option<Inner
     match port {
         // 8472 is what Linux used before the port was assigned.
         4789 | 8472 => match body.take(8)? {
-            // The I flag alone; reserved bits are ignored but for those that other uses gave a
-            // meaning (a policy group, a next protocol).
-            Some(h) if h[0] & 0x0c == 0x08 => Ok(Some(Inner {
+            // The I flag; the reserved bits are to be ignored (RFC 7348, 5), which takes a look at
+            // what follows to be sure.
+            Some(h) if h[0] == 0x08 || (h[0] & 0x08 != 0 && is_ethernet(body.after(8))) => Ok(Some(Inner {
                 network: Some(be24(&h[4..])),
                 ..body.inner("vxlan", Form::Ethernet, 8)
             })),

@@ -482,7 +482,7 @@ fn a_full_memory_for_early_segments_and_forged_repetitions_are_said() {
         .filter(|r| r.text("event") != "gap")
         .map(|r| (r.text("event").to_string(), r.text("subject").to_string(), r.number("count")))
         .collect();
-    subjects.sort();
+    subjects.sort_by(|a, b| a.0.cmp(&b.0));
     let expected = [("drop", "held_bytes_max"), ("malformed", "overlaps")];
     assert_eq!(
         subjects,
