@@ -22,19 +22,12 @@ fn resident() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-/// A request to read one register, by the server's dissector.
-const MODBUS: &[u8] = &[0, 1, 0, 0, 0, 6, 1, 3, 0, 0, 0, 1];
-
-#[test]
-fn a_million_connections_fit_into_a_gibibyte() {
-    let Some(before) = resident() else {
-        eprintln!("SKIPPED: the kernel does not say how much memory is in use");
-        return;
-    };
+/// Opens a million connections that carry `payload`; bytes of memory used.
+fn open_all(payload: &[u8]) -> Option<u64> {
+    let before = resident()?;
     let mut engine = Engine::new(common::options(Limits::default()));
-    assert!(Limits::default().flows_max >= FLOWS as usize);
     let mut syn = common::tcp_frame(true, 502, 99, None, "S", b"");
-    let mut data = common::tcp_frame(true, 502, 100, Some(1), "", MODBUS);
+    let mut data = common::tcp_frame(true, 502, 100, Some(1), "", payload);
     let mut time = 1_700_000_000_000_000;
     for n in 0..FLOWS {
         time += 10;
@@ -46,7 +39,17 @@ fn a_million_connections_fit_into_a_gibibyte() {
     }
     let stats = engine.stats();
     assert_eq!((stats.flows_open, stats.flows_evicted), (u64::from(FLOWS), 0));
-    let used = resident().unwrap_or(u64::MAX).saturating_sub(before);
+    resident().map(|now| now.saturating_sub(before))
+}
+
+/// What the flow table itself needs: no protocol recognises these bytes, so that no dissector's
+/// own memory is counted.
+#[test]
+fn a_million_connections_fit_into_a_gibibyte() {
+    let Some(used) = open_all(b"\xee\xee\xee\xee\xee\xee\xee\xee\xee\xee\xee\xee") else {
+        eprintln!("SKIPPED: the kernel does not say how much memory is in use");
+        return;
+    };
     eprintln!("{} bytes a flow, {} MiB in all", used / u64::from(FLOWS), used >> 20);
     assert!(used < 1 << 30, "{used} bytes");
 }

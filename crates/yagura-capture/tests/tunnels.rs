@@ -170,7 +170,10 @@ fn judged(path: &Path) -> Option<Ends> {
         let [protocols, v4a, v4b, v6a, v6b, tcp_a, tcp_b, udp_a, udp_b] = fields[..] else { continue };
         let layers: Vec<&str> = protocols.split(':').collect();
         let Some(at) = layers.iter().rposition(|l| *l == "tcp" || *l == "udp") else { continue };
-        // What an ICMP message quotes is no packet.
+        // What an ICMP message quotes is no packet, and the carrier of a tunnel no connection.
+        if layers.get(at + 1).is_some_and(|l| ["vxlan", "geneve"].contains(l)) {
+            continue;
+        }
         if layers.iter().any(|l| l.starts_with("icmp")) || layers[at + 1..].contains(&"_ws.malformed") {
             continue;
         }
