@@ -67,7 +67,6 @@ impl Cx<'_> {
     }
 
     /// Writes that content is encrypted from here on: seen, not understood. Once a connection.
-    #[expect(dead_code, reason = "for protocols with encryption")]
     pub(crate) fn opaque(&mut self, protocol: &str, detail: &str) {
         self.cover(protocol, coverage::OPAQUE, 1, detail);
     }
@@ -90,7 +89,6 @@ impl Cx<'_> {
     }
 
     /// Writes what the device at the end `device` says it is; `row` has the facts.
-    #[expect(dead_code, reason = "for protocols with identities")]
     pub(crate) fn identity(&mut self, protocol: &str, device: Side, row: IdentityRow<'_>) {
         let flow = self.flow;
         let end = flow.end(device);

@@ -7,6 +7,7 @@
 use yagura_event::clock::Micros;
 use yagura_event::rows::RowSink;
 
+mod asn1;
 #[cfg(test)]
 mod contract;
 mod cursor;
@@ -14,6 +15,7 @@ mod ends;
 mod exchange;
 mod framing;
 mod json;
+mod md5;
 pub mod secs2;
 mod settings;
 #[cfg(test)]
@@ -22,6 +24,7 @@ mod testing;
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod hsms;
 mod modbus;
+mod tls;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
@@ -30,6 +33,7 @@ pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     modbus::PROTOCOL,
+    tls::PROTOCOL,
 ];
 
 /// Every protocol that is understood.
