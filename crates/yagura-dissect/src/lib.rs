@@ -22,8 +22,10 @@ mod settings;
 mod testing;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
+mod dns;
 mod hsms;
 mod modbus;
+mod ssh;
 mod tls;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
@@ -33,7 +35,9 @@ pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     modbus::PROTOCOL,
+    ssh::PROTOCOL,
     tls::PROTOCOL,
+    dns::PROTOCOL,
 ];
 
 /// Every protocol that is understood.
