@@ -22,10 +22,16 @@ mod settings;
 mod testing;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
+mod arp;
+mod dhcp;
 mod dns;
 mod hsms;
+mod icmp;
+mod lldp;
 mod modbus;
+mod ntp;
 mod ssh;
+mod stp;
 mod tls;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
@@ -38,6 +44,13 @@ static PROTOCOLS: &[Protocol] = &[
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,
+    dhcp::PROTOCOL,
+    ntp::PROTOCOL,
+    arp::PROTOCOL,
+    lldp::LLDP,
+    lldp::CDP,
+    stp::PROTOCOL,
+    icmp::PROTOCOL,
 ];
 
 /// Every protocol that is understood.
