@@ -16,8 +16,6 @@ pub(crate) struct Element<'a> {
     pub tag: u8,
     /// The content.
     pub body: &'a [u8],
-    /// Header and content.
-    pub whole: &'a [u8],
 }
 
 impl<'a> Element<'a> {
@@ -61,7 +59,7 @@ pub(crate) fn header(bytes: &[u8]) -> Header {
 pub(crate) fn element<'a>(cursor: &mut Cursor<'a>, what: &'static str) -> Result<Element<'a>, Cut> {
     let Header::Of(tag, head, length) = header(cursor.rest()) else { return Err(cursor.cut(what)) };
     let whole = cursor.take(length, what)?;
-    Ok(Element { tag, body: &whole[head..], whole })
+    Ok(Element { tag, body: &whole[head..] })
 }
 
 /// The next element, which must have that tag.
@@ -77,21 +75,6 @@ pub(crate) fn optional<'a>(
     what: &'static str,
 ) -> Result<Option<Element<'a>>, Cut> {
     if cursor.peek() == Some(tag) { element(cursor, what).map(Some) } else { Ok(None) }
-}
-
-/// An INTEGER's or ENUMERATED's content as a number, where it fits.
-pub(crate) fn integer(body: &[u8]) -> Option<i64> {
-    if body.is_empty() || body.len() > 8 {
-        return None;
-    }
-    let sign = if body[0] & 0x80 != 0 { -1_i64 } else { 0 };
-    Some(body.iter().fold(sign, |sum, octet| sum << 8 | i64::from(*octet)))
-}
-
-/// The next element as a number.
-pub(crate) fn number(cursor: &mut Cursor<'_>, tag: u8, what: &'static str) -> Result<i64, Cut> {
-    let element = expect(cursor, tag, what)?;
-    integer(element.body).ok_or_else(|| cursor.cut(what))
 }
 
 /// An object identifier's content in dotted decimals; long ones are cut.
@@ -130,11 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_identifiers() {
-        assert_eq!(integer(&[0xff]), Some(-1));
-        assert_eq!(integer(&[0, 0x80]), Some(128));
-        assert_eq!(integer(&[]), None);
-        assert_eq!(integer(&[1; 9]), None);
+    fn identifiers_in_dotted_decimals() {
         let mut oid = String::new();
         push_oid(&mut oid, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1]);
         assert_eq!(oid, "1.2.840.113549.1.1.1");

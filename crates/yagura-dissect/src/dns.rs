@@ -145,8 +145,8 @@ impl Framed for Dns {
         };
         if response {
             for (name, bit) in [("aa", 0x400), ("tc", 0x200), ("rd", 0x100), ("ra", 0x80), ("z", 0x40), ("ad", 0x20), ("cd", 0x10)] {
-                // The request's flags stand there already.
-                if flags & bit != 0 && !(paired && draft.detail.contains(flag_member(bit))) {
+                // A response repeats whether recursion was desired.
+                if flags & bit != 0 && !(paired && bit == 0x100) {
                     json::member_bool(&mut draft.detail, name, true);
                 }
             }
@@ -163,10 +163,8 @@ impl Framed for Dns {
             Err(_) if flags & 0x200 != 0 => {}
             Err(cut) => draft.wrong(cut),
         }
-        if response && flags & 15 != 0 {
-            if draft.status == status::OK {
-                draft.deny(rcode(flags & 15));
-            }
+        if response && flags & 15 != 0 && draft.status == status::OK {
+            draft.deny(rcode(flags & 15));
         }
         match (response, paired) {
             (true, true) => self.exchanges.pair(cx, draft),
@@ -191,10 +189,6 @@ impl Framed for Dns {
     fn close(&mut self, cx: &mut Cx<'_>) {
         self.exchanges.close(cx);
     }
-}
-
-fn flag_member(bit: u16) -> &'static str {
-    if bit == 0x100 { "\"rd\":" } else { "\"id\":-" }
 }
 
 fn operation(opcode: u8) -> &'static str {

@@ -139,7 +139,7 @@ impl Ntp {
         match (mode, paired) {
             (2 | 4, true) => self.exchanges.pair(cx, draft),
             (2 | 4, false) => self.exchanges.unasked(cx, draft),
-            (3, _) => self.exchanges.ask(cx, (0, transmit), draft),
+            (1 | 3, _) => self.exchanges.ask(cx, (0, transmit), draft),
             _ => self.exchanges.one_way(cx, draft),
         }
         Ok(())

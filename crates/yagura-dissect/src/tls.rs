@@ -36,7 +36,7 @@ const HEADER: usize = 5;
 /// The largest record with its expansion (RFC 5246, 6.2.3).
 const RECORD_MAX: usize = 16384 + 2048;
 /// Most bytes of one handshake message: certificate lists are the longest.
-const HANDSHAKE_BYTES_MAX: usize = 1 << 17;
+const HANDSHAKE_BYTES_MAX: usize = 1 << 18;
 /// Most certificates of a list that are fingerprinted.
 const CHAIN_MAX: usize = 10;
 /// A handshake that takes longer is written as it is.
@@ -176,6 +176,8 @@ impl Tls {
             let length = u32::from_be_bytes([0, a, b, c]) as usize;
             if length > HANDSHAKE_BYTES_MAX {
                 at = unread.len();
+                // What follows is its rest.
+                self.directions[side as usize].broken = true;
                 result = Err(Cut { what: "handshake_length", at: 1 });
                 break;
             }
@@ -408,7 +410,7 @@ impl Tls {
 }
 
 fn is_13(version: u16) -> bool {
-    version == 0x0304 || version >> 8 == 0x7f
+    version == 0x0304 || matches!(version >> 8, 0x7e | 0x7f)
 }
 
 fn resumed(handshake: &mut Handshake) {

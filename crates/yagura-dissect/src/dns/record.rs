@@ -201,6 +201,10 @@ fn answer(message: &[u8], netbios: bool, kind: u16, (from, body): (usize, &[u8])
     inside.skip(from, "record_data")?;
     texts.text.clear();
     let out = &mut texts.text;
+    if body.is_empty() {
+        // An update deletes with records without data (RFC 2136, 2.5).
+        return Ok(());
+    }
     match (kind, body) {
         (1, &[a, b, c, d]) => {
             let _ = write!(out, "{}", Ipv4Addr::new(a, b, c, d));

@@ -72,7 +72,7 @@ impl Hello {
         let mut cursor = Cursor::new(body);
         let mut out = Hello { legacy_version: cursor.u16_be("server_version")?, ..Hello::default() };
         out.retry = cursor.take(32, "random")? == RETRY;
-        let early_draft = matches!(out.legacy_version, 0x7f00..=0x7f15);
+        let early_draft = matches!(out.legacy_version, 0x0304 | 0x7f00..=0x7f15);
         if !early_draft {
             let length = cursor.u8("session_id")?;
             out.session_id = cursor.take(usize::from(length), "session_id")?.to_vec();
