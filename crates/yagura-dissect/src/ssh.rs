@@ -55,7 +55,7 @@ fn start(_flow: &FlowInfo) -> Box<dyn Dissector> {
 fn probe(glimpse: &Glimpse<'_>) -> Probe {
     const BEGIN: &[u8] = b"SSH-";
     match *glimpse.bytes {
-        [b'S', b'S', b'H', b'-', major, ..] if matches!(major, b'1' | b'2') => Probe::Yes,
+        [b'S', b'S', b'H', b'-', b'1' | b'2', ..] => Probe::Yes,
         [] => Probe::More,
         _ if BEGIN.starts_with(&glimpse.bytes[..glimpse.bytes.len().min(4)]) && glimpse.bytes.len() < 5 => Probe::More,
         // A server may greet before it names itself: believed on the customary port.
