@@ -57,7 +57,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            flows_max: 1 << 20,
+            flows_max: 1 << 18,
             held_bytes_flow_max: 1 << 20,
             held_segments_flow_max: 512,
             held_bytes_max: 64 << 20,

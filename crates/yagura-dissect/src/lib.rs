@@ -7,6 +7,7 @@
 use yagura_event::clock::Micros;
 use yagura_event::rows::RowSink;
 
+mod asn1;
 #[cfg(test)]
 mod contract;
 mod cursor;
@@ -14,15 +15,25 @@ mod ends;
 mod exchange;
 mod framing;
 mod json;
+mod md5;
 pub mod secs2;
 mod settings;
 #[cfg(test)]
 mod testing;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
+mod arp;
+mod dhcp;
+mod dns;
 mod hsms;
+mod icmp;
+mod lldp;
 mod modbus;
 mod mqtt;
+mod ntp;
+mod ssh;
+mod stp;
+mod tls;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
@@ -32,6 +43,16 @@ static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
+    ssh::PROTOCOL,
+    tls::PROTOCOL,
+    dns::PROTOCOL,
+    dhcp::PROTOCOL,
+    ntp::PROTOCOL,
+    arp::PROTOCOL,
+    lldp::LLDP,
+    lldp::CDP,
+    stp::PROTOCOL,
+    icmp::PROTOCOL,
 ];
 
 /// Every protocol that is understood.
