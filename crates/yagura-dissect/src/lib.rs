@@ -18,10 +18,12 @@ pub mod secs2;
 mod settings;
 #[cfg(test)]
 mod testing;
+mod tpkt;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod hsms;
 mod modbus;
+mod s7comm;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
@@ -30,6 +32,7 @@ pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     modbus::PROTOCOL,
+    s7comm::PROTOCOL,
 ];
 
 /// Every protocol that is understood.
