@@ -20,6 +20,7 @@ pub mod secs2;
 mod settings;
 #[cfg(test)]
 mod testing;
+mod tpkt;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod arp;
@@ -34,6 +35,7 @@ mod ntp;
 mod ssh;
 mod stp;
 mod tls;
+mod s7comm;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
@@ -42,6 +44,7 @@ pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     modbus::PROTOCOL,
+    s7comm::PROTOCOL,
     mqtt::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
