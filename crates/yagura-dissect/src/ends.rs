@@ -74,7 +74,6 @@ impl Cx<'_> {
 
     /// Writes one value that the device at the end `device` has: `signal` names it within the
     /// device, `source` says where it comes from.
-    #[expect(dead_code, reason = "for protocols with values")]
     pub(crate) fn measured(&mut self, device: Side, signal: &str, source: &str, value: f64, quality: u8) {
         let flow = self.flow;
         self.out.push(Row::Measured(&MeasuredRow {
@@ -90,7 +89,6 @@ impl Cx<'_> {
     }
 
     /// Writes what the device at the end `device` says it is; `row` has the facts.
-    #[expect(dead_code, reason = "for protocols with identities")]
     pub(crate) fn identity(&mut self, protocol: &str, device: Side, row: IdentityRow<'_>) {
         let flow = self.flow;
         let end = flow.end(device);

@@ -20,6 +20,7 @@ mod settings;
 mod testing;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
+mod dnp3;
 mod hsms;
 mod modbus;
 
@@ -28,6 +29,7 @@ pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 /// Every protocol that is understood, in the order in which the capture layer probes those whose
 /// customary port is not in use: structures that are harder to mistake come first.
 static PROTOCOLS: &[Protocol] = &[
+    dnp3::PROTOCOL,
     hsms::PROTOCOL,
     modbus::PROTOCOL,
 ];
