@@ -26,22 +26,24 @@ mod tpkt;
 mod arp;
 mod dhcp;
 mod dns;
+mod dnp3;
 mod hsms;
 mod icmp;
 mod lldp;
 mod modbus;
 mod mqtt;
 mod ntp;
+mod s7comm;
 mod ssh;
 mod stp;
 mod tls;
-mod s7comm;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
 /// Every protocol that is understood, in the order in which the capture layer probes those whose
 /// customary port is not in use: structures that are harder to mistake come first.
 static PROTOCOLS: &[Protocol] = &[
+    dnp3::PROTOCOL,
     hsms::PROTOCOL,
     modbus::PROTOCOL,
     s7comm::PROTOCOL,
