@@ -38,7 +38,7 @@ async fn fail_to_send(metrics: &yagura_respond::Metrics) {
     let config: yagura_respond::SinkConfig = serde_json::from_value(config).expect("settings");
     let log = yagura_log::memory::open(yagura_log::embedded::Options::default()).expect("a log in memory");
     yagura_log::Log::ensure_topic(&log, "alerts", 1).expect("a topic");
-    let sink = config.build().expect("a sink");
+    let sink = config.build(std::path::Path::new("")).expect("a sink");
     let forwarder =
         yagura_respond::Forwarder::new("siem", sink, std::sync::Arc::new(log), "alerts", metrics);
     forwarder.run(tokio::time::sleep(Duration::from_millis(300))).await.expect("a clean end");

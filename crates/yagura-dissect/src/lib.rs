@@ -7,6 +7,7 @@
 use yagura_event::clock::Micros;
 use yagura_event::rows::RowSink;
 
+mod asn1;
 #[cfg(test)]
 mod contract;
 mod cursor;
@@ -14,6 +15,7 @@ mod ends;
 mod exchange;
 mod framing;
 mod json;
+mod md5;
 pub mod secs2;
 mod settings;
 #[cfg(test)]
@@ -21,9 +23,19 @@ mod testing;
 mod tpkt;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
+mod arp;
+mod dhcp;
+mod dns;
 mod hsms;
+mod icmp;
+mod lldp;
 mod modbus;
+mod mqtt;
+mod ntp;
 mod s7comm;
+mod ssh;
+mod stp;
+mod tls;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
@@ -33,6 +45,17 @@ static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     modbus::PROTOCOL,
     s7comm::PROTOCOL,
+    mqtt::PROTOCOL,
+    ssh::PROTOCOL,
+    tls::PROTOCOL,
+    dns::PROTOCOL,
+    dhcp::PROTOCOL,
+    ntp::PROTOCOL,
+    arp::PROTOCOL,
+    lldp::LLDP,
+    lldp::CDP,
+    stp::PROTOCOL,
+    icmp::PROTOCOL,
 ];
 
 /// Every protocol that is understood.

@@ -88,7 +88,7 @@ pub(crate) enum First<'a> {
 pub(crate) fn first_data(mut bytes: &[u8]) -> First<'_> {
     loop {
         match frame(bytes) {
-            Frame::Bad(_) => return First::No,
+            Frame::Bad(_) | Frame::Head(..) => return First::No,
             Frame::More => return First::More,
             Frame::Of(length) if bytes.get(5).is_some_and(|tpdu| tpdu & 0xf0 == code::DT) => {
                 return match bytes.get(7..length.min(bytes.len())) {
@@ -126,7 +126,6 @@ pub(crate) struct Connect<'a> {
 pub(crate) trait Upper: Send {
     /// Its name.
     const PROTOCOL: &'static str;
-
 
     /// A connection opens, or is confirmed: adds what the protocol says to the row.
     fn connect(&mut self, _cx: &mut Cx<'_>, _draft: &mut Draft, _connect: &Connect<'_>) -> Result<(), Cut> {

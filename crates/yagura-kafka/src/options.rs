@@ -124,6 +124,12 @@ impl KafkaOptions {
         }
     }
 
+    /// The files that the options name.
+    pub fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let tls = self.security.tls.iter_mut().flat_map(|tls| [&mut tls.ca, &mut tls.cert, &mut tls.key]).flatten();
+        tls.chain(self.security.sasl.iter_mut().map(|sasl| &mut sasl.password_file))
+    }
+
     /// What all clients have in common.
     pub(crate) fn client_config(&self) -> Result<ClientConfig, LogError> {
         let mut config = ClientConfig::new();

@@ -148,7 +148,7 @@ impl Running {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).expect("metrics");
         let config: SinkConfig = serde_json::from_value(config).expect("a sink's settings");
-        let sink = config.build().expect("a sink");
+        let sink = config.build(std::path::Path::new("")).expect("a sink");
         let log: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
         let forwarder = Forwarder::new(&config.name, sink, log, TOPIC, &metrics);
         let (stop, stopped) = oneshot::channel();

@@ -26,6 +26,7 @@ use crate::{Failure, Format, plant};
 
 /// Arguments of `run`.
 #[derive(Args)]
+#[command(after_help = HELP)]
 pub struct Arguments {
     /// The configuration file.
     #[arg(long, short)]
@@ -34,6 +35,12 @@ pub struct Arguments {
     #[arg(long)]
     until_done: bool,
 }
+
+const HELP: &str = help!(
+    "  yagura run --config yagura.yaml                until SIGINT or SIGTERM; goes on there when started again
+  yagura run --config yagura.yaml --until-done   read the recordings to their ends, then end
+  YAGURA_LOG=info yagura run -c yagura.yaml      with more log lines"
+);
 
 /// Runs until a signal, or until everything is done.
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
@@ -83,7 +90,7 @@ impl Running {
         let sources = plant::sources(config, &assets)?;
         let mut sinks = Vec::new();
         for sink in &config.sinks {
-            sinks.push((sink.name.clone(), sink.build().map_err(|e| Failure::Input(e.to_string()))?));
+            sinks.push((sink.name.clone(), sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?));
         }
         std::fs::create_dir_all(&config.data)
             .with_context(|| format!("{}: the data folder cannot be made", config.data.display()))?;

@@ -1,6 +1,8 @@
 //! The kinds of sinks. A new one is a file beside this one and two adjacent lines below: its
 //! module and its entry.
 
+use std::path::Path;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -17,7 +19,8 @@ pub trait Settings: DeserializeOwned {
     const KIND: &'static str;
 
     /// Checks what the types cannot, reads the files it names, and makes the sink. Does not connect.
-    fn build(self, name: &str) -> Result<Box<dyn Sink>, ConfigError>;
+    /// Relative paths begin in `folder`.
+    fn build(self, name: &str, folder: &Path) -> Result<Box<dyn Sink>, ConfigError>;
 }
 
 /// One entry of a configuration's list of sinks.
@@ -41,10 +44,10 @@ pub struct SinkConfig {
 }
 
 impl SinkConfig {
-    /// Makes the sink.
-    pub fn build(&self) -> Result<Box<dyn Sink>, ConfigError> {
+    /// Makes the sink. Relative paths in its settings begin in `folder`.
+    pub fn build(&self, folder: &Path) -> Result<Box<dyn Sink>, ConfigError> {
         match KINDS.iter().find(|kind| kind.name == self.kind) {
-            Some(kind) => (kind.build)(&self.name, &self.settings),
+            Some(kind) => (kind.build)(&self.name, &self.settings, folder),
             None => Err(ConfigError::UnknownKind {
                 sink: self.name.clone(),
                 kind: self.kind.clone(),
@@ -86,16 +89,16 @@ struct Kind {
     build: Build,
 }
 
-type Build = fn(&str, &Map<String, Value>) -> Result<Box<dyn Sink>, ConfigError>;
+type Build = fn(&str, &Map<String, Value>, &Path) -> Result<Box<dyn Sink>, ConfigError>;
 
 impl Kind {
     const fn of<S: Settings>() -> Self {
         Self {
             name: S::KIND,
-            build: |name, settings| {
+            build: |name, settings, folder| {
                 let decoded = S::deserialize(Value::Object(settings.clone()));
                 match decoded {
-                    Ok(settings) => settings.build(name),
+                    Ok(settings) => settings.build(name, folder),
                     Err(problem) => {
                         Err(ConfigError::Setting { sink: name.into(), problem: problem.to_string() })
                     }
@@ -113,7 +116,7 @@ mod tests {
 
     fn problem(config: Value) -> String {
         match serde_json::from_value::<SinkConfig>(config) {
-            Ok(config) => match config.build() {
+            Ok(config) => match config.build(Path::new("")) {
                 Ok(sink) => format!("built {}", sink.describe()),
                 Err(error) => error.to_string(),
             },

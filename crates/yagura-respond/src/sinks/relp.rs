@@ -7,7 +7,7 @@
 //! ruleset a disk-assisted queue, or `queue.type="Direct"`, and raise `maxMessageSize` to 64k.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ const TRANSACTION_MAX: u32 = 999_999_999;
 impl super::Settings for Settings {
     const KIND: &'static str = "relp";
 
-    fn build(self, name: &str) -> Result<Box<dyn Sink>, ConfigError> {
+    fn build(self, name: &str, folder: &Path) -> Result<Box<dyn Sink>, ConfigError> {
         let bad = |problem: String| ConfigError::Setting { sink: name.into(), problem };
         let host = host_of(&self.address).ok_or_else(|| {
             bad(format!("`address: {}` is not host:port, such as siem.fab.example:2514", self.address))
@@ -68,6 +68,7 @@ impl super::Settings for Settings {
         let tls = match self.tls {
             Tls::Off => None,
             Tls::On(files) => {
+                let files = files.within(folder);
                 if files.certificate.is_some() != files.key.is_some() {
                     return Err(bad("`tls.certificate` and `tls.key` belong together".into()));
                 }
@@ -106,6 +107,17 @@ struct TlsFiles {
 }
 
 impl TlsFiles {
+    /// With paths that begin in `folder` where they are relative.
+    fn within(self, folder: &Path) -> Self {
+        let place = |file: PathBuf| folder.join(file);
+        TlsFiles {
+            ca: place(self.ca),
+            certificate: self.certificate.map(place),
+            key: self.key.map(place),
+            server_name: self.server_name,
+        }
+    }
+
     fn client(&self) -> Result<Arc<rustls::ClientConfig>, ConfigError> {
         let bad = |file: &PathBuf, problem: String| ConfigError::File {
             file: file.display().to_string(),
