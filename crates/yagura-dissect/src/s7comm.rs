@@ -11,7 +11,7 @@ use std::fmt::Write;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use yagura_event::clock::{Micros, SECOND};
-use yagura_event::vocabulary::operation;
+use yagura_event::vocabulary::{operation, status};
 
 use crate::cursor::{Cursor, Cut};
 use crate::exchange::{Draft, Exchanges, WAITING_MAX};
@@ -109,8 +109,8 @@ impl<'a> Pdu<'a> {
     }
 }
 
-/// What tells requests apart: user data or a job, and its reference.
-type Key = (bool, u16);
+/// What tells requests apart: a job by its function, user data by none; and the reference.
+type Key = (Option<u8>, u16);
 
 /// The items of a read or write that waits for its acknowledgement.
 struct Asked {
@@ -203,7 +203,7 @@ impl S7 {
         if let Err(cut) = self.request(cx, &mut draft, side, code, &mut pdu) {
             draft.wrong(cut);
         }
-        self.exchanges.ask(cx, (false, pdu.reference), draft);
+        self.exchanges.ask(cx, (Some(code), pdu.reference), draft);
     }
 
     fn request(&mut self, cx: &Cx<'_>, draft: &mut Draft, side: Side, code: u8, pdu: &mut Pdu<'_>) -> Result<(), Cut> {
@@ -225,7 +225,7 @@ impl S7 {
                 draft.set_count(u32::from(count));
                 if code == function::WRITE_VAR {
                     draft.set_count(0);
-                    items::values(cx_none(), draft, &items, &mut pdu.data, &mut self.scratch)?;
+                    items::values(None, draft, &items, &mut pdu.data, &mut self.scratch)?;
                 }
                 if self.asked.len() == WAITING_MAX {
                     self.asked.pop_front();
@@ -279,8 +279,9 @@ impl S7 {
     fn acknowledged(&mut self, cx: &mut Cx<'_>, side: Side, mut pdu: Pdu<'_>) {
         let code = pdu.parameter.peek();
         let reference = pdu.reference;
-        let asked = self.exchanges.answered_if(side, |key, draft| {
-            *key == (false, reference) && code.is_none_or(|code| draft.function == named(code).1)
+        // An acknowledgement without a parameter answers any function.
+        let asked = self.exchanges.answered_if(side, |key, _| {
+            key.1 == reference && key.0.is_some_and(|asked| code.is_none_or(|code| code == asked))
         });
         let items = self
             .asked
@@ -298,7 +299,7 @@ impl S7 {
         });
         if pdu.error != 0 {
             draft.deny(error(pdu.error));
-        } else if let (Some(code), true) = (code, draft.status == yagura_event::vocabulary::status::OK)
+        } else if let (Some(code), true) = (code, draft.status == status::OK)
             && let Err(cut) = self.answer(cx, &mut draft, code, &mut pdu, items.as_deref())
         {
             draft.wrong(cut);
@@ -366,11 +367,6 @@ impl S7 {
         }
         Ok(())
     }
-}
-
-/// No connection to write samples to: values of a request are what somebody wants.
-fn cx_none<'a, 'b>() -> Option<&'a mut Cx<'b>> {
-    None
 }
 
 impl Body {

@@ -120,24 +120,12 @@ pub(crate) struct Connect<'a> {
     pub destination: &'a [u8],
     /// The largest TPDU, as a power of two; 0 when it says nothing.
     pub size: u8,
-    /// What follows the header's parameters: RDP's cookie and negotiation.
-    pub user: &'a [u8],
 }
 
 /// A protocol above. See [`Framed`] for what the calls mean.
 pub(crate) trait Upper: Send {
     /// Its name.
     const PROTOCOL: &'static str;
-
-    /// What unread bytes begin with: TPKT, unless the protocol has frames of its own beside it.
-    fn frame(&self, _side: Side, bytes: &[u8]) -> Frame {
-        frame(bytes)
-    }
-
-    /// Reads a frame that is no TPKT, where [`Upper::frame`] knows such.
-    fn other(&mut self, _cx: &mut Cx<'_>, _side: Side, _frame: &[u8]) -> Result<(), Cut> {
-        Ok(())
-    }
 
     /// A connection opens, or is confirmed: adds what the protocol says to the row.
     fn connect(&mut self, _cx: &mut Cx<'_>, _draft: &mut Draft, _connect: &Connect<'_>) -> Result<(), Cut> {
@@ -179,10 +167,10 @@ impl<U: Upper> Over<U> {
         Over { upper, connects, units: Default::default() }
     }
 
-    fn connect(&mut self, cx: &mut Cx<'_>, side: Side, cursor: &mut Cursor<'_>, user: &[u8], confirms: bool) -> Result<(), Cut> {
+    fn connect(&mut self, cx: &mut Cx<'_>, side: Side, cursor: &mut Cursor<'_>, confirms: bool) -> Result<(), Cut> {
         cursor.skip(4, "cotp_references")?;
         let class = cursor.u8("cotp_class")?;
-        let mut connect = Connect { confirms, user, ..Connect::default() };
+        let mut connect = Connect { confirms, ..Connect::default() };
         while !cursor.is_empty() {
             let parameter = cursor.u8("cotp_parameter")?;
             let length = usize::from(cursor.u8("cotp_parameter_length")?);
@@ -280,14 +268,11 @@ impl<U: Upper> Over<U> {
 impl<U: Upper> Framed for Over<U> {
     const PROTOCOL: &'static str = U::PROTOCOL;
 
-    fn frame(&self, side: Side, bytes: &[u8]) -> Frame {
-        self.upper.frame(side, bytes)
+    fn frame(&self, _side: Side, bytes: &[u8]) -> Frame {
+        frame(bytes)
     }
 
     fn read(&mut self, cx: &mut Cx<'_>, side: Side, bytes: &[u8]) -> Result<(), Cut> {
-        if !matches!(frame(bytes), Frame::Of(length) if length == bytes.len()) {
-            return self.upper.other(cx, side, bytes);
-        }
         let mut cursor = Cursor::new(bytes);
         cursor.skip(4, "tpkt")?;
         let indicator = usize::from(cursor.u8("cotp_length_indicator")?);
@@ -298,8 +283,8 @@ impl<U: Upper> Framed for Over<U> {
                 let number = header.u8("cotp_number")?;
                 self.data(cx, side, number, user)
             }
-            code::CR => self.connect(cx, side, &mut header, user, false),
-            code::CC => self.connect(cx, side, &mut header, user, true),
+            code::CR => self.connect(cx, side, &mut header, false),
+            code::CC => self.connect(cx, side, &mut header, true),
             code::DR => self.disconnect(cx, side, &mut header),
             // Confirmations, acknowledgements and expedited data have no place in class 0 and say nothing.
             _ => Ok(()),
@@ -406,7 +391,7 @@ pub(crate) mod tests {
         assert_eq!(first_data(&bytes), First::Data(b"2abc"));
         assert_eq!(first_data(&bytes[..bytes.len() - 2]), First::Data(b"2a"));
         assert_eq!(first_data(b"\x16\x03\x01"), First::No);
-        assert_eq!(frame(b"\x03\x00\x00\x08\x02\xf0\x82x"), Frame::Bad("cotp_code"));
+        assert_eq!(frame(b"\x03\x00\x00\x08\x02\xf2\x80x"), Frame::Bad("cotp_code"));
         assert_eq!(frame(b"\x03\x00\x00\x06"), Frame::Bad("tpkt_length"));
         assert_eq!(frame(b"\x03\x00\x00\x07\x03"), Frame::Bad("cotp_length_indicator"));
     }

@@ -34,6 +34,7 @@ mod reference;
 mod hsms;
 mod modbus;
 mod mqtt;
+mod s7comm;
 
 /// Every protocol that is compared.
 #[rustfmt::skip]
@@ -41,6 +42,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     hsms::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
+    s7comm::PROTOCOL,
 ];
 
 #[test]

@@ -53,7 +53,7 @@ impl Header {
 
 impl S7 {
     pub(super) fn userdata(&mut self, cx: &mut Cx<'_>, side: Side, mut pdu: Pdu<'_>) {
-        let key: Key = (true, pdu.reference);
+        let key: Key = (None, pdu.reference);
         let header = match Header::read(&mut pdu.parameter) {
             Ok(header) => header,
             Err(cut) => {
