@@ -23,6 +23,7 @@ mod testing;
 mod hsms;
 mod modbus;
 mod mqtt;
+mod opcua;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
@@ -32,6 +33,7 @@ static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
+    opcua::PROTOCOL,
 ];
 
 /// Every protocol that is understood.
