@@ -33,6 +33,7 @@ mod lldp;
 mod modbus;
 mod mqtt;
 mod ntp;
+mod opcua;
 mod s7comm;
 mod ssh;
 mod stp;
@@ -48,6 +49,7 @@ static PROTOCOLS: &[Protocol] = &[
     modbus::PROTOCOL,
     s7comm::PROTOCOL,
     mqtt::PROTOCOL,
+    opcua::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,
