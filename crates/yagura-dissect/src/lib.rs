@@ -21,8 +21,11 @@ mod testing;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod dnp3;
+mod enip;
 mod hsms;
+mod iec104;
 mod modbus;
+mod synchrophasor;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
@@ -31,6 +34,9 @@ pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 static PROTOCOLS: &[Protocol] = &[
     dnp3::PROTOCOL,
     hsms::PROTOCOL,
+    synchrophasor::PROTOCOL,
+    enip::PROTOCOL,
+    iec104::PROTOCOL,
     modbus::PROTOCOL,
 ];
 

@@ -68,7 +68,7 @@ fn the_crc_is_that_of_the_standard() {
 fn a_read_has_values_samples_and_indications() {
     let run = exchange(
         &[1, 30, 2, 0, 4, 5],
-        &[129, 0x92, 0, 30, 2, 0, 4, 5, 1, 7, 0, 0x05, 0xfe, 0xff, 1, 2, 0, 0, 2, 0b101],
+        &[129, 0x92, 0, 30, 2, 0, 4, 5, 1, 7, 0, 0x05, 0xfe, 0xff, 1, 1, 0, 0, 2, 0b101],
     );
     let row = run.messages()[0];
     for (column, expected) in [
