@@ -73,10 +73,62 @@ fn the_configurations_in_the_readme_are_valid() {
         std::fs::write(folder.path().join("badge.jsonl"), "").expect("a file");
         std::fs::write(folder.path().join("plant.key"), "key").expect("a file");
         std::fs::copy(&scene.packets, folder.path().join("cell.pcap")).expect("a copy");
-        for (from, to) in [("ca.pem", "siem-ca.pem"), ("yagura.pem", "yagura.pem"), ("yagura.key", "yagura.key")] {
+        for (from, to) in [("ca.pem", "siem-ca.pem"), ("yagura.pem", "yagura.pem"), ("yagura.key", "yagura.key"), ("ca.pem", "kafka-ca.pem")] {
             std::fs::copy(certificates.file(from), folder.path().join(to)).expect("a copy");
         }
+        std::fs::write(folder.path().join("kafka.password"), "secret").expect("a file");
         let out = yagura(&["validate", "--config", &file.display().to_string()]);
         assert!(out.status.success(), "{block}\n{}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn missing_files_are_named_with_what_to_do() {
+    let folder = folder();
+    let file = folder.path().join("yagura.yaml");
+    let tls = "tls: { ca: no-ca.pem }";
+    for (config, missing, said) in [
+        ("collectors: [{ name: tap, kind: packets, path: no.pcap }]".to_string(), "no.pcap", "collector tap"),
+        ("plant_key_file: no.key".into(), "no.key", "the plant's key cannot be read"),
+        ("dictionary: no.csv".into(), "no.csv", "No such file"),
+        ("pipelines: [no.yaml]".into(), "no.yaml", "cannot be read"),
+        (format!("sinks: [{{ name: siem, kind: relp, address: 'a:1', {tls} }}]"), "no-ca.pem", "cannot be read"),
+        (format!("log: {{ kafka: {{ brokers: 'a:1', security: {{ {tls} }} }} }}"), "no-ca.pem", "put it there or correct"),
+    ] {
+        // It is looked for in the configuration's folder, so that is where it is said to be missing.
+        let missing = folder.path().join(missing).display().to_string();
+        std::fs::write(&file, format!("version: 1\n{config}\n")).expect("a file");
+        for command in ["validate", "run"] {
+            let out = yagura(&[command, "--config", &file.display().to_string()]);
+            let message = text(&out.stderr);
+            assert_eq!(out.status.code(), Some(2), "{command} {config}: {message}");
+            assert!(message.contains(&missing) && message.contains(said), "{command} {config}: {message}");
+        }
+        assert!(!folder.path().join("yagura-data").exists(), "nothing was started");
+    }
+    for arguments in [&["run", "--config", "no.yaml"][..], &["validate", "--config", "no.yaml"], &["test", "no.yaml"], &["replay", "--config", "no.yaml"]] {
+        let out = yagura(arguments);
+        assert_eq!(out.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&out.stderr).contains("no.yaml"), "{arguments:?}: {}", text(&out.stderr));
+    }
+    std::fs::write(&file, "version: 1\n").expect("a file");
+    let out = yagura(&["replay", "--config", &file.display().to_string()]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("no log yet; `yagura run`"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn help_shows_examples_and_exit_codes_and_unknown_options_are_refused() {
+    for command in ["demo", "run", "validate", "read", "test", "replay"] {
+        let help = text(&yagura(&[command, "--help"]).stdout);
+        let examples = help.split_once("Examples:\n").expect("examples").1;
+        assert!(examples.contains(&format!("yagura {command}")), "{help}");
+        for code in ["Exit codes:", "\n  0  ", "\n  1  ", "\n  2  "] {
+            assert!(examples.contains(code), "{code} is missing in: {help}");
+        }
+        let out = yagura(&[command, "--no-such-option"]);
+        assert_eq!(out.status.code(), Some(2), "{command}");
+        let message = text(&out.stderr);
+        assert!(message.contains("--no-such-option") && message.contains("--help"), "{message}");
     }
 }

@@ -10,12 +10,12 @@ use yagura_event::clock::Micros;
 use yagura_event::rows::{CoverageRow, Row, RowSink};
 use yagura_event::vocabulary::coverage;
 
-use crate::engine::{Limits, Stats};
+use crate::engine::Stats;
 use crate::headers::{Address, address_text, ip_address};
+use crate::limits::Limits;
+use crate::notices::{Notice, Notices};
 use crate::stream::Piece;
 
-/// The most bytes of one side that wait for a protocol to recognise itself.
-const PROBE_BYTES_MAX: usize = 4096;
 /// A connection seen from its first byte is judged by its first bytes, each side's once.
 const ATTEMPTS: u8 = 2;
 /// One found under way may be found in the middle of a message: several segments are tried.
@@ -30,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) protocols: &'static [Protocol],
     pub(crate) stats: Stats,
+    pub(crate) notices: Notices,
     /// Messages by position in `protocols`.
     pub(crate) messages: Vec<u64>,
     /// Bytes that wait in all connections for the rest of their message.
@@ -260,7 +261,7 @@ impl Application {
                 *self = Application::Known(known);
             }
             Verdict::More
-                if held.max(bytes.len()) <= PROBE_BYTES_MAX
+                if held.max(bytes.len()) <= shared.limits.probe_bytes_max
                     && shared.unread < shared.limits.unread_bytes_max =>
             {
                 if held == 0 {
@@ -270,6 +271,10 @@ impl Application {
                 }
             }
             Verdict::More | Verdict::No => {
+                if matches!(verdict, Verdict::More) && shared.unread >= shared.limits.unread_bytes_max {
+                    let dropped = held.max(bytes.len()) as u64;
+                    shared.notices.add(Notice::Unread, dropped, cause.time, cause.number);
+                }
                 shared.unread -= held;
                 unread[place] = Vec::new();
                 *attempts -= 1;
@@ -421,12 +426,7 @@ impl Known {
     fn give_up(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side) {
         let dropped = self.release(shared, side) as u64;
         shared.stats.dropped_bytes += dropped;
-        let detail = format!(
-            "an unfinished message was dropped at packet {}: all {} bytes for unfinished messages \
-             are in use; raise the limit `unread_bytes_max`",
-            cause.number, shared.limits.unread_bytes_max,
-        );
-        report(cause, coverage::DROP, dropped, &detail);
+        shared.notices.add(Notice::Unread, dropped, cause.time, cause.number);
         self.call(shared, cause, |dissector, cx| {
             dissector.gap(cx, side, dropped)
         });

@@ -6,22 +6,22 @@ use std::sync::Arc;
 use yagura_dissect::{Protocol, Settings, Side, Transport};
 use yagura_event::AssetTable;
 use yagura_event::clock::{Micros, SECOND};
-use yagura_event::rows::{CoverageRow, FlowRow, Row, RowSink};
-use yagura_event::vocabulary::coverage;
+use yagura_event::rows::{FlowRow, Row, RowSink};
 
 use crate::application::{Application, Cause, Identity, Shared, customary, transport_name};
 use crate::clock::Clock;
 use crate::fragments::Fragments;
 use crate::headers::{
-    self, Address, Datagram, Frame, Malformed, Network, Segment, Tcp, Udp, Unread, address_text,
-    mac_address, mac_text,
+    self, Address, Datagram, Frame, Network, Outer, Segment, Tcp, Udp, Unread, address_text, mac_address,
+    mac_text,
 };
+use crate::limits::Limits;
+use crate::notices::{Notice, Notices};
 use crate::stream::{Fate, Treatment};
 use crate::table::{Activity, Flow, Key, Table};
+use crate::tunnels::{self, Inner};
 
-/// A copy of a datagram within this time is a mirror's, not the sender's.
-const COPY: Micros = 10_000;
-/// Malformed packets are reported together, at most this often.
+/// Malformed packets and limits that were reached are reported together, at most this often.
 const REPORT: Micros = 60 * SECOND;
 
 /// One packet as it was captured.
@@ -37,46 +37,6 @@ pub struct Packet<'a> {
     pub original: u32,
     /// What was captured of it.
     pub data: &'a [u8],
-}
-
-/// How much memory and time the engine may spend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The most flows at once; the least recently active goes first.
-    pub flows_max: usize,
-    /// The most bytes of one direction that wait behind a hole.
-    pub held_bytes_flow_max: usize,
-    /// The same for all flows together.
-    pub held_bytes_max: usize,
-    /// The most bytes that wait for the rest of their message, all flows together.
-    pub unread_bytes_max: usize,
-    /// A silent TCP connection ends after this time.
-    pub idle_tcp: Micros,
-    /// A silent UDP conversation or an unanswered SYN ends after this time.
-    pub idle_brief: Micros,
-    /// A closed connection still takes late packets for this time.
-    pub linger: Micros,
-    /// A hole that stays open for this time is a gap.
-    pub hole_wait: Micros,
-    /// Whether the same addresses on two VLANs are two connections. Switch it off where a mirror
-    /// shows the two directions of one connection on different VLANs.
-    pub vlan_separates: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            flows_max: 131_072,
-            held_bytes_flow_max: 1 << 20,
-            held_bytes_max: 64 << 20,
-            unread_bytes_max: 256 << 20,
-            idle_tcp: 2 * 3600 * SECOND,
-            idle_brief: 60 * SECOND,
-            linger: 5 * SECOND,
-            hole_wait: 10 * SECOND,
-            vlan_separates: true,
-        }
-    }
 }
 
 /// What an engine needs to know.
@@ -97,6 +57,7 @@ struct Letter<'a> {
     ends: [(Address, u16); 2],
     macs: [[u8; 6]; 2],
     vlan: u16,
+    network: u32,
     /// What was captured of it.
     data: &'a [u8],
     /// Its length on the wire.
@@ -118,9 +79,12 @@ pub struct Stats {
     /// [`yagura_dissect::Carrier::link`] says stands for it; 0 stands for a loopback frame of
     /// another family.
     pub not_ip: BTreeMap<u16, u64>,
-    /// IP packets that are neither TCP nor UDP nor of a known protocol, by IP protocol. Tunnels
-    /// are not opened.
+    /// IP packets that are neither TCP nor UDP nor of a known protocol, by IP protocol.
     pub not_transport: BTreeMap<u8, u64>,
+    /// Tunnels that were opened, by their kind: each layer of a packet counts.
+    pub tunnels: BTreeMap<&'static str, u64>,
+    /// Packets in more tunnels than are opened.
+    pub tunnels_unopened: u64,
     /// Packets of link layers that are not read, by link type.
     pub not_link: BTreeMap<u16, u64>,
     /// Packets whose headers contradict themselves.
@@ -134,6 +98,8 @@ pub struct Stats {
     pub repeated: u64,
     /// TCP segments that belong to no window of their connection.
     pub strays: u64,
+    /// TCP segments that repeat bytes with another content: the first copy counts.
+    pub overlaps: u64,
     /// Flows that began.
     pub flows: u64,
     /// Flows that are in the table.
@@ -158,8 +124,6 @@ pub struct Engine {
     table: Table,
     fragments: Fragments,
     clock: Clock,
-    /// Malformed packets since the last report: count, first and last time, first number.
-    malformed: [(u64, Micros, Micros, u64); Malformed::ALL.len()],
     reported: Micros,
     /// The collector's clock at the last packet.
     observed: Micros,
@@ -181,13 +145,13 @@ impl Engine {
                 limits: options.limits,
                 protocols,
                 stats: Stats::default(),
+                notices: Notices::default(),
                 messages: vec![0; protocols.len()],
                 unread: 0,
                 held: 0,
             },
             fragments: Fragments::default(),
             clock: Clock::default(),
-            malformed: Default::default(),
             reported: 0,
             observed: 0,
         }
@@ -214,7 +178,9 @@ impl Engine {
             self.end(at, "end", observed, out);
             from = at + 1;
         }
-        self.report_malformed(observed, out);
+        self.fragments.finish();
+        self.note_fragments();
+        self.shared.notices.report(observed, out);
     }
 
     /// The counts so far.
@@ -233,22 +199,112 @@ impl Engine {
     }
 
     fn read(&mut self, packet: &Packet<'_>, out: &mut dyn RowSink) -> Result<(), Unread> {
-        let datagram = match headers::network(packet.link, packet.data, packet.original)? {
+        let network = headers::network(packet.link, packet.data, packet.original)?;
+        self.network(packet, network, 0, out)
+    }
+
+    /// A frame or an IP packet in `depth` tunnels.
+    fn network(
+        &mut self,
+        packet: &Packet<'_>,
+        network: Network<'_>,
+        depth: u8,
+        out: &mut dyn RowSink,
+    ) -> Result<(), Unread> {
+        let datagram = match network {
             Network::Ip(datagram) => datagram,
-            Network::Link(frame) => return self.frame(packet, &frame, out),
+            Network::Link(frame) => {
+                return match tunnels::in_frame(frame.ethertype, frame.payload, frame.length)? {
+                    Some(inner) => {
+                        let outer = Outer {
+                            macs: [frame.source_mac, frame.target_mac],
+                            vlan: frame.vlan,
+                            network: frame.network,
+                        };
+                        self.tunnel(packet, &inner, outer, depth, out)
+                    }
+                    None => self.frame(packet, &frame, out),
+                };
+            }
         };
         if datagram.fragment.is_none() {
-            let segment = headers::segment(datagram.protocol, datagram.payload, datagram.length)?;
-            self.segment(packet, &datagram, segment, out);
-            return Ok(());
+            return self.datagram(packet, &datagram, depth, out);
         }
         self.shared.stats.fragments += 1;
-        if let Some((protocol, payload)) = self.fragments.take(&datagram, self.clock.elapsed())? {
+        let whole = self.fragments.take(&datagram, &self.shared.limits, self.clock.elapsed());
+        self.note_fragments();
+        if let Some((protocol, payload)) = whole? {
             let (protocol, payload) = headers::unwrapped(protocol, &payload)?;
-            let segment = headers::segment(protocol, payload, payload.len())?;
-            self.segment(packet, &datagram, segment, out);
+            let length = payload.len();
+            let whole = Datagram { protocol, payload, length, fragment: None, ..datagram };
+            self.datagram(packet, &whole, depth, out)?;
         }
         Ok(())
+    }
+
+    /// A whole IP packet.
+    fn datagram(
+        &mut self,
+        packet: &Packet<'_>,
+        datagram: &Datagram<'_>,
+        depth: u8,
+        out: &mut dyn RowSink,
+    ) -> Result<(), Unread> {
+        let Datagram { protocol, payload, length, .. } = *datagram;
+        let segment = headers::segment(protocol, payload, length)?;
+        let inner = match &segment {
+            Segment::Tcp(_) => None,
+            Segment::Udp(udp) => tunnels::in_udp(udp.target, udp.data, udp.length)?,
+            Segment::Other(_) => tunnels::in_ip(protocol, payload, length)?,
+        };
+        match inner {
+            Some(inner) => {
+                let outer = Outer {
+                    macs: [datagram.source_mac, datagram.target_mac],
+                    vlan: datagram.vlan,
+                    network: datagram.network,
+                };
+                self.tunnel(packet, &inner, outer, depth, out)
+            }
+            None => {
+                self.segment(packet, datagram, segment, out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Opens a tunnel's packet.
+    fn tunnel(
+        &mut self,
+        packet: &Packet<'_>,
+        inner: &Inner<'_>,
+        mut outer: Outer,
+        depth: u8,
+        out: &mut dyn RowSink,
+    ) -> Result<(), Unread> {
+        if depth >= self.shared.limits.tunnels_max {
+            return Err(Unread::Tunnels);
+        }
+        *self.shared.stats.tunnels.entry(inner.tunnel).or_default() += 1;
+        if let Some(number) = inner.network.filter(|_| self.shared.limits.vni_separates) {
+            outer.network = number + 1;
+        }
+        let network = headers::inner(inner)?.within(&outer);
+        self.network(packet, network, depth + 1, out)
+    }
+
+    /// Says which incomplete datagrams were given up.
+    fn note_fragments(&mut self) {
+        let (time, number) = (self.clock.time(), self.shared.stats.packets);
+        for (count, notice) in [
+            (&mut self.fragments.late, Notice::Incomplete),
+            (&mut self.fragments.crowded, Notice::Fragments),
+        ] {
+            let count = std::mem::take(count);
+            if count > 0 {
+                self.shared.notices.add(notice, count, time, number);
+            }
+        }
     }
 
     fn not_read(&mut self, unread: Unread, packet: &Packet<'_>) {
@@ -257,14 +313,13 @@ impl Engine {
             Unread::Ethertype(ethertype) => *stats.not_ip.entry(ethertype).or_default() += 1,
             Unread::Link(link) => *stats.not_link.entry(link).or_default() += 1,
             Unread::Cut => stats.cut += 1,
+            Unread::Tunnels => {
+                stats.tunnels_unopened += 1;
+                self.shared.notices.add(Notice::Tunnels, 1, packet.time, stats.packets);
+            }
             Unread::Malformed(how) => {
                 stats.malformed += 1;
-                let seen = &mut self.malformed[how as usize];
-                if seen.0 == 0 {
-                    *seen = (0, packet.time, packet.time, stats.packets);
-                }
-                seen.0 += 1;
-                seen.2 = packet.time;
+                self.shared.notices.add(Notice::Malformed(how), 1, packet.time, stats.packets);
             }
         }
     }
@@ -287,6 +342,7 @@ impl Engine {
                         ends: [(datagram.source, number), (datagram.target, number)],
                         macs: [datagram.source_mac, datagram.target_mac],
                         vlan: datagram.vlan,
+                        network: datagram.network,
                         data: other.data,
                         length: other.length,
                         copy: None,
@@ -307,7 +363,8 @@ impl Engine {
         out: &mut dyn RowSink,
     ) {
         let (source, target) = ((datagram.source, tcp.source), (datagram.target, tcp.target));
-        let (key, from_low) = Key::new(source, target, Transport::Tcp, self.vlan(datagram.vlan));
+        let vlan = self.vlan(datagram.vlan);
+        let (key, from_low) = Key::new(source, target, Transport::Tcp, vlan, datagram.network);
         let opens = tcp.syn() && !tcp.has_ack();
         let mut found = self.table.find(&key);
         if let Some(at) = found.filter(|_| opens)
@@ -341,6 +398,7 @@ impl Engine {
             held_bytes_max: self
                 .shared
                 .held_bytes_max(flow.halves[side as usize].held_bytes()),
+            held_segments_max: self.shared.limits.held_segments_flow_max,
         };
         exchange(flow, side, tcp, treatment, packet, &mut self.shared, out);
         let activity = if flow.reset || flow.closed {
@@ -369,6 +427,7 @@ impl Engine {
             ends: [(datagram.source, udp.source), (datagram.target, udp.target)],
             macs: [datagram.source_mac, datagram.target_mac],
             vlan: datagram.vlan,
+            network: datagram.network,
             data: udp.data,
             length: udp.length,
             copy: Some(datagram.id),
@@ -391,6 +450,7 @@ impl Engine {
                 .map(|mac| (mac_address(mac), frame.ethertype)),
             macs: [frame.source_mac, frame.target_mac],
             vlan: frame.vlan,
+            network: frame.network,
             data: frame.payload,
             length: frame.length as u32,
             copy: None,
@@ -402,7 +462,7 @@ impl Engine {
     fn letter(&mut self, packet: &Packet<'_>, letter: &Letter<'_>, out: &mut dyn RowSink) {
         let [source, target] = letter.ends;
         let vlan = self.vlan(letter.vlan);
-        let (key, from_low) = Key::new(source, target, letter.transport, vlan);
+        let (key, from_low) = Key::new(source, target, letter.transport, vlan, letter.network);
         let at = match self.table.find(&key) {
             Some(at) => at,
             None => {
@@ -420,7 +480,7 @@ impl Engine {
         if let Some(id) = letter.copy.filter(|_| flow.application.wants(side)) {
             let digest = digest(id, letter.data);
             let (last, when) = std::mem::replace(&mut flow.recent[side as usize], (digest, now));
-            if last == digest && now - when < COPY && when != Micros::MIN {
+            if last == digest && now - when < self.shared.limits.copy_wait && when != Micros::MIN {
                 self.shared.stats.repeated += 1;
                 return;
             }
@@ -462,6 +522,8 @@ impl Engine {
     fn begin(&mut self, mut flow: Flow, vlan: u16, observed: Micros, out: &mut dyn RowSink) -> u32 {
         if let Some(surplus) = self.table.surplus() {
             self.shared.stats.flows_evicted += 1;
+            let (time, number) = (self.clock.time(), self.shared.stats.packets);
+            self.shared.notices.add(Notice::Flows, 1, time, number);
             self.end(surplus, "evicted", observed, out);
         }
         self.shared.stats.flows += 1;
@@ -577,6 +639,8 @@ impl Engine {
             }
             application.expire(&mut self.shared, &mut cause);
         }
+        self.fragments.expire(self.shared.limits.fragment_wait, now);
+        self.note_fragments();
         for (activity, wait) in idle {
             while let Some(at) = self.table.idle(activity, now, wait) {
                 self.end(at, "timeout", observed, out);
@@ -584,26 +648,7 @@ impl Engine {
         }
         if now - self.reported >= REPORT {
             self.reported = now;
-            self.report_malformed(observed, out);
-        }
-    }
-
-    fn report_malformed(&mut self, observed: Micros, out: &mut dyn RowSink) {
-        for (how, seen) in Malformed::ALL.into_iter().zip(&mut self.malformed) {
-            let (count, time, until, number) = std::mem::take(seen);
-            if count > 0 {
-                let detail = format!("{}; the first is packet {number}", how.words());
-                out.push(Row::Coverage(&CoverageRow {
-                    time,
-                    until,
-                    observed,
-                    event: coverage::MALFORMED,
-                    subject: "packets",
-                    count,
-                    detail: &detail,
-                    ..CoverageRow::default()
-                }));
-            }
+            self.shared.notices.report(observed, out);
         }
     }
 }
@@ -643,10 +688,16 @@ fn exchange(
     // The lone byte of a keep-alive does not say where a stream found under way begins.
     let begins = halves[own].is_started() || tcp.length > 1;
     if tcp.length > 0 && begins && !tcp.rst() {
-        let fate = halves[own].push(seq, tcp.data, tcp.length, treatment, &mut |piece| {
+        let pushed = halves[own].push(seq, tcp.data, tcp.length, treatment, &mut |piece| {
             application.piece(shared, &mut cause, side, piece);
         });
-        match fate {
+        for (happened, notice) in [(pushed.full, Notice::Held), (pushed.conflict, Notice::Overlap)] {
+            if happened {
+                shared.notices.add(notice, 1, cause.time, cause.number);
+            }
+        }
+        shared.stats.overlaps += u64::from(pushed.conflict);
+        match pushed.fate {
             Fate::New => {}
             Fate::Repeated => shared.stats.repeated += 1,
             Fate::Stray => shared.stats.strays += 1,

@@ -1,27 +1,31 @@
 //! IP fragments become datagrams, within bounds of memory and time.
 
-use yagura_event::clock::{Micros, SECOND};
+use std::collections::VecDeque;
+
+use yagura_event::clock::Micros;
 
 use crate::headers::{Address, Datagram, Malformed, Unread};
+use crate::limits::Limits;
 
 const DATAGRAM_MAX: usize = 65_535;
-const DATAGRAMS_MAX: usize = 256;
-const BYTES_MAX: usize = 8 << 20;
 const PIECES_MAX: usize = 256;
-/// RFC 8200, 4.5 allows 60 s; hosts give up after 30 s.
-const WAIT: Micros = 30 * SECOND;
 
 /// The datagrams that are still incomplete.
 #[derive(Default)]
 pub(crate) struct Fragments {
-    waiting: Vec<Partial>,
+    /// The oldest first.
+    waiting: VecDeque<Partial>,
     bytes: usize,
-    /// Datagrams given up: too late, too many, or overlapping where that is forbidden.
+    /// Datagrams given up, whatever the cause.
     pub(crate) lost: u64,
+    /// Those of them that came to their end too late.
+    pub(crate) late: u64,
+    /// Those of them that others took the place of.
+    pub(crate) crowded: u64,
 }
 
 struct Partial {
-    key: (Address, Address, u32, u8, u16),
+    key: (Address, Address, u32, u8, u16, u32),
     since: Micros,
     data: Vec<u8>,
     /// Which stretches came, sorted and apart.
@@ -37,12 +41,13 @@ impl Fragments {
     pub(crate) fn take(
         &mut self,
         datagram: &Datagram<'_>,
+        limits: &Limits,
         now: Micros,
     ) -> Result<Option<(u8, Vec<u8>)>, Unread> {
         let Some(fragment) = datagram.fragment else {
             return Ok(None);
         };
-        self.expire(now);
+        self.expire(limits.fragment_wait, now);
         let malformed = Err(Unread::Malformed(Malformed::Fragment));
         let end = fragment.offset as usize + datagram.length;
         if end > DATAGRAM_MAX || (fragment.more && !datagram.length.is_multiple_of(8)) {
@@ -60,14 +65,16 @@ impl Fragments {
             fragment.id,
             protocol,
             datagram.vlan,
+            datagram.network,
         );
         let index = match self.waiting.iter().position(|p| p.key == key) {
             Some(index) => index,
             None => {
-                if self.waiting.len() == DATAGRAMS_MAX {
+                if self.waiting.len() >= limits.fragments_max.max(1) {
                     self.drop_at(0);
+                    self.crowded += 1;
                 }
-                self.waiting.push(Partial {
+                self.waiting.push_back(Partial {
                     key,
                     since: now,
                     data: Vec::new(),
@@ -93,27 +100,40 @@ impl Fragments {
             return malformed;
         }
         if self.waiting[index].is_whole() {
-            let partial = self.waiting.remove(index);
+            let Some(partial) = self.waiting.remove(index) else { return Ok(None) };
             self.bytes -= partial.data.len();
             let mut data = partial.data;
             data.truncate(partial.length.unwrap_or(0) as usize);
             return Ok(Some((partial.protocol, data)));
         }
-        while self.bytes > BYTES_MAX {
+        while self.bytes > limits.fragment_bytes_max {
             self.drop_at(0);
+            self.crowded += 1;
         }
         Ok(None)
     }
 
-    fn expire(&mut self, now: Micros) {
-        while self.waiting.first().is_some_and(|p| now - p.since > WAIT) {
+    /// Gives those up that have waited for longer than `wait`.
+    pub(crate) fn expire(&mut self, wait: Micros, now: Micros) {
+        while self.waiting.front().is_some_and(|p| now - p.since > wait) {
             self.drop_at(0);
+            self.late += 1;
+        }
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn finish(&mut self) {
+        while !self.waiting.is_empty() {
+            self.drop_at(0);
+            self.late += 1;
         }
     }
 
     fn drop_at(&mut self, index: usize) {
-        self.bytes -= self.waiting.remove(index).data.len();
-        self.lost += 1;
+        if let Some(partial) = self.waiting.remove(index) {
+            self.bytes -= partial.data.len();
+            self.lost += 1;
+        }
     }
 }
 
@@ -173,6 +193,7 @@ impl Partial {
 mod tests {
     use super::*;
     use crate::headers::Fragment;
+    use yagura_event::clock::SECOND;
 
     fn fragment(id: u32, offset: u32, more: bool, strict: bool, payload: &[u8]) -> Datagram<'_> {
         Datagram {
@@ -189,6 +210,7 @@ mod tests {
             payload,
             length: payload.len(),
             vlan: 0,
+            network: 0,
             source_mac: [0; 6],
             target_mac: [0; 6],
         }
@@ -198,18 +220,18 @@ mod tests {
     fn fragments_join_in_any_order_and_the_first_copy_of_a_byte_counts() {
         let mut all = Fragments::default();
         assert_eq!(
-            all.take(&fragment(1, 16, false, false, b"tail"), 0),
+            all.take(&fragment(1, 16, false, false, b"tail"), &Limits::default(), 0),
             Ok(None)
         );
         assert_eq!(
-            all.take(&fragment(1, 8, true, false, b"BBBBBBBB"), 1),
+            all.take(&fragment(1, 8, true, false, b"BBBBBBBB"), &Limits::default(), 1),
             Ok(None)
         );
         assert_eq!(
-            all.take(&fragment(1, 8, true, false, b"CCCCCCCC"), 1),
+            all.take(&fragment(1, 8, true, false, b"CCCCCCCC"), &Limits::default(), 1),
             Ok(None)
         );
-        let whole = all.take(&fragment(1, 0, true, false, b"AAAAAAAAXXXXXXXX"), 2);
+        let whole = all.take(&fragment(1, 0, true, false, b"AAAAAAAAXXXXXXXX"), &Limits::default(), 2);
         assert_eq!(whole, Ok(Some((17, b"AAAAAAAABBBBBBBBtail".to_vec()))));
         assert_eq!((all.waiting.len(), all.bytes), (0, 0));
     }
@@ -218,10 +240,10 @@ mod tests {
     fn overlapping_ipv6_fragments_give_the_datagram_up() {
         let mut all = Fragments::default();
         assert_eq!(
-            all.take(&fragment(1, 0, true, true, b"AAAAAAAABBBBBBBB"), 0),
+            all.take(&fragment(1, 0, true, true, b"AAAAAAAABBBBBBBB"), &Limits::default(), 0),
             Ok(None)
         );
-        let overlap = all.take(&fragment(1, 8, true, true, b"CCCCCCCCDDDDDDDD"), 0);
+        let overlap = all.take(&fragment(1, 8, true, true, b"CCCCCCCCDDDDDDDD"), &Limits::default(), 0);
         assert_eq!(overlap, Err(Unread::Malformed(Malformed::Fragment)));
         assert_eq!((all.waiting.len(), all.lost, all.bytes), (0, 1, 0));
     }
@@ -231,13 +253,16 @@ mod tests {
         let mut all = Fragments::default();
         let kilo = vec![0; 40_000];
         for id in 0..2_000 {
-            assert_eq!(all.take(&fragment(id, 8, true, false, &kilo), 0), Ok(None));
-            assert!(all.waiting.len() <= DATAGRAMS_MAX && all.bytes <= BYTES_MAX);
+            assert_eq!(all.take(&fragment(id, 8, true, false, &kilo), &Limits::default(), 0), Ok(None));
+            assert!(all.waiting.len() <= 256 && all.bytes <= 8 << 20);
         }
         assert_eq!(
-            all.take(&fragment(1, 8, true, false, &kilo), 31 * SECOND),
+            all.take(&fragment(1, 8, true, false, &kilo), &Limits::default(), 31 * SECOND),
             Ok(None)
         );
         assert_eq!(all.waiting.len(), 1);
+        assert_eq!((all.late + all.crowded, all.late > 0 && all.crowded > 0), (all.lost, true));
+        all.finish();
+        assert_eq!((all.bytes, all.lost), (0, 2001));
     }
 }

@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use yagura_dissect::Transport;
 
+use crate::tunnels::{Form, Inner};
+
 /// An address as two words; IPv4 is held as an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
 pub(crate) type Address = [u64; 2];
 
@@ -25,6 +27,8 @@ pub(crate) enum Unread {
     Link(u16),
     /// The snap length cut the headers.
     Cut,
+    /// It lies in more tunnels than are opened.
+    Tunnels,
     /// The headers contradict themselves.
     Malformed(Malformed),
 }
@@ -111,6 +115,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) length: usize,
     /// Outermost VLAN id; 0 for none.
     pub(crate) vlan: u16,
+    /// One more than the number of the virtual network it was found in; 0 for none.
+    pub(crate) network: u32,
     pub(crate) source_mac: [u8; 6],
     pub(crate) target_mac: [u8; 6],
 }
@@ -131,6 +137,8 @@ pub(crate) struct Datagram<'a> {
     pub(crate) length: usize,
     /// Outermost VLAN id; 0 for none.
     pub(crate) vlan: u16,
+    /// One more than the number of the virtual network it was found in; 0 for none.
+    pub(crate) network: u32,
     pub(crate) source_mac: [u8; 6],
     pub(crate) target_mac: [u8; 6],
 }
@@ -241,21 +249,78 @@ pub(crate) fn network(link: u16, data: &[u8], original: u32) -> Result<Network<'
             }
             tagged(frame, 20, length, be16(header, 0))?
         }
+        // LINKTYPE_PPP, LINKTYPE_PPP_HDLC, LINKTYPE_C_HDLC
+        9 | 50 => {
+            let header = frame.take(0, 4, Malformed::Link)?;
+            let at = if header[..2] == [0xff, 0x03] { 2 } else { 0 };
+            match be16(header, at) {
+                0x0021 | 0x0057 => Network::Ip(ip(frame, at + 2, length)?),
+                other => return Err(Unread::Ethertype(other)),
+            }
+        }
+        104 => {
+            let header = frame.take(0, 4, Malformed::Link)?;
+            tagged(frame, 4, length, be16(header, 2))?
+        }
         other => return Err(Unread::Link(other)),
     };
-    let [source_mac, target_mac] = macs;
-    Ok(match network {
-        Network::Ip(datagram) => Network::Ip(Datagram {
-            source_mac,
-            target_mac,
-            ..datagram
-        }),
-        Network::Link(frame) => Network::Link(Frame {
-            source_mac,
-            target_mac,
-            ..frame
-        }),
-    })
+    Ok(network.between(macs))
+}
+
+/// Reads the headers of a packet that came in a tunnel.
+pub(crate) fn inner<'a>(inner: &Inner<'a>) -> Result<Network<'a>, Unread> {
+    let bytes = Bytes {
+        data: inner.data,
+        cut: inner.length > inner.data.len(),
+    };
+    match inner.form {
+        Form::Ethernet => network(1, inner.data, inner.length as u32),
+        Form::Ip => Ok(Network::Ip(ip(bytes, 0, inner.length)?)),
+        Form::EtherType(number) => tagged(bytes, 0, inner.length, number),
+    }
+}
+
+impl<'a> Network<'a> {
+    fn between(self, [source_mac, target_mac]: [[u8; 6]; 2]) -> Network<'a> {
+        match self {
+            Network::Ip(datagram) => Network::Ip(Datagram {
+                source_mac,
+                target_mac,
+                ..datagram
+            }),
+            Network::Link(frame) => Network::Link(Frame {
+                source_mac,
+                target_mac,
+                ..frame
+            }),
+        }
+    }
+
+    /// What the inner packet does not say of itself, the outer one does.
+    pub(crate) fn within(self, outer: &Outer) -> Network<'a> {
+        let macs = |own: [[u8; 6]; 2]| if own == [[0; 6]; 2] { outer.macs } else { own };
+        let vlan = |own: u16, macs: [[u8; 6]; 2]| if macs == [[0; 6]; 2] { outer.vlan } else { own };
+        match self {
+            Network::Ip(datagram) => {
+                let own = [datagram.source_mac, datagram.target_mac];
+                let vlan = vlan(datagram.vlan, own);
+                Network::Ip(Datagram { vlan, network: outer.network, ..datagram }).between(macs(own))
+            }
+            Network::Link(frame) => {
+                let own = [frame.source_mac, frame.target_mac];
+                let vlan = vlan(frame.vlan, own);
+                Network::Link(Frame { vlan, network: outer.network, ..frame }).between(macs(own))
+            }
+        }
+    }
+}
+
+/// What an inner packet inherits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outer {
+    pub(crate) macs: [[u8; 6]; 2],
+    pub(crate) vlan: u16,
+    pub(crate) network: u32,
 }
 
 /// Reads the transport header of a datagram's payload of `length` bytes.
@@ -407,6 +472,12 @@ fn tagged(
                 ethertype = be16(tag, 2);
                 at += 4;
             }
+            // IEEE 802.1BR (six bytes of its own) and VNTag (four) stand before another EtherType.
+            0x893f | 0x8926 => {
+                let own = if ethertype == 0x893f { 6 } else { 4 };
+                ethertype = be16(frame.take(at, own + 2, Malformed::Link)?, own);
+                at += own + 2;
+            }
             0..=1500 => return llc(frame, at, usize::from(ethertype), length, vlan),
             ethertype => return Ok(Network::Link(payload(frame, at, length, ethertype, vlan))),
         }
@@ -446,6 +517,7 @@ fn payload(frame: Bytes<'_>, at: usize, end: usize, ethertype: u16, vlan: u16) -
         payload: frame.data.get(at..captured).unwrap_or(&[]),
         length: end.saturating_sub(at),
         vlan,
+        network: 0,
         source_mac: [0; 6],
         target_mac: [0; 6],
     }
@@ -467,7 +539,7 @@ fn ipv4(frame: Bytes<'_>, at: usize, length: usize) -> Result<Datagram<'_>, Unre
     }
     // A total length of 0 stands in frames that the sending card segments after the capture.
     let total = match usize::from(be16(header, 2)) {
-        0 => length - at,
+        0 => length.saturating_sub(at),
         stated => stated,
     };
     if total < header_len || at + total > length {
@@ -492,6 +564,7 @@ fn ipv4(frame: Bytes<'_>, at: usize, length: usize) -> Result<Datagram<'_>, Unre
         payload,
         length: total - header_len,
         vlan: 0,
+        network: 0,
         source_mac: [0; 6],
         target_mac: [0; 6],
     })
@@ -501,7 +574,7 @@ fn ipv6(frame: Bytes<'_>, at: usize, length: usize) -> Result<Datagram<'_>, Unre
     let header = frame.take(at, 40, Malformed::IpHeader)?;
     // A payload length of 0 stands in jumbograms and in frames that the card segments later.
     let payload_len = match usize::from(be16(header, 4)) {
-        0 => length - at - 40,
+        0 => length.saturating_sub(at + 40),
         stated => stated,
     };
     let end_on_wire = at + 40 + payload_len;
@@ -523,6 +596,7 @@ fn ipv6(frame: Bytes<'_>, at: usize, length: usize) -> Result<Datagram<'_>, Unre
         payload: &inner.data[position.min(end)..],
         length: end_on_wire - position,
         vlan: 0,
+        network: 0,
         source_mac: [0; 6],
         target_mac: [0; 6],
     })

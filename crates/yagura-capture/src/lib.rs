@@ -6,9 +6,11 @@
 //! understood is counted or is a `coverage` row of its own. What comes out depends on the packets
 //! alone: no wall clock is read, and time-outs follow the packets' time.
 //!
-//! What is deliberately absent: tunnels (GRE, VXLAN, IP in IP, MPLS, PPPoE) are counted and not
-//! opened, and checksums are not verified, since a mirror port sees the packets of cards that
-//! compute them later.
+//! Tunnels are opened to the innermost packet: the outer layers are counted, and only the virtual
+//! network's number (VXLAN, GENEVE) tells equal inner addresses apart.
+//!
+//! What is deliberately absent: checksums are not verified, since a mirror port sees the packets of
+//! cards that compute them later.
 
 mod application;
 mod clock;
@@ -16,8 +18,14 @@ mod engine;
 mod file;
 mod fragments;
 mod headers;
+mod limits;
+mod notices;
+mod ring;
 mod stream;
 mod table;
+mod tunnels;
 
-pub use engine::{Engine, EngineOptions, Limits, Packet, Stats};
+pub use engine::{Engine, EngineOptions, Packet, Stats};
 pub use file::{FileError, FileProblem, FileSummary, PacketFile, read_file, read_packets};
+pub use limits::Limits;
+pub use ring::{Ring, RingOptions};

@@ -14,7 +14,6 @@ const WINDOW_MAX: u32 = 1 << 30;
 const UNSEEN_ACK_MAX: i32 = 1 << 20;
 /// That many segments in a row outside of the window, and the stream begins anew at the last.
 const STRAYS_MAX: u8 = 8;
-const SEGMENTS_MAX: usize = 512;
 /// What a waiting segment costs beside its bytes.
 const SEGMENT_COST: usize = 64;
 
@@ -38,6 +37,24 @@ pub(crate) enum Fate {
     Stray,
 }
 
+/// What a segment came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pushed {
+    pub(crate) fate: Fate,
+    /// A hole was given up, since what waits behind it is too much.
+    pub(crate) full: bool,
+    /// It repeats bytes with another content.
+    pub(crate) conflict: bool,
+}
+
+/// The segment that was delivered last, to tell a retransmission from a forgery.
+#[derive(Clone, Copy, Default)]
+struct Last {
+    seq: u32,
+    len: u32,
+    digest: u32,
+}
+
 /// One direction.
 #[derive(Default)]
 pub(crate) struct Half {
@@ -52,6 +69,7 @@ pub(crate) struct Half {
     /// Where the FIN stands.
     fin: Option<u32>,
     strays: u8,
+    last: Last,
     held: Option<Box<Held>>,
     /// Bytes of the stream that were seen, each once.
     pub(crate) bytes: u64,
@@ -89,6 +107,35 @@ pub(crate) struct Treatment {
     pub(crate) keep: bool,
     /// The most memory for what waits in this direction, in bytes.
     pub(crate) held_bytes_max: usize,
+    /// The most segments that may wait in this direction.
+    pub(crate) held_segments_max: usize,
+}
+
+impl Last {
+    fn of(seq: u32, data: &[u8], len: u32) -> Last {
+        use std::hash::Hasher;
+        let mut hasher = rustc_hash::FxHasher::default();
+        hasher.write(data);
+        Last { seq, len, digest: hasher.finish() as u32 }
+    }
+
+    /// The lone byte of a keep-alive may be anything.
+    fn contradicts(&self, seq: u32, data: &[u8], len: u32) -> bool {
+        len > 1
+            && (self.seq, self.len) == (seq, len)
+            && data.len() == len as usize
+            && Last::of(seq, data, len).digest != self.digest
+    }
+}
+
+impl Early {
+    /// Whether `data`, whose first byte belongs at `start`, differs where both were captured.
+    fn contradicts(&self, own: u32, data: &[u8], start: u32) -> bool {
+        let from = own.max(start);
+        let own = self.data.get((from - own) as usize..).unwrap_or(&[]);
+        let other = data.get((from - start) as usize..).unwrap_or(&[]);
+        own.iter().zip(other).any(|(a, b)| a != b)
+    }
 }
 
 impl Half {
@@ -159,7 +206,8 @@ impl Half {
         len: u32,
         treatment: Treatment,
         deliver: &mut impl FnMut(Piece<'_>),
-    ) -> Fate {
+    ) -> Pushed {
+        let fated = |fate| Pushed { fate, full: false, conflict: false };
         if !self.started {
             self.begin(seq);
         }
@@ -173,7 +221,8 @@ impl Half {
         if ahead < 0 {
             let seen = ahead.unsigned_abs();
             if seen >= len {
-                return Fate::Repeated;
+                let conflict = treatment.keep && self.last.contradicts(seq, data, len);
+                return Pushed { conflict, ..fated(Fate::Repeated) };
             }
             data = data.get(seen as usize..).unwrap_or(&[]);
             seq = self.next;
@@ -184,17 +233,23 @@ impl Half {
             self.high = end;
         }
         if self.held.is_none() && seq == self.next {
+            if treatment.keep {
+                self.last = Last::of(seq, data, len);
+            }
             self.advance(data, len, deliver);
-            return Fate::New;
+            return fated(Fate::New);
         }
-        let fate = self.hold(seq, data, len, treatment);
+        let (fate, conflict) = self.hold(seq, data, len, treatment);
         self.drain(treatment.now, deliver);
+        let mut full = false;
         while self.held.as_ref().is_some_and(|held| {
-            held.bytes > treatment.held_bytes_max || held.segments.len() > SEGMENTS_MAX
+            held.bytes > treatment.held_bytes_max
+                || held.segments.len() > treatment.held_segments_max
         }) {
             self.skip_hole(treatment.now, deliver);
+            full = true;
         }
-        fate
+        Pushed { fate, full, conflict }
     }
 
     /// The other end has received everything before `ack`: what was not seen was missed.
@@ -283,10 +338,10 @@ impl Half {
         len: u32,
         treatment: Treatment,
         deliver: &mut impl FnMut(Piece<'_>),
-    ) -> Fate {
+    ) -> Pushed {
         self.strays += 1;
         if self.strays < STRAYS_MAX {
-            return Fate::Stray;
+            return Pushed { fate: Fate::Stray, full: false, conflict: false };
         }
         self.strays = 0;
         self.flush(treatment.now, deliver);
@@ -318,7 +373,7 @@ impl Half {
     }
 
     /// Puts the parts of a segment that are not there yet among those that wait.
-    fn hold(&mut self, seq: u32, data: &[u8], len: u32, treatment: Treatment) -> Fate {
+    fn hold(&mut self, seq: u32, data: &[u8], len: u32, treatment: Treatment) -> (Fate, bool) {
         let next = self.next;
         let held = self.held.get_or_insert_with(|| {
             Box::new(Held {
@@ -333,9 +388,11 @@ impl Half {
             .segments
             .partition_point(|e| place(e.seq) + e.len <= start);
         let mut fate = Fate::Repeated;
+        let mut conflict = false;
         while cursor < end {
             let (until, after) = match held.segments.get(index) {
                 Some(early) if place(early.seq) < end => {
+                    conflict |= early.contradicts(place(early.seq), data, start);
                     (place(early.seq).max(cursor), place(early.seq) + early.len)
                 }
                 _ => (end, end),
@@ -364,7 +421,7 @@ impl Half {
             cursor = after;
             index += 1;
         }
-        fate
+        (fate, conflict)
     }
 
     /// Delivers what no hole stands before.

@@ -1,8 +1,8 @@
 //! The flow table: bounded, found by key, ordered by activity.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
+use hashbrown::HashTable;
 use yagura_dissect::{Side, Transport};
 use yagura_event::clock::Micros;
 
@@ -22,6 +22,8 @@ pub(crate) struct Key {
     high: Address,
     /// Lower end's port (IP protocol, EtherType), higher end's, VLAN and transport.
     rest: u64,
+    /// One more than the virtual network's number; 0 for none.
+    network: u32,
 }
 
 impl Hash for Key {
@@ -29,6 +31,7 @@ impl Hash for Key {
         for word in self.words() {
             state.write_u64(word);
         }
+        state.write_u64(u64::from(self.network));
     }
 }
 
@@ -39,6 +42,7 @@ impl Key {
         target: (Address, u16),
         transport: Transport,
         vlan: u16,
+        network: u32,
     ) -> (Key, bool) {
         let from_low = source <= target;
         let (low, high) = if from_low {
@@ -55,6 +59,7 @@ impl Key {
                 low: low.0,
                 high: high.0,
                 rest,
+                network,
             },
             from_low,
         )
@@ -80,6 +85,7 @@ impl Key {
         self.words()
             .into_iter()
             .chain([first as u64])
+            .chain((self.network != 0).then_some(u64::from(self.network)))
             .fold(0x5961_6775_7261_0001, |id, word| {
                 // The finaliser of SplitMix64: every bit of the input reaches every bit of the id.
                 let mut x = (id ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -170,7 +176,9 @@ impl Flow {
 
 /// The flows.
 pub(crate) struct Table {
-    index: HashMap<Key, u32, Seeded>,
+    /// Places in `flows`, found by key.
+    index: HashTable<u32>,
+    seed: Seeded,
     flows: Vec<Option<Flow>>,
     free: Vec<u32>,
     /// Least and most recently active, by [`Activity`].
@@ -183,7 +191,8 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(flows_max: usize) -> Table {
         Table {
-            index: HashMap::with_hasher(Seeded::random()),
+            index: HashTable::new(),
+            seed: Seeded::random(),
             flows: Vec::new(),
             free: Vec::new(),
             ends: [(NONE, NONE); 3],
@@ -197,7 +206,8 @@ impl Table {
     }
 
     pub(crate) fn find(&self, key: &Key) -> Option<u32> {
-        self.index.get(key).copied()
+        let is_it = |at: &u32| self.peek(*at).is_some_and(|flow| flow.key == *key);
+        self.index.find(self.seed.hash_one(key), is_it).copied()
     }
 
     pub(crate) fn get(&mut self, at: u32) -> Option<&mut Flow> {
@@ -241,7 +251,9 @@ impl Table {
                 (self.flows.len() - 1) as u32
             }
         };
-        self.index.insert(key, at);
+        let (flows, seed) = (&self.flows, self.seed);
+        let hash = |at: &u32| flows[*at as usize].as_ref().map_or(0, |flow| seed.hash_one(flow.key));
+        self.index.insert_unique(seed.hash_one(key), at, hash);
         self.append(at);
         at
     }
@@ -264,7 +276,9 @@ impl Table {
         self.unlink(at);
         self.unwatch(at);
         let flow = self.flows.get_mut(at as usize)?.take()?;
-        self.index.remove(&flow.key);
+        if let Ok(entry) = self.index.find_entry(self.seed.hash_one(flow.key), |found| *found == at) {
+            entry.remove();
+        }
         self.free.push(at);
         Some(flow)
     }
@@ -392,7 +406,7 @@ mod tests {
     use super::*;
 
     fn key(n: u64) -> Key {
-        Key::new(([0, n], 1), ([0, 0], 2), Transport::Tcp, 0).0
+        Key::new(([0, n], 1), ([0, 0], 2), Transport::Tcp, 0, 0).0
     }
 
     fn flow(n: u64) -> Flow {
@@ -444,14 +458,15 @@ mod tests {
     fn a_key_ignores_direction_and_an_id_depends_on_every_part() {
         let a = ([0, 5], 80);
         let b = ([0, 4], 9000);
-        let (forth, low) = Key::new(a, b, Transport::Tcp, 7);
-        let (back, high) = Key::new(b, a, Transport::Tcp, 7);
+        let (forth, low) = Key::new(a, b, Transport::Tcp, 7, 0);
+        let (back, high) = Key::new(b, a, Transport::Tcp, 7, 0);
         assert_eq!((forth, low, high), (back, false, true));
         assert_eq!((forth.end(true), forth.end(false)), (b, a));
         let others = [
-            Key::new(a, b, Transport::Udp, 7).0.flow_id(1),
-            Key::new(a, b, Transport::Tcp, 8).0.flow_id(1),
-            Key::new(([0, 5], 81), b, Transport::Tcp, 7).0.flow_id(1),
+            Key::new(a, b, Transport::Udp, 7, 0).0.flow_id(1),
+            Key::new(a, b, Transport::Tcp, 8, 0).0.flow_id(1),
+            Key::new(a, b, Transport::Tcp, 7, 1).0.flow_id(1),
+            Key::new(([0, 5], 81), b, Transport::Tcp, 7, 0).0.flow_id(1),
             forth.flow_id(2),
         ];
         assert!(!others.contains(&forth.flow_id(1)));

@@ -238,8 +238,14 @@ fn memory_for_unfinished_messages_is_bounded_and_its_loss_is_said() {
     bench.frame(&tcp_frame(true, 9, next, Some(S + 1), "", b"\nb\n"));
     assert_eq!(bench.seen()[..2], ["c:LN a", "c:gap 51000"]);
     assert_eq!(bench.seen().last().map(String::as_str), Some("c:b"));
+    bench.finish();
     let coverage = bench.of(Kind::Coverage);
-    assert_eq!((coverage.len(), coverage[0].text("event")), (1, "drop"));
+    assert_eq!(coverage.len(), 1);
+    assert_eq!(
+        ["event", "subject"].map(|c| coverage[0].text(c)),
+        ["drop", "unread_bytes_max"]
+    );
+    assert_eq!(coverage[0].number("count"), Some(51_000.0));
     assert_eq!(bench.engine.stats().dropped_bytes, 51_000);
 }
 
@@ -292,6 +298,15 @@ fn the_table_is_bounded_and_the_least_recently_active_flow_goes() {
             .all(|r| r.text("state") == "evicted")
     );
     assert_eq!(bench.engine.stats().flows_evicted, 2);
+    assert_eq!(bench.of(Kind::Coverage).len(), 0);
+    bench.finish();
+    let coverage = bench.of(Kind::Coverage);
+    assert_eq!(coverage.len(), 1);
+    assert_eq!(
+        ["event", "subject"].map(|c| coverage[0].text(c)),
+        ["drop", "flows_max"]
+    );
+    assert_eq!(coverage[0].number("count"), Some(2.0));
 }
 
 #[test]
@@ -445,4 +460,60 @@ fn fragmented_datagrams_are_joined() {
     }
     assert_eq!(bench.seen(), ["c:LN a fragmented line"]);
     assert_eq!(bench.engine.stats().fragments, 2);
+}
+
+#[test]
+fn a_full_memory_for_early_segments_and_forged_repetitions_are_said() {
+    let mut bench = Bench::new(Limits {
+        held_segments_flow_max: 3,
+        ..Limits::default()
+    });
+    handshake(&mut bench, 9);
+    bench.frame(&tcp_frame(true, 9, C + 1, Some(S + 1), "", b"LN a\n"));
+    bench.frame(&tcp_frame(true, 9, C + 1, Some(S + 1), "", b"LN X\n"));
+    for n in 0..4 {
+        bench.frame(&tcp_frame(true, 9, C + 100 + n * 10, Some(S + 1), "", b"b\n"));
+    }
+    bench.finish();
+    assert_eq!(bench.seen()[..3], ["c:LN a", "c:gap 94", "c:b"]);
+    let mut subjects: Vec<_> = bench
+        .of(Kind::Coverage)
+        .iter()
+        .filter(|r| r.text("event") != "gap")
+        .map(|r| (r.text("event").to_string(), r.text("subject").to_string(), r.number("count")))
+        .collect();
+    subjects.sort_by(|a, b| a.0.cmp(&b.0));
+    let expected = [("drop", "held_bytes_max"), ("malformed", "overlaps")];
+    assert_eq!(
+        subjects,
+        expected.map(|(e, s)| (e.to_string(), s.to_string(), Some(1.0)))
+    );
+    assert_eq!(bench.engine.stats().overlaps, 1);
+}
+
+#[test]
+fn fragments_that_never_become_whole_are_said() {
+    let mut bench = Bench::new(Limits {
+        fragments_max: 2,
+        ..Limits::default()
+    });
+    for id in 0..5u8 {
+        let mut frame = tcp_frame(true, 9, C, None, "", b"LN a\n");
+        frame[19] = id;
+        // More fragments follow, and the lengths that say so.
+        frame[20] = 0x20;
+        frame[16..18].copy_from_slice(&44u16.to_be_bytes());
+        bench.frame(&frame);
+    }
+    bench.finish();
+    let coverage: Vec<_> = bench
+        .of(Kind::Coverage)
+        .iter()
+        .map(|r| (r.text("event").to_string(), r.number("count")))
+        .collect();
+    assert_eq!(
+        coverage,
+        [("drop".to_string(), Some(3.0)), ("gap".to_string(), Some(2.0))]
+    );
+    assert_eq!(bench.engine.stats().fragments_lost, 5);
 }

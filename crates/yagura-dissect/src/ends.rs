@@ -67,7 +67,6 @@ impl Cx<'_> {
     }
 
     /// Writes that content is encrypted from here on: seen, not understood. Once a connection.
-    #[expect(dead_code, reason = "for protocols with encryption")]
     pub(crate) fn opaque(&mut self, protocol: &str, detail: &str) {
         self.cover(protocol, coverage::OPAQUE, 1, detail);
     }

@@ -16,6 +16,9 @@ const WAIT_BYTES_MAX: usize = 4096;
 pub(crate) enum Frame {
     /// A frame of that many bytes, at least 1; perhaps not all of them are there.
     Of(usize),
+    /// A frame of which only the beginning is read: that many bytes, and that many after them which
+    /// are passed over as they come.
+    Head(usize, u64),
     /// Too few bytes to say.
     More,
     /// No frame: what is wrong, as `status_code` shows it.
@@ -47,6 +50,8 @@ pub(crate) trait Framed: Send {
 /// One direction.
 #[derive(Default)]
 struct Direction {
+    /// Bytes still to be passed over.
+    skip: u64,
     /// Whether the next frame's place is unknown.
     lost: bool,
     /// Bytes thrown away since it is.
@@ -77,7 +82,12 @@ impl<F: Framed> Framing<F> {
                     at += length.max(1);
                     continue;
                 }
-                Frame::Of(_) | Frame::More => "cut_off",
+                Frame::Head(head, after) if head <= rest.len() => {
+                    self.frame(cx, side, &rest[..head]);
+                    at = at.saturating_add(head).saturating_add(after as usize);
+                    continue;
+                }
+                Frame::Of(_) | Frame::Head(..) | Frame::More => "cut_off",
                 Frame::Bad(what) => what,
             };
             unreadable(cx, F::PROTOCOL, side, Cut { what: wrong, at }, rest);
@@ -104,8 +114,13 @@ impl<F: Framed> Framing<F> {
                         return (at, true);
                     }
                 }
-                Frame::Of(_) | Frame::More if rest.len() < WAIT_BYTES_MAX => return (at, false),
-                Frame::Of(_) | Frame::More => {}
+                Frame::Head(head, after) if head as u64 + after <= rest.len() as u64 => {
+                    return (at, true);
+                }
+                Frame::Of(_) | Frame::Head(..) | Frame::More if rest.len() < WAIT_BYTES_MAX => {
+                    return (at, false);
+                }
+                Frame::Of(_) | Frame::Head(..) | Frame::More => {}
             }
         }
         (bytes.len(), false)
@@ -130,8 +145,16 @@ impl<F: Framed> Dissector for Framing<F> {
         }
         let mut at = 0;
         while at < bytes.len() {
+            let direction = &mut self.directions[side as usize];
+            if direction.skip > 0 {
+                let passed = direction.skip.min((bytes.len() - at) as u64);
+                direction.skip -= passed;
+                direction.place += passed;
+                at += passed as usize;
+                continue;
+            }
             let rest = &bytes[at..];
-            if self.directions[side as usize].lost {
+            if direction.lost {
                 let (skipped, found) = self.scan(side, rest);
                 let direction = &mut self.directions[side as usize];
                 direction.scanned += skipped as u64;
@@ -153,7 +176,14 @@ impl<F: Framed> Dissector for Framing<F> {
                     self.frame(cx, side, &rest[..length.max(1)]);
                     at += length.max(1);
                 }
-                Frame::Of(_) | Frame::More => break,
+                Frame::Head(head, after) if head <= rest.len() => {
+                    let direction = &mut self.directions[side as usize];
+                    direction.place += head as u64;
+                    direction.skip = after;
+                    self.frame(cx, side, &rest[..head]);
+                    at += head;
+                }
+                Frame::Of(_) | Frame::Head(..) | Frame::More => break,
                 Frame::Bad(what) => {
                     let place = self.directions[side as usize].place;
                     unreadable(cx, F::PROTOCOL, side, Cut { what, at: place as usize }, rest);
@@ -172,6 +202,12 @@ impl<F: Framed> Dissector for Framing<F> {
     fn gap(&mut self, cx: &mut Cx<'_>, side: Side, missing: u64) {
         let direction = &mut self.directions[side as usize];
         direction.place += missing;
+        if direction.skip >= missing && direction.skip > 0 {
+            // What is missing would not have been read.
+            direction.skip -= missing;
+            return;
+        }
+        direction.skip = 0;
         direction.lost = cx.flow.transport == Transport::Tcp;
         self.inner.lost(cx, side);
     }

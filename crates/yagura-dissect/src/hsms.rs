@@ -456,11 +456,10 @@ impl Hsms {
             }
             (stream, function) => {
                 exchange.definition = variables::definition(stream, function, item);
-                if let Some(Definition::Start(context)) = exchange.definition.as_deref() {
-                    if let Some(hmac) = self.bodies.of(context) {
+                if let Some(Definition::Start(context)) = exchange.definition.as_deref()
+                    && let Some(hmac) = self.bodies.of(context) {
                         exchange.hmac.push_str(hmac);
                     }
-                }
             }
         }
         if (header.stream(), header.function()) == (6, 11) {

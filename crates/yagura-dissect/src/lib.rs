@@ -7,6 +7,7 @@
 use yagura_event::clock::Micros;
 use yagura_event::rows::RowSink;
 
+mod asn1;
 #[cfg(test)]
 mod contract;
 mod cursor;
@@ -14,18 +15,32 @@ mod ends;
 mod exchange;
 mod framing;
 mod json;
+mod md5;
 pub mod secs2;
 mod settings;
 #[cfg(test)]
 mod testing;
+mod tpkt;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
+mod arp;
+mod dhcp;
+mod dns;
 mod dnp3;
 mod enip;
 mod hsms;
+mod icmp;
 mod iec104;
+mod lldp;
 mod modbus;
+mod mqtt;
+mod ntp;
+mod opcua;
+mod s7comm;
+mod ssh;
+mod stp;
 mod synchrophasor;
+mod tls;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
@@ -38,6 +53,19 @@ static PROTOCOLS: &[Protocol] = &[
     enip::PROTOCOL,
     iec104::PROTOCOL,
     modbus::PROTOCOL,
+    s7comm::PROTOCOL,
+    mqtt::PROTOCOL,
+    opcua::PROTOCOL,
+    ssh::PROTOCOL,
+    tls::PROTOCOL,
+    dns::PROTOCOL,
+    dhcp::PROTOCOL,
+    ntp::PROTOCOL,
+    arp::PROTOCOL,
+    lldp::LLDP,
+    lldp::CDP,
+    stp::PROTOCOL,
+    icmp::PROTOCOL,
 ];
 
 /// Every protocol that is understood.

@@ -1,7 +1,9 @@
 //! Modbus/TCP (Modbus Messaging on TCP/IP Implementation Guide V1.0b): framing and pairing.
 //!
 //! The protocol is known by its structure, on any port: protocol identifier 0, a length that a
-//! PDU can have, and a length that fits the function. Requests and responses are paired by
+//! PDU can have, and a length that fits the function. On the customary port whole frames are
+//! enough, whatever their function: scans of all functions begin with 0, and what breaks the
+//! protocol must be seen. Requests and responses are paired by
 //! transaction, unit and function; what the PDUs say is read in [`pdu`].
 
 use std::collections::VecDeque;
@@ -20,7 +22,7 @@ use pdu::Texts;
 pub const PROTOCOL: Protocol = Protocol {
     name: "modbus",
     carriers: &[Carrier::tcp(&[502])],
-    probe: |glimpse| probe(glimpse.side, glimpse.bytes),
+    probe: |glimpse| probe(glimpse.customary, glimpse.side, glimpse.bytes),
     start,
     buffer_bytes_max: HEADER + BODY_MAX,
     #[cfg(test)]
@@ -36,11 +38,12 @@ const WAITING_MAX: usize = 256;
 /// Transaction, protocol and length: what precedes the bytes that the length counts.
 const HEADER: usize = 6;
 
-/// The length field's largest value: unit and a PDU of 253 bytes (the ADU has at most 260).
-const BODY_MAX: usize = 254;
+/// The length field's largest value: unit and PDU. The standard ends at 254 (the ADU has at most
+/// 260 bytes), but Schneider's programming tools probe with a byte more, and controllers answer.
+const BODY_MAX: usize = 255;
 
 /// Largest PDU.
-const PDU_MAX: usize = 253;
+const PDU_MAX: usize = BODY_MAX - 1;
 
 /// Bad frames in a row that are believed to be frames before the place is searched anew.
 const BAD_MAX: u8 = 2;
@@ -48,22 +51,26 @@ const BAD_MAX: u8 = 2;
 /// Most bytes that are searched for a frame before the direction is given up.
 const SCAN_BYTES_MAX: u64 = 1 << 20;
 
-fn probe(side: Side, bytes: &[u8]) -> Probe {
+fn probe(customary: bool, side: Side, bytes: &[u8]) -> Probe {
     // A first frame without a body is odd but happens; the one after it decides then.
     let bytes = match bytes {
         [_, _, 0, 0, 0, 0 | 1, rest @ ..] => rest,
         all => all,
     };
-    match plausible(bytes) {
+    let judge = |bytes| match plausible(bytes) {
+        Plausible::Odd if customary => Plausible::Frame,
+        other => other,
+    };
+    match judge(bytes) {
         Plausible::Short => Probe::More,
-        Plausible::No => Probe::No,
+        Plausible::No | Plausible::Odd => Probe::No,
         Plausible::Shape => Probe::Yes,
         Plausible::Frame => match (bytes.len() - HEADER).cmp(&body_length(bytes)) {
             std::cmp::Ordering::Less => Probe::More,
-            // A function outside the standard: believed when whole frames fill the bytes.
+            // Not of the standard: believed when whole frames fill the bytes.
             std::cmp::Ordering::Equal => Probe::Yes,
-            std::cmp::Ordering::Greater => match plausible(&bytes[HEADER + body_length(bytes)..]) {
-                Plausible::No => Probe::No,
+            std::cmp::Ordering::Greater => match judge(&bytes[HEADER + body_length(bytes)..]) {
+                Plausible::No | Plausible::Odd => Probe::No,
                 Plausible::Short if side == Side::Client => Probe::More,
                 _ => Probe::Yes,
             },
@@ -80,6 +87,8 @@ enum Plausible {
     Short,
     /// Not a frame.
     No,
+    /// A frame by its header, with a function that nobody uses or a length that does not fit it.
+    Odd,
     /// A frame of a function without a known shape.
     Frame,
     /// A frame whose length fits its function.
@@ -102,14 +111,17 @@ fn plausible(bytes: &[u8]) -> Plausible {
         };
     };
     let length = usize::from(length);
-    if !(2..=BODY_MAX).contains(&length) || function & 0x7f == 0 {
+    if !(2..=BODY_MAX).contains(&length) {
         return Plausible::No;
+    }
+    if function & 0x7f == 0 {
+        return Plausible::Odd;
     }
     if function >= 0x80 {
         return if length == 3 {
             Plausible::Shape
         } else {
-            Plausible::No
+            Plausible::Odd
         };
     }
     match pdu::shape(function, length - 1, rest.first().copied()) {
@@ -123,7 +135,7 @@ fn plausible(bytes: &[u8]) -> Plausible {
             request: false,
             response: false,
             ..
-        } => Plausible::No,
+        } => Plausible::Odd,
         _ => Plausible::Shape,
     }
 }
@@ -153,6 +165,8 @@ struct Framing {
     bad: u8,
     /// Whether the next frame's place is unknown.
     lost: bool,
+    /// Whether that is because bytes are missing, and none was thrown away since.
+    after_gap: bool,
     /// Bytes thrown away since it is.
     scanned: u64,
     /// Bytes done with, from the beginning of what was seen.
@@ -188,7 +202,8 @@ impl Dissector for Modbus {
                 continue;
             }
             if framing.lost {
-                let (skipped, found) = scan(rest);
+                let (skipped, found) = scan(rest, framing.after_gap);
+                framing.after_gap &= skipped == 0;
                 framing.scanned += skipped as u64;
                 framing.place += skipped as u64;
                 at += skipped;
@@ -231,6 +246,7 @@ impl Dissector for Modbus {
         } else {
             framing.skip = 0;
             framing.lost = true;
+            framing.after_gap = true;
         }
     }
 
@@ -271,9 +287,10 @@ impl Modbus {
         let unit = frame[6];
         let pdu = &frame[7..];
         if self.master.is_none() {
-            // Only what can be one of the two and not the other tells who asks.
+            // Only what can be one of the two and not the other tells who asks; an exception does,
+            // even one of a wrong length.
             let shape = pdu::shape(pdu[0], pdu.len(), pdu.get(1).copied());
-            if shape.request != shape.response {
+            if pdu[0] >= 0x80 || shape.request != shape.response {
                 self.master = Some(if shape.request { side } else { side.other() });
             }
         }
@@ -396,6 +413,7 @@ impl Modbus {
         let framing = self.framing(side);
         let (skipped, place) = (std::mem::take(&mut framing.scanned), framing.place);
         framing.lost = false;
+        framing.after_gap = false;
         if skipped > 0 {
             let detail = format!(
                 "{what}: {skipped} bytes that are no Modbus frame, before byte {place} of the {side:?} side"
@@ -424,13 +442,15 @@ fn cover(cx: &mut Cx<'_>, event: &str, count: u64, detail: &str) {
 }
 
 /// Finds the next header whose length fits its function: how many bytes lie before it, and
-/// whether it is there. Bytes that may begin one stay.
-fn scan(bytes: &[u8]) -> (usize, bool) {
+/// whether it is there. Bytes that may begin one stay. Right after a gap a header of whatever
+/// function is enough: what is lost are packets, and most begin with a frame.
+fn scan(bytes: &[u8], after_gap: bool) -> (usize, bool) {
     for at in 0..bytes.len() {
         match plausible(&bytes[at..]) {
             Plausible::Shape => return (at, true),
             Plausible::Short => return (at, false),
-            Plausible::Frame | Plausible::No => {}
+            Plausible::Frame if after_gap && at == 0 => return (at, true),
+            Plausible::Frame | Plausible::Odd | Plausible::No => {}
         }
     }
     (bytes.len(), false)

@@ -21,7 +21,6 @@ impl Sample {
         Sample { transport: Transport::Tcp, said, customary_only: false }
     }
 
-    #[expect(dead_code, reason = "for protocols on datagrams")]
     pub fn udp(said: Vec<(Side, Vec<u8>)>) -> Sample {
         Sample { transport: Transport::Udp, said, customary_only: false }
     }

@@ -206,7 +206,11 @@ impl Notes {
 
 impl ClientContext for Notes {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_line(level, facility, message);
+        if facility == "FAIL" {
+            complain(message);
+        } else {
+            log_line(level, facility, message);
+        }
         if matches!(
             level,
             RDKafkaLogLevel::Error
@@ -219,12 +223,29 @@ impl ClientContext for Notes {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka");
+        tracing::debug!(%error, reason, "Kafka");
+        complain(reason);
         self.note(reason);
     }
 }
 
 impl ConsumerContext for Notes {}
+
+/// How long nothing is said about connections after something was.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Says that a connection is troubled, once for all clients of the process and rarely: while a
+/// broker is away, each of them hears of it many times a second.
+fn complain(cause: &str) {
+    static QUIET: Mutex<Option<Deadline>> = Mutex::new(None);
+    let mut quiet = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+    if quiet.is_some_and(|until| !until.left().is_zero()) {
+        tracing::debug!(cause, "a connection to Kafka is troubled");
+        return;
+    }
+    *quiet = Some(Deadline::after(SILENCE));
+    tracing::warn!(cause, "a connection to Kafka is troubled; what waits is kept, and it is tried again");
+}
 
 pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
@@ -319,7 +340,7 @@ pub(crate) fn trouble(what: impl Into<String>, error: KafkaError) -> Trouble {
             | Code::NotCoordinator
             | Code::PollExceeded,
         ) => {
-            tracing::warn!(%error, "Kafka");
+            complain(&error.to_string());
             Trouble::Passing
         }
         _ => Trouble::Lasting(client(what, error)),

@@ -12,6 +12,7 @@ use crate::{Failure, Format, plant};
 
 /// Arguments of `validate`.
 #[derive(Args)]
+#[command(after_help = VALIDATE_HELP)]
 pub struct ValidateArguments {
     /// Pipeline files and folders; those of the configuration without any.
     pipelines: Vec<PathBuf>,
@@ -19,6 +20,11 @@ pub struct ValidateArguments {
     #[arg(long, short)]
     config: Option<PathBuf>,
 }
+
+const VALIDATE_HELP: &str = help!(
+    "  yagura validate --config yagura.yaml    configuration, sources, sinks and pipelines
+  yagura validate pipelines/fab           pipelines only"
+);
 
 /// Checks, prints what there is.
 pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Failure> {
@@ -62,11 +68,17 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
 
 /// Arguments of `test`.
 #[derive(Args)]
+#[command(after_help = TEST_HELP)]
 pub struct TestArguments {
     /// Pipeline files and folders.
     #[arg(default_value = "pipelines")]
     pipelines: Vec<PathBuf>,
 }
+
+const TEST_HELP: &str = help!(
+    "  yagura test                             all of pipelines/
+  yagura test pipelines/fab/recipe.yaml   one file"
+);
 
 /// Runs the tests, prints how each went.
 pub fn test(arguments: &TestArguments, format: Format) -> Result<(), Failure> {

@@ -122,7 +122,10 @@ impl Config {
     /// Reads a file; every path in it becomes relative to its folder.
     pub fn load(file: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(file)
-            .map_err(|e| Failure::Input(format!("{}: cannot be read: {e}", file.display())))?;
+            .map_err(|e| {
+            let file = file.display();
+            Failure::Input(format!("{file}: cannot be read: {e}; `--config` names the configuration file"))
+        })?;
         let mut config: Config = serde_saphyr::from_str(&text).map_err(|e| {
             let (line, column) = e.location().map_or((0, 0), |l| (l.line(), l.column()));
             Failure::Input(format!("{}:{line}:{column}: {}", file.display(), e.without_snippet()))
@@ -157,7 +160,15 @@ impl Config {
         config.dictionary.iter_mut().for_each(place);
         match &mut config.log {
             LogConfig::Embedded(embedded) => embedded.folder.iter_mut().for_each(place),
-            LogConfig::Kafka(options) => options.files().for_each(place),
+            LogConfig::Kafka(options) => {
+                for path in options.files() {
+                    place(path);
+                    std::fs::File::open(&*path).map_err(|e| {
+                        let path = path.display();
+                        wrong(format!("{path}: cannot be read: {e}; put it there or correct the log's `security`"))
+                    })?;
+                }
+            }
         }
         config.folder.clone_from(&folder);
         Ok(config)

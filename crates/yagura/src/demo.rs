@@ -22,6 +22,7 @@ use crate::{Failure, Format, plant};
 
 /// Arguments of `demo`.
 #[derive(Args)]
+#[command(after_help = HELP)]
 pub struct Arguments {
     /// Where the scene and its history are kept; what an earlier demo left there is replaced.
     #[arg(long, default_value = "yagura-data/demo")]
@@ -42,6 +43,12 @@ pub struct Arguments {
     #[arg(long)]
     stay: bool,
 }
+
+const HELP: &str = help!(
+    "  yagura demo                          attacks and faults in a made-up etch bay, and their alerts
+  yagura demo --ordinary --seed 2      ordinary production: no alert
+  yagura demo --pace 60 --stay         a minute each second; /metrics stays until interrupted"
+);
 
 /// Plays the scene; exit code 1 if its alerts are not those that its script foresees.
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {

@@ -3,6 +3,20 @@
 //! Exit codes: 0 all is well, 1 something failed, 2 the input (arguments, configuration,
 //! pipelines, data) is wrong and nothing was started.
 
+/// What stands below a command's help: examples, then the exit codes.
+macro_rules! help {
+    ($examples:literal) => {
+        concat!(
+            "Examples:\n",
+            $examples,
+            "\n\nExit codes:\n",
+            "  0  all is well\n",
+            "  1  something failed, or was not as expected (`demo`, `test`, `replay --check`)\n",
+            "  2  arguments, configuration, pipelines or files are wrong; nothing was started"
+        )
+    };
+}
+
 mod commands;
 mod config;
 mod demo;
@@ -23,7 +37,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Real-time anomaly detection for operational technology.
 #[derive(Parser)]
-#[command(name = "yagura", version, about, after_help = EXAMPLES)]
+#[command(name = "yagura", version, about, after_help = HELP)]
 struct Cli {
     /// What prints for people, or one JSON document (or one a line) for programs.
     #[arg(long, global = true, value_enum, default_value = "text")]
@@ -32,13 +46,14 @@ struct Cli {
     command: Command,
 }
 
-const EXAMPLES: &str = "Examples:
-  yagura demo                              play a recorded fab cell through the real pipeline
+const HELP: &str = help!(
+    "  yagura demo                              play a recorded fab cell through the real pipeline
   yagura validate --config yagura.yaml     check configuration and pipelines, start nothing
   yagura run --config yagura.yaml          collect, detect, respond
   yagura read cell.pcap                    print the messages that a capture holds
   yagura test pipelines/                   run the tests inside pipeline files
-  yagura replay --config yagura.yaml --check   judge the log again, compare with its alerts";
+  yagura replay --config yagura.yaml --check   judge the log again, compare with its alerts"
+);
 
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

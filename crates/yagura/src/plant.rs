@@ -35,12 +35,16 @@ pub fn pipeline(paths: &[PathBuf]) -> Result<Arc<Pipeline>, Failure> {
 }
 
 /// Opens the log. `read_only` looks at an embedded log without owning it.
-pub fn log(config: &Config, read_only: bool) -> Result<Arc<dyn Log>, LogError> {
+pub fn log(config: &Config, read_only: bool) -> Result<Arc<dyn Log>, Failure> {
     match &config.log {
         LogConfig::Kafka(options) => Ok(Arc::new(KafkaLog::connect(options.as_ref().clone())?)),
         LogConfig::Embedded(embedded) => {
             let folder = embedded.folder.clone().unwrap_or_else(|| config.data.join("log"));
             if read_only {
+                if !folder.exists() {
+                    let folder = folder.display();
+                    return Err(Failure::Input(format!("{folder}: there is no log yet; `yagura run` writes it")));
+                }
                 return Ok(Arc::new(Embedded::open_read_only(folder)?));
             }
             let options = Options {
@@ -81,7 +85,14 @@ pub fn sources(config: &Config, assets: &Arc<AssetTable>) -> Result<Vec<Box<dyn 
     let settings = Arc::new(settings);
     let mut out: Vec<Box<dyn Source>> = Vec::new();
     for collector in &config.collectors {
-        out.push(source(collector, assets, &settings).map_err(input)?);
+        let opened = source(collector, assets, &settings).map_err(|e| match e {
+            SourceError::Open { .. } => Failure::Input(format!(
+                "collector {}: {e}; correct its `path` (relative to the configuration's folder) or put the file there",
+                collector.name
+            )),
+            e => input(e),
+        });
+        out.push(opened?);
     }
     Ok(out)
 }

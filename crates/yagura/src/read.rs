@@ -37,7 +37,7 @@ const CELL_CHARS: usize = 60;
 
 /// Arguments of `read`.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = HELP)]
 pub struct Arguments {
     /// Capture files (pcap, pcapng); `-` is standard input.
     #[arg(required = true)]
@@ -65,12 +65,13 @@ pub struct Arguments {
     plant_key_file: Option<PathBuf>,
 }
 
-const EXAMPLES: &str = "Examples:
-  yagura read cell.pcap
+const HELP: &str = help!(
+    "  yagura read cell.pcap
   yagura read day-*.pcapng --where \"operation LIKE 'recipe.%'\" --format json
   yagura read cell.pcap --kind flow --columns client,server,server_port,protocol
   yagura read cell.pcap --kind sample --parquet values.parquet
-  tcpdump -w - -i eth1 | yagura read -";
+  tcpdump -w - -i eth1 | yagura read -"
+);
 
 /// What can be printed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

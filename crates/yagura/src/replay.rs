@@ -19,6 +19,7 @@ use crate::{Failure, Format, plant};
 
 /// Arguments of `replay`.
 #[derive(Args)]
+#[command(after_help = HELP)]
 pub struct Arguments {
     /// The configuration file of the run whose log it is.
     #[arg(long, short)]
@@ -27,6 +28,11 @@ pub struct Arguments {
     #[arg(long)]
     check: bool,
 }
+
+const HELP: &str = help!(
+    "  yagura replay --config yagura.yaml                        the alerts of the whole log
+  yagura replay --config yagura.yaml --check --format json  and whether the log holds the same"
+);
 
 /// Alerts by (cell, sequence).
 pub type Alerts = BTreeMap<(String, u64), Alert>;

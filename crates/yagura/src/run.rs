@@ -26,6 +26,7 @@ use crate::{Failure, Format, plant};
 
 /// Arguments of `run`.
 #[derive(Args)]
+#[command(after_help = HELP)]
 pub struct Arguments {
     /// The configuration file.
     #[arg(long, short)]
@@ -34,6 +35,12 @@ pub struct Arguments {
     #[arg(long)]
     until_done: bool,
 }
+
+const HELP: &str = help!(
+    "  yagura run --config yagura.yaml                until SIGINT or SIGTERM; goes on there when started again
+  yagura run --config yagura.yaml --until-done   read the recordings to their ends, then end
+  YAGURA_LOG=info yagura run -c yagura.yaml      with more log lines"
+);
 
 /// Runs until a signal, or until everything is done.
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {

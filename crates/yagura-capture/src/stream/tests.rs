@@ -21,10 +21,15 @@ fn treatment() -> Treatment {
         now: 0,
         keep: true,
         held_bytes_max: 1 << 20,
+        held_segments_max: 512,
     }
 }
 
 fn push(half: &mut Half, seen: &mut Seen, seq: u32, data: &[u8]) -> Fate {
+    pushed(half, seen, seq, data).fate
+}
+
+fn pushed(half: &mut Half, seen: &mut Seen, seq: u32, data: &[u8]) -> Pushed {
     half.push(seq, data, data.len() as u32, treatment(), &mut |p| {
         seen.take(p)
     })
@@ -55,6 +60,37 @@ fn the_first_copy_of_a_byte_counts() {
     assert_eq!(push(&mut half, &mut seen, 103, b"yyyy"), Fate::Repeated);
     push(&mut half, &mut seen, 100, b"abzz");
     assert_eq!(text(&seen), "abcdEFxxgh");
+}
+
+#[test]
+fn repetitions_with_another_content_are_told_from_honest_ones() {
+    let (mut half, mut seen) = (Half::default(), Seen::default());
+    half.start(99);
+    let mut conflict = |seq, data: &[u8]| pushed(&mut half, &mut seen, seq, data).conflict;
+    assert!(!conflict(100, b"abcd"));
+    assert!(!conflict(100, b"abcd"));
+    assert!(conflict(100, b"abcX"));
+    // Behind a hole: the same, longer, shorter and other bytes.
+    assert!(!conflict(108, b"ijkl"));
+    assert!(!conflict(108, b"ijkl"));
+    assert!(!conflict(107, b"hijklm"));
+    assert!(!conflict(109, b"jk"));
+    assert!(conflict(109, b"jX"));
+    assert!(conflict(106, b"gXi"));
+    assert!(!conflict(104, b"ef"));
+    assert!(!conflict(112, b"\0"));
+    assert_eq!(text(&seen), "abcdefghijklm");
+}
+
+#[test]
+fn too_many_segments_behind_a_hole_give_it_up() {
+    let (mut half, mut seen) = (Half::default(), Seen::default());
+    half.start(99);
+    for n in 0..512 {
+        assert!(!pushed(&mut half, &mut seen, 200 + n * 2, b"x").full);
+    }
+    assert!(pushed(&mut half, &mut seen, 200 + 512 * 2, b"x").full);
+    assert_eq!(half.missing, 100);
 }
 
 #[test]
@@ -158,7 +194,7 @@ fn after_a_jump_out_of_every_window_the_stream_begins_anew() {
     half.push(far, b"zz", 2, treatment(), &mut |_| {});
     for n in 1..8 {
         let fate = half.push(far + n * 2, b"zz", 2, treatment(), &mut |_| {});
-        fates.push(fate);
+        fates.push(fate.fate);
     }
     assert_eq!(fates.last(), Some(&Fate::New));
     assert!(fates[..6].iter().all(|f| *f == Fate::Stray));

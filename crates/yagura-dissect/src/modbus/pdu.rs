@@ -523,12 +523,12 @@ impl Texts {
     }
 
     fn exception(&mut self, reply: &[u8]) {
-        match reply {
-            [_, code] => {
-                self.code.push_str(exception(*code));
-                json::member_number(&mut self.detail, "exception", u64::from(*code));
-            }
-            _ => self.wrong("an exception response has not two bytes"),
+        if let Some(&code) = reply.get(1) {
+            self.code.push_str(exception(code));
+            json::member_number(&mut self.detail, "exception", u64::from(code));
+        }
+        if reply.len() != 2 {
+            self.wrong("an exception response has not two bytes");
         }
     }
 
@@ -703,7 +703,10 @@ impl Texts {
                 json::push_number(&mut self.values, u64::from(number));
             }
             self.values.push(']');
-            self.count = self.count.max(self.numbers.len() as u32);
+            // What a request names stands: function 23 reads more or fewer registers than it writes.
+            if self.count == 0 {
+                self.count = self.numbers.len() as u32;
+            }
         }
         if !self.problem.is_empty() {
             json::member_text(&mut self.detail, "problem", &self.problem);

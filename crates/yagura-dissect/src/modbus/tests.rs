@@ -24,7 +24,11 @@ pub(crate) fn sample() -> crate::testing::Sample {
         said(Side::Client, 3, &[6, 0, 1, 0, 9]),
         said(Side::Server, 3, &[0x86, 2]),
         said(Side::Client, 4, &[43, 14, 1, 0]),
-        said(Side::Server, 4, &[43, 14, 1, 1, 0, 0, 1, 0, 4, b'A', b'c', b'm', b'e']),
+        said(
+            Side::Server,
+            4,
+            &[43, 14, 1, 1, 0, 0, 1, 0, 4, b'A', b'c', b'm', b'e'],
+        ),
     ])
 }
 
@@ -362,23 +366,144 @@ fn the_probe_takes_modbus_and_nothing_else() {
         &[90, 0, 2],
     ] {
         let bytes = frame(0x1234, 1, pdu);
-        assert_eq!(probe(Side::Client, &bytes), Probe::Yes, "{pdu:?}");
-        assert_eq!(probe(Side::Client, &bytes[..7]), Probe::More);
+        assert_eq!(probe(false, Side::Client, &bytes), Probe::Yes, "{pdu:?}");
+        assert_eq!(probe(false, Side::Client, &bytes[..7]), Probe::More);
     }
-    assert_eq!(probe(Side::Server, &frame(1, 1, &[3, 2, 0, 1])), Probe::Yes);
-    assert_eq!(probe(Side::Server, &frame(1, 1, &[0x83, 1])), Probe::Yes);
     assert_eq!(
-        probe(Side::Server, b"\0\0\0\0\0\0\0\0\0\0\0\x03\x01\x9c\x01"),
+        probe(false, Side::Server, &frame(1, 1, &[3, 2, 0, 1])),
+        Probe::Yes
+    );
+    assert_eq!(
+        probe(false, Side::Server, &frame(1, 1, &[0x83, 1])),
+        Probe::Yes
+    );
+    assert_eq!(
+        probe(
+            false,
+            Side::Server,
+            b"\0\0\0\0\0\0\0\0\0\0\0\x03\x01\x9c\x01"
+        ),
         Probe::Yes
     );
     for (name, bytes) in OTHERS {
-        assert_eq!(probe(Side::Client, bytes), Probe::No, "{name}");
+        assert_eq!(probe(false, Side::Client, bytes), Probe::No, "{name}");
     }
-    assert_eq!(probe(Side::Client, &[0; 64]), Probe::No);
+    assert_eq!(probe(false, Side::Client, &[0; 64]), Probe::No);
     assert_eq!(
-        probe(Side::Client, b"\0\0\0\x0a\xff\xff\0\0\0\x01\0\0\0\x01"),
+        probe(
+            false,
+            Side::Client,
+            b"\0\0\0\x0a\xff\xff\0\0\0\x01\0\0\0\x01"
+        ),
         Probe::No
     );
+}
+
+#[test]
+fn on_the_customary_port_whole_frames_are_enough() {
+    // A scan of all functions begins with 0; an exception with a byte too many; a read of no address.
+    for (side, pdu) in [
+        (Side::Client, &[0, 0, 0, 0, 0][..]),
+        (Side::Server, &[0x80, 1]),
+        (Side::Server, &[0x81, 6, 0]),
+        (Side::Client, &[3, 9]),
+    ] {
+        let bytes = frame(0, 1, pdu);
+        assert_eq!(probe(true, side, &bytes), Probe::Yes, "{pdu:?}");
+        assert_eq!(
+            probe(true, side, &bytes[..bytes.len() - 1]),
+            Probe::More,
+            "{pdu:?}"
+        );
+        assert_eq!(probe(false, side, &bytes), Probe::No, "{pdu:?}");
+        let followed = [&bytes[..], b"\x16\x03\x01\x02"].concat();
+        assert_eq!(probe(true, side, &followed), Probe::No, "{pdu:?}");
+    }
+    for (name, bytes) in OTHERS {
+        assert_eq!(probe(true, Side::Client, bytes), Probe::No, "{name}");
+    }
+}
+
+#[test]
+fn a_scan_of_functions_is_read_from_function_0_on() {
+    let mut run = Run::new(&PROTOCOL);
+    for function in [0, 1, 9, 127] {
+        run.send(Side::Client, &frame(0, 1, &[function, 0, 0, 0, 0]));
+        run.send(Side::Server, &frame(0, 1, &[function | 0x80, 1]));
+    }
+    let expected = ["function_0", "read_coils", "function_9", "function_127"];
+    assert_eq!(
+        run.table(&["function", "status_code", "exchange"]),
+        expected.map(|f| format!("{f}|illegal_function|pair"))
+    );
+}
+
+#[test]
+fn an_exception_of_a_wrong_length_still_tells_who_answers() {
+    let mut run = Run::new(&PROTOCOL);
+    run.send(Side::Client, &frame(1, 10, &[0x81, 6, 0]));
+    run.send(Side::Client, &frame(1, 10, &[0x2a, 14, 4, 1]));
+    assert_eq!(
+        run.table(&["function", "exchange", "status", "status_code", "initiator"]),
+        [
+            "read_coils|reply|malformed|server_device_busy|server",
+            "function_42|reply|unasked||server"
+        ]
+    );
+}
+
+#[test]
+fn right_after_a_gap_a_frame_of_whatever_function_is_read() {
+    let mut run = Run::new(&PROTOCOL);
+    run.send(Side::Client, &frame(1, 1, &[3, 0, 0, 0, 1]));
+    run.lose(Side::Client, 12);
+    let two = [frame(3, 1, &[33, 0, 0]), frame(4, 1, &[54, 9])].concat();
+    run.send(Side::Client, &two[..5]);
+    run.send(Side::Client, &two[5..]);
+    run.lose(Side::Client, 12);
+    // Not at the beginning: only a length that fits the function is believed.
+    run.send(
+        Side::Client,
+        &[b"\x09", &frame(6, 1, &[33, 0, 0])[..]].concat(),
+    );
+    run.send(Side::Client, &frame(7, 1, &[1, 0, 0, 0, 1]));
+    run.close();
+    assert_eq!(
+        run.table(&["function"]),
+        [
+            "read_holding_registers",
+            "function_33",
+            "function_54",
+            "read_coils"
+        ]
+    );
+}
+
+#[test]
+fn the_count_of_a_read_and_write_is_that_of_the_registers_written() {
+    let run = ask(
+        &[23, 0, 20, 0, 4, 0, 30, 0, 1, 2, 0, 7],
+        &[23, 8, 0, 1, 0, 2, 0, 3, 0, 4],
+    );
+    let row = run.messages()[0];
+    assert_eq!(
+        (row.text("target"), row.text("values")),
+        ("holding_register 30", "[1,2,3,4]")
+    );
+    assert_eq!(row.number("count"), Some(1.0));
+}
+
+#[test]
+fn a_frame_of_one_byte_more_than_the_standard_allows_is_read() {
+    let mut run = Run::new(&PROTOCOL);
+    let longest = vec![90; PDU_MAX];
+    run.send(Side::Client, &frame(7, 0, &longest));
+    run.send(Side::Server, &frame(7, 0, &longest));
+    assert_eq!(
+        run.table(&["function", "exchange"]),
+        ["vendor_program_transfer|pair"]
+    );
+    assert_eq!(run.messages()[0].number("count"), Some(254.0));
 }
 
 fn pdu() -> impl Strategy<Value = Vec<u8>> {
@@ -432,7 +557,7 @@ proptest! {
             prop_assert!(serde_json::from_str::<serde_json::Value>(row.text("detail")).is_ok(), "{}", row.text("detail"));
         }
         for (client, bytes) in &pieces {
-            probe(if *client { Side::Client } else { Side::Server }, bytes);
+            probe(true, if *client { Side::Client } else { Side::Server }, bytes);
         }
     }
 }

@@ -1,0 +1,56 @@
+//! Message by message: what is read out of captures here, beside what other tools read.
+//!
+//! The captures and the other tools' files are no part of the repository: they are read in the
+//! folder that `YAGURA_SHARED` names (by default `../shared` beside the repository), and the tests
+//! say so when it is absent. `YAGURA_AGREEMENT_ONLY=modbus` runs one protocol (or several, with
+//! commas), `YAGURA_AGREEMENT_JSON=target/agreement.json` writes the table as JSON,
+//! `YAGURA_AGREEMENT_SHOW=40` shows that many of a comparison's differences instead of 6.
+//!
+//! # To add a protocol
+//!
+//! 1. Write `NAME.rs` with a `pub const PROTOCOL: Protocol` (see [`harness::Protocol`]): the folders
+//!    of its captures, tshark's names of it and, for each file that another tool wrote, a
+//!    [`harness::Tool`]: `From::File("zeek/dnp3.log")`, or `From::Tshark(ARGUMENTS)` to run the
+//!    tshark of this machine beside them. A tool's `compare` gets the capture's rows and the tool's file and gives two lists of facts, ours and
+//!    theirs. A fact is a text that says all that both know of one message, as
+//!    `10.0.0.1:4000>10.0.0.2:502 request 7/1/3 address=100 quantity=2`: who, direction,
+//!    transaction, unit, function, place, values. Leave out what the tool's file does not say, and
+//!    nothing else. Their order does not matter, how often each occurs does.
+//! 2. Read the file with [`reference::Reference`]: `.zeek()` for Zeek and ICSNPP logs (TSV or
+//!    JSON), `.eve("modbus")` for Suricata, `.ek("hsms")` for tshark, `.text()` for anything else;
+//!    ours are `capture.messages("modbus")`, `capture.rows`, or `capture.samples()`.
+//! 3. Add the module and its entry below: two adjacent lines each.
+//! 4. Run it. Look up every difference that remains in the packets. A fault here is mended here;
+//!    a tool's fault is written into `decisions.yaml` with the bytes that decide it. A decision
+//!    covers exactly the differences that it lists, and one that covers nothing fails the test.
+
+mod capture;
+mod decisions;
+mod harness;
+mod identification;
+mod reference;
+
+// The protocols: a module, and its entry in `PROTOCOLS`.
+mod hsms;
+mod modbus;
+mod mqtt;
+mod s7comm;
+
+/// Every protocol that is compared.
+#[rustfmt::skip]
+static PROTOCOLS: &[harness::Protocol] = &[
+    hsms::PROTOCOL,
+    modbus::PROTOCOL,
+    mqtt::PROTOCOL,
+    s7comm::PROTOCOL,
+];
+
+#[test]
+fn messages_are_those_that_other_tools_read() {
+    harness::run(PROTOCOLS);
+}
+
+#[test]
+fn no_capture_has_messages_of_a_protocol_that_it_does_not_hold() {
+    identification::run(PROTOCOLS);
+}
