@@ -27,8 +27,10 @@ mod arp;
 mod dhcp;
 mod dns;
 mod dnp3;
+mod enip;
 mod hsms;
 mod icmp;
+mod iec104;
 mod lldp;
 mod modbus;
 mod mqtt;
@@ -37,6 +39,7 @@ mod opcua;
 mod s7comm;
 mod ssh;
 mod stp;
+mod synchrophasor;
 mod tls;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
@@ -46,6 +49,9 @@ pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 static PROTOCOLS: &[Protocol] = &[
     dnp3::PROTOCOL,
     hsms::PROTOCOL,
+    synchrophasor::PROTOCOL,
+    enip::PROTOCOL,
+    iec104::PROTOCOL,
     modbus::PROTOCOL,
     s7comm::PROTOCOL,
     mqtt::PROTOCOL,
