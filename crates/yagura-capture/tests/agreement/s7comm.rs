@@ -163,7 +163,7 @@ fn lists(capture: &Capture, reference: &Reference) -> Facts {
     });
     let theirs = reference.zeek().into_iter().filter(|r| r.get("method") == "Request").map(|r| {
         let hex = |name| number(r.get(name));
-        format!("{} {} SZL 0x{:04x}/0x{:04x}", r.client(), r.get("pdu_reference"), hex("szl_id"), hex("szl_index"))
+        format!("{} {} SZL 0x{:04x}/0x{:04x}", r.client(), swapped(r.get("pdu_reference")), hex("szl_id"), hex("szl_index"))
     });
     Facts { ours: ours.collect(), theirs: theirs.collect() }
 }
