@@ -245,7 +245,7 @@ fn named(group: u8, subfunction: u8) -> (&'static str, Cow<'static, str>) {
         (1, 0x0c) => (operation::DIAGNOSE, "erase"),
         (1, 0x0e) => (operation::DIAGNOSE, "read_diagnostic_data"),
         (1, 0x0f) => (operation::DIAGNOSE, "remove_diagnostic_data"),
-        (1, 0x10) => (operation::CONTROL, "force"),
+        (1, 0x10) => (operation::DIAGNOSE, "forces"),
         (2, 1) => (operation::READ, "cyclic_data"),
         (2, 4) => (operation::CONFIGURE, "cyclic_data_unsubscribe"),
         (2, 5) => (operation::READ, "cyclic_data_on_change"),
