@@ -62,7 +62,7 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
     let length = match Enip::frame_of(bytes) {
         Frame::Of(length) => length,
         Frame::More => return Probe::More,
-        Frame::Bad(_) => return Probe::No,
+        Frame::Bad(_) | Frame::Head(..) => return Probe::No,
     };
     if glimpse.transport == Transport::Udp && length > bytes.len() {
         return Probe::No;

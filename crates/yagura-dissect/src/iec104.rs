@@ -42,7 +42,7 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
     let length = match Iec104::frame_of(bytes) {
         Frame::Of(length) => length,
         Frame::More => return Probe::More,
-        Frame::Bad(_) => return Probe::No,
+        Frame::Bad(_) | Frame::Head(..) => return Probe::No,
     };
     let Some(frame) = bytes.get(..length) else { return Probe::More };
     if frame[2] & 1 == 0 && !asdu::plausible(&frame[6..]) {

@@ -63,7 +63,7 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
     let length = match Synchrophasor::frame_of(bytes) {
         Frame::Of(length) => length,
         Frame::More => return Probe::More,
-        Frame::Bad(_) => return Probe::No,
+        Frame::Bad(_) | Frame::Head(..) => return Probe::No,
     };
     match bytes.get(..length) {
         Some(frame) if checked(frame) => Probe::Yes,
