@@ -11,6 +11,8 @@ use crate::cursor::{Cursor, Cut};
 use crate::exchange::Draft;
 use crate::{Cx, Side, json};
 
+/// The common address of all stations.
+const GLOBAL: u16 = 0xffff;
 /// Bytes of an object's address.
 const ADDRESS: usize = 3;
 /// Causes that say nothing by themselves but that an activation is answered.
@@ -78,10 +80,15 @@ impl Iec104 {
         let asks = command && matches!(unit.cause, REQUEST | ACTIVATION | DEACTIVATION);
         // An activation is confirmed and later terminated: only the first ends the exchange.
         let answers = command && !asks && unit.cause != 10;
-        let asked = if answers { self.exchanges.answered(side, &key) } else { None };
+        let asked = if answers { self.confirmed(side, unit, object) } else { None };
         let paired = asked.is_some();
         let mut draft = match asked {
-            Some(draft) => draft,
+            Some((mut draft, own)) => {
+                if !own {
+                    json::member_number(&mut draft.detail, "station", u64::from(unit.common));
+                }
+                draft
+            }
             None => {
                 let asker = if answers { side.other() } else { side };
                 let mut draft = self.exchanges.draft(cx, asker, of.operation, of.name);
@@ -129,6 +136,18 @@ impl Iec104 {
             self.exchanges.one_way(cx, draft);
         }
         Ok(())
+    }
+}
+
+impl Iec104 {
+    /// The activation that a confirmation is for, and whether it was to the station's own address
+    /// and not to all.
+    fn confirmed(&mut self, side: Side, unit: Unit, object: u32) -> Option<(Draft, bool)> {
+        let to = |common| Key::Command { kind: unit.kind, common, object };
+        if let Some(draft) = self.exchanges.answered(side, &to(unit.common)) {
+            return Some((draft, true));
+        }
+        self.exchanges.answered(side, &to(GLOBAL)).map(|draft| (draft, false))
     }
 }
 
