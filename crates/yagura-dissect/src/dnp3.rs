@@ -267,10 +267,10 @@ impl Dnp3 {
             echoes: false,
             files: &mut self.files,
         };
-        if known.is_some() {
-            if let Err(cut) = reading.objects(cx, &mut draft, cursor) {
-                draft.wrong(cut);
-            }
+        if known.is_some()
+            && let Err(cut) = reading.objects(cx, &mut draft, cursor)
+        {
+            draft.wrong(cut);
         }
         if names::without_response(function) || link.destination >= BROADCAST {
             self.exchanges.one_way(cx, draft);

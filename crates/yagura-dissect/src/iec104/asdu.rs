@@ -98,10 +98,8 @@ impl Iec104 {
                 draft
             }
         };
-        if paired {
-            if let Some(cause) = types::cause(unit.cause) {
-                json::member_text(&mut draft.detail, "reply_cause", cause);
-            }
+        if paired && let Some(cause) = types::cause(unit.cause) {
+            json::member_text(&mut draft.detail, "reply_cause", cause);
         }
         if unit.negative || (44..=47).contains(&unit.cause) {
             draft.deny(if unit.negative && unit.cause < 44 {
@@ -113,18 +111,18 @@ impl Iec104 {
         let exact = length(&unit, of).is_none_or(|length| length == cursor.remaining());
         if !exact {
             draft.wrong(cursor.cut("asdu_length"));
-        } else if !paired {
-            if let Err(cut) = objects(cx, side, &mut draft, &unit, of, &mut cursor) {
-                draft.wrong(cut);
-            }
+        } else if !paired
+            && let Err(cut) = objects(cx, side, &mut draft, &unit, of, &mut cursor)
+        {
+            draft.wrong(cut);
         }
         // A value that is asked for comes back as itself: that ends the reading.
-        if !command && unit.cause == REQUEST {
-            if let Some(read) = self.exchanges.answered_if(side, |key, _| {
-                *key == Key::Command { kind: 102, common: unit.common, object }
-            }) {
-                self.exchanges.pair(cx, read);
-            }
+        let read = Key::Command { kind: 102, common: unit.common, object };
+        if !command
+            && unit.cause == REQUEST
+            && let Some(read) = self.exchanges.answered(side, &read)
+        {
+            self.exchanges.pair(cx, read);
         }
         if asks {
             self.exchanges.ask(cx, key, draft);
@@ -200,7 +198,6 @@ fn objects(
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "one element with all that it needs")]
 fn element(
     cx: &mut Cx<'_>,
     side: Side,
