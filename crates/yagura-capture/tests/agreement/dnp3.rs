@@ -81,16 +81,10 @@ fn ours(row: &OwnedRow, out: &mut Vec<String>) {
     let detail = row.detail();
     let (source, destination) = (number(&detail["source"]), number(&detail["destination"]));
     let (function, sequence) = (number(&detail["function"]), number(&detail["sequence"]));
-    let values = if row.text("values").len() > VALUES_MAX {
-        "cut".to_string()
-    } else {
-        row.text("values").to_string()
-    };
-    let mut indications: Vec<&str> =
-        detail["iin"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    indications.sort_unstable();
+    let values = normal(row.text("values"));
+    let indications = indications(&detail["iin"]);
     let said = |source, destination, function, values: &str| {
-        format!("{source}>{destination} {function} #{sequence} {} {values}", indications.join(","))
+        format!("{source}>{destination} {function} #{sequence} {indications} {values}")
     };
     let carries = matches!(function, 2..=6);
     if function < 129 {
@@ -131,19 +125,15 @@ fn theirs(event: &Value) -> String {
     if !values.is_empty() {
         values.push(']');
     }
-    if values.len() > VALUES_MAX {
-        values = "cut".into();
-    }
+    let values = normal(&values);
     if function < 129 {
         let values = if matches!(function, 2..=6) { &values[..] } else { "" };
         let target = if target.len() > TARGET_MAX { "cut" } else { &target };
         return format!("{source}>{destination} {function} #{sequence} {target} {values}");
     }
-    let mut indications: Vec<&str> =
-        event["iin"]["indicators"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    indications.sort_unstable();
     let values = if echo { "" } else { &values };
-    format!("{source}>{destination} {function} #{sequence} {} {values}", indications.join(","))
+    let indications = indications(&event["iin"]["indicators"]);
+    format!("{source}>{destination} {function} #{sequence} {indications} {values}")
 }
 
 fn name(target: &mut String, object: &Value) {
@@ -191,17 +181,38 @@ fn value(group: u64, variation: u64, point: &Value) -> Option<String> {
             );
             Some(out)
         }
-        // Attributes, files and security: rows have other facts of them.
-        0 | 70 | 120 => None,
-        110 | 111 => point["data"].as_str().map(|t| format!("\"{t}\"")),
-        50 => Some(point["timestamp"].to_string()),
+        // Attributes, files, octet strings and security: not both have them.
+        0 | 70 | 110..=113 | 120 => None,
+        50 | 51 => Some(point["timestamp"].to_string()),
+        52 if variation == 1 => Some(point["delay_secs"].to_string()),
         52 => Some(point["delay_ms"].to_string()),
+        // The whole byte of the flags.
+        2 | 11 if variation == 1 => Some((number(&point["state"]) >> 7).to_string()),
         80 | 1 | 10 if variation == 1 => Some(number(&point["state"]).to_string()),
-        _ => ["state", "value", "count"].iter().find_map(|n| point[*n].as_f64()).map(|v| {
-            // Single precision is written with its own shortest digits by Suricata.
-            format!("{v}")
-        }),
+        _ => ["state", "value", "count"].iter().find_map(|n| point[*n].as_f64()).map(|v| v.to_string()),
     }
+}
+
+/// Values without texts, with numbers as single precision tells them apart.
+fn normal(values: &str) -> String {
+    if values.len() > VALUES_MAX {
+        return "cut".into();
+    }
+    let list: Vec<Value> = serde_json::from_str(values).unwrap_or_default();
+    let one = |value: &Value| match value {
+        Value::String(_) => None,
+        Value::Number(n) => n.as_f64().map(|v| if v.fract() == 0.0 { v.to_string() } else { (v as f32).to_string() }),
+        other => Some(other.to_string()),
+    };
+    list.iter().filter_map(one).collect::<Vec<_>>().join(",")
+}
+
+/// The names of internal indications, sorted; Suricata calls the first one otherwise.
+fn indications(list: &Value) -> String {
+    let names = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut names: Vec<&str> = names.map(|n| if n == "all_stations" { "broadcast" } else { n }).collect();
+    names.sort_unstable();
+    names.join(",")
 }
 
 fn number(value: &Value) -> u64 {

@@ -45,8 +45,8 @@ const SERVICES: &[(&str, u64)] = &[
     ("Create", 0x08),
     ("Delete", 0x09),
     ("Apply Attributes", 0x0d),
-    ("Get Attribute Single", 0x0e),
-    ("Set Attribute Single", 0x10),
+    ("Get Attributes Single", 0x0e),
+    ("Set Attributes Single", 0x10),
     ("Execute PCCC Service", 0x4b),
     ("Read Data", 0x4c),
     ("Write Data", 0x4d),
@@ -73,9 +73,10 @@ fn messages(capture: &Capture, envelope: bool) -> impl Iterator<Item = Messages>
         let (asked, class, instance) = if sent_on { (0x52, Some(6), Some(1)) } else { (service, class, instance) };
         let place = |n: Option<u64>| n.map_or(String::new(), |n| n.to_string());
         let good = row.text("status_code").is_empty() || row.text("status_code").starts_with("pccc");
-        let reply = format!("reply {service:#04x} {}", if good { "success" } else { "error" });
+        let replied = detail["reply_service"].as_u64().unwrap_or(service);
+        let reply = format!("reply {replied:#04x} {}", if good { "success" } else { "error" });
         Some(Messages {
-            request: (exchange != "reply").then(|| format!("request {asked:#04x} {}/{}", place(class), place(instance))),
+            request: (exchange != "reply" && (class.is_some() || !envelope)).then(|| format!("request {asked:#04x} {}/{}", place(class), place(instance))),
             reply: (exchange != "request").then_some(reply),
         })
     })
@@ -108,6 +109,8 @@ fn suricata_message(cip: &Value) -> Option<String> {
     if let Some(status) = cip["status"].as_str() {
         return Some(format!("reply {code:#04x} {}", if status == "Success" { "success" } else { "error" }));
     }
+    // Of a request to a symbol it writes no path, and often nothing.
+    cip["path"].as_array()?.iter().find(|s| s["segment_type"] == "class")?;
     let segment = |kind: &str| {
         let path = cip["path"].as_array().into_iter().flatten();
         let mut found = path.filter(|s| s["segment_type"] == kind);

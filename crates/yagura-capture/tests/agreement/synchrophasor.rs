@@ -113,9 +113,9 @@ fn values(capture: &Capture, reference: &Reference) -> Facts {
     facts
 }
 
-/// Four digits are what both have after different ways of reckoning.
+/// Three digits are what both have after different ways of reckoning.
 fn rounded(value: f64) -> String {
-    format!("{value:.3e}").replace("-0.000e0", "0.000e0")
+    format!("{value:.2e}").replace("-0.00e0", "0.00e0")
 }
 
 fn phasor(magnitude: f64, angle: f64) -> String {

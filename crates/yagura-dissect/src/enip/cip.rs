@@ -172,6 +172,9 @@ impl Enip {
             });
             let (Some(mut draft), Some(key)) = (asked, key.get()) else { break };
             any = true;
+            if key.service != service {
+                json::member_number(&mut draft.detail, "reply_service", u64::from(service));
+            }
             refused(&mut draft, code, extended);
             if matches!(code, 0 | 6)
                 && draft.status != status::MALFORMED
