@@ -25,7 +25,7 @@ fn resident() -> Option<u64> {
 /// Opens a million connections that carry `payload`; bytes of memory used.
 fn open_all(payload: &[u8]) -> Option<u64> {
     let before = resident()?;
-    let mut engine = Engine::new(common::options(Limits::default()));
+    let mut engine = Engine::new(common::options(Limits { flows_max: FLOWS as usize, ..Limits::default() }));
     let mut syn = common::tcp_frame(true, 502, 99, None, "S", b"");
     let mut data = common::tcp_frame(true, 502, 100, Some(1), "", payload);
     let mut time = 1_700_000_000_000_000;

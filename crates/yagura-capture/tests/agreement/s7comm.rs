@@ -102,6 +102,11 @@ fn number(text: &str) -> u64 {
     .unwrap_or(0)
 }
 
+/// ICSNPP writes the PDU reference with its low byte first; the wire has the high one first.
+fn swapped(text: &str) -> u64 {
+    u64::from((number(text) as u16).swap_bytes())
+}
+
 fn icsnpp(capture: &Capture, reference: &Reference) -> Facts {
     let theirs = |r: super::reference::Record| {
         let userdata = r.get("rosctr_code") == "7";
@@ -111,7 +116,7 @@ fn icsnpp(capture: &Capture, reference: &Reference) -> Facts {
             to: format!("{}:{}", r.get("destination_h"), r.get("destination_p")),
             userdata,
             answers: if userdata { function >> 4 == 8 } else { r.get("rosctr_code") != "1" },
-            reference: number(r.get("pdu_reference")),
+            reference: swapped(r.get("pdu_reference")),
             function: if userdata { function & 15 } else { function },
             subfunction: number(r.get("subfunction_code")),
         })
