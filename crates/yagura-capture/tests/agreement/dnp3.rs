@@ -93,7 +93,8 @@ fn ours(row: &OwnedRow, out: &mut Vec<String>) {
         // Files are named by their names.
         let target = if target.starts_with('g') { target } else { "" };
         out.push(format!("{source}>{destination} {function} #{sequence} {target} {shown}"));
-        if row.text("exchange") == "pair" {
+        // A response whose last fragment is not in the capture is there all the same.
+        if row.text("exchange") == "pair" || detail["fragmented"] == true {
             out.push(said(destination, source, 129, if carries { "" } else { &values }));
         }
     } else {
