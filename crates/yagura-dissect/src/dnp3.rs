@@ -80,6 +80,8 @@ enum What {
     Link,
     /// A request with that sequence number.
     Request(u8),
+    /// A request whose response goes on in a fragment with that sequence number.
+    Continued(u8),
     /// An unsolicited response that waits for its confirmation.
     Unsolicited(u8),
 }
@@ -267,16 +269,26 @@ impl Dnp3 {
             echoes: false,
             files: &mut self.files,
         };
-        if known.is_some() {
-            if let Err(cut) = reading.objects(cx, &mut draft, cursor) {
-                draft.wrong(cut);
-            }
+        if known.is_some()
+            && let Err(cut) = reading.objects(cx, &mut draft, cursor)
+        {
+            draft.wrong(cut);
         }
         if names::without_response(function) || link.destination >= BROADCAST {
             self.exchanges.one_way(cx, draft);
         } else {
             let addresses = (link.source, link.destination);
             self.exchanges.ask(cx, Key { addresses, what: What::Request(control & 15) }, draft);
+        }
+    }
+
+    /// A response begins: another one between the same that went on does not any more.
+    fn broken_off(&mut self, cx: &mut Cx<'_>, side: Side, addresses: (u16, u16)) {
+        let begun = self.exchanges.answered_if(side, |key, _| {
+            key.addresses == addresses && matches!(key.what, What::Continued(_))
+        });
+        if let Some(draft) = begun {
+            self.exchanges.pair(cx, draft);
         }
     }
 
@@ -294,11 +306,13 @@ impl Dnp3 {
         let unsolicited = function == 130 || control & 0x10 != 0;
         let sequence = control & 15;
         let addresses = (link.destination, link.source);
-        let asked = if unsolicited {
-            None
-        } else {
-            self.exchanges.answered(side, &Key { addresses, what: What::Request(sequence) })
-        };
+        let first = control & 0x80 != 0;
+        if first && !unsolicited {
+            self.broken_off(cx, side, addresses);
+        }
+        let what = if first { What::Request(sequence) } else { What::Continued(sequence) };
+        let asked =
+            if unsolicited { None } else { self.exchanges.answered(side, &Key { addresses, what }) };
         let was_asked = asked.is_some();
         let mut draft = match asked {
             Some(draft) => draft,
@@ -336,7 +350,10 @@ impl Dnp3 {
         } else if final_fragment {
             self.exchanges.pair(cx, draft);
         } else {
-            let what = What::Request((sequence + 1) & 15);
+            if first {
+                json::member_bool(&mut draft.detail, "fragmented", true);
+            }
+            let what = What::Continued((sequence + 1) & 15);
             self.exchanges.ask(cx, Key { addresses, what }, draft);
         }
         Ok(())

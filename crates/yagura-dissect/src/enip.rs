@@ -46,6 +46,8 @@ const IO_MAX: usize = 64;
 /// Encapsulation commands (chapter 2-4).
 mod command {
     pub const NOP: u16 = 0x00;
+    /// Reserved for legacy devices; answered like the lists.
+    pub const LEGACY: u16 = 0x01;
     pub const LIST_SERVICES: u16 = 0x04;
     pub const LIST_IDENTITY: u16 = 0x63;
     pub const LIST_INTERFACES: u16 = 0x64;
@@ -79,6 +81,7 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
         command::LIST_SERVICES | command::LIST_IDENTITY | command::LIST_INTERFACES => {
             data == 0 || data >= 2
         }
+        command::LEGACY => glimpse.customary,
         // Interface handle 0, a time-out and at least one item.
         command::SEND_RR_DATA | command::SEND_UNIT_DATA => match bytes.get(HEADER..HEADER + 8) {
             Some(begin) => begin[..4] == [0; 4] && begin[6] > 0 && begin[7] == 0 && data >= 8,
@@ -171,13 +174,13 @@ impl Enip {
             return Frame::Of(18 + usize::from(u16::from_le_bytes([bytes[16], bytes[17]])));
         }
         let (Some(code), true) = (bytes.first_chunk::<2>(), bytes.len() >= 4) else {
-            return if matches!(bytes, [] | [0 | 2 | 4 | 0x63..=0x73] | [0 | 2 | 4 | 0x63..=0x73, 0, ..]) {
+            return if matches!(bytes, [] | [0..=2 | 4 | 0x63..=0x73] | [0..=2 | 4 | 0x63..=0x73, 0, ..]) {
                 Frame::More
             } else {
                 Frame::Bad("encapsulation_command")
             };
         };
-        let known = matches!(u16::from_le_bytes(*code), 0 | 4 | 0x63..=0x66 | 0x6f | 0x70 | 0x72 | 0x73);
+        let known = matches!(u16::from_le_bytes(*code), 0 | 1 | 4 | 0x63..=0x66 | 0x6f | 0x70 | 0x72 | 0x73);
         if !known {
             return Frame::Bad("encapsulation_command");
         }
@@ -201,6 +204,7 @@ impl Enip {
     fn encapsulation(&mut self, cx: &mut Cx<'_>, side: Side, header: Header, data: &[u8]) -> Result<(), Cut> {
         let (operation, function, answers) = match header.command {
             command::NOP => (operation::SESSION_KEEP, "nop", false),
+            command::LEGACY => (operation::DISCOVER, "legacy_0x01", !data.is_empty()),
             command::LIST_SERVICES => (operation::DISCOVER, "list_services", !data.is_empty()),
             command::LIST_IDENTITY => (operation::DISCOVER, "list_identity", !data.is_empty()),
             command::LIST_INTERFACES => (operation::DISCOVER, "list_interfaces", !data.is_empty()),

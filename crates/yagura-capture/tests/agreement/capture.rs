@@ -60,7 +60,6 @@ impl Capture {
 
     /// The measured values, for protocols that are compared by them. They are many: the capture is
     /// read again for them.
-    #[expect(dead_code, reason = "for protocols whose content is samples")]
     pub fn samples(&self) -> Vec<OwnedRow> {
         let mut kept = Kept {
             rows: Vec::new(),

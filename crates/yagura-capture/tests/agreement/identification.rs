@@ -11,6 +11,24 @@ use super::harness::Protocol;
 /// folder and file, protocol, how many messages, the bytes that decide.
 const DECIDED: &[(&str, &str, usize, &str)] = &[
     (
+        "dnp3/zeek__dnp3_dnp3_read_p20001.pcap",
+        "dnp3",
+        1,
+        "tshark looks on port 20000; packet 4 to port 20001 is a link frame 05 64 with a right CRC",
+    ),
+    (
+        "enip_cip/ITI__openics_EIP-ControlProtocolChangeAttempt.pcap",
+        "enip",
+        7645,
+        "tshark is misled by a connection that begins midway; packet 2 to port 44818 is 70 00 20 00, a SendUnitData of 32 bytes",
+    ),
+    (
+        "synchrophasor/icsnpp-synchrophasor__C37.118_1PMU_UDP_minimal_otherport.pcap",
+        "synchrophasor",
+        4,
+        "tshark looks on ports 4712 and 4713; the datagrams to port 40713 begin with aa 41 and end in a right CRC, and ICSNPP reads the same",
+    ),
+    (
         "mixed/EmreEkin__Mergecap_kokteyl.pcap",
         "mqtt",
         12,

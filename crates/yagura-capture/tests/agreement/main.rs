@@ -31,18 +31,24 @@ mod identification;
 mod reference;
 
 // The protocols: a module, and its entry in `PROTOCOLS`.
+mod dnp3;
+mod enip;
 mod hsms;
 mod modbus;
 mod mqtt;
 mod s7comm;
+mod synchrophasor;
 
 /// Every protocol that is compared.
 #[rustfmt::skip]
 static PROTOCOLS: &[harness::Protocol] = &[
+    dnp3::PROTOCOL,
+    enip::PROTOCOL,
     hsms::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     s7comm::PROTOCOL,
+    synchrophasor::PROTOCOL,
 ];
 
 #[test]

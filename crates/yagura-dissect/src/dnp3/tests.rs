@@ -138,10 +138,22 @@ fn segments_and_fragments_become_one_row() {
     assert!(run.messages().is_empty());
     run.send(Side::Server, &reply(0x41, &[129, 0, 0, 30, 4, 0, 2, 2, 3, 0]));
     assert_eq!(run.table(&["values", "exchange"]), ["[1,2,3]|pair"]);
+    assert!(run.messages()[0].text("detail").contains("\"fragmented\":true"));
     // A segment is missing.
     run.send(Side::Server, &link(0x44, MASTER, OUTSTATION, &[0x41, 0xc1, 129, 0, 0]));
     run.send(Side::Server, &link(0x44, MASTER, OUTSTATION, &[0x83, 1, 2, 3]));
     assert_eq!(run.messages()[1].text("status_code"), "transport_sequence");
+}
+
+#[test]
+fn a_response_that_is_broken_off_does_not_take_the_next() {
+    let mut run = Run::new(&PROTOCOL);
+    for (sequence, value) in [(0, 1), (1, 2)] {
+        run.send(Side::Client, &ask(sequence, &[1, 60, 1, 6]));
+        run.send(Side::Server, &reply(0x80 | sequence, &[129, 0, 0, 30, 4, 0, 0, 0, value, 0]));
+    }
+    run.send(Side::Server, &reply(0x42, &[129, 0, 0, 30, 4, 0, 1, 1, 3, 0]));
+    assert_eq!(run.table(&["values", "exchange", "status"]), ["[1]|pair|ok", "[2,3]|pair|ok"]);
 }
 
 #[test]

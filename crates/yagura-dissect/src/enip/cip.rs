@@ -172,11 +172,15 @@ impl Enip {
             });
             let (Some(mut draft), Some(key)) = (asked, key.get()) else { break };
             any = true;
+            if key.service != service {
+                json::member_number(&mut draft.detail, "reply_service", u64::from(service));
+            }
             refused(&mut draft, code, extended);
-            if matches!(code, 0 | 6) && draft.status != status::MALFORMED {
-                if let Err(cut) = answer(cx, side, &mut draft, key, cursor) {
-                    draft.wrong(cut);
-                }
+            if matches!(code, 0 | 6)
+                && draft.status != status::MALFORMED
+                && let Err(cut) = answer(cx, side, &mut draft, key, cursor)
+            {
+                draft.wrong(cut);
             }
             self.exchanges.pair(cx, draft);
             if !envelope {

@@ -50,6 +50,8 @@ pub(crate) fn sample() -> Sample {
     Sample::tcp(vec![
         (Side::Client, encapsulated(command::REGISTER_SESSION, 0, 0, 1, &[1, 0, 0, 0])),
         (Side::Server, encapsulated(command::REGISTER_SESSION, SESSION, 0, 1, &[1, 0, 0, 0])),
+        (Side::Client, encapsulated(command::LEGACY, 0, 0, 1, &[])),
+        (Side::Server, encapsulated(command::LEGACY, 0, 0, 1, &[1, 0, 1, 0, 1, 0, 0])),
         (Side::Client, encapsulated(command::LIST_IDENTITY, 0, 0, 1, &[])),
         (Side::Server, encapsulated(command::LIST_IDENTITY, 0, 0, 1, &identity_item())),
         (Side::Client, unconnected(2, READ_TAG)),
@@ -80,6 +82,7 @@ fn the_sample_becomes_one_row_an_exchange() {
         run.table(&COLUMNS),
         [
             "session.open|register_session|||ok|",
+            "discover|legacy_0x01|||ok|",
             "discover|list_identity||[\"1756\"]|ok|",
             "read|read_tag|Speed|[7]|ok|",
             "discover|get_attributes_all|identity/1||denied|service_not_supported",
@@ -87,7 +90,7 @@ fn the_sample_becomes_one_row_an_exchange() {
             "session.close|unregister_session|||one_way|",
         ]
     );
-    assert_eq!(run.messages()[2].text("session"), "0x01020304");
+    assert_eq!(run.messages()[3].text("session"), "0x01020304");
     let samples = run.of(Kind::Sample);
     assert_eq!((samples[0].text("signal"), samples[0].number("value")), ("Speed", Some(7.0)));
     let identity = run.of(Kind::Identity)[0];

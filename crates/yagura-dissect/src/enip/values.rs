@@ -155,7 +155,7 @@ pub(super) fn pccc_reply(cx: &mut Cx<'_>, side: Side, draft: &mut Draft, cursor:
         draft.deny(format!("pccc_status={code:#04x}"));
     } else if draft.operation == operation::READ {
         match cell(&draft.target) {
-            Some(kind) if cursor.remaining() % width(kind) == 0 => {
+            Some(kind) if cursor.remaining().is_multiple_of(width(kind)) => {
                 let mut values = Vec::new();
                 numbers(kind, cursor, |_, value| values.push(value))?;
                 let one = values.len() == 1;

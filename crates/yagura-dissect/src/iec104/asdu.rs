@@ -11,6 +11,8 @@ use crate::cursor::{Cursor, Cut};
 use crate::exchange::Draft;
 use crate::{Cx, Side, json};
 
+/// The common address of all stations.
+const GLOBAL: u16 = 0xffff;
 /// Bytes of an object's address.
 const ADDRESS: usize = 3;
 /// Causes that say nothing by themselves but that an activation is answered.
@@ -78,10 +80,15 @@ impl Iec104 {
         let asks = command && matches!(unit.cause, REQUEST | ACTIVATION | DEACTIVATION);
         // An activation is confirmed and later terminated: only the first ends the exchange.
         let answers = command && !asks && unit.cause != 10;
-        let asked = if answers { self.exchanges.answered(side, &key) } else { None };
+        let asked = if answers { self.confirmed(side, unit, object) } else { None };
         let paired = asked.is_some();
         let mut draft = match asked {
-            Some(draft) => draft,
+            Some((mut draft, own)) => {
+                if !own {
+                    json::member_number(&mut draft.detail, "station", u64::from(unit.common));
+                }
+                draft
+            }
             None => {
                 let asker = if answers { side.other() } else { side };
                 let mut draft = self.exchanges.draft(cx, asker, of.operation, of.name);
@@ -91,10 +98,8 @@ impl Iec104 {
                 draft
             }
         };
-        if paired {
-            if let Some(cause) = types::cause(unit.cause) {
-                json::member_text(&mut draft.detail, "reply_cause", cause);
-            }
+        if paired && let Some(cause) = types::cause(unit.cause) {
+            json::member_text(&mut draft.detail, "reply_cause", cause);
         }
         if unit.negative || (44..=47).contains(&unit.cause) {
             draft.deny(if unit.negative && unit.cause < 44 {
@@ -106,18 +111,18 @@ impl Iec104 {
         let exact = length(&unit, of).is_none_or(|length| length == cursor.remaining());
         if !exact {
             draft.wrong(cursor.cut("asdu_length"));
-        } else if !paired {
-            if let Err(cut) = objects(cx, side, &mut draft, &unit, of, &mut cursor) {
-                draft.wrong(cut);
-            }
+        } else if !paired
+            && let Err(cut) = objects(cx, side, &mut draft, &unit, of, &mut cursor)
+        {
+            draft.wrong(cut);
         }
         // A value that is asked for comes back as itself: that ends the reading.
-        if !command && unit.cause == REQUEST {
-            if let Some(read) = self.exchanges.answered_if(side, |key, _| {
-                *key == Key::Command { kind: 102, common: unit.common, object }
-            }) {
-                self.exchanges.pair(cx, read);
-            }
+        let read = Key::Command { kind: 102, common: unit.common, object };
+        if !command
+            && unit.cause == REQUEST
+            && let Some(read) = self.exchanges.answered(side, &read)
+        {
+            self.exchanges.pair(cx, read);
         }
         if asks {
             self.exchanges.ask(cx, key, draft);
@@ -129,6 +134,18 @@ impl Iec104 {
             self.exchanges.one_way(cx, draft);
         }
         Ok(())
+    }
+}
+
+impl Iec104 {
+    /// The activation that a confirmation is for, and whether it was to the station's own address
+    /// and not to all.
+    fn confirmed(&mut self, side: Side, unit: Unit, object: u32) -> Option<(Draft, bool)> {
+        let to = |common| Key::Command { kind: unit.kind, common, object };
+        if let Some(draft) = self.exchanges.answered(side, &to(unit.common)) {
+            return Some((draft, true));
+        }
+        self.exchanges.answered(side, &to(GLOBAL)).map(|draft| (draft, false))
     }
 }
 
@@ -181,7 +198,6 @@ fn objects(
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "one element with all that it needs")]
 fn element(
     cx: &mut Cx<'_>,
     side: Side,

@@ -73,6 +73,17 @@ fn commands_pair_with_their_confirmation() {
 }
 
 #[test]
+fn a_station_answers_what_is_for_all() {
+    let mut run = Run::new(&PROTOCOL);
+    let mut global = i(100, 1, 6, &[0, 0, 0, 20]);
+    global[10..12].copy_from_slice(&[0xff, 0xff]);
+    run.send(Side::Client, &global);
+    run.send(Side::Server, &i(100, 1, 7, &[0, 0, 0, 20]));
+    assert_eq!(run.table(&["function", "session", "exchange"]), ["C_IC_NA_1|65535|pair"]);
+    assert!(run.messages()[0].text("detail").contains("\"station\":3"));
+}
+
+#[test]
 fn unnumbered_frames_pair() {
     let mut run = Run::new(&PROTOCOL);
     for (ask, answer) in [(0x07, 0x0b), (0x43, 0x83), (0x13, 0x23)] {
