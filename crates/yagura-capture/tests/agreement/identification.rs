@@ -11,6 +11,13 @@ use super::harness::Protocol;
 /// folder and file, protocol, how many messages, the bytes that decide.
 const DECIDED: &[(&str, &str, usize, &str)] = &[
     (
+        "opcua/icsnpp-opcua-binary__open62541_client-server_mainloop-not-localhost-non-standard-port.pcap",
+        "opcua",
+        35,
+        "The server's port is 48010. Each connection begins with HELF and a size; ICSNPP, and tshark \
+         when told the port, read the same 64 services.",
+    ),
+    (
         "mixed/EmreEkin__Mergecap_kokteyl.pcap",
         "mqtt",
         12,

@@ -35,6 +35,7 @@ mod hsms;
 mod modbus;
 mod mqtt;
 mod s7comm;
+mod opcua;
 
 /// Every protocol that is compared.
 #[rustfmt::skip]
@@ -43,6 +44,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     s7comm::PROTOCOL,
+    opcua::PROTOCOL,
 ];
 
 #[test]

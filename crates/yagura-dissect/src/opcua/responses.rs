@@ -46,6 +46,9 @@ pub(super) fn read(
     let nodes = known.take(request);
     let subscription = known.take_subscription(request);
     let result = header(c)?;
+    if service.name == FAULT.name {
+        json::member_text(&mut draft.detail, "reply", FAULT.name);
+    }
     if result & BAD != 0 || service.name == FAULT.name {
         draft.deny(status_name(result));
         return Ok(());
