@@ -115,8 +115,14 @@ fn fill(log: &dyn Log) -> Result<u64> {
         });
     }
     put(Kind::Series, series.finish())?;
-    let options =
-        LoadOptions { samples: SAMPLES, series: SERIES, batch_rows: BATCH_ROWS, hertz: 10.0, start: 0, seed: 1 };
+    let options = LoadOptions {
+        samples: SAMPLES,
+        series: SERIES,
+        batch_rows: BATCH_ROWS,
+        hertz: 10.0,
+        start: 0,
+        seed: 1,
+    };
     let mut written = 0;
     for batch in load(options) {
         let mut samples = SampleBuilder::default();

@@ -9,7 +9,15 @@ use crate::{embedded, folder, rows_of, text, yagura};
 fn the_demonstration_alerts_once_for_each_incident() {
     let folder = folder();
     let data = folder.path().join("demo");
-    let out = yagura(&["demo", "--format", "json", "--console", "127.0.0.1:0", "--data", &data.display().to_string()]);
+    let out = yagura(&[
+        "demo",
+        "--format",
+        "json",
+        "--console",
+        "127.0.0.1:0",
+        "--data",
+        &data.display().to_string(),
+    ]);
     assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
     let alerts: Vec<Value> =
         text(&out.stdout).lines().map(|line| serde_json::from_str(line).expect("an alert a line")).collect();
@@ -30,7 +38,18 @@ fn ordinary_production_is_silent() {
     let folder = folder();
     for seed in ["1", "2", "3"] {
         let data = folder.path().join(seed).display().to_string();
-        let out = yagura(&["demo", "--ordinary", "--seed", seed, "--format", "json", "--console", "127.0.0.1:0", "--data", &data]);
+        let out = yagura(&[
+            "demo",
+            "--ordinary",
+            "--seed",
+            seed,
+            "--format",
+            "json",
+            "--console",
+            "127.0.0.1:0",
+            "--data",
+            &data,
+        ]);
         assert!(out.status.success(), "seed {seed}: {}{}", text(&out.stdout), text(&out.stderr));
         assert_eq!(text(&out.stdout), "", "seed {seed}");
     }

@@ -9,7 +9,8 @@ use yagura_log::embedded::{Embedded, Options};
 use yagura_testkit::kafka::Broker;
 
 use crate::{
-    alerts_of, command, configure, embedded, folder, rows_of, run_to_the_end, scene, start, text, wait_for, yagura,
+    alerts_of, command, configure, embedded, folder, rows_of, run_to_the_end, scene, start, text, wait_for,
+    yagura,
 };
 
 #[test]
@@ -35,8 +36,11 @@ fn a_cut_capture_is_read_as_far_as_it_goes_and_said() {
     assert!(out.status.success(), "{}", text(&out.stderr));
     assert!(text(&out.stderr).contains("cell.pcap"), "{}", text(&out.stderr));
     let rows = rows_of(&embedded(folder.path()));
-    let corrupt: Vec<&Value> =
-        rows.values().filter(|(kind, row)| *kind == Kind::Coverage && row["event"] == "corrupt").map(|(_, r)| r).collect();
+    let corrupt: Vec<&Value> = rows
+        .values()
+        .filter(|(kind, row)| *kind == Kind::Coverage && row["event"] == "corrupt")
+        .map(|(_, r)| r)
+        .collect();
     assert_eq!(corrupt.len(), 1);
     assert!(corrupt[0]["detail"].as_str().is_some_and(|d| d.contains("byte")), "{corrupt:?}");
     assert!(rows.values().filter(|(kind, _)| *kind == Kind::Message).count() > 1_000);
@@ -141,7 +145,8 @@ fn a_full_disk_is_said_and_waited_out() {
         config = config.display(),
         errors = full.join("stderr").display(),
     );
-    let out = Command::new("unshare").args(namespace).args(["sh", "-c", &script]).output().expect("unshare starts");
+    let out =
+        Command::new("unshare").args(namespace).args(["sh", "-c", &script]).output().expect("unshare starts");
     let said = std::fs::read_to_string(full.join("stderr")).unwrap_or_default();
     assert!(out.status.success(), "{}{said}", text(&out.stderr));
     assert!(said.contains("no space left") && said.contains("nothing acknowledged is lost"), "{said}");

@@ -30,10 +30,8 @@ fn killed_at_twenty_points_on_kafka() {
     run_to_the_end(&configure(&whole, &scene, ""));
     let broker = Broker::start().expect("a broker");
     let killed = folder.path().join("killed");
-    let more = format!(
-        "pace: 800\nlog: {{ kafka: {{ brokers: '{}', instance_id: yagura-1 }} }}",
-        broker.address()
-    );
+    let more =
+        format!("pace: 800\nlog: {{ kafka: {{ brokers: '{}', instance_id: yagura-1 }} }}", broker.address());
     let config = configure(&killed, &scene, &more);
     kill_twenty_times(&config, &killed.join("stderr"), 3000);
     run_to_the_end(&config);
@@ -51,7 +49,11 @@ fn kill_twenty_times(config: &Path, stderr: &Path, longest_ms: u64) {
         let mut child = start(config, stderr);
         std::thread::park_timeout(wait);
         let ended = child.try_wait().expect("a process");
-        assert!(ended.is_none(), "it ended by itself: {}", std::fs::read_to_string(stderr).unwrap_or_default());
+        assert!(
+            ended.is_none(),
+            "it ended by itself: {}",
+            std::fs::read_to_string(stderr).unwrap_or_default()
+        );
         child.kill().expect("it is killed");
         child.wait().expect("it ended");
     }
@@ -64,7 +66,8 @@ fn same(whole: &dyn Log, killed: &dyn Log) {
     assert!(held == sent, "the log does not hold what the sources sent");
     let (expected, found) = (alerts_of(whole), alerts_of(killed));
     assert!(!expected.is_empty());
-    let ids = |alerts: &std::collections::BTreeMap<(String, u32), _>| alerts.keys().cloned().collect::<Vec<_>>();
+    let ids =
+        |alerts: &std::collections::BTreeMap<(String, u32), _>| alerts.keys().cloned().collect::<Vec<_>>();
     assert_eq!(ids(&found), ids(&expected));
     assert!(found == expected, "an alert differs");
 }

@@ -78,9 +78,7 @@ fn configure(folder: &Path, scene: &Scene, more: &str) -> PathBuf {
             "action": "release", "subject": subject,
             "payload": "{\"target\":\"${recipe}\",\"body_hmac\":\"${body_hmac}\"}"}})
     };
-    let lines = |name: &str, path: &Path, mapping: Value| {
-        serde_json::json!({"name": name, "kind": "jsonl", "path": path, "mapping": mapping})
-    };
+    let lines = |name: &str, path: &Path, mapping: Value| serde_json::json!({"name": name, "kind": "jsonl", "path": path, "mapping": mapping});
     let collectors = serde_json::json!([
         lines("recipe-master", &scene.releases, release("recipe-body-not-released")),
         lines("recipe-starts", &scene.releases, release("unreleased-recipe-started")),

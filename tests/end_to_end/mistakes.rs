@@ -37,8 +37,18 @@ fn mistakes_in_pipelines_name_their_place_and_the_choices() {
     refused(&GOOD.replace("operation = ", "opperation = "), "8:12", &["opperation", "operation", "function"]);
     refused(&GOOD.replace("on: message", "on: mesage"), "7:9", &["mesage", "message, flow"]);
     refused(&GOOD.replace("[tool]", "[tol]"), "9:10", &["tol", "tool"]);
-    refused(&GOOD.replace("    by:", "    model: { name: garud }\n    by:").replace("message\n    where: operation = 'write'", "sample"), "8:20", &["garud", "guard"]);
-    refused(&GOOD.replace("    by:", "    knwon: { of: [tool] }\n    by:"), "9:5", &["knwon", "known", "model"]);
+    refused(
+        &GOOD
+            .replace("    by:", "    model: { name: garud }\n    by:")
+            .replace("message\n    where: operation = 'write'", "sample"),
+        "8:20",
+        &["garud", "guard"],
+    );
+    refused(
+        &GOOD.replace("    by:", "    knwon: { of: [tool] }\n    by:"),
+        "9:5",
+        &["knwon", "known", "model"],
+    );
     refused(&GOOD.replace("queue: security", "queue: safety"), "5:12", &["safety", "security"]);
 }
 
@@ -60,7 +70,8 @@ fn mistakes_in_the_configuration_name_their_place() {
 /// Documents rot unless somebody reads them.
 #[test]
 fn the_configurations_in_the_readme_are_valid() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).expect("the README");
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).expect("the README");
     let blocks: Vec<&str> =
         readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(blocks.len() >= 2);
@@ -73,7 +84,12 @@ fn the_configurations_in_the_readme_are_valid() {
         std::fs::write(folder.path().join("badge.jsonl"), "").expect("a file");
         std::fs::write(folder.path().join("plant.key"), "key").expect("a file");
         std::fs::copy(&scene.packets, folder.path().join("cell.pcap")).expect("a copy");
-        for (from, to) in [("ca.pem", "siem-ca.pem"), ("yagura.pem", "yagura.pem"), ("yagura.key", "yagura.key"), ("ca.pem", "kafka-ca.pem")] {
+        for (from, to) in [
+            ("ca.pem", "siem-ca.pem"),
+            ("yagura.pem", "yagura.pem"),
+            ("yagura.key", "yagura.key"),
+            ("ca.pem", "kafka-ca.pem"),
+        ] {
             std::fs::copy(certificates.file(from), folder.path().join(to)).expect("a copy");
         }
         std::fs::write(folder.path().join("kafka.password"), "secret").expect("a file");
@@ -92,8 +108,16 @@ fn missing_files_are_named_with_what_to_do() {
         ("plant_key_file: no.key".into(), "no.key", "the plant's key cannot be read"),
         ("dictionary: no.csv".into(), "no.csv", "No such file"),
         ("pipelines: [no.yaml]".into(), "no.yaml", "cannot be read"),
-        (format!("sinks: [{{ name: siem, kind: relp, address: 'a:1', {tls} }}]"), "no-ca.pem", "cannot be read"),
-        (format!("log: {{ kafka: {{ brokers: 'a:1', security: {{ {tls} }} }} }}"), "no-ca.pem", "put it there or correct"),
+        (
+            format!("sinks: [{{ name: siem, kind: relp, address: 'a:1', {tls} }}]"),
+            "no-ca.pem",
+            "cannot be read",
+        ),
+        (
+            format!("log: {{ kafka: {{ brokers: 'a:1', security: {{ {tls} }} }} }}"),
+            "no-ca.pem",
+            "put it there or correct",
+        ),
     ] {
         // It is looked for in the configuration's folder, so that is where it is said to be missing.
         let missing = folder.path().join(missing).display().to_string();
@@ -106,7 +130,12 @@ fn missing_files_are_named_with_what_to_do() {
         }
         assert!(!folder.path().join("yagura-data").exists(), "nothing was started");
     }
-    for arguments in [&["run", "--config", "no.yaml"][..], &["validate", "--config", "no.yaml"], &["test", "no.yaml"], &["replay", "--config", "no.yaml"]] {
+    for arguments in [
+        &["run", "--config", "no.yaml"][..],
+        &["validate", "--config", "no.yaml"],
+        &["test", "no.yaml"],
+        &["replay", "--config", "no.yaml"],
+    ] {
         let out = yagura(arguments);
         assert_eq!(out.status.code(), Some(2), "{arguments:?}");
         assert!(text(&out.stderr).contains("no.yaml"), "{arguments:?}: {}", text(&out.stderr));

@@ -79,11 +79,12 @@ fn until_done_waits_for_a_receiver_that_is_away() {
 
     let sink = format!("sinks: [{{ name: siem, kind: relp, address: '{}', tls: false }}]", rsyslog.address());
     let config = configure(&folder.path().join("run"), &scene, &sink);
-    let mut child = command(&["run", "--until-done", "--format", "json", "--config", &config.display().to_string()])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("yagura starts");
+    let mut child =
+        command(&["run", "--until-done", "--format", "json", "--config", &config.display().to_string()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("yagura starts");
     let address = metrics_address(&mut child);
     let written = format!("yagura_detect_alerts_total {}\n", expected.len());
     wait_for("all alerts", || get(address, "/metrics").expect("it runs").contains(&written));

@@ -14,12 +14,14 @@ fn messages_are_printed_filtered_and_cut_at_the_limit() {
     let file = scene.packets.display().to_string();
     let out = yagura(&["read", &file, "--where", "operation = 'recipe.write'", "--format", "json"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
-    let rows: Vec<Value> = text(&out.stdout).lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let rows: Vec<Value> =
+        text(&out.stdout).lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
     assert!(!rows.is_empty() && rows.iter().all(|row| row["operation"] == "recipe.write"), "{rows:?}");
     for secret in &scene.secrets {
         assert!(!text(&out.stdout).contains(secret.as_str()));
     }
-    let table = yagura(&["read", &file, "--kind", "flow", "--columns", "protocol,server_port", "--limit", "3"]);
+    let table =
+        yagura(&["read", &file, "--kind", "flow", "--columns", "protocol,server_port", "--limit", "3"]);
     assert_eq!(text(&table.stdout).lines().count(), 3, "{}", text(&table.stdout));
     assert!(text(&table.stderr).starts_with("3 rows of "), "{}", text(&table.stderr));
 }

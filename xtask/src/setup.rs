@@ -64,7 +64,6 @@ fn packages() -> Result<()> {
 /// Modules of rsyslog lie in a folder named after the machine's kind.
 fn elsewhere(program: &str) -> bool {
     let Some(name) = program.strip_prefix("/usr/lib/x86_64-linux-gnu/") else { return false };
-    std::fs::read_dir("/usr/lib").is_ok_and(|mut folders| {
-        folders.any(|folder| folder.is_ok_and(|f| f.path().join(name).exists()))
-    })
+    std::fs::read_dir("/usr/lib")
+        .is_ok_and(|mut folders| folders.any(|folder| folder.is_ok_and(|f| f.path().join(name).exists())))
 }

@@ -53,9 +53,10 @@ fn forbidden(graph: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     for (name, dependencies) in graph {
         for dependency in dependencies {
             if let Some((_, allowed)) = ONLY.iter().find(|(d, _)| d == dependency)
-                && !allowed.contains(&name.as_str()) {
-                    findings.push(format!("{name} depends on {dependency}; only {} may", allowed.join(", ")));
-                }
+                && !allowed.contains(&name.as_str())
+            {
+                findings.push(format!("{name} depends on {dependency}; only {} may", allowed.join(", ")));
+            }
             if PURE.contains(&name.as_str()) && IMPURE.contains(&dependency.as_str()) {
                 findings.push(format!("{name} has no I/O and no async; it may not depend on {dependency}"));
             }
@@ -97,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_forbidden_edge_is_found() {
-        let graph = |name: &str, dependency: &str| BTreeMap::from([(name.to_string(), vec![dependency.to_string()])]);
+        let graph =
+            |name: &str, dependency: &str| BTreeMap::from([(name.to_string(), vec![dependency.to_string()])]);
         assert_eq!(forbidden(&graph("yagura-detect", "datafusion")).len(), 1);
         assert_eq!(forbidden(&graph("yagura-models", "tokio")).len(), 1);
         assert_eq!(forbidden(&graph("yagura", "yagura-testkit")).len(), 1);

@@ -22,7 +22,8 @@ fn peak() -> u64 {
 }
 
 fn main() {
-    let mut numbers = std::env::args().skip(1).map(|a| a.parse::<u64>().unwrap_or_else(|e| panic!("{a}: {e}")));
+    let mut numbers =
+        std::env::args().skip(1).map(|a| a.parse::<u64>().unwrap_or_else(|e| panic!("{a}: {e}")));
     let (count, seed) = (numbers.next().unwrap_or(1_000_000), numbers.next().unwrap_or(1));
     let files: Vec<_> = common::captures()
         .map(|captures| common::manifest(&captures).into_iter().map(|(path, _)| path).collect())

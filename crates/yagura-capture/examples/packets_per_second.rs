@@ -53,29 +53,21 @@ fn connections(count: u32, rounds: u32, payload: usize) {
             frame
         })
         .collect();
-    measure(
-        &format!("{count} TCP connections, {payload} bytes each packet"),
-        || {
-            let (mut engine, mut rows, mut time) = (engine(), Count(0), 0);
-            for round in 0..rounds {
-                let seq = (1 + round * payload as u32).to_be_bytes();
-                for frame in &mut frames {
-                    frame[38..42].copy_from_slice(&seq);
-                    time += 1;
-                    let packet = Packet {
-                        time,
-                        observed: time,
-                        link: 1,
-                        original: frame.len() as u32,
-                        data: frame,
-                    };
-                    engine.packet(&packet, &mut rows);
-                }
+    measure(&format!("{count} TCP connections, {payload} bytes each packet"), || {
+        let (mut engine, mut rows, mut time) = (engine(), Count(0), 0);
+        for round in 0..rounds {
+            let seq = (1 + round * payload as u32).to_be_bytes();
+            for frame in &mut frames {
+                frame[38..42].copy_from_slice(&seq);
+                time += 1;
+                let packet =
+                    Packet { time, observed: time, link: 1, original: frame.len() as u32, data: frame };
+                engine.packet(&packet, &mut rows);
             }
-            engine.finish(&mut rows);
-            (engine.stats().packets, rows.0)
-        },
-    );
+        }
+        engine.finish(&mut rows);
+        (engine.stats().packets, rows.0)
+    });
 }
 
 fn main() {

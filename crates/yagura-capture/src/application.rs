@@ -48,9 +48,7 @@ impl Shared {
     /// The most memory for what waits in a direction that has `own` bytes of it now.
     pub(crate) fn held_bytes_max(&self, own: usize) -> usize {
         let others = self.held - own;
-        self.limits
-            .held_bytes_flow_max
-            .min(self.limits.held_bytes_max.saturating_sub(others))
+        self.limits.held_bytes_flow_max.min(self.limits.held_bytes_max.saturating_sub(others))
     }
 }
 
@@ -131,13 +129,7 @@ impl Application {
     }
 
     /// The next piece of one direction of a TCP connection.
-    pub(crate) fn piece(
-        &mut self,
-        shared: &mut Shared,
-        cause: &mut Cause<'_>,
-        side: Side,
-        piece: Piece<'_>,
-    ) {
+    pub(crate) fn piece(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, piece: Piece<'_>) {
         match (&mut *self, piece) {
             (Application::Known(known), Piece::Bytes(bytes)) => {
                 known.bytes(shared, cause, side, bytes);
@@ -148,12 +140,7 @@ impl Application {
             (Application::Undecided { .. }, Piece::Bytes(bytes)) => {
                 self.identify(shared, cause, side, bytes);
             }
-            (
-                Application::Undecided {
-                    unread, attempts, ..
-                },
-                Piece::Gap(_),
-            ) => {
+            (Application::Undecided { unread, attempts, .. }, Piece::Gap(_)) => {
                 shared.unread -= unread[side as usize].len();
                 unread[side as usize] = Vec::new();
                 *attempts = (*attempts).max(ATTEMPTS_MIDWAY);
@@ -229,12 +216,7 @@ impl Application {
     }
 
     fn identify(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) {
-        let Application::Undecided {
-            unread,
-            first,
-            attempts,
-        } = self
-        else {
+        let Application::Undecided { unread, first, attempts } = self else {
             return;
         };
         let place = side as usize;
@@ -311,14 +293,7 @@ impl Known {
             server: endpoint(cause.identity.server),
         };
         let dissector = (shared.protocols[protocol].start)(&info);
-        Known {
-            protocol,
-            info,
-            dissector,
-            unread: [Vec::new(), Vec::new()],
-            done: [false; 2],
-            closed: false,
-        }
+        Known { protocol, info, dissector, unread: [Vec::new(), Vec::new()], done: [false; 2], closed: false }
     }
 
     fn bytes(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) {
@@ -351,12 +326,7 @@ impl Known {
         }
         let held = self.unread[place].len();
         if held > shared.protocols[self.protocol].buffer_bytes_max {
-            self.stop(
-                shared,
-                cause,
-                side,
-                "a message is longer than the protocol's largest",
-            );
+            self.stop(shared, cause, side, "a message is longer than the protocol's largest");
         } else if held > 0 && shared.unread > shared.limits.unread_bytes_max {
             self.give_up(shared, cause, side);
         }
@@ -376,12 +346,7 @@ impl Known {
                 Outcome::Consumed(0) => break,
                 Outcome::Consumed(n) => used = bytes.len().min(used + n),
                 Outcome::Unrecoverable => {
-                    self.stop(
-                        shared,
-                        cause,
-                        side,
-                        "the bytes are not the protocol's any more",
-                    );
+                    self.stop(shared, cause, side, "the bytes are not the protocol's any more");
                     return None;
                 }
             }
@@ -389,16 +354,8 @@ impl Known {
         Some(used)
     }
 
-    fn parse(
-        &mut self,
-        shared: &mut Shared,
-        cause: &mut Cause<'_>,
-        side: Side,
-        bytes: &[u8],
-    ) -> Outcome {
-        self.call(shared, cause, |dissector, cx| {
-            dissector.parse(cx, side, bytes)
-        })
+    fn parse(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) -> Outcome {
+        self.call(shared, cause, |dissector, cx| dissector.parse(cx, side, bytes))
     }
 
     /// Bytes are missing. The dissector counts from the last byte it was done with, so the unread
@@ -417,9 +374,7 @@ impl Known {
             return;
         }
         let unread = self.release(shared, side) as u64;
-        self.call(shared, cause, |dissector, cx| {
-            dissector.gap(cx, side, unread + missing)
-        });
+        self.call(shared, cause, |dissector, cx| dissector.gap(cx, side, unread + missing));
     }
 
     /// All memory for unread bytes is in use: this message is given up.
@@ -427,9 +382,7 @@ impl Known {
         let dropped = self.release(shared, side) as u64;
         shared.stats.dropped_bytes += dropped;
         shared.notices.add(Notice::Unread, dropped, cause.time, cause.number);
-        self.call(shared, cause, |dissector, cx| {
-            dissector.gap(cx, side, dropped)
-        });
+        self.call(shared, cause, |dissector, cx| dissector.gap(cx, side, dropped));
     }
 
     /// One side cannot be read any further.
@@ -438,11 +391,8 @@ impl Known {
         self.done[side as usize] = true;
         shared.stats.malformed_streams += 1;
         let name = shared.protocols[self.protocol].name;
-        let detail = format!(
-            "{name} {} at packet {}: {why}; not read any further",
-            words(side),
-            cause.number
-        );
+        let detail =
+            format!("{name} {} at packet {}: {why}; not read any further", words(side), cause.number);
         report(cause, coverage::MALFORMED, 1, &detail);
     }
 
@@ -458,10 +408,7 @@ impl Known {
         cause: &mut Cause<'_>,
         f: impl FnOnce(&mut dyn Dissector, &mut Cx<'_>) -> T,
     ) -> T {
-        let mut out = Counting {
-            out: &mut *cause.out,
-            messages: &mut shared.messages[self.protocol],
-        };
+        let mut out = Counting { out: &mut *cause.out, messages: &mut shared.messages[self.protocol] };
         let mut cx = Cx {
             flow: &self.info,
             time: cause.time,
@@ -475,16 +422,9 @@ impl Known {
 
 /// A coverage row about a connection.
 fn report(cause: &mut Cause<'_>, event: &str, count: u64, detail: &str) {
-    let Identity {
-        transport,
-        client,
-        server,
-        ..
-    } = cause.identity;
+    let Identity { transport, client, server, .. } = cause.identity;
     let end = |(address, port): (Address, u16)| match transport {
-        Transport::Tcp | Transport::Udp => {
-            std::net::SocketAddr::new(ip_address(address), port).to_string()
-        }
+        Transport::Tcp | Transport::Udp => std::net::SocketAddr::new(ip_address(address), port).to_string(),
         Transport::Ip | Transport::Link => address_text(transport, address),
     };
     let subject = format!("{} {} > {}", transport_name(transport), end(client), end(server));
@@ -555,10 +495,8 @@ fn probe(protocols: &[Protocol], identity: &Identity, side: Side, bytes: &[u8]) 
 /// The protocol that is customary on the server's port: `own` where it is one of several; empty
 /// for none.
 pub(crate) fn customary(protocols: &[Protocol], identity: &Identity, own: &'static str) -> &'static str {
-    let mut all = protocols
-        .iter()
-        .filter(|p| p.runs_on(identity.transport, identity.server.1).1)
-        .map(|p| p.name);
+    let mut all =
+        protocols.iter().filter(|p| p.runs_on(identity.transport, identity.server.1).1).map(|p| p.name);
     let Some(first) = all.next() else { return "" };
     if all.any(|name| name == own) { own } else { first }
 }

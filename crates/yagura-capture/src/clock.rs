@@ -30,9 +30,7 @@ impl Clock {
             return false;
         };
         if time > now {
-            self.elapsed = self
-                .elapsed
-                .saturating_add(time.saturating_sub(now).min(STEP_MAX));
+            self.elapsed = self.elapsed.saturating_add(time.saturating_sub(now).min(STEP_MAX));
             self.time = Some(time);
         } else if now.saturating_sub(time) > DISORDER {
             self.time = Some(time);

@@ -190,10 +190,7 @@ impl Engine {
         Stats {
             flows_open: self.table.len() as u64,
             fragments_lost: self.fragments.lost,
-            messages: named
-                .filter(|(_, n)| **n > 0)
-                .map(|(p, n)| (p.name, *n))
-                .collect(),
+            messages: named.filter(|(_, n)| **n > 0).map(|(p, n)| (p.name, *n)).collect(),
             ..shared.stats.clone()
         }
     }
@@ -296,10 +293,9 @@ impl Engine {
     /// Says which incomplete datagrams were given up.
     fn note_fragments(&mut self) {
         let (time, number) = (self.clock.time(), self.shared.stats.packets);
-        for (count, notice) in [
-            (&mut self.fragments.late, Notice::Incomplete),
-            (&mut self.fragments.crowded, Notice::Fragments),
-        ] {
+        for (count, notice) in
+            [(&mut self.fragments.late, Notice::Incomplete), (&mut self.fragments.crowded, Notice::Fragments)]
+        {
             let count = std::mem::take(count);
             if count > 0 {
                 self.shared.notices.add(notice, count, time, number);
@@ -355,13 +351,7 @@ impl Engine {
         }
     }
 
-    fn tcp(
-        &mut self,
-        packet: &Packet<'_>,
-        datagram: &Datagram<'_>,
-        tcp: &Tcp<'_>,
-        out: &mut dyn RowSink,
-    ) {
+    fn tcp(&mut self, packet: &Packet<'_>, datagram: &Datagram<'_>, tcp: &Tcp<'_>, out: &mut dyn RowSink) {
         let (source, target) = ((datagram.source, tcp.source), (datagram.target, tcp.target));
         let vlan = self.vlan(datagram.vlan);
         let (key, from_low) = Key::new(source, target, Transport::Tcp, vlan, datagram.network);
@@ -395,9 +385,7 @@ impl Engine {
         let treatment = Treatment {
             now: self.clock.elapsed(),
             keep: flow.application.wants(side),
-            held_bytes_max: self
-                .shared
-                .held_bytes_max(flow.halves[side as usize].held_bytes()),
+            held_bytes_max: self.shared.held_bytes_max(flow.halves[side as usize].held_bytes()),
             held_segments_max: self.shared.limits.held_segments_flow_max,
         };
         exchange(flow, side, tcp, treatment, packet, &mut self.shared, out);
@@ -415,13 +403,7 @@ impl Engine {
         }
     }
 
-    fn udp(
-        &mut self,
-        packet: &Packet<'_>,
-        datagram: &Datagram<'_>,
-        udp: &Udp<'_>,
-        out: &mut dyn RowSink,
-    ) {
+    fn udp(&mut self, packet: &Packet<'_>, datagram: &Datagram<'_>, udp: &Udp<'_>, out: &mut dyn RowSink) {
         let letter = Letter {
             transport: Transport::Udp,
             ends: [(datagram.source, udp.source), (datagram.target, udp.target)],
@@ -435,19 +417,13 @@ impl Engine {
         self.letter(packet, &letter, out);
     }
 
-    fn frame(
-        &mut self,
-        packet: &Packet<'_>,
-        frame: &Frame<'_>,
-        out: &mut dyn RowSink,
-    ) -> Result<(), Unread> {
+    fn frame(&mut self, packet: &Packet<'_>, frame: &Frame<'_>, out: &mut dyn RowSink) -> Result<(), Unread> {
         if !self.shared.reads(Transport::Link, frame.ethertype) {
             return Err(Unread::Ethertype(frame.ethertype));
         }
         let letter = Letter {
             transport: Transport::Link,
-            ends: [frame.source_mac, frame.target_mac]
-                .map(|mac| (mac_address(mac), frame.ethertype)),
+            ends: [frame.source_mac, frame.target_mac].map(|mac| (mac_address(mac), frame.ethertype)),
             macs: [frame.source_mac, frame.target_mac],
             vlan: frame.vlan,
             network: frame.network,
@@ -498,11 +474,7 @@ impl Engine {
     }
 
     fn vlan(&self, vlan: u16) -> u16 {
-        if self.shared.limits.vlan_separates {
-            vlan
-        } else {
-            0
-        }
+        if self.shared.limits.vlan_separates { vlan } else { 0 }
     }
 
     /// Whether the sender of a packet in the middle of a connection is its client: the other
@@ -528,8 +500,7 @@ impl Engine {
         }
         self.shared.stats.flows += 1;
         flow.vlan = vlan;
-        self.table
-            .insert(flow, Activity::Brief, self.clock.elapsed())
+        self.table.insert(flow, Activity::Brief, self.clock.elapsed())
     }
 
     /// Takes a flow out of the table and writes its rows.
@@ -538,24 +509,13 @@ impl Engine {
             return;
         };
         let identity = flow_identity(&flow);
-        let mut cause = Cause {
-            identity,
-            time: self.clock.time(),
-            observed,
-            number: self.shared.stats.packets,
-            out,
-        };
-        let Flow {
-            halves,
-            application,
-            ..
-        } = &mut flow;
+        let mut cause =
+            Cause { identity, time: self.clock.time(), observed, number: self.shared.stats.packets, out };
+        let Flow { halves, application, .. } = &mut flow;
         for side in [Side::Client, Side::Server] {
             let half = &mut halves[side as usize];
             self.shared.held -= half.held_bytes();
-            half.flush(0, &mut |piece| {
-                application.piece(&mut self.shared, &mut cause, side, piece)
-            });
+            half.flush(0, &mut |piece| application.piece(&mut self.shared, &mut cause, side, piece));
         }
         let protocol = application.protocol(&self.shared);
         application.close(&mut self.shared, &mut cause);
@@ -619,17 +579,10 @@ impl Engine {
                 number: self.shared.stats.packets,
                 out: &mut *out,
             };
-            let Flow {
-                halves,
-                application,
-                ..
-            } = flow;
+            let Flow { halves, application, .. } = flow;
             for side in [Side::Client, Side::Server] {
                 let half = &mut halves[side as usize];
-                while half
-                    .hole_since()
-                    .is_some_and(|since| now - since > hole_wait)
-                {
+                while half.hole_since().is_some_and(|since| now - since > hole_wait) {
                     self.shared.held -= half.held_bytes();
                     half.skip_hole(now, &mut |piece| {
                         application.piece(&mut self.shared, &mut cause, side, piece);
@@ -664,11 +617,7 @@ fn exchange(
     out: &mut dyn RowSink,
 ) {
     let mut cause = cause(flow_identity(flow), packet, shared, out);
-    let Flow {
-        halves,
-        application,
-        ..
-    } = flow;
+    let Flow { halves, application, .. } = flow;
     let held_before = halves[0].held_bytes() + halves[1].held_bytes();
     let (own, other) = (side as usize, side.other() as usize);
     let mut seq = tcp.seq;
@@ -750,13 +699,7 @@ fn cause<'a>(
     shared: &Shared,
     out: &'a mut dyn RowSink,
 ) -> Cause<'a> {
-    Cause {
-        identity,
-        time: packet.time,
-        observed: packet.observed,
-        number: shared.stats.packets,
-        out,
-    }
+    Cause { identity, time: packet.time, observed: packet.observed, number: shared.stats.packets, out }
 }
 
 /// Tells datagrams of one side apart: IP identification, length and content.

@@ -54,9 +54,7 @@ pub enum FileProblem {
     )]
     NotACapture,
     /// It ends within a record.
-    #[error(
-        "the file ends {missing} bytes too early, within a record; was it still being written?"
-    )]
+    #[error("the file ends {missing} bytes too early, within a record; was it still being written?")]
     Truncated {
         /// How many bytes the record still needs.
         missing: u64,
@@ -85,15 +83,8 @@ pub struct PacketFile {
 }
 
 enum Format {
-    Classic {
-        header: PcapHeader,
-        link: u16,
-        packet_max: u32,
-    },
-    Next {
-        big_endian: bool,
-        interfaces: Vec<Interface>,
-    },
+    Classic { header: PcapHeader, link: u16, packet_max: u32 },
+    Next { big_endian: bool, interfaces: Vec<Interface> },
 }
 
 #[derive(Clone, Copy)]
@@ -125,22 +116,14 @@ impl PacketFile {
     /// Opens a file and reads its header.
     pub fn open(path: &Path) -> Result<PacketFile, FileError> {
         let name = path.display().to_string();
-        let fail = |error| FileError {
-            file: name.clone(),
-            offset: 0,
-            reason: FileProblem::Io(error),
-        };
+        let fail = |error| FileError { file: name.clone(), offset: 0, reason: FileProblem::Io(error) };
         let file = File::open(path).map_err(fail)?;
         let size = file.metadata().map_err(fail)?.len();
         PacketFile::from_reader(&name, Box::new(file), size)
     }
 
     /// Reads a capture from anywhere; `size` in bytes is only for [`PacketFile::size`].
-    pub fn from_reader(
-        name: &str,
-        source: Box<dyn Read + Send>,
-        size: u64,
-    ) -> Result<PacketFile, FileError> {
+    pub fn from_reader(name: &str, source: Box<dyn Read + Send>, size: u64) -> Result<PacketFile, FileError> {
         let mut file = PacketFile {
             name: name.to_string(),
             source,
@@ -149,10 +132,7 @@ impl PacketFile {
             unread: 0..0,
             offset: 0,
             skip: 0,
-            format: Format::Next {
-                big_endian: false,
-                interfaces: Vec::new(),
-            },
+            format: Format::Next { big_endian: false, interfaces: Vec::new() },
             time: 0,
             ended: false,
         };
@@ -198,34 +178,23 @@ impl PacketFile {
     }
 
     fn error(&self, reason: FileProblem) -> FileError {
-        FileError {
-            file: self.name.clone(),
-            offset: self.offset,
-            reason,
-        }
+        FileError { file: self.name.clone(), offset: self.offset, reason }
     }
 
     fn open_format(&mut self) -> Result<(), FileProblem> {
         self.fill(4)?;
-        let magic = self
-            .bytes()
-            .first_chunk::<4>()
-            .map(|m| u32::from_le_bytes(*m));
+        let magic = self.bytes().first_chunk::<4>().map(|m| u32::from_le_bytes(*m));
         match magic {
             Some(SECTION) => Ok(()),
             Some(0xa1b2_c3d4 | 0xd4c3_b2a1 | 0xa1b2_3c4d | 0x4d3c_b2a1 | 0xa1b2_cd34) => {
                 self.need(24)?;
-                let (_, header) = pcap_parser::parse_pcap_header(self.bytes())
-                    .map_err(|_| FileProblem::NotACapture)?;
+                let (_, header) =
+                    pcap_parser::parse_pcap_header(self.bytes()).map_err(|_| FileProblem::NotACapture)?;
                 // The upper bits tell of frame check sequences, which the IP length leaves out.
                 let link = header.network.0 as u32 as u16;
                 let packet_max = header.snaplen.clamp(PACKET_MAX / 4, PACKET_MAX);
                 self.consume(24);
-                self.format = Format::Classic {
-                    header,
-                    link,
-                    packet_max,
-                };
+                self.format = Format::Classic { header, link, packet_max };
                 Ok(())
             }
             _ => Err(FileProblem::NotACapture),
@@ -250,41 +219,25 @@ impl PacketFile {
 
     /// One record of a classic file.
     fn classic(&mut self) -> Result<Found, FileProblem> {
-        let Format::Classic {
-            header,
-            link,
-            packet_max,
-        } = &self.format
-        else {
+        let Format::Classic { header, link, packet_max } = &self.format else {
             return Err(FileProblem::NotACapture);
         };
         let (link, packet_max, big_endian) = (*link, *packet_max, header.is_bigendian());
-        let per_micro = if header.is_nanosecond_precision() {
-            1000
-        } else {
-            1
-        };
+        let per_micro = if header.is_nanosecond_precision() { 1000 } else { 1 };
         let head = if header.is_modified_format() { 24 } else { 16 };
         self.need(head)?;
         let at = |place| word(self.bytes(), place, big_endian);
         let time = i64::from(at(0)) * 1_000_000 + i64::from(at(4) / per_micro);
         let (captured, original) = (at(8), at(12));
         if captured > packet_max {
-            return Err(FileProblem::Corrupt(
-                "a packet is longer than any packet can be",
-            ));
+            return Err(FileProblem::Corrupt("a packet is longer than any packet can be"));
         }
         let length = head + captured as usize;
         self.need(length)?;
         let start = self.unread.start + head;
         self.consume(length);
         let data = start..start + captured as usize;
-        Ok(Found {
-            data,
-            time,
-            link,
-            original: original.max(captured),
-        })
+        Ok(Found { data, time, link, original: original.max(captured) })
     }
 
     /// One block of a pcapng file; a packet if it holds one.
@@ -301,21 +254,14 @@ impl PacketFile {
         let kind = if big_endian { kind.swap_bytes() } else { kind };
         let length = word(self.bytes(), 4, big_endian);
         if length < 12 || !length.is_multiple_of(4) {
-            return Err(FileProblem::Corrupt(
-                "a block's length is no multiple of 4 above 8",
-            ));
+            return Err(FileProblem::Corrupt("a block's length is no multiple of 4 above 8"));
         }
-        if !matches!(
-            kind,
-            INTERFACE | OLD_PACKET | SIMPLE_PACKET | ENHANCED_PACKET
-        ) {
+        if !matches!(kind, INTERFACE | OLD_PACKET | SIMPLE_PACKET | ENHANCED_PACKET) {
             self.skip = u64::from(length);
             return Ok(None);
         }
         if length > BLOCK_MAX {
-            return Err(FileProblem::Corrupt(
-                "a packet's block is longer than any packet can be",
-            ));
+            return Err(FileProblem::Corrupt("a packet's block is longer than any packet can be"));
         }
         self.need(length as usize)?;
         let start = self.unread.start;
@@ -325,10 +271,7 @@ impl PacketFile {
         };
         let found = read_block(kind, bytes, big_endian, interfaces, self.time)?;
         self.consume(length as usize);
-        Ok(found.map(|found| Found {
-            data: start + found.data.start..start + found.data.end,
-            ..found
-        }))
+        Ok(found.map(|found| Found { data: start + found.data.start..start + found.data.end, ..found }))
     }
 
     /// A section header: byte order, and a fresh list of interfaces.
@@ -337,36 +280,23 @@ impl PacketFile {
             0x1a2b_3c4d => false,
             0x4d3c_2b1a => true,
             _ => {
-                return Err(FileProblem::Corrupt(
-                    "a section header has no byte-order magic",
-                ));
+                return Err(FileProblem::Corrupt("a section header has no byte-order magic"));
             }
         };
         let length = word(self.bytes(), 4, big_endian);
         if length < 28 || !length.is_multiple_of(4) {
-            return Err(FileProblem::Corrupt(
-                "a section header has an impossible length",
-            ));
+            return Err(FileProblem::Corrupt("a section header has an impossible length"));
         }
         self.need(16)?;
         let major = {
             let b = self.bytes();
             let pair = [b[12], b[13]];
-            if big_endian {
-                u16::from_be_bytes(pair)
-            } else {
-                u16::from_le_bytes(pair)
-            }
+            if big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }
         };
         if major != 1 {
-            return Err(FileProblem::Corrupt(
-                "a section has a pcapng version that is not 1",
-            ));
+            return Err(FileProblem::Corrupt("a section has a pcapng version that is not 1"));
         }
-        self.format = Format::Next {
-            big_endian,
-            interfaces: Vec::new(),
-        };
+        self.format = Format::Next { big_endian, interfaces: Vec::new() };
         self.skip = u64::from(length);
         Ok(())
     }
@@ -384,9 +314,7 @@ impl PacketFile {
     fn need(&mut self, n: usize) -> Result<(), FileProblem> {
         let have = self.fill(n)?;
         if have < n {
-            return Err(FileProblem::Truncated {
-                missing: (n - have) as u64,
-            });
+            return Err(FileProblem::Truncated { missing: (n - have) as u64 });
         }
         Ok(())
     }
@@ -484,14 +412,7 @@ pub fn read_packets(
     mut progress: impl FnMut(u64, u64),
 ) -> FileSummary {
     let size = file.size();
-    let mut summary = FileSummary {
-        packets: 0,
-        position: 0,
-        size,
-        first: None,
-        last: None,
-        error: None,
-    };
+    let mut summary = FileSummary { packets: 0, position: 0, size, first: None, last: None, error: None };
     let step = (size / 100).max(1 << 20);
     let mut next_progress = step;
     while !out.is_done() {
@@ -528,18 +449,11 @@ pub fn read_packets(
 /// The coverage row at a file's start, or at its end.
 fn report(name: &str, summary: &FileSummary, out: &mut dyn RowSink, start: bool) {
     let first = summary.first.unwrap_or(0);
-    let last = if start {
-        first
-    } else {
-        summary.last.unwrap_or(first)
-    };
+    let last = if start { first } else { summary.last.unwrap_or(first) };
     let (event, detail) = match (&summary.error, start) {
         (_, true) => (coverage::START, format!("{} bytes", summary.size)),
         (None, false) => (coverage::STOP, format!("{} packets", summary.packets)),
-        (Some(error), false) => (
-            coverage::CORRUPT,
-            format!("after {} packets: {error}", summary.packets),
-        ),
+        (Some(error), false) => (coverage::CORRUPT, format!("after {} packets: {error}", summary.packets)),
     };
     out.push(Row::Coverage(&CoverageRow {
         time: last,
@@ -555,11 +469,7 @@ fn report(name: &str, summary: &FileSummary, out: &mut dyn RowSink, start: bool)
 
 fn word(bytes: &[u8], at: usize, big_endian: bool) -> u32 {
     let word = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-    if big_endian {
-        u32::from_be_bytes(word)
-    } else {
-        u32::from_le_bytes(word)
-    }
+    if big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
 }
 
 /// Reads a whole block: an interface joins the list, a packet is returned with its place in
@@ -573,9 +483,10 @@ fn read_block(
 ) -> Result<Option<Found>, FileProblem> {
     let fail = FileProblem::Corrupt;
     let interface = |interfaces: &[Interface], id: u32| {
-        interfaces.get(id as usize).copied().ok_or(fail(
-            "a packet names an interface that the file does not describe",
-        ))
+        interfaces
+            .get(id as usize)
+            .copied()
+            .ok_or(fail("a packet names an interface that the file does not describe"))
     };
     let packet = |interface: Interface, at: usize, time, captured: u32, original: u32| {
         let data = at..at + captured as usize;
@@ -583,12 +494,7 @@ fn read_block(
             return Err(fail("a packet runs past its block"));
         }
         let original = original.max(captured);
-        Ok(Some(Found {
-            data,
-            time,
-            link: interface.link,
-            original,
-        }))
+        Ok(Some(Found { data, time, link: interface.link, original }))
     };
     let parsed = match big_endian {
         true => pcap_parser::parse_block_be(bytes),
@@ -597,20 +503,12 @@ fn read_block(
     match parsed.map_err(|_| fail("a block contradicts itself"))?.1 {
         Block::InterfaceDescription(block) => {
             if interfaces.len() == INTERFACES_MAX {
-                return Err(fail(
-                    "a section describes more interfaces than there can be",
-                ));
+                return Err(fail("a section describes more interfaces than there can be"));
             }
             let offset = block.options.iter().find(|option| option.code.0 == 14);
             let offset = offset
                 .and_then(|o| o.as_bytes().ok()?.try_into().ok())
-                .map(|o| {
-                    if big_endian {
-                        i64::from_be_bytes(o)
-                    } else {
-                        i64::from_le_bytes(o)
-                    }
-                });
+                .map(|o| if big_endian { i64::from_be_bytes(o) } else { i64::from_le_bytes(o) });
             interfaces.push(Interface {
                 link: block.linktype.0 as u16,
                 snap: block.snaplen,
@@ -634,11 +532,7 @@ fn read_block(
         // and a count of drops.
         Block::Unknown(_) if kind == OLD_PACKET && bytes.len() >= 32 => {
             let at = |at| word(bytes, at, big_endian);
-            let id = if big_endian {
-                at(8) >> 16
-            } else {
-                at(8) & 0xffff
-            };
+            let id = if big_endian { at(8) >> 16 } else { at(8) & 0xffff };
             let on = interface(interfaces, id)?;
             packet(on, 28, on.time(at(12), at(16)), at(20), at(24))
         }

@@ -54,19 +54,8 @@ impl Fragments {
             return malformed;
         }
         // IPv4 tells datagrams apart by protocol too (RFC 791), IPv6 only by the number.
-        let protocol = if fragment.strict {
-            0
-        } else {
-            datagram.protocol
-        };
-        let key = (
-            datagram.source,
-            datagram.target,
-            fragment.id,
-            protocol,
-            datagram.vlan,
-            datagram.network,
-        );
+        let protocol = if fragment.strict { 0 } else { datagram.protocol };
+        let key = (datagram.source, datagram.target, fragment.id, protocol, datagram.vlan, datagram.network);
         let index = match self.waiting.iter().position(|p| p.key == key) {
             Some(index) => index,
             None => {
@@ -100,7 +89,9 @@ impl Fragments {
             return malformed;
         }
         if self.waiting[index].is_whole() {
-            let Some(partial) = self.waiting.remove(index) else { return Ok(None) };
+            let Some(partial) = self.waiting.remove(index) else {
+                return Ok(None);
+            };
             self.bytes -= partial.data.len();
             let mut data = partial.data;
             data.truncate(partial.length.unwrap_or(0) as usize);
@@ -167,8 +158,7 @@ impl Partial {
             cursor = cursor.max(b.min(end)).max(start);
         }
         if cursor < end {
-            self.data[cursor as usize..end as usize]
-                .copy_from_slice(&bytes[(cursor - start) as usize..]);
+            self.data[cursor as usize..end as usize].copy_from_slice(&bytes[(cursor - start) as usize..]);
         }
         self.have.push((start, end));
         self.have.sort_unstable();
@@ -184,8 +174,7 @@ impl Partial {
     }
 
     fn is_whole(&self) -> bool {
-        self.length
-            .is_some_and(|length| self.have.first().is_some_and(|h| h.0 == 0 && h.1 >= length))
+        self.length.is_some_and(|length| self.have.first().is_some_and(|h| h.0 == 0 && h.1 >= length))
     }
 }
 
@@ -201,12 +190,7 @@ mod tests {
             target: [0, 2],
             protocol: 17,
             id: id as u16,
-            fragment: Some(Fragment {
-                id,
-                offset,
-                more,
-                strict,
-            }),
+            fragment: Some(Fragment { id, offset, more, strict }),
             payload,
             length: payload.len(),
             vlan: 0,
@@ -219,18 +203,9 @@ mod tests {
     #[test]
     fn fragments_join_in_any_order_and_the_first_copy_of_a_byte_counts() {
         let mut all = Fragments::default();
-        assert_eq!(
-            all.take(&fragment(1, 16, false, false, b"tail"), &Limits::default(), 0),
-            Ok(None)
-        );
-        assert_eq!(
-            all.take(&fragment(1, 8, true, false, b"BBBBBBBB"), &Limits::default(), 1),
-            Ok(None)
-        );
-        assert_eq!(
-            all.take(&fragment(1, 8, true, false, b"CCCCCCCC"), &Limits::default(), 1),
-            Ok(None)
-        );
+        assert_eq!(all.take(&fragment(1, 16, false, false, b"tail"), &Limits::default(), 0), Ok(None));
+        assert_eq!(all.take(&fragment(1, 8, true, false, b"BBBBBBBB"), &Limits::default(), 1), Ok(None));
+        assert_eq!(all.take(&fragment(1, 8, true, false, b"CCCCCCCC"), &Limits::default(), 1), Ok(None));
         let whole = all.take(&fragment(1, 0, true, false, b"AAAAAAAAXXXXXXXX"), &Limits::default(), 2);
         assert_eq!(whole, Ok(Some((17, b"AAAAAAAABBBBBBBBtail".to_vec()))));
         assert_eq!((all.waiting.len(), all.bytes), (0, 0));
@@ -256,10 +231,7 @@ mod tests {
             assert_eq!(all.take(&fragment(id, 8, true, false, &kilo), &Limits::default(), 0), Ok(None));
             assert!(all.waiting.len() <= 256 && all.bytes <= 8 << 20);
         }
-        assert_eq!(
-            all.take(&fragment(1, 8, true, false, &kilo), &Limits::default(), 31 * SECOND),
-            Ok(None)
-        );
+        assert_eq!(all.take(&fragment(1, 8, true, false, &kilo), &Limits::default(), 31 * SECOND), Ok(None));
         assert_eq!(all.waiting.len(), 1);
         assert_eq!((all.late + all.crowded, all.late > 0 && all.crowded > 0), (all.lost, true));
         all.finish();

@@ -207,10 +207,7 @@ pub(crate) struct Other<'a> {
 
 /// Reads link and network headers of a frame of `original` bytes, of which `data` was captured.
 pub(crate) fn network(link: u16, data: &[u8], original: u32) -> Result<Network<'_>, Unread> {
-    let frame = Bytes {
-        data,
-        cut: original as usize > data.len(),
-    };
+    let frame = Bytes { data, cut: original as usize > data.len() };
     let length = (original as usize).max(data.len());
     let mut macs = [[0; 6]; 2];
     let network = match link {
@@ -269,10 +266,7 @@ pub(crate) fn network(link: u16, data: &[u8], original: u32) -> Result<Network<'
 
 /// Reads the headers of a packet that came in a tunnel.
 pub(crate) fn inner<'a>(inner: &Inner<'a>) -> Result<Network<'a>, Unread> {
-    let bytes = Bytes {
-        data: inner.data,
-        cut: inner.length > inner.data.len(),
-    };
+    let bytes = Bytes { data: inner.data, cut: inner.length > inner.data.len() };
     match inner.form {
         Form::Ethernet => network(1, inner.data, inner.length as u32),
         Form::Ip => Ok(Network::Ip(ip(bytes, 0, inner.length)?)),
@@ -283,16 +277,8 @@ pub(crate) fn inner<'a>(inner: &Inner<'a>) -> Result<Network<'a>, Unread> {
 impl<'a> Network<'a> {
     fn between(self, [source_mac, target_mac]: [[u8; 6]; 2]) -> Network<'a> {
         match self {
-            Network::Ip(datagram) => Network::Ip(Datagram {
-                source_mac,
-                target_mac,
-                ..datagram
-            }),
-            Network::Link(frame) => Network::Link(Frame {
-                source_mac,
-                target_mac,
-                ..frame
-            }),
+            Network::Ip(datagram) => Network::Ip(Datagram { source_mac, target_mac, ..datagram }),
+            Network::Link(frame) => Network::Link(Frame { source_mac, target_mac, ..frame }),
         }
     }
 
@@ -325,10 +311,7 @@ pub(crate) struct Outer {
 
 /// Reads the transport header of a datagram's payload of `length` bytes.
 pub(crate) fn segment(protocol: u8, payload: &[u8], length: usize) -> Result<Segment<'_>, Unread> {
-    let bytes = Bytes {
-        data: payload,
-        cut: length > payload.len(),
-    };
+    let bytes = Bytes { data: payload, cut: length > payload.len() };
     match protocol {
         6 => {
             let header = bytes.take(0, 20, Malformed::Tcp)?;
@@ -363,20 +346,13 @@ pub(crate) fn segment(protocol: u8, payload: &[u8], length: usize) -> Result<Seg
                 length: (udp_len - 8) as u32,
             }))
         }
-        protocol => Ok(Segment::Other(Other {
-            protocol,
-            data: payload,
-            length: length as u32,
-        })),
+        protocol => Ok(Segment::Other(Other { protocol, data: payload, length: length as u32 })),
     }
 }
 
 /// Skips the IPv6 extension headers at the start of a reassembled datagram.
 pub(crate) fn unwrapped(protocol: u8, payload: &[u8]) -> Result<(u8, &[u8]), Unread> {
-    let bytes = Bytes {
-        data: payload,
-        cut: false,
-    };
+    let bytes = Bytes { data: payload, cut: false };
     match extensions(protocol, bytes, 0, payload.len())? {
         (protocol, position, None) => Ok((protocol, &payload[position..])),
         // A fragment within a datagram that was itself fragmented: nobody sends this in earnest.
@@ -389,9 +365,7 @@ pub(crate) fn ip_address(address: Address) -> IpAddr {
     if address[0] == 0 && address[1] & 0xffff_ffff_0000_0000 == MAPPED {
         IpAddr::V4(Ipv4Addr::from(address[1] as u32))
     } else {
-        IpAddr::V6(Ipv6Addr::from(
-            (u128::from(address[0]) << 64) | u128::from(address[1]),
-        ))
+        IpAddr::V6(Ipv6Addr::from((u128::from(address[0]) << 64) | u128::from(address[1])))
     }
 }
 
@@ -451,12 +425,7 @@ fn be64(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Goes through 802.1Q and 802.1ad tags to the IP header or to another payload.
-fn tagged(
-    frame: Bytes<'_>,
-    mut at: usize,
-    length: usize,
-    mut ethertype: u16,
-) -> Result<Network<'_>, Unread> {
+fn tagged(frame: Bytes<'_>, mut at: usize, length: usize, mut ethertype: u16) -> Result<Network<'_>, Unread> {
     let mut vlan = 0;
     for _ in 0..=VLAN_TAGS_MAX {
         match ethertype {
@@ -486,13 +455,7 @@ fn tagged(
 }
 
 /// An IEEE 802.2 frame: `stated` bytes from `at` on, behind an LLC header and perhaps a SNAP one.
-fn llc(
-    frame: Bytes<'_>,
-    at: usize,
-    stated: usize,
-    length: usize,
-    vlan: u16,
-) -> Result<Network<'_>, Unread> {
+fn llc(frame: Bytes<'_>, at: usize, stated: usize, length: usize, vlan: u16) -> Result<Network<'_>, Unread> {
     // A length of 0 stands in frames of some bridges: then the frame's end counts.
     let end = if stated == 0 { length } else { length.min(at + stated) };
     let header = frame.take(at, 3, Malformed::Link)?;
@@ -582,10 +545,7 @@ fn ipv6(frame: Bytes<'_>, at: usize, length: usize) -> Result<Datagram<'_>, Unre
         return Err(Unread::Malformed(Malformed::IpLength));
     }
     let end = frame.data.len().min(end_on_wire);
-    let inner = Bytes {
-        data: &frame.data[..end],
-        cut: end < end_on_wire,
-    };
+    let inner = Bytes { data: &frame.data[..end], cut: end < end_on_wire };
     let (protocol, position, fragment) = extensions(header[6], inner, at + 40, end_on_wire)?;
     Ok(Datagram {
         source: [be64(header, 8), be64(header, 16)],
@@ -630,12 +590,7 @@ fn extensions(
             // A packet that is its own only fragment (RFC 6946) is whole.
             if more || offset != 0 {
                 let id = be32(extension, 4);
-                let fragment = Fragment {
-                    id,
-                    offset,
-                    more,
-                    strict: true,
-                };
+                let fragment = Fragment { id, offset, more, strict: true };
                 return Ok((extension[0], position, Some(fragment)));
             }
         }

@@ -94,11 +94,7 @@ mod duration {
     ];
 
     pub(super) fn serialize<S: Serializer>(time: &Micros, to: S) -> Result<S::Ok, S::Error> {
-        let (name, unit) = UNITS
-            .into_iter()
-            .rev()
-            .find(|(_, unit)| time % unit == 0)
-            .unwrap_or(UNITS[0]);
+        let (name, unit) = UNITS.into_iter().rev().find(|(_, unit)| time % unit == 0).unwrap_or(UNITS[0]);
         to.serialize_str(&format!("{}{name}", time / unit))
     }
 
@@ -158,7 +154,10 @@ mod tests {
     #[test]
     fn limits_are_read_as_they_are_written_and_mistakes_are_named() {
         let written = serde_json::to_string(&Limits::default()).unwrap_or_default();
-        assert!(written.contains(r#""idle_tcp":"2h""#) && written.contains(r#""copy_wait":"10ms""#), "{written}");
+        assert!(
+            written.contains(r#""idle_tcp":"2h""#) && written.contains(r#""copy_wait":"10ms""#),
+            "{written}"
+        );
         assert_eq!(serde_json::from_str(&written).ok(), Some(Limits::default()));
         let some = r#"{"flows_max": 7, "linger": 0.5, "idle_brief": "1.5m", "hole_wait": 3}"#;
         let expected = Limits {

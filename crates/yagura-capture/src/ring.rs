@@ -131,14 +131,9 @@ impl Ring {
         current.kept.last = current.kept.last.max(packet.time);
         self.current = Some(current);
         let time = packet.time.max(0) as u64;
-        let head = [
-            interface as u32,
-            (time >> 32) as u32,
-            time as u32,
-            packet.data.len() as u32,
-            packet.original,
-        ]
-        .map(u32::to_le_bytes);
+        let head =
+            [interface as u32, (time >> 32) as u32, time as u32, packet.data.len() as u32, packet.original]
+                .map(u32::to_le_bytes);
         block(&mut self.batch, 6, &[head.as_flattened(), packet.data]);
         let late = packet.time.saturating_sub(self.waiting_since) >= self.options.flush_after;
         if self.batch.len() >= BATCH || late {

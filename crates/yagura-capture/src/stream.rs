@@ -168,8 +168,7 @@ impl Half {
 
     /// Whether everything up to the FIN was delivered.
     pub(crate) fn is_finished(&self) -> bool {
-        self.fin
-            .is_some_and(|fin| (self.next.wrapping_sub(fin) as i32) >= 0)
+        self.fin.is_some_and(|fin| (self.next.wrapping_sub(fin) as i32) >= 0)
     }
 
     /// Memory of what waits behind a hole, in bytes.
@@ -243,8 +242,7 @@ impl Half {
         self.drain(treatment.now, deliver);
         let mut full = false;
         while self.held.as_ref().is_some_and(|held| {
-            held.bytes > treatment.held_bytes_max
-                || held.segments.len() > treatment.held_segments_max
+            held.bytes > treatment.held_bytes_max || held.segments.len() > treatment.held_segments_max
         }) {
             self.skip_hole(treatment.now, deliver);
             full = true;
@@ -297,11 +295,7 @@ impl Half {
 
     /// Gives the first hole up; what waits behind it is delivered.
     pub(crate) fn skip_hole(&mut self, now: Micros, deliver: &mut impl FnMut(Piece<'_>)) {
-        let first = self
-            .held
-            .as_ref()
-            .and_then(|held| held.segments.first())
-            .map(|e| e.seq);
+        let first = self.held.as_ref().and_then(|held| held.segments.first()).map(|e| e.seq);
         if let Some(seq) = first {
             self.skip(seq.wrapping_sub(self.next), deliver);
         }
@@ -319,9 +313,7 @@ impl Half {
     pub(crate) fn forget_data(&mut self) {
         if let Some(held) = &mut self.held {
             held.bytes = held.segments.len() * SEGMENT_COST;
-            held.segments
-                .iter_mut()
-                .for_each(|early| early.data = Vec::new());
+            held.segments.iter_mut().for_each(|early| early.data = Vec::new());
         }
     }
 
@@ -375,18 +367,12 @@ impl Half {
     /// Puts the parts of a segment that are not there yet among those that wait.
     fn hold(&mut self, seq: u32, data: &[u8], len: u32, treatment: Treatment) -> (Fate, bool) {
         let next = self.next;
-        let held = self.held.get_or_insert_with(|| {
-            Box::new(Held {
-                since: treatment.now,
-                ..Held::default()
-            })
-        });
+        let held =
+            self.held.get_or_insert_with(|| Box::new(Held { since: treatment.now, ..Held::default() }));
         let place = |seq: u32| seq.wrapping_sub(next);
         let (start, end) = (place(seq), place(seq) + len);
         let mut cursor = start;
-        let mut index = held
-            .segments
-            .partition_point(|e| place(e.seq) + e.len <= start);
+        let mut index = held.segments.partition_point(|e| place(e.seq) + e.len <= start);
         let mut fate = Fate::Repeated;
         let mut conflict = false;
         while cursor < end {
@@ -400,11 +386,7 @@ impl Half {
             if cursor < until {
                 let from = ((cursor - start) as usize).min(data.len());
                 let to = ((until - start) as usize).min(data.len());
-                let kept = if treatment.keep {
-                    data[from..to].to_vec()
-                } else {
-                    Vec::new()
-                };
+                let kept = if treatment.keep { data[from..to].to_vec() } else { Vec::new() };
                 held.bytes += kept.len() + SEGMENT_COST;
                 held.segments.insert(
                     index,

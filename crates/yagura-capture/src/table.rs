@@ -45,38 +45,21 @@ impl Key {
         network: u32,
     ) -> (Key, bool) {
         let from_low = source <= target;
-        let (low, high) = if from_low {
-            (source, target)
-        } else {
-            (target, source)
-        };
+        let (low, high) = if from_low { (source, target) } else { (target, source) };
         let rest = (u64::from(low.1) << 48)
             | (u64::from(high.1) << 32)
             | (u64::from(vlan & 0x0fff) << 8)
             | transport as u64;
-        (
-            Key {
-                low: low.0,
-                high: high.0,
-                rest,
-                network,
-            },
-            from_low,
-        )
+        (Key { low: low.0, high: high.0, rest, network }, from_low)
     }
 
     /// The lower or the higher end.
     pub(crate) fn end(&self, low: bool) -> (Address, u16) {
-        if low {
-            (self.low, (self.rest >> 48) as u16)
-        } else {
-            (self.high, (self.rest >> 32) as u16)
-        }
+        if low { (self.low, (self.rest >> 48) as u16) } else { (self.high, (self.rest >> 32) as u16) }
     }
 
     pub(crate) fn transport(&self) -> Transport {
-        const ALL: [Transport; 4] =
-            [Transport::Tcp, Transport::Udp, Transport::Ip, Transport::Link];
+        const ALL: [Transport; 4] = [Transport::Tcp, Transport::Udp, Transport::Ip, Transport::Link];
         ALL[(self.rest & 3) as usize]
     }
 
@@ -96,13 +79,7 @@ impl Key {
     }
 
     fn words(&self) -> [u64; 5] {
-        [
-            self.low[0],
-            self.low[1],
-            self.high[0],
-            self.high[1],
-            self.rest,
-        ]
+        [self.low[0], self.low[1], self.high[0], self.high[1], self.rest]
     }
 }
 
@@ -166,11 +143,7 @@ impl Flow {
 
     /// Which side sends when the lower end does, or does not.
     pub(crate) fn side(&self, from_low: bool) -> Side {
-        if from_low == self.client_is_low {
-            Side::Client
-        } else {
-            Side::Server
-        }
+        if from_low == self.client_is_low { Side::Client } else { Side::Server }
     }
 }
 
@@ -298,11 +271,7 @@ impl Table {
     }
 
     fn unwatch(&mut self, at: u32) {
-        let Some(place) = self
-            .peek(at)
-            .map(|flow| flow.watched)
-            .filter(|&p| p != NONE)
-        else {
+        let Some(place) = self.peek(at).map(|flow| flow.watched).filter(|&p| p != NONE) else {
             return;
         };
         self.watched.swap_remove(place as usize);
@@ -358,10 +327,7 @@ struct Seeded {
 impl Seeded {
     fn random() -> Seeded {
         let random = RandomState::new();
-        Seeded {
-            start: random.hash_one(1u8),
-            factor: random.hash_one(2u8) | 1,
-        }
+        Seeded { start: random.hash_one(1u8), factor: random.hash_one(2u8) | 1 }
     }
 }
 
@@ -369,10 +335,7 @@ impl BuildHasher for Seeded {
     type Hasher = Folding;
 
     fn build_hasher(&self) -> Folding {
-        Folding {
-            state: self.start,
-            factor: self.factor,
-        }
+        Folding { state: self.start, factor: self.factor }
     }
 }
 
@@ -393,11 +356,8 @@ impl Hasher for Folding {
     }
 
     fn write_u64(&mut self, word: u64) {
-        let product =
-            u128::from(self.state ^ word) * u128::from(self.factor ^ self.state.rotate_left(32));
-        self.state = self
-            .factor
-            .wrapping_add(product as u64 ^ (product >> 64) as u64);
+        let product = u128::from(self.state ^ word) * u128::from(self.factor ^ self.state.rotate_left(32));
+        self.state = self.factor.wrapping_add(product as u64 ^ (product >> 64) as u64);
     }
 }
 
@@ -416,17 +376,12 @@ mod tests {
     #[test]
     fn the_least_recently_active_flow_is_the_surplus_one() {
         let mut table = Table::new(3);
-        let places: Vec<u32> = (1..=3)
-            .map(|n| table.insert(flow(n), Activity::Open, n as Micros))
-            .collect();
+        let places: Vec<u32> = (1..=3).map(|n| table.insert(flow(n), Activity::Open, n as Micros)).collect();
         table.touch(places[0], Activity::Open, 1_000_000);
         assert_eq!(table.surplus(), Some(places[1]));
         table.touch(places[1], Activity::Ending, 2_000_000);
         assert_eq!(table.surplus(), Some(places[2]));
-        assert_eq!(
-            table.idle(Activity::Open, 3_000_000, 2_999_990),
-            Some(places[2])
-        );
+        assert_eq!(table.idle(Activity::Open, 3_000_000, 2_999_990), Some(places[2]));
         assert_eq!(table.idle(Activity::Ending, 3_000_000, 2_000_000), None);
         assert!(table.remove(places[2]).is_some());
         assert!(table.remove(places[2]).is_none());

@@ -41,11 +41,7 @@ struct Body<'a> {
 }
 
 /// The packet in a frame of this EtherType.
-pub(crate) fn in_frame(
-    ethertype: u16,
-    data: &[u8],
-    length: usize,
-) -> Result<Option<Inner<'_>>, Unread> {
+pub(crate) fn in_frame(ethertype: u16, data: &[u8], length: usize) -> Result<Option<Inner<'_>>, Unread> {
     let body = Body { data, length };
     match ethertype {
         0x8847 | 0x8848 => mpls(body),
@@ -56,11 +52,7 @@ pub(crate) fn in_frame(
 }
 
 /// The packet in an IP packet of this protocol.
-pub(crate) fn in_ip(
-    protocol: u8,
-    data: &[u8],
-    length: usize,
-) -> Result<Option<Inner<'_>>, Unread> {
+pub(crate) fn in_ip(protocol: u8, data: &[u8], length: usize) -> Result<Option<Inner<'_>>, Unread> {
     let body = Body { data, length };
     match protocol {
         4 | 41 => Ok(Some(body.inner("ip", Form::Ip, 0))),
@@ -82,10 +74,9 @@ pub(crate) fn in_udp(port: u16, data: &[u8], length: u32) -> Result<Option<Inner
         4789 | 8472 => match body.take(8)? {
             // The I flag; the reserved bits are to be ignored (RFC 7348, 5), which takes a look at
             // what follows to be sure.
-            Some(h) if h[0] == 0x08 || (h[0] & 0x08 != 0 && is_ethernet(body.after(8))) => Ok(Some(Inner {
-                network: Some(be24(&h[4..])),
-                ..body.inner("vxlan", Form::Ethernet, 8)
-            })),
+            Some(h) if h[0] == 0x08 || (h[0] & 0x08 != 0 && is_ethernet(body.after(8))) => {
+                Ok(Some(Inner { network: Some(be24(&h[4..])), ..body.inner("vxlan", Form::Ethernet, 8) }))
+            }
             _ => Ok(None),
         },
         6081 => geneve(body),
@@ -105,10 +96,7 @@ impl<'a> Body<'a> {
     }
 
     fn after(self, n: usize) -> Body<'a> {
-        Body {
-            data: self.data.get(n..).unwrap_or(&[]),
-            length: self.length.saturating_sub(n),
-        }
+        Body { data: self.data.get(n..).unwrap_or(&[]), length: self.length.saturating_sub(n) }
     }
 
     fn inner(self, tunnel: &'static str, form: Form, at: usize) -> Inner<'a> {
@@ -118,7 +106,9 @@ impl<'a> Body<'a> {
 }
 
 fn gre<'a>(name: &'static str, body: Body<'a>) -> Result<Option<Inner<'a>>, Unread> {
-    let Some(header) = body.take(4)? else { return Ok(None) };
+    let Some(header) = body.take(4)? else {
+        return Ok(None);
+    };
     let flags = be16(header);
     let kind = be16(&header[2..]);
     let sequence = flags & 0x1000 != 0;
@@ -134,7 +124,8 @@ fn gre<'a>(name: &'static str, body: Body<'a>) -> Result<Option<Inner<'a>>, Unre
             return if carried == 0 || body.length < at + carried {
                 Ok(None)
             } else {
-                let body = Body { length: at + carried, data: &body.data[..body.data.len().min(at + carried)] };
+                let body =
+                    Body { length: at + carried, data: &body.data[..body.data.len().min(at + carried)] };
                 ppp("pptp", body.after(at))
             };
         }
@@ -149,7 +140,9 @@ fn gre<'a>(name: &'static str, body: Body<'a>) -> Result<Option<Inner<'a>>, Unre
         0x88be if !sequence => Ok(Some(body.inner("erspan", Form::Ethernet, at))),
         0x88be => Ok((body.length >= at + 8).then(|| body.inner("erspan", Form::Ethernet, at + 8))),
         0x22eb => {
-            let Some(header) = body.after(at).take(12)? else { return Ok(None) };
+            let Some(header) = body.after(at).take(12)? else {
+                return Ok(None);
+            };
             let optional = usize::from(header[11] & 1) * 8;
             let form = match (header[10] >> 2) & 0x1f {
                 0 => Form::Ethernet,
@@ -169,12 +162,16 @@ fn gre<'a>(name: &'static str, body: Body<'a>) -> Result<Option<Inner<'a>>, Unre
 fn mpls(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
     for labels in 1..=MPLS_LABELS_MAX {
         let at = labels * 4;
-        let Some(label) = body.take(at)? else { return Ok(None) };
+        let Some(label) = body.take(at)? else {
+            return Ok(None);
+        };
         if label[at - 2] & 1 == 0 {
             continue;
         }
         let payload = body.after(at);
-        let Some(first) = payload.take(1)? else { return Ok(None) };
+        let Some(first) = payload.take(1)? else {
+            return Ok(None);
+        };
         return Ok(match first[0] >> 4 {
             4 | 6 => Some(payload.inner("mpls", Form::Ip, 0)),
             // A pseudowire: Ethernet with a control word before it, or without.
@@ -190,13 +187,14 @@ fn mpls(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
 
 /// Whether a known EtherType stands where Ethernet has it.
 fn is_ethernet(body: Body<'_>) -> bool {
-    const KNOWN: [u16; 8] =
-        [0x0800, 0x0806, 0x86dd, 0x8100, 0x88a8, 0x8892, 0x88cc, 0x8847];
+    const KNOWN: [u16; 8] = [0x0800, 0x0806, 0x86dd, 0x8100, 0x88a8, 0x8892, 0x88cc, 0x8847];
     body.data.get(12..14).is_some_and(|kind| KNOWN.contains(&be16(kind)))
 }
 
 fn pppoe(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
-    let Some(header) = body.take(6)? else { return Ok(None) };
+    let Some(header) = body.take(6)? else {
+        return Ok(None);
+    };
     let length = usize::from(be16(&header[4..]));
     if header[..2] != [0x11, 0] || 6 + length > body.length {
         return Ok(None);
@@ -207,10 +205,14 @@ fn pppoe(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
 }
 
 fn ppp<'a>(name: &'static str, body: Body<'a>) -> Result<Option<Inner<'a>>, Unread> {
-    let Some(header) = body.take(2)? else { return Ok(None) };
+    let Some(header) = body.take(2)? else {
+        return Ok(None);
+    };
     // Address and control of HDLC-like framing, where it was not negotiated away.
     let body = if header == [0xff, 0x03] { body.after(2) } else { body };
-    let Some(header) = body.take(2)? else { return Ok(None) };
+    let Some(header) = body.take(2)? else {
+        return Ok(None);
+    };
     // A protocol number ends with the first odd byte (RFC 1661, 6.5).
     let (protocol, at) = if header[0] & 1 == 1 { (u16::from(header[0]), 1) } else { (be16(header), 2) };
     Ok(match protocol {
@@ -221,7 +223,9 @@ fn ppp<'a>(name: &'static str, body: Body<'a>) -> Result<Option<Inner<'a>>, Unre
 }
 
 fn nsh(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
-    let Some(header) = body.take(4)? else { return Ok(None) };
+    let Some(header) = body.take(4)? else {
+        return Ok(None);
+    };
     let length = usize::from(header[1] & 0x3f) * 4;
     if header[0] >> 6 != 0 || length < 8 || length > body.length {
         return Ok(None);
@@ -235,7 +239,9 @@ fn nsh(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
 }
 
 fn geneve(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
-    let Some(header) = body.take(8)? else { return Ok(None) };
+    let Some(header) = body.take(8)? else {
+        return Ok(None);
+    };
     let at = 8 + usize::from(header[0] & 0x3f) * 4;
     if header[0] >> 6 != 0 || at > body.length {
         return Ok(None);
@@ -274,11 +280,18 @@ mod tests {
             (&[0, 0, 0x88, 0xbe], "erspan", Form::Ethernet),
             (&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8], "erspan", Form::Ethernet),
             (
-                &[0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 2, 3, 4, 5, 6, 7, 8, 9, 9, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8],
+                &[
+                    0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 2, 3, 4, 5, 6, 7, 8, 9, 9, 0, 1, 1, 2, 3, 4, 5, 6,
+                    7, 8,
+                ],
                 "erspan",
                 Form::Ethernet,
             ),
-            (&[0x30, 0x81, 0x88, 0x0b, 0, 4, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0x03, 0x21], "pptp", Form::Ip),
+            (
+                &[0x30, 0x81, 0x88, 0x0b, 0, 4, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0x03, 0x21],
+                "pptp",
+                Form::Ip,
+            ),
         ];
         for (header, tunnel, form) in cases {
             let payload: &[u8] = if tunnel == "pptp" { &[0x45] } else { &[0x45, 7, 7, 7] };

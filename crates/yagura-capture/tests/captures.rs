@@ -1,8 +1,5 @@
 //! Every real capture is read whole, the same each time, and damaged ones without a panic.
-#![allow(
-    clippy::print_stderr,
-    reason = "tests say what they skip and what they met"
-)]
+#![allow(clippy::print_stderr, reason = "tests say what they skip and what they met")]
 
 #[allow(unused, reason = "shared by the tests")]
 mod common;
@@ -49,12 +46,7 @@ fn every_capture_has_the_packets_that_the_manifest_counts() {
         let (summary, tally, stats) = read(&path);
         files += 1;
         assert_eq!(summary.packets, stats.packets, "{}", path.display());
-        assert_eq!(
-            tally.corrupt,
-            u64::from(summary.error.is_some()),
-            "{}",
-            path.display()
-        );
+        assert_eq!(tally.corrupt, u64::from(summary.error.is_some()), "{}", path.display());
         match &summary.error {
             None => assert_eq!(summary.packets, packets, "{}", path.display()),
             Some(error) => {
@@ -120,12 +112,7 @@ fn captures_with_flipped_bits_and_bytes_never_panic() {
                 }
             }
             engine.finish(&mut tally);
-            assert_eq!(
-                engine.stats().flows,
-                tally.flows.len() as u64,
-                "{}",
-                path.display()
-            );
+            assert_eq!(engine.stats().flows, tally.flows.len() as u64, "{}", path.display());
         }
     }
 }

@@ -37,25 +37,9 @@ fn a_connection_on_any_port_gives_its_messages_and_one_flow_row() {
     assert_eq!(flows.len(), 1);
     let flow = flows[0];
     assert_eq!(
-        [
-            "transport",
-            "protocol",
-            "client",
-            "server",
-            "client_mac",
-            "server_mac",
-            "state"
-        ]
-        .map(|c| flow.text(c)),
-        [
-            "tcp",
-            "lines",
-            "10.0.0.1",
-            "10.0.0.2",
-            "02:00:00:00:00:01",
-            "02:00:00:00:00:02",
-            "closed"
-        ]
+        ["transport", "protocol", "client", "server", "client_mac", "server_mac", "state"]
+            .map(|c| flow.text(c)),
+        ["tcp", "lines", "10.0.0.1", "10.0.0.2", "02:00:00:00:00:01", "02:00:00:00:00:02", "closed"]
     );
     let counts = [
         "client_port",
@@ -66,15 +50,9 @@ fn a_connection_on_any_port_gives_its_messages_and_one_flow_row() {
         "server_bytes",
         "missing_bytes",
     ];
-    assert_eq!(
-        counts.map(|c| flow.number(c).unwrap_or(-1.0)),
-        [4000.0, 6543.0, 7.0, 3.0, 11.0, 4.0, 0.0]
-    );
+    assert_eq!(counts.map(|c| flow.number(c).unwrap_or(-1.0)), [4000.0, 6543.0, 7.0, 3.0, 11.0, 4.0, 0.0]);
     let stats = bench.engine.stats();
-    assert_eq!(
-        (stats.packets, stats.flows, stats.gaps, stats.malformed),
-        (10, 1, 0, 0)
-    );
+    assert_eq!((stats.packets, stats.flows, stats.gaps, stats.malformed), (10, 1, 0, 0));
     assert_eq!(stats.messages.get("lines"), Some(&3));
     assert_eq!(bench.of(Kind::Coverage).len(), 0);
 }
@@ -136,10 +114,7 @@ fn lost_bytes_are_a_gap_for_the_dissector_a_coverage_row_and_a_count() {
     assert_eq!(coverage.len(), 1);
     assert_eq!(coverage[0].text("event"), "gap");
     assert_eq!(coverage[0].number("count"), Some(20.0));
-    assert_eq!(
-        coverage[0].text("subject"),
-        "tcp 10.0.0.1:4000 > 10.0.0.2:9"
-    );
+    assert_eq!(coverage[0].text("subject"), "tcp 10.0.0.1:4000 > 10.0.0.2:9");
     assert_eq!(bench.of(Kind::Flow)[0].number("missing_bytes"), Some(20.0));
 }
 
@@ -152,15 +127,8 @@ fn a_connection_found_under_way_has_its_server_at_the_known_or_lower_port() {
         bench.frame(&tcp_frame(true, port, C, Some(S + 5), "", b"LN now\n"));
         bench.finish();
         let side = if client == "10.0.0.1" { "c" } else { "s" };
-        assert_eq!(
-            bench.seen(),
-            [format!("{side}:LN now"), "close".to_string()]
-        );
-        assert_eq!(
-            bench.of(Kind::Flow)[0].text("client"),
-            client,
-            "port {port}"
-        );
+        assert_eq!(bench.seen(), [format!("{side}:LN now"), "close".to_string()]);
+        assert_eq!(bench.of(Kind::Flow)[0].text("client"), client, "port {port}");
         assert_eq!(bench.of(Kind::Flow)[0].text("state"), "end");
     }
 }
@@ -178,41 +146,23 @@ fn ports_used_again_are_another_flow_and_a_repeated_syn_is_not() {
     bench.frame(&tcp_frame(false, 9, 889, Some(783), "R", b""));
     bench.finish();
     assert_eq!(bench.seen(), ["c:LN a", "close", "c:LN b", "close"]);
-    let states: Vec<&str> = bench
-        .of(Kind::Flow)
-        .iter()
-        .map(|r| r.text("state"))
-        .collect();
+    let states: Vec<&str> = bench.of(Kind::Flow).iter().map(|r| r.text("state")).collect();
     assert_eq!(states, ["closed", "reset"]);
-    let ids: Vec<_> = bench
-        .of(Kind::Flow)
-        .iter()
-        .map(|r| r.columns["flow"].clone())
-        .collect();
+    let ids: Vec<_> = bench.of(Kind::Flow).iter().map(|r| r.columns["flow"].clone()).collect();
     assert_ne!(ids[0], ids[1]);
 }
 
 /// A client's message of `length` bytes, in segments of a thousand; the sequence number after it.
 fn long_message(bench: &mut Bench, seq: u32, length: u32) -> u32 {
     for at in (0..length).step_by(1000) {
-        bench.frame(&tcp_frame(
-            true,
-            9,
-            seq + at,
-            Some(S + 1),
-            "",
-            &[b'x'; 1000],
-        ));
+        bench.frame(&tcp_frame(true, 9, seq + at, Some(S + 1), "", &[b'x'; 1000]));
     }
     seq + length
 }
 
 #[test]
 fn a_message_of_many_segments_is_read_whole_and_its_memory_given_back() {
-    let mut bench = Bench::new(Limits {
-        unread_bytes_max: 150_100,
-        ..Limits::default()
-    });
+    let mut bench = Bench::new(Limits { unread_bytes_max: 150_100, ..Limits::default() });
     handshake(&mut bench, 9);
     let mut next = C + 6;
     bench.frame(&tcp_frame(true, 9, C + 1, Some(S + 1), "", b"LN a\n"));
@@ -228,10 +178,7 @@ fn a_message_of_many_segments_is_read_whole_and_its_memory_given_back() {
 
 #[test]
 fn memory_for_unfinished_messages_is_bounded_and_its_loss_is_said() {
-    let mut bench = Bench::new(Limits {
-        unread_bytes_max: 50_000,
-        ..Limits::default()
-    });
+    let mut bench = Bench::new(Limits { unread_bytes_max: 50_000, ..Limits::default() });
     handshake(&mut bench, 9);
     bench.frame(&tcp_frame(true, 9, C + 1, Some(S + 1), "", b"LN a\n"));
     let next = long_message(&mut bench, C + 6, 60_000);
@@ -241,10 +188,7 @@ fn memory_for_unfinished_messages_is_bounded_and_its_loss_is_said() {
     bench.finish();
     let coverage = bench.of(Kind::Coverage);
     assert_eq!(coverage.len(), 1);
-    assert_eq!(
-        ["event", "subject"].map(|c| coverage[0].text(c)),
-        ["drop", "unread_bytes_max"]
-    );
+    assert_eq!(["event", "subject"].map(|c| coverage[0].text(c)), ["drop", "unread_bytes_max"]);
     assert_eq!(coverage[0].number("count"), Some(51_000.0));
     assert_eq!(bench.engine.stats().dropped_bytes, 51_000);
 }
@@ -264,11 +208,7 @@ fn a_broken_stream_and_an_endless_message_are_said_once_and_not_read_on() {
         bench.frame(&tcp_frame(true, 9, next, Some(S + 1), "", b"b\n"));
         bench.frame(&tcp_frame(false, 9, S + 1, Some(next + 2), "", b"other\n"));
         assert_eq!(bench.seen(), ["c:LN a", "s:other"]);
-        let events: Vec<&str> = bench
-            .of(Kind::Coverage)
-            .iter()
-            .map(|r| r.text("event"))
-            .collect();
+        let events: Vec<&str> = bench.of(Kind::Coverage).iter().map(|r| r.text("event")).collect();
         assert_eq!(events, ["malformed"]);
         assert_eq!(bench.engine.stats().malformed_streams, 1);
     }
@@ -276,36 +216,21 @@ fn a_broken_stream_and_an_endless_message_are_said_once_and_not_read_on() {
 
 #[test]
 fn the_table_is_bounded_and_the_least_recently_active_flow_goes() {
-    let mut bench = Bench::new(Limits {
-        flows_max: 3,
-        ..Limits::default()
-    });
+    let mut bench = Bench::new(Limits { flows_max: 3, ..Limits::default() });
     for port in 1..=5 {
         bench.time += 1_000_000;
         bench.frame(&tcp_frame(true, port, C, None, "S", b""));
         assert!(bench.engine.stats().flows_open <= 3);
     }
-    let gone: Vec<_> = bench
-        .of(Kind::Flow)
-        .iter()
-        .map(|r| r.number("server_port"))
-        .collect();
+    let gone: Vec<_> = bench.of(Kind::Flow).iter().map(|r| r.number("server_port")).collect();
     assert_eq!(gone, [Some(1.0), Some(2.0)]);
-    assert!(
-        bench
-            .of(Kind::Flow)
-            .iter()
-            .all(|r| r.text("state") == "evicted")
-    );
+    assert!(bench.of(Kind::Flow).iter().all(|r| r.text("state") == "evicted"));
     assert_eq!(bench.engine.stats().flows_evicted, 2);
     assert_eq!(bench.of(Kind::Coverage).len(), 0);
     bench.finish();
     let coverage = bench.of(Kind::Coverage);
     assert_eq!(coverage.len(), 1);
-    assert_eq!(
-        ["event", "subject"].map(|c| coverage[0].text(c)),
-        ["drop", "flows_max"]
-    );
+    assert_eq!(["event", "subject"].map(|c| coverage[0].text(c)), ["drop", "flows_max"]);
     assert_eq!(coverage[0].number("count"), Some(2.0));
 }
 
@@ -317,25 +242,13 @@ fn time_outs_follow_the_packets_time() {
     bench.frame(&tcp_frame(true, 10, C, None, "S", b""));
     bench.time += 61_000_000;
     bench.frame(&tcp_frame(true, 11, C, None, "S", b""));
-    let expired = bench
-        .rows
-        .iter()
-        .filter(|r| r.text("event") == "expire")
-        .count();
+    let expired = bench.rows.iter().filter(|r| r.text("event") == "expire").count();
     assert_eq!(expired, 1);
-    let ended: Vec<_> = bench
-        .of(Kind::Flow)
-        .iter()
-        .map(|r| r.number("server_port"))
-        .collect();
+    let ended: Vec<_> = bench.of(Kind::Flow).iter().map(|r| r.number("server_port")).collect();
     assert_eq!(ended, [Some(10.0)]);
     bench.time += 2 * 3600 * 1_000_000;
     bench.frame(&tcp_frame(true, 12, C, None, "S", b""));
-    let states: Vec<&str> = bench
-        .of(Kind::Flow)
-        .iter()
-        .map(|r| r.text("state"))
-        .collect();
+    let states: Vec<&str> = bench.of(Kind::Flow).iter().map(|r| r.text("state")).collect();
     assert_eq!(states, ["timeout"; 3]);
     assert_eq!(bench.seen(), ["c:LN a", "close"]);
 }
@@ -355,10 +268,7 @@ fn a_hole_that_nobody_acknowledges_is_a_gap_after_a_while() {
 fn a_snap_length_makes_gaps_and_nothing_malformed() {
     let mut bench = Bench::new(Limits::default());
     handshake(&mut bench, 9);
-    bench.cut_frame(
-        &tcp_frame(true, 9, C + 1, Some(S + 1), "", b"LN a\nsecond line\n"),
-        54 + 8,
-    );
+    bench.cut_frame(&tcp_frame(true, 9, C + 1, Some(S + 1), "", b"LN a\nsecond line\n"), 54 + 8);
     bench.frame(&tcp_frame(true, 9, C + 18, Some(S + 1), "", b"third\n"));
     bench.cut_frame(&tcp_frame(true, 9, C + 24, Some(S + 1), "", b"x"), 40);
     bench.cut_frame(&tcp_frame(true, 9, C + 24, Some(S + 1), "", b"x"), 10);
@@ -370,10 +280,7 @@ fn a_snap_length_makes_gaps_and_nothing_malformed() {
 #[test]
 fn the_same_addresses_on_two_vlans_are_two_flows_unless_told_otherwise() {
     for (vlan_separates, flows) in [(true, 2), (false, 1)] {
-        let mut bench = Bench::new(Limits {
-            vlan_separates,
-            ..Limits::default()
-        });
+        let mut bench = Bench::new(Limits { vlan_separates, ..Limits::default() });
         for vlan in [5u16, 6] {
             let mut frame = Vec::new();
             let vlan_id = VlanId::try_new(vlan).unwrap_or(VlanId::ZERO);
@@ -391,10 +298,7 @@ fn the_same_addresses_on_two_vlans_are_two_flows_unless_told_otherwise() {
         bench.finish();
         assert_eq!(bench.of(Kind::Flow).len(), flows);
         assert_eq!(bench.of(Kind::Flow)[0].number("vlan"), Some(5.0));
-        assert_eq!(
-            bench.of(Kind::Flow)[0].text("client"),
-            "101:101:101:101:101:101:101:101"
-        );
+        assert_eq!(bench.of(Kind::Flow)[0].text("client"), "101:101:101:101:101:101:101:101");
     }
 }
 
@@ -427,16 +331,8 @@ fn what_is_not_read_is_counted_and_malformed_packets_are_reported_together() {
     assert_eq!(
         rows,
         [
-            (
-                "malformed",
-                Some(1.0),
-                "the frame ends within its link header; the first is packet 6"
-            ),
-            (
-                "malformed",
-                Some(2.0),
-                "no such IP version or header length; the first is packet 3"
-            ),
+            ("malformed", Some(1.0), "the frame ends within its link header; the first is packet 6"),
+            ("malformed", Some(2.0), "no such IP version or header length; the first is packet 3"),
         ]
     );
 }
@@ -464,10 +360,7 @@ fn fragmented_datagrams_are_joined() {
 
 #[test]
 fn a_full_memory_for_early_segments_and_forged_repetitions_are_said() {
-    let mut bench = Bench::new(Limits {
-        held_segments_flow_max: 3,
-        ..Limits::default()
-    });
+    let mut bench = Bench::new(Limits { held_segments_flow_max: 3, ..Limits::default() });
     handshake(&mut bench, 9);
     bench.frame(&tcp_frame(true, 9, C + 1, Some(S + 1), "", b"LN a\n"));
     bench.frame(&tcp_frame(true, 9, C + 1, Some(S + 1), "", b"LN X\n"));
@@ -484,19 +377,13 @@ fn a_full_memory_for_early_segments_and_forged_repetitions_are_said() {
         .collect();
     subjects.sort_by(|a, b| a.0.cmp(&b.0));
     let expected = [("drop", "held_bytes_max"), ("malformed", "overlaps")];
-    assert_eq!(
-        subjects,
-        expected.map(|(e, s)| (e.to_string(), s.to_string(), Some(1.0)))
-    );
+    assert_eq!(subjects, expected.map(|(e, s)| (e.to_string(), s.to_string(), Some(1.0))));
     assert_eq!(bench.engine.stats().overlaps, 1);
 }
 
 #[test]
 fn fragments_that_never_become_whole_are_said() {
-    let mut bench = Bench::new(Limits {
-        fragments_max: 2,
-        ..Limits::default()
-    });
+    let mut bench = Bench::new(Limits { fragments_max: 2, ..Limits::default() });
     for id in 0..5u8 {
         let mut frame = tcp_frame(true, 9, C, None, "", b"LN a\n");
         frame[19] = id;
@@ -506,14 +393,8 @@ fn fragments_that_never_become_whole_are_said() {
         bench.frame(&frame);
     }
     bench.finish();
-    let coverage: Vec<_> = bench
-        .of(Kind::Coverage)
-        .iter()
-        .map(|r| (r.text("event").to_string(), r.number("count")))
-        .collect();
-    assert_eq!(
-        coverage,
-        [("drop".to_string(), Some(3.0)), ("gap".to_string(), Some(2.0))]
-    );
+    let coverage: Vec<_> =
+        bench.of(Kind::Coverage).iter().map(|r| (r.text("event").to_string(), r.number("count"))).collect();
+    assert_eq!(coverage, [("drop".to_string(), Some(3.0)), ("gap".to_string(), Some(2.0))]);
     assert_eq!(bench.engine.stats().fragments_lost, 5);
 }

@@ -16,12 +16,8 @@ fn a_hundred_thousand_tampered_packets_are_survived() {
         .map(|captures| common::manifest(&captures).into_iter().map(|(path, _)| path).collect())
         .unwrap_or_default();
     let originals = mutate::originals(&files, 40);
-    let limits = Limits {
-        flows_max: 1000,
-        held_bytes_max: 1 << 20,
-        unread_bytes_max: 1 << 20,
-        ..Limits::default()
-    };
+    let limits =
+        Limits { flows_max: 1000, held_bytes_max: 1 << 20, unread_bytes_max: 1 << 20, ..Limits::default() };
     let outcome = mutate::run(&originals, 100_000, 1, limits.clone());
     eprintln!(
         "{} packets of {} originals, {} flows, {} rows, the slowest took {:?}",
@@ -34,6 +30,7 @@ fn a_hundred_thousand_tampered_packets_are_survived() {
     assert_eq!(outcome.packets, 100_000);
     assert!(outcome.slowest.as_secs() < 5, "{:?}", outcome.slowest);
     // The same seed gives the same.
-    let (one, two) = (mutate::run(&originals, 5000, 2, limits.clone()), mutate::run(&originals, 5000, 2, limits));
+    let (one, two) =
+        (mutate::run(&originals, 5000, 2, limits.clone()), mutate::run(&originals, 5000, 2, limits));
     assert_eq!((one.rows, one.flows), (two.rows, two.flows));
 }

@@ -55,13 +55,8 @@ fn packets(folder: &Path) -> Vec<(i64, u16, Vec<u8>, u32)> {
 
 fn add(ring: &mut Ring, n: i64, link: u16, length: usize) {
     let data = vec![n as u8; length];
-    let packet = Packet {
-        time: START + n * 1000,
-        observed: 0,
-        link,
-        original: length as u32 + 5,
-        data: &data,
-    };
+    let packet =
+        Packet { time: START + n * 1000, observed: 0, link, original: length as u32 + 5, data: &data };
     ring.packet(&packet).unwrap_or_else(|e| panic!("{e}"));
 }
 
@@ -99,12 +94,8 @@ fn size_and_age_bound_the_ring_and_other_files_stay() {
     let folder = Folder::new("bounds");
     let other = folder.path().join("notes.txt");
     std::fs::write(&other, "mine").unwrap_or_else(|e| panic!("{e}"));
-    let options = RingOptions {
-        bytes_max: 100_000,
-        file_bytes_max: 20_000,
-        age_max: 3600 * 1_000_000,
-        flush_after: 0,
-    };
+    let options =
+        RingOptions { bytes_max: 100_000, file_bytes_max: 20_000, age_max: 3600 * 1_000_000, flush_after: 0 };
     let mut ring = open(folder.path(), options);
     for n in 0..1000 {
         add(&mut ring, n, 1, 1000);

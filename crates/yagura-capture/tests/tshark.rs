@@ -1,8 +1,5 @@
 //! TCP streams byte for byte as tshark follows them.
-#![allow(
-    clippy::print_stderr,
-    reason = "tests say what they skip and what they met"
-)]
+#![allow(clippy::print_stderr, reason = "tests say what they skip and what they met")]
 
 #[allow(unused, reason = "shared by the tests")]
 mod common;
@@ -58,10 +55,7 @@ impl RowSink for Streams {
                 true => format!("[{}]:{}", m.client, m.client_port),
                 false => format!("{}:{}", m.client, m.client_port),
             };
-            self.0
-                .entry((m.flow, sender))
-                .or_default()
-                .push_str(m.values);
+            self.0.entry((m.flow, sender)).or_default().push_str(m.values);
         }
     }
 }
@@ -76,21 +70,13 @@ fn follow(path: &Path, stream: usize) -> Option<[(String, String); 2]> {
         .output()
         .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let node = |name: &str| {
-        text.lines()
-            .find_map(|l| l.strip_prefix(name))
-            .map(|n| n.trim().to_string())
-    };
+    let node = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(|n| n.trim().to_string());
     let (first, second) = (node("Node 0:")?, node("Node 1:")?);
     if first.starts_with(":0") || text.contains("missing in capture") {
         return None;
     }
     let mut data = [(first, String::new()), (second, String::new())];
-    for line in text
-        .lines()
-        .skip_while(|l| !l.starts_with("Node 1:"))
-        .skip(1)
-    {
+    for line in text.lines().skip_while(|l| !l.starts_with("Node 1:")).skip(1) {
         match line.strip_prefix('\t') {
             Some(hex) => data[1].1.push_str(hex),
             None if !line.starts_with('=') => data[0].1.push_str(line),
@@ -135,12 +121,8 @@ fn streams_are_those_of_tshark() {
                 continue;
             };
             for (sender, hex) in nodes.into_iter().filter(|(_, hex)| !hex.is_empty()) {
-                let ours: Vec<&String> = streams
-                    .0
-                    .iter()
-                    .filter(|((_, from), _)| *from == sender)
-                    .map(|(_, data)| data)
-                    .collect();
+                let ours: Vec<&String> =
+                    streams.0.iter().filter(|((_, from), _)| *from == sender).map(|(_, data)| data).collect();
                 let lengths: Vec<usize> = ours.iter().map(|data| data.len() / 2).collect();
                 assert!(
                     ours.contains(&&hex),

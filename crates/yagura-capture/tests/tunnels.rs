@@ -1,8 +1,5 @@
 //! Packets in tunnels: read as if there were none, and told apart where the tunnels say so.
-#![allow(
-    clippy::print_stderr,
-    reason = "tests say what they skip and what they met"
-)]
+#![allow(clippy::print_stderr, reason = "tests say what they skip and what they met")]
 
 #[allow(unused, reason = "shared by the tests")]
 mod common;
@@ -153,7 +150,14 @@ fn ordered(transport: &str, mut ends: [String; 2]) -> (String, [String; 2]) {
 /// The innermost TCP and UDP ends that tshark sees.
 fn judged(path: &Path) -> Option<Ends> {
     const FIELDS: [&str; 9] = [
-        "frame.protocols", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "udp.srcport",
+        "frame.protocols",
+        "ip.src",
+        "ip.dst",
+        "ipv6.src",
+        "ipv6.dst",
+        "tcp.srcport",
+        "tcp.dstport",
+        "udp.srcport",
         "udp.dstport",
     ];
     let mut command = Command::new("tshark");
@@ -167,9 +171,13 @@ fn judged(path: &Path) -> Option<Ends> {
     let mut ends = Ends::new();
     for line in text.lines() {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [protocols, v4a, v4b, v6a, v6b, tcp_a, tcp_b, udp_a, udp_b] = fields[..] else { continue };
+        let [protocols, v4a, v4b, v6a, v6b, tcp_a, tcp_b, udp_a, udp_b] = fields[..] else {
+            continue;
+        };
         let layers: Vec<&str> = protocols.split(':').collect();
-        let Some(at) = layers.iter().rposition(|l| *l == "tcp" || *l == "udp") else { continue };
+        let Some(at) = layers.iter().rposition(|l| *l == "tcp" || *l == "udp") else {
+            continue;
+        };
         // What an ICMP message quotes is no packet, and the carrier of a tunnel no connection.
         if layers.get(at + 1).is_some_and(|l| ["vxlan", "geneve"].contains(l)) {
             continue;
@@ -231,7 +239,9 @@ fn inner_flows_of_real_tunnels_are_those_of_tshark() {
         let summary = read_file(&path, &mut engine, &mut flows, |_, _| {});
         engine.finish(&mut flows);
         assert!(summary.error.is_none(), "{file}: {:?}", summary.error);
-        let Some(judged) = judged(&path) else { continue };
+        let Some(judged) = judged(&path) else {
+            continue;
+        };
         if flows.0 != judged {
             let ours: Vec<_> = flows.0.difference(&judged).collect();
             let theirs: Vec<_> = judged.difference(&flows.0).collect();

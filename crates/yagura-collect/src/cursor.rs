@@ -35,7 +35,8 @@ impl Cursor {
             .and_then(|file| std::fs::read(file).ok())
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
-        let next = note.next.iter().map(|(cell, name, epoch, next)| ((cell.clone(), name.clone(), *epoch), *next));
+        let next =
+            note.next.iter().map(|(cell, name, epoch, next)| ((cell.clone(), name.clone(), *epoch), *next));
         let mut cursor = Cursor { file: file.map(Path::to_path_buf), next: next.collect(), note };
         for partition in 0..log.partitions(topic)? {
             let held = log.held(topic, partition)?;
@@ -87,8 +88,11 @@ impl Cursor {
             ends.insert(partition, log.held(topic, partition)?.end);
         }
         self.note.ends = ends;
-        self.note.next =
-            self.next.iter().map(|((cell, name, epoch), next)| (cell.clone(), name.clone(), *epoch, *next)).collect();
+        self.note.next = self
+            .next
+            .iter()
+            .map(|((cell, name, epoch), next)| (cell.clone(), name.clone(), *epoch, *next))
+            .collect();
         let fresh = file.with_extension("new");
         let written = serde_json::to_vec(&self.note)
             .map_err(std::io::Error::other)

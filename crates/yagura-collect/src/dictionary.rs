@@ -29,7 +29,8 @@ struct Line {
 /// Reads a CSV file with a header line: `model,kind,id,name,unit,context,class,chamber`.
 pub fn read_csv(file: &Path) -> Result<Dictionary, SourceError> {
     let fail = |cause: String| SourceError::Open { file: file.display().to_string(), cause };
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file).map_err(|e| fail(e.to_string()))?;
+    let mut reader =
+        csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file).map_err(|e| fail(e.to_string()))?;
     let mut dictionary = Dictionary::default();
     for line in reader.deserialize::<Line>() {
         let line = line.map_err(|e| fail(e.to_string()))?;

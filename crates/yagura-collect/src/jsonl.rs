@@ -35,13 +35,16 @@ pub struct Mapping {
 /// The columns that a line of a kind may give.
 fn columns_of(kind: Kind) -> Option<&'static [&'static str]> {
     Some(match kind {
-        Kind::Sample => &["time", "observed", "tool", "chamber", "signal", "unit", "class", "source", "value", "quality"],
+        Kind::Sample => {
+            &["time", "observed", "tool", "chamber", "signal", "unit", "class", "source", "value", "quality"]
+        }
         Kind::Log => &["time", "observed", "tool", "category", "event", "user", "description", "detail"],
         Kind::Context => &["time", "observed", "tool", "chamber", "name", "value", "source"],
         Kind::Coverage => &["time", "until", "observed", "event", "subject", "count", "detail"],
         Kind::Control => &["time", "observed", "action", "subject", "payload", "author"],
         Kind::Identity => &[
-            "time", "observed", "address", "tool", "protocol", "vendor", "model", "firmware", "serial", "name", "detail",
+            "time", "observed", "address", "tool", "protocol", "vendor", "model", "firmware", "serial",
+            "name", "detail",
         ],
         _ => return None,
     })
@@ -123,7 +126,9 @@ impl JsonLines {
             let got = match got {
                 Ok(0) => return None,
                 Ok(got) => got as u64,
-                Err(e) => return Some(Line::Bad(self.last_time, self.say(&format!("cannot be read further: {e}")))),
+                Err(e) => {
+                    return Some(Line::Bad(self.last_time, self.say(&format!("cannot be read further: {e}"))));
+                }
             };
             self.read += got;
             if got as usize == LINE_BYTES_MAX && text.last() != Some(&b'\n') {
@@ -371,9 +376,14 @@ mod tests {
     fn a_mapping_makes_rows_and_bad_lines_say_where() {
         let mapping = Mapping {
             kind: Kind::Log,
-            columns: [("tool", "${door}"), ("category", "badge"), ("user", "${holder}"), ("description", "${holder} at ${door}")]
-                .map(|(a, b)| (a.to_string(), b.to_string()))
-                .into(),
+            columns: [
+                ("tool", "${door}"),
+                ("category", "badge"),
+                ("user", "${holder}"),
+                ("description", "${holder} at ${door}"),
+            ]
+            .map(|(a, b)| (a.to_string(), b.to_string()))
+            .into(),
         };
         let text = "{\"time\":\"2026-11-02T22:00:01Z\",\"door\":\"D1\",\"holder\":\"E7\",\"event\":\"entered\"}\n\nnonsense\n{\"door\":\"D2\"}\n";
         let rows = read(text, mapping);
@@ -381,12 +391,19 @@ mod tests {
         assert_eq!(rows[0].text("description"), "E7 at D1");
         assert_eq!(rows[0].text("event"), "entered");
         assert!(rows[1].text("detail").contains("in.jsonl:3: the line is no JSON object"), "{:?}", rows[1]);
-        assert!(rows[2].text("detail").contains("in.jsonl:4: the line has no readable time"), "{:?}", rows[2]);
+        assert!(
+            rows[2].text("detail").contains("in.jsonl:4: the line has no readable time"),
+            "{:?}",
+            rows[2]
+        );
     }
 
     #[test]
     fn a_very_long_line_is_said_and_passed_over() {
-        let long = format!("{{\"time\":\"{}\"}}\n{{\"time\":\"2026-11-02T22:00:01Z\",\"event\":\"gap\"}}\n", "x".repeat(3 << 20));
+        let long = format!(
+            "{{\"time\":\"{}\"}}\n{{\"time\":\"2026-11-02T22:00:01Z\",\"event\":\"gap\"}}\n",
+            "x".repeat(3 << 20)
+        );
         let rows = read(&long, Mapping { kind: Kind::Coverage, columns: BTreeMap::new() });
         assert_eq!(rows.len(), 2);
         assert!(rows[0].text("detail").contains("longer than 1 MiB"));

@@ -38,7 +38,10 @@ impl Packets {
     /// it becomes a `coverage` row.
     pub fn open(collector: &str, path: &Path, options: EngineOptions) -> Result<Self, SourceError> {
         let name = path.display().to_string();
-        let fail = |e: std::io::Error| SourceError::Open { file: name.clone(), cause: format!("cannot be read: {e}") };
+        let fail = |e: std::io::Error| SourceError::Open {
+            file: name.clone(),
+            cause: format!("cannot be read: {e}"),
+        };
         let mut opened = std::fs::File::open(path).map_err(fail)?;
         let size = opened.metadata().map_err(fail)?.len();
         let epoch = fingerprint(&mut opened, size).map_err(fail)?;
@@ -124,8 +127,13 @@ impl Source for Packets {
             self.say(coverage::START, &format!("a file of {} bytes", self.size), out);
         }
         self.packets += 1;
-        let packet =
-            Packet { time: held.time, observed, link: held.link, original: held.original, data: &self.buffer };
+        let packet = Packet {
+            time: held.time,
+            observed,
+            link: held.link,
+            original: held.original,
+            data: &self.buffer,
+        };
         self.engine.packet(&packet, out);
         self.read();
     }

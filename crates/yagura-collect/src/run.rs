@@ -86,7 +86,8 @@ pub fn collect(
         writers.entry(id.clone()).or_insert_with(fresh);
     }
     progress.total.store(sources.iter().map(|(s, _)| s.progress().1).sum(), Ordering::Relaxed);
-    let mut out = Output { log, topic, appender: log.appender(topic)?, pending: Vec::new(), bytes: 0, progress };
+    let mut out =
+        Output { log, topic, appender: log.appender(topic)?, pending: Vec::new(), bytes: 0, progress };
     let mut close_at: Option<Micros> = None;
     let mut pacer = Pacer::new(pace);
     // The earliest next row over all sources; ties go to the one that stands first.

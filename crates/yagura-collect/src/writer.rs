@@ -195,10 +195,11 @@ impl RowWriter {
     /// Closes what a cell holds before a row that changes the meaning of those after it.
     fn close_before(&mut self, name: &str) {
         if let Some(cell) = self.cells.get(name)
-            && cell.message.len() + cell.sample.len() + cell.log.len() > 0 {
-                let from = cell.observed.map_or(0, |o| o.0);
-                self.flush(name, from);
-            }
+            && cell.message.len() + cell.sample.len() + cell.log.len() > 0
+        {
+            let from = cell.observed.map_or(0, |o| o.0);
+            self.flush(name, from);
+        }
     }
 
     fn close_if_full(&mut self, name: &str, rows: usize) {

@@ -155,7 +155,8 @@ mod tests {
         let begin = Instant::now();
         let look = |second| health.stalled_at(begin + Duration::from_secs(second));
         let none: [String; 0] = [];
-        let (busy, idle, slow) = (health.component("fold"), health.component("sink"), health.component("spool"));
+        let (busy, idle, slow) =
+            (health.component("fold"), health.component("sink"), health.component("spool"));
         idle.advance();
         idle.idle();
         idle.idle();

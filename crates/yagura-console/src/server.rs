@@ -27,13 +27,17 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {
     /// Somebody else listens there.
-    #[error("the console cannot listen on {address}: the address is in use; stop what listens there, or give the console another address (port 0 takes any free one)")]
+    #[error(
+        "the console cannot listen on {address}: the address is in use; stop what listens there, or give the console another address (port 0 takes any free one)"
+    )]
     InUse {
         /// The configured address.
         address: String,
     },
     /// It cannot be listened on.
-    #[error("the console cannot listen on {address}: {cause}; give an address of this machine, such as {ADDRESS}")]
+    #[error(
+        "the console cannot listen on {address}: {cause}; give an address of this machine, such as {ADDRESS}"
+    )]
     Address {
         /// The configured address.
         address: String,
@@ -101,7 +105,8 @@ async fn farewell(stopped: oneshot::Receiver<()>) {
 }
 
 fn register_process(registry: &Registry) -> Result<(), prometheus::Error> {
-    let build = IntGaugeVec::new(Opts::new("yagura_build_info", "1; the version is its label."), &["version"])?;
+    let build =
+        IntGaugeVec::new(Opts::new("yagura_build_info", "1; the version is its label."), &["version"])?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     registry.register(Box::new(build))?;
     let start = Gauge::new(

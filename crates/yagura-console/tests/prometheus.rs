@@ -34,13 +34,13 @@ async fn console(health: Health) -> Running {
 /// Gives every metric of a sink a value, its errors included.
 async fn fail_to_send(metrics: &yagura_respond::Metrics) {
     let closed = TcpListener::bind("127.0.0.1:0").await.and_then(|l| l.local_addr()).expect("a port");
-    let config = serde_json::json!({ "name": "siem", "kind": "relp", "address": closed.to_string(), "tls": false });
+    let config =
+        serde_json::json!({ "name": "siem", "kind": "relp", "address": closed.to_string(), "tls": false });
     let config: yagura_respond::SinkConfig = serde_json::from_value(config).expect("settings");
     let log = yagura_log::memory::open(yagura_log::embedded::Options::default()).expect("a log in memory");
     yagura_log::Log::ensure_topic(&log, "alerts", 1).expect("a topic");
     let sink = config.build(std::path::Path::new("")).expect("a sink");
-    let forwarder =
-        yagura_respond::Forwarder::new("siem", sink, std::sync::Arc::new(log), "alerts", metrics);
+    let forwarder = yagura_respond::Forwarder::new("siem", sink, std::sync::Arc::new(log), "alerts", metrics);
     forwarder.run(tokio::time::sleep(Duration::from_millis(300))).await.expect("a clean end");
 }
 
@@ -127,7 +127,8 @@ async fn a_stop_waits_for_no_idle_client_and_frees_the_port() {
     let running = console(Health::new(Duration::from_secs(30))).await;
     let mut mute = TcpStream::connect(running.address).await.expect("a connection");
     mute.write_all(b"GET /metrics HTTP/1.1\r\n").await.expect("half a request");
-    let taken = bind(&running.address.to_string(), Registry::new(), Health::new(Duration::from_secs(1))).await;
+    let taken =
+        bind(&running.address.to_string(), Registry::new(), Health::new(Duration::from_secs(1))).await;
     let said = taken.err().expect("the port is taken").to_string();
     assert!(said.contains(&running.address.to_string()) && said.contains("another address"), "{said}");
     running.stop.send(()).expect("it runs");

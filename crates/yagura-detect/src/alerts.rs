@@ -52,21 +52,22 @@ impl AlertBook {
     pub fn take(&mut self, cell: &str, detection: &Detection, hit: Hit) -> Option<Alert> {
         let key = (detection.id.clone(), hit.key.clone());
         if let Some(open) = self.open.get_mut(&key)
-            && hit.time.saturating_sub(open.last_time) <= detection.quiet {
-                open.count += 1;
-                open.last_time = open.last_time.max(hit.time);
-                if !is_power_of_ten(open.count) {
-                    return None;
-                }
-                let mut alert: Alert = serde_json::from_str(&open.alert).ok()?;
-                open.revision += 1;
-                alert.revision = open.revision;
-                alert.count = open.count;
-                alert.last_time = open.last_time;
-                alert.sequence = self.next_sequence;
-                self.next_sequence += 1;
-                return Some(alert);
+            && hit.time.saturating_sub(open.last_time) <= detection.quiet
+        {
+            open.count += 1;
+            open.last_time = open.last_time.max(hit.time);
+            if !is_power_of_ten(open.count) {
+                return None;
             }
+            let mut alert: Alert = serde_json::from_str(&open.alert).ok()?;
+            open.revision += 1;
+            alert.revision = open.revision;
+            alert.count = open.count;
+            alert.last_time = open.last_time;
+            alert.sequence = self.next_sequence;
+            self.next_sequence += 1;
+            return Some(alert);
+        }
         let alert = self.new_alert(cell, detection, hit);
         self.make_room();
         self.open.insert(
@@ -121,7 +122,8 @@ impl AlertBook {
         if self.open.len() < OPEN_MAX {
             return;
         }
-        let oldest = self.open.iter().min_by_key(|(key, open)| (open.last_time, *key)).map(|(key, _)| key.clone());
+        let oldest =
+            self.open.iter().min_by_key(|(key, open)| (open.last_time, *key)).map(|(key, _)| key.clone());
         if let Some(oldest) = oldest {
             self.open.remove(&oldest);
         }

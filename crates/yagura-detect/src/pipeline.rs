@@ -12,8 +12,8 @@ use yagura_event::clock::{Micros, SECOND};
 use yagura_event::{Kind, Queue, Severity};
 
 use crate::condition::{Compiler, Condition};
-use crate::operators::{OPERATORS, Plan};
 use crate::operators::matched::MatchPlan;
+use crate::operators::{OPERATORS, Plan};
 
 /// The ATT&CK for ICS version that the technique ids of pipelines are of, unless they say another.
 pub const MATRIX: &str = "18.1";
@@ -231,7 +231,11 @@ impl Pipeline {
             if let Some(first) = detections[..index].iter().find(|d| d.id == detection.id) {
                 errors.push(no_place(
                     &detection.file,
-                    format!("detection `{}` stands in {} already; ids are unique", first.id, first.file.display()),
+                    format!(
+                        "detection `{}` stands in {} already; ids are unique",
+                        first.id,
+                        first.file.display()
+                    ),
                 ));
             }
         }
@@ -255,7 +259,8 @@ impl Pipeline {
         };
         let place = Place { file };
         if spec.version.value != 1 {
-            let message = format!("version {} is not known; this program reads version 1", spec.version.value);
+            let message =
+                format!("version {} is not known; this program reads version 1", spec.version.value);
             return Err(vec![place.error(&spec.version, message)]);
         }
         let mut errors = Vec::new();
@@ -307,14 +312,15 @@ fn resolve(
     let on = match Kind::from_name(&spec.on.value).filter(|k| readable.contains(&k.name())) {
         Some(kind) => kind,
         None => {
-            let message = format!("`{}` is no kind of record; there are: {}", spec.on.value, readable.join(", "));
+            let message =
+                format!("`{}` is no kind of record; there are: {}", spec.on.value, readable.join(", "));
             errors.push(place.error(&spec.on, message));
             return None;
         }
     };
-    for (name, list, valid) in [
-        ("protects", &spec.protects, &["production", "confidentiality", "quality"][..]),
-    ] {
+    for (name, list, valid) in
+        [("protects", &spec.protects, &["production", "confidentiality", "quality"][..])]
+    {
         for entry in list.iter().filter(|e| !valid.contains(&e.value.as_str())) {
             errors.push(place.error(
                 entry,
@@ -326,7 +332,9 @@ fn resolve(
         let id = technique.value.as_str();
         let digits = id.strip_prefix('T').unwrap_or("");
         if digits.len() < 4 || !digits.chars().all(|c| c.is_ascii_digit() || c == '.') {
-            errors.push(place.error(technique, format!("`{id}` is no ATT&CK technique id; they look like T0836")));
+            errors.push(
+                place.error(technique, format!("`{id}` is no ATT&CK technique id; they look like T0836")),
+            );
         }
     }
     // What a sample is judged by is its series; its own columns are numbers alone.
@@ -351,9 +359,7 @@ fn resolve(
         }
     });
     let more: &[&str] = match (on, &spec.window) {
-        (Kind::Sample, _) => {
-            &["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"]
-        }
+        (Kind::Sample, _) => &["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"],
         (_, Some(_)) => &["seen"],
         _ => &[],
     };
@@ -365,7 +371,9 @@ fn resolve(
     let quiet = match &spec.quiet {
         None => 3600 * SECOND,
         Some(text) => duration(&text.value).unwrap_or_else(|| {
-            errors.push(place.error(text, format!("`{}` is no duration; write 90s, 10m, 2h or 1d", text.value)));
+            errors.push(
+                place.error(text, format!("`{}` is no duration; write 90s, 10m, 2h or 1d", text.value)),
+            );
             0
         }),
     };
@@ -420,7 +428,11 @@ fn operator_of(
                     let names: Vec<&str> = OPERATORS.iter().map(|o| o.name).collect();
                     errors.push(place.error(
                         &spec.id,
-                        format!("detection `{}` has two operators; it takes one of: {}", spec.id.value, names.join(", ")),
+                        format!(
+                            "detection `{}` has two operators; it takes one of: {}",
+                            spec.id.value,
+                            names.join(", ")
+                        ),
                     ));
                     return None;
                 }
@@ -456,8 +468,12 @@ pub(crate) fn check_column(
     if schema.field_with_name(&column.value).is_ok() || more.contains(&column.value.as_str()) {
         return;
     }
-    let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).chain(more.iter().copied()).collect();
-    errors.push(place.error(column, format!("`{}` is no column of {}; there are: {}", column.value, kind.name(), names.join(", "))));
+    let names: Vec<&str> =
+        schema.fields().iter().map(|f| f.name().as_str()).chain(more.iter().copied()).collect();
+    errors.push(place.error(
+        column,
+        format!("`{}` is no column of {}; there are: {}", column.value, kind.name(), names.join(", ")),
+    ));
 }
 
 /// Checks the `{column}` places of a summary; `more` are names that the operator adds.

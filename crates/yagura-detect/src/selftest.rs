@@ -49,9 +49,12 @@ pub fn run(pipeline: &Arc<Pipeline>) -> Vec<Outcome> {
 fn run_one(pipeline: &Arc<Pipeline>, detection: &Detection, test: &TestSpec) -> Result<Vec<String>, String> {
     let folder = detection.file.parent().unwrap_or(Path::new("."));
     let file = folder.join(&test.input);
-    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: cannot be read: {e}", file.display()))?;
+    let text =
+        std::fs::read_to_string(&file).map_err(|e| format!("{}: cannot be read: {e}", file.display()))?;
     let records = records_of(&text).map_err(|e| format!("{}:{e}", file.display()))?;
-    let Some(start) = records.first().and_then(|r| Envelope::from_header(&r.header).ok()).map(|e| e.observed.0) else {
+    let Some(start) =
+        records.first().and_then(|r| Envelope::from_header(&r.header).ok()).map(|e| e.observed.0)
+    else {
         return Err(format!("{}: has no rows", file.display()));
     };
     let mut shard = Shard::new("test", Arc::clone(pipeline));
@@ -83,13 +86,19 @@ fn records_of(text: &str) -> Result<Vec<Record>, String> {
         let kind = kind.ok_or_else(|| fail("`kind` is missing or is no kind of record"))?;
         let names: Vec<String> = kind.schema().fields().iter().map(|f| f.name().clone()).collect();
         if let Some(unknown) = row.keys().find(|k| !names.contains(k)) {
-            return Err(fail(&format!("`{unknown}` is no column of {}; there are: {}", kind.name(), names.join(", "))));
+            return Err(fail(&format!(
+                "`{unknown}` is no column of {}; there are: {}",
+                kind.name(),
+                names.join(", ")
+            )));
         }
         let time = row.get("observed").or(row.get("time")).and_then(time_of);
-        if row.get("observed").is_none() && names.iter().any(|n| n == "observed")
-            && let Some(time) = row.get("time").cloned() {
-                row.insert("observed".into(), time);
-            }
+        if row.get("observed").is_none()
+            && names.iter().any(|n| n == "observed")
+            && let Some(time) = row.get("time").cloned()
+        {
+            row.insert("observed".into(), time);
+        }
         let observed = time.or_else(|| last_observed(&out)).unwrap_or(0);
         let envelope = Envelope {
             kind,

@@ -148,7 +148,8 @@ impl Shard {
         let kept = std::mem::take(&mut shard.saved.operators);
         let mut fresh = Vec::new();
         for (index, detection) in shard.pipeline.detections.iter().enumerate() {
-            let state = kept.iter().find(|(id, print, _)| *id == detection.id && *print == detection.fingerprint);
+            let state =
+                kept.iter().find(|(id, print, _)| *id == detection.id && *print == detection.fingerprint);
             match state {
                 Some((_, _, bytes)) => shard.operators[index].restore(bytes)?,
                 None => fresh.push(index),
@@ -255,7 +256,9 @@ impl Shard {
         let pipeline = Arc::clone(&self.pipeline);
         let alerts = hits
             .drain(..)
-            .filter_map(|hit| self.saved.book.take(&self.saved.cell, &pipeline.detections[hit.detection], hit))
+            .filter_map(|hit| {
+                self.saved.book.take(&self.saved.cell, &pipeline.detections[hit.detection], hit)
+            })
             .collect();
         self.hits = hits;
         alerts
@@ -266,7 +269,8 @@ impl Shard {
         let id = (envelope.collector.clone(), envelope.epoch);
         if !self.saved.collectors.contains_key(&id) {
             self.forget_one();
-            let fresh = Collector { next_row: envelope.first_row, promise: Micros::MIN, ..Collector::default() };
+            let fresh =
+                Collector { next_row: envelope.first_row, promise: Micros::MIN, ..Collector::default() };
             self.saved.collectors.insert(id.clone(), fresh);
         }
         let stats = &mut self.saved.stats;
@@ -290,7 +294,8 @@ impl Shard {
         if self.saved.collectors.len() < COLLECTORS_MAX {
             return;
         }
-        let oldest = self.saved.collectors.iter().min_by_key(|(id, c)| (c.heard, *id)).map(|(id, _)| id.clone());
+        let oldest =
+            self.saved.collectors.iter().min_by_key(|(id, c)| (c.heard, *id)).map(|(id, _)| id.clone());
         if let Some(oldest) = oldest {
             self.saved.collectors.remove(&oldest);
         }
@@ -400,9 +405,10 @@ impl Shard {
         let mut context =
             self.saved.contexts.get(&(tool.to_string(), String::new())).cloned().unwrap_or_default();
         if !chamber.is_empty()
-            && let Some(own) = self.saved.contexts.get(&(tool.to_string(), chamber.to_string())) {
-                context.extend(own.clone());
-            }
+            && let Some(own) = self.saved.contexts.get(&(tool.to_string(), chamber.to_string()))
+        {
+            context.extend(own.clone());
+        }
         context
     }
 
@@ -442,7 +448,8 @@ impl Shard {
 
     fn control(&mut self, rows: &RecordBatch, from: usize) {
         let column = |name: &str| rows.column_by_name(name);
-        let (Some(action), Some(subject), Some(payload)) = (column("action"), column("subject"), column("payload"))
+        let (Some(action), Some(subject), Some(payload)) =
+            (column("action"), column("subject"), column("payload"))
         else {
             return;
         };
@@ -458,7 +465,8 @@ impl Shard {
                     }
                 }
                 control::RELEASE => {
-                    let Ok(serde_json::Value::Object(entry)) = serde_json::from_str(&text_at(payload, row)) else {
+                    let Ok(serde_json::Value::Object(entry)) = serde_json::from_str(&text_at(payload, row))
+                    else {
                         self.saved.stats.unreadable_records += 1;
                         continue;
                     };
@@ -533,7 +541,8 @@ impl Shard {
         let id = (envelope.collector.clone(), envelope.epoch);
         let local: &[u32] = self.saved.collectors.get(&id).map_or(&[], |c| &c.local);
         self.resolved.clear();
-        self.resolved.extend(series.values().iter().map(|&n| local.get(n as usize).copied().unwrap_or(u32::MAX)));
+        self.resolved
+            .extend(series.values().iter().map(|&n| local.get(n as usize).copied().unwrap_or(u32::MAX)));
         let undefined = self.resolved[from..].iter().filter(|&&n| n == u32::MAX).count();
         self.saved.stats.undefined_samples += undefined as u64;
         let samples = Samples {

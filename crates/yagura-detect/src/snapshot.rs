@@ -33,7 +33,8 @@ struct Chunk {
 /// The records of one generation.
 pub fn records(cell: &str, next_offset: u64, state: &[u8]) -> Vec<Record> {
     let crc32c = crc32c::crc32c(state);
-    let parts: Vec<&[u8]> = if state.is_empty() { vec![&[][..]] } else { state.chunks(CHUNK_BYTES_MAX).collect() };
+    let parts: Vec<&[u8]> =
+        if state.is_empty() { vec![&[][..]] } else { state.chunks(CHUNK_BYTES_MAX).collect() };
     parts
         .iter()
         .enumerate()

@@ -230,14 +230,23 @@ impl Worker<'_> {
                     shards.insert(Bytes::from(cell.into_bytes()), shard);
                 }
                 Err(cause) => {
-                    tracing::warn!(cell, cause, "the snapshot cannot be used; the cell is judged again from the first record held");
+                    tracing::warn!(
+                        cell,
+                        cause,
+                        "the snapshot cannot be used; the cell is judged again from the first record held"
+                    );
                     next = Some(held.start);
                 }
             }
         }
         let mut next = next.unwrap_or(held.start);
         if next < held.start {
-            tracing::warn!(partition, wanted = next, first = held.start, "records that were not judged yet are gone: blind time");
+            tracing::warn!(
+                partition,
+                wanted = next,
+                first = held.start,
+                "records that were not judged yet are gone: blind time"
+            );
             self.note_blind_time(partition, &shards, next..held.start)?;
             next = held.start;
         }

@@ -54,7 +54,11 @@ impl Framed for Arp {
     const PROTOCOL: &'static str = NAME;
 
     fn frame(&self, _side: Side, bytes: &[u8]) -> Frame {
-        if bytes.len() < 8 || header(bytes) { Frame::Of(bytes.len().max(1)) } else { Frame::Bad("hardware_or_protocol") }
+        if bytes.len() < 8 || header(bytes) {
+            Frame::Of(bytes.len().max(1))
+        } else {
+            Frame::Bad("hardware_or_protocol")
+        }
     }
 
     fn read(&mut self, cx: &mut Cx<'_>, side: Side, frame: &[u8]) -> Result<(), Cut> {
@@ -196,7 +200,11 @@ mod tests {
         run.send(Side::Server, &frame(2, (3, 2), (1, 1)));
         assert_eq!(
             run.table(&["function", "target", "status", "exchange"]),
-            ["request|10.0.0.2|ok|pair", "gratuitous|10.0.0.2|one_way|request", "reply|10.0.0.2|one_way|reply"]
+            [
+                "request|10.0.0.2|ok|pair",
+                "gratuitous|10.0.0.2|one_way|request",
+                "reply|10.0.0.2|one_way|reply"
+            ]
         );
         assert!(run.messages()[2].text("detail").contains("\"was_at\":\"02:00:00:00:00:02\""));
         assert_eq!(run.of(Kind::Identity).len(), 3);

@@ -165,8 +165,7 @@ fn identified(sample: &Sample, number: Option<u16>) -> Option<&'static str> {
                 if !on || by_custom != customary {
                     continue;
                 }
-                let glimpse =
-                    Glimpse { transport: sample.transport, side: *side, customary, bytes: place };
+                let glimpse = Glimpse { transport: sample.transport, side: *side, customary, bytes: place };
                 match (protocol.probe)(&glimpse) {
                     Probe::Yes => return Some(protocol.name),
                     Probe::More => more = true,

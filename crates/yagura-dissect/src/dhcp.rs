@@ -136,8 +136,12 @@ impl Framed for Dhcp {
         cursor.skip(3, "hardware")?;
         let transaction = cursor.u32_be("xid")?;
         cursor.skip(4, "secs")?;
-        let [client, yours, _next, relay] =
-            [cursor.array::<4>("ciaddr")?, cursor.array("yiaddr")?, cursor.array("siaddr")?, cursor.array("giaddr")?];
+        let [client, yours, _next, relay] = [
+            cursor.array::<4>("ciaddr")?,
+            cursor.array("yiaddr")?,
+            cursor.array("siaddr")?,
+            cursor.array("giaddr")?,
+        ];
         let mac = cursor.array::<6>("chaddr")?;
         let read = options(frame.get(OPTIONS..).unwrap_or_default());
         let (o, wrong) = match read {
@@ -211,7 +215,8 @@ impl Framed for Dhcp {
             draft.wrong(cut);
         }
         let all = ["255.255.255.255", "0.0.0.0"];
-        let open = [Side::Client, Side::Server].iter().any(|s| all.contains(&cx.flow.end(*s).address.as_str()));
+        let open =
+            [Side::Client, Side::Server].iter().any(|s| all.contains(&cx.flow.end(*s).address.as_str()));
         match (reply, paired) {
             (true, true) => self.exchanges.pair(cx, draft),
             (true, false) => {

@@ -51,7 +51,9 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
     let bytes = glimpse.bytes;
     let begins = [0x05, 0x64];
     match Dnp3::frame_of(bytes) {
-        Frame::Of(length) if glimpse.transport == crate::Transport::Tcp || length <= bytes.len() => Probe::Yes,
+        Frame::Of(length) if glimpse.transport == crate::Transport::Tcp || length <= bytes.len() => {
+            Probe::Yes
+        }
         Frame::More if begins.starts_with(&bytes[..bytes.len().min(2)]) => Probe::More,
         _ => Probe::No,
     }
@@ -194,7 +196,12 @@ impl Dnp3 {
             }
             self.headless += 1;
             if self.headless.is_power_of_two() {
-                cx.cover(PROTOCOL.name, coverage::GAP, self.headless, "segments without the beginning of their fragment");
+                cx.cover(
+                    PROTOCOL.name,
+                    coverage::GAP,
+                    self.headless,
+                    "segments without the beginning of their fragment",
+                );
             }
             return Ok(());
         }
@@ -237,10 +244,8 @@ impl Dnp3 {
 
     fn confirm(&mut self, cx: &mut Cx<'_>, side: Side, link: Link, control: u8) {
         if control & 0x10 != 0 {
-            let key = Key {
-                addresses: (link.destination, link.source),
-                what: What::Unsolicited(control & 15),
-            };
+            let key =
+                Key { addresses: (link.destination, link.source), what: What::Unsolicited(control & 15) };
             if let Some(draft) = self.exchanges.answered(side, &key) {
                 self.exchanges.pair(cx, draft);
                 return;
@@ -252,7 +257,14 @@ impl Dnp3 {
         self.exchanges.one_way(cx, draft);
     }
 
-    fn request(&mut self, cx: &mut Cx<'_>, side: Side, link: Link, (control, function): (u8, u8), cursor: Cursor<'_>) {
+    fn request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        side: Side,
+        link: Link,
+        (control, function): (u8, u8),
+        cursor: Cursor<'_>,
+    ) {
         let known = names::function(function);
         let (name, operation) = known.unwrap_or(("", operation::OTHER));
         let mut draft = self.exchanges.draft(cx, side, operation, name);
@@ -284,9 +296,9 @@ impl Dnp3 {
 
     /// A response begins: another one between the same that went on does not any more.
     fn broken_off(&mut self, cx: &mut Cx<'_>, side: Side, addresses: (u16, u16)) {
-        let begun = self.exchanges.answered_if(side, |key, _| {
-            key.addresses == addresses && matches!(key.what, What::Continued(_))
-        });
+        let begun = self
+            .exchanges
+            .answered_if(side, |key, _| key.addresses == addresses && matches!(key.what, What::Continued(_)));
         if let Some(draft) = begun {
             self.exchanges.pair(cx, draft);
         }
@@ -301,8 +313,7 @@ impl Dnp3 {
         mut cursor: Cursor<'_>,
     ) -> Result<(), Cut> {
         let indications = cursor.u16_le("internal_indications")?;
-        let (name, meaning) =
-            names::function(function).ok_or(Cut { what: "application_function", at: 1 })?;
+        let (name, meaning) = names::function(function).ok_or(Cut { what: "application_function", at: 1 })?;
         let unsolicited = function == 130 || control & 0x10 != 0;
         let sequence = control & 15;
         let addresses = (link.destination, link.source);
@@ -311,8 +322,7 @@ impl Dnp3 {
             self.broken_off(cx, side, addresses);
         }
         let what = if first { What::Request(sequence) } else { What::Continued(sequence) };
-        let asked =
-            if unsolicited { None } else { self.exchanges.answered(side, &Key { addresses, what }) };
+        let asked = if unsolicited { None } else { self.exchanges.answered(side, &Key { addresses, what }) };
         let was_asked = asked.is_some();
         let mut draft = match asked {
             Some(draft) => draft,

@@ -138,13 +138,22 @@ impl Framed for Dns {
             Some(draft) => draft,
             None => {
                 let asker = if asked { side.other() } else { side };
-                let mut draft = self.exchanges.draft(cx, asker, operation(number), function(self.variant, number));
+                let mut draft =
+                    self.exchanges.draft(cx, asker, operation(number), function(self.variant, number));
                 json::member_number(&mut draft.detail, "id", u64::from(id));
                 draft
             }
         };
         if response {
-            for (name, bit) in [("aa", 0x400), ("tc", 0x200), ("rd", 0x100), ("ra", 0x80), ("z", 0x40), ("ad", 0x20), ("cd", 0x10)] {
+            for (name, bit) in [
+                ("aa", 0x400),
+                ("tc", 0x200),
+                ("rd", 0x100),
+                ("ra", 0x80),
+                ("z", 0x40),
+                ("ad", 0x20),
+                ("cd", 0x10),
+            ] {
                 // A response repeats whether recursion was desired.
                 if flags & bit != 0 && !(paired && bit == 0x100) {
                     json::member_bool(&mut draft.detail, name, true);
@@ -250,7 +259,14 @@ fn read(message: &[u8], variant: Variant, draft: &mut Option<Draft>) -> Result<u
     let mut text = record::Texts::default();
     for (section, count) in counts.iter().enumerate().skip(1) {
         for _ in 0..(*count).min(RECORDS_MAX) {
-            record::record(&mut cursor, message, variant == Variant::Nbns, section, draft.as_mut(), &mut text)?;
+            record::record(
+                &mut cursor,
+                message,
+                variant == Variant::Nbns,
+                section,
+                draft.as_mut(),
+                &mut text,
+            )?;
         }
     }
     if let Some(draft) = draft.as_mut() {

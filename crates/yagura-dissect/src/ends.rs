@@ -16,12 +16,7 @@ impl FlowInfo {
 
     /// A message row with the columns of this connection, asked by the end `asker`, about the
     /// equipment at the end `equipment`.
-    pub(crate) fn message<'a>(
-        &'a self,
-        protocol: &'a str,
-        asker: Side,
-        equipment: Side,
-    ) -> MessageRow<'a> {
+    pub(crate) fn message<'a>(&'a self, protocol: &'a str, asker: Side, equipment: Side) -> MessageRow<'a> {
         let (client, server) = (self.end(asker), self.end(asker.other()));
         MessageRow {
             flow: self.flow,

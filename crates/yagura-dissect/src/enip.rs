@@ -78,9 +78,7 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
         command::NOP => glimpse.customary,
         command::REGISTER_SESSION => data == 4 || (data == 0 && header.status != 0),
         command::UNREGISTER_SESSION => data == 0,
-        command::LIST_SERVICES | command::LIST_IDENTITY | command::LIST_INTERFACES => {
-            data == 0 || data >= 2
-        }
+        command::LIST_SERVICES | command::LIST_IDENTITY | command::LIST_INTERFACES => data == 0 || data >= 2,
         command::LEGACY => glimpse.customary,
         // Interface handle 0, a time-out and at least one item.
         command::SEND_RR_DATA | command::SEND_UNIT_DATA => match bytes.get(HEADER..HEADER + 8) {
@@ -221,10 +219,8 @@ impl Enip {
         if !answers {
             let mut draft = self.exchanges.draft(cx, side, operation, function);
             session(&mut draft, header.session);
-            let silent = matches!(
-                header.command,
-                command::NOP | command::UNREGISTER_SESSION | command::CANCEL
-            );
+            let silent =
+                matches!(header.command, command::NOP | command::UNREGISTER_SESSION | command::CANCEL);
             if silent {
                 self.exchanges.one_way(cx, draft);
             } else {

@@ -131,7 +131,9 @@ impl<F: Framed> Framing<F> {
         let (skipped, place) = (std::mem::take(&mut direction.scanned), direction.place);
         direction.lost = false;
         if skipped > 0 {
-            let detail = format!("{what}: {skipped} bytes that are no frame, before byte {place} of the {side:?} side");
+            let detail = format!(
+                "{what}: {skipped} bytes that are no frame, before byte {place} of the {side:?} side"
+            );
             cx.cover(F::PROTOCOL, coverage::MALFORMED, skipped, &detail);
         }
     }

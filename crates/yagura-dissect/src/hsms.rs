@@ -16,8 +16,8 @@ mod gem;
 mod variables;
 
 use frame::{
-    HEADER, Header, LENGTH_MAX, PREFIX, UNKNOWN_LENGTH_MAX, claims_a_frame, control_operation,
-    judge, probe, scan,
+    HEADER, Header, LENGTH_MAX, PREFIX, UNKNOWN_LENGTH_MAX, claims_a_frame, control_operation, judge, probe,
+    scan,
 };
 use variables::{Definition, Variables};
 
@@ -292,11 +292,7 @@ impl Dissector for Hsms {
             exchange.wrong("bytes of the message are missing from the capture");
             json::member_number(&mut exchange.detail, "at", place);
             exchange.operation = if header.is_data() {
-                gem::operation(
-                    header.stream(),
-                    header.function() | 1,
-                    side == self.equipment(cx.flow),
-                )
+                gem::operation(header.stream(), header.function() | 1, side == self.equipment(cx.flow))
             } else {
                 control_operation(header.stype)
             };
@@ -313,11 +309,7 @@ impl Dissector for Hsms {
     fn expire(&mut self, cx: &mut Cx<'_>) {
         let mut at = 0;
         while let Some(exchange) = self.waiting.get(at) {
-            let limit = if exchange.header.is_some_and(|h| h.is_data()) {
-                T3
-            } else {
-                T6
-            };
+            let limit = if exchange.header.is_some_and(|h| h.is_data()) { T3 } else { T6 };
             if cx.time - exchange.time > limit {
                 self.give_up(cx, at);
             } else {
@@ -360,9 +352,8 @@ impl Hsms {
         if self.selected == Selected::No {
             let mut name = String::new();
             header.push_name(&mut name);
-            let detail = format!(
-                "{name} before the session is selected, at byte {place} of the {side:?} side"
-            );
+            let detail =
+                format!("{name} before the session is selected, at byte {place} of the {side:?} side");
             self.cover(cx, coverage::MALFORMED, 1, &detail);
         }
         if self.equipment.is_none() {
@@ -371,9 +362,8 @@ impl Hsms {
                     .map(|yes| if yes { side } else { side.other() });
         }
         if header.is_reply() {
-            let asked = self.find(side, |h| {
-                h.is_data() && h.session == header.session && h.system == header.system
-            });
+            let asked =
+                self.find(side, |h| h.is_data() && h.session == header.session && h.system == header.system);
             let fits = |h: &Header| {
                 h.stream() == header.stream()
                     && (header.function() == 0 || header.function() == h.function() + 1)
@@ -384,9 +374,7 @@ impl Hsms {
                     self.answered(cx, exchange, header, item, place);
                 }
                 other => {
-                    let asked = other
-                        .and_then(|index| self.waiting.get(index))
-                        .map(|w| w.function.clone());
+                    let asked = other.and_then(|index| self.waiting.get(index)).map(|w| w.function.clone());
                     self.unasked(cx, side, header, item, place, asked);
                 }
             }
@@ -406,18 +394,13 @@ impl Hsms {
                 );
                 if let Some(item) = item {
                     let hide = gem::hide(header.stream(), header.function(), Some(item));
-                    let limit = if header.wants_reply() {
-                        REQUEST_JSON_MAX
-                    } else {
-                        VALUES_BYTES_MAX
-                    };
+                    let limit = if header.wants_reply() { REQUEST_JSON_MAX } else { VALUES_BYTES_MAX };
                     exchange.show("request", item, hide, limit);
                     self.meaning(cx, &mut exchange, header, item, from_equipment);
                 }
             }
             Err(error) => {
-                exchange.operation =
-                    gem::operation(header.stream(), header.function(), from_equipment);
+                exchange.operation = gem::operation(header.stream(), header.function(), from_equipment);
                 exchange.wrong(&error.to_string());
                 json::member_number(&mut exchange.detail, "at", place);
             }
@@ -457,9 +440,10 @@ impl Hsms {
             (stream, function) => {
                 exchange.definition = variables::definition(stream, function, item);
                 if let Some(Definition::Start(context)) = exchange.definition.as_deref()
-                    && let Some(hmac) = self.bodies.of(context) {
-                        exchange.hmac.push_str(hmac);
-                    }
+                    && let Some(hmac) = self.bodies.of(context)
+                {
+                    exchange.hmac.push_str(hmac);
+                }
             }
         }
         if (header.stream(), header.function()) == (6, 11) {
@@ -476,9 +460,7 @@ impl Hsms {
         item: Result<Option<Item<'_>>, crate::secs2::Secs2Error>,
         place: u64,
     ) {
-        let asked = exchange
-            .header
-            .map_or((0, 0), |h| (h.stream(), h.function()));
+        let asked = exchange.header.map_or((0, 0), |h| (h.stream(), h.function()));
         self.read_reply(cx, &mut exchange, asked, header, item, place);
         let latency = cx.time - exchange.time;
         self.write(cx, exchange, "pair", Some(latency));
@@ -495,23 +477,11 @@ impl Hsms {
     ) {
         let mut exchange = self.fresh(header, cx.time, side.other());
         let primary = header.function().saturating_sub(1);
-        exchange.operation = gem::operation(
-            header.stream(),
-            primary,
-            side.other() == self.equipment(cx.flow),
-        );
-        self.read_reply(
-            cx,
-            &mut exchange,
-            (header.stream(), primary),
-            header,
-            item,
-            place,
-        );
+        exchange.operation =
+            gem::operation(header.stream(), primary, side.other() == self.equipment(cx.flow));
+        self.read_reply(cx, &mut exchange, (header.stream(), primary), header, item, place);
         if let Some(asked) = asked {
-            exchange.wrong(&format!(
-                "the system bytes are those of {asked}, which this does not answer"
-            ));
+            exchange.wrong(&format!("the system bytes are those of {asked}, which this does not answer"));
         }
         exchange.status = status::UNASKED;
         self.write(cx, exchange, "reply", None);
@@ -553,9 +523,7 @@ impl Hsms {
         let from_equipment = exchange.asker.map(Side::other) == Some(end);
         match (stream, function) {
             (1, 1 | 13) if from_equipment => self.variables.identity(cx, end, None, item),
-            (6, 15) => item
-                .into_iter()
-                .for_each(|i| self.variables.report(cx, end, i, false)),
+            (6, 15) => item.into_iter().for_each(|i| self.variables.report(cx, end, i, false)),
             _ => {}
         }
         let definition = exchange.definition.take();
@@ -570,12 +538,8 @@ impl Hsms {
     }
 
     fn control(&mut self, cx: &mut Cx<'_>, side: Side, header: Header, text: &[u8], place: u64) {
-        let extra = (!text.is_empty()).then(|| {
-            format!(
-                "a control message has {} bytes after its header",
-                text.len()
-            )
-        });
+        let extra = (!text.is_empty())
+            .then(|| format!("a control message has {} bytes after its header", text.len()));
         match header.stype {
             1 if self.selected == Selected::Unknown => self.selected = Selected::No,
             2 if matches!(header.byte3, 0 | 1) => self.selected = Selected::Yes,
@@ -591,9 +555,8 @@ impl Hsms {
         };
         if header.is_reply() || header.stype == 7 {
             let reject = header.stype == 7;
-            let asked = self.find(side, |h| {
-                h.system == header.system && (reject || h.stype + 1 == header.stype)
-            });
+            let asked =
+                self.find(side, |h| h.system == header.system && (reject || h.stype + 1 == header.stype));
             let mut exchange = match asked {
                 Some(index) => self.waiting.remove(index),
                 None => {
@@ -607,11 +570,7 @@ impl Hsms {
             if reject {
                 reject_reason(&mut exchange, header);
             } else if header.byte3 != 0 && header.stype != 6 {
-                exchange.code.push_str(if header.stype == 2 {
-                    "SelectStatus="
-                } else {
-                    "DeselectStatus="
-                });
+                exchange.code.push_str(if header.stype == 2 { "SelectStatus=" } else { "DeselectStatus=" });
                 json::push_number(&mut exchange.code, u64::from(header.byte3));
             }
             let denied = !exchange.code.is_empty();
@@ -671,9 +630,7 @@ impl Hsms {
 
     /// The oldest message that waits for a reply of `side` and fits.
     fn find(&self, side: Side, fits: impl Fn(&Header) -> bool) -> Option<usize> {
-        self.waiting
-            .iter()
-            .position(|w| w.asker != Some(side) && w.header.as_ref().is_some_and(&fits))
+        self.waiting.iter().position(|w| w.asker != Some(side) && w.header.as_ref().is_some_and(&fits))
     }
 
     fn wait(&mut self, cx: &mut Cx<'_>, mut exchange: Exchange) {
@@ -694,9 +651,8 @@ impl Hsms {
         } else if self.waiting.len() == WAITING_MAX {
             self.evicted += 1;
             if self.evicted.is_power_of_two() {
-                let detail = format!(
-                    "more than {WAITING_MAX} messages wait for a reply: the oldest is given up"
-                );
+                let detail =
+                    format!("more than {WAITING_MAX} messages wait for a reply: the oldest is given up");
                 self.cover(cx, coverage::DROP, self.evicted, &detail);
             }
             self.give_up(cx, 0);
@@ -711,13 +667,7 @@ impl Hsms {
     }
 
     /// Writes the row, and keeps the strings for the next one.
-    fn write(
-        &mut self,
-        cx: &mut Cx<'_>,
-        mut exchange: Exchange,
-        kind: &str,
-        latency: Option<Micros>,
-    ) {
+    fn write(&mut self, cx: &mut Cx<'_>, mut exchange: Exchange, kind: &str, latency: Option<Micros>) {
         if exchange.values_cut {
             json::member_bool(&mut exchange.detail, "values_cut", true);
         }
@@ -763,8 +713,7 @@ impl Hsms {
         let place = framing.place;
         framing.place += PREFIX as u64;
         framing.lost = true;
-        let problem =
-            format!("the length is {length}; a message has {HEADER} to {LENGTH_MAX} bytes");
+        let problem = format!("the length is {length}; a message has {HEADER} to {LENGTH_MAX} bytes");
         self.unreadable(cx, side, None, "length", &problem, place);
     }
 
@@ -782,10 +731,7 @@ impl Hsms {
             PREFIX
         };
         let (code, problem) = if header.ptype != 0 {
-            (
-                "ptype",
-                format!("PType {} is not known; SECS-II is 0", header.ptype),
-            )
+            ("ptype", format!("PType {} is not known; SECS-II is 0", header.ptype))
         } else {
             ("stype", format!("SType {} is reserved", header.stype))
         };
@@ -802,14 +748,7 @@ impl Hsms {
         problem: &str,
         place: u64,
     ) {
-        let nothing = Header {
-            session: 0xffff,
-            byte2: 0,
-            byte3: 0,
-            ptype: 0,
-            stype: 0xff,
-            system: 0,
-        };
+        let nothing = Header { session: 0xffff, byte2: 0, byte3: 0, ptype: 0, stype: 0xff, system: 0 };
         let mut exchange = self.fresh(header.unwrap_or(nothing), cx.time, side);
         exchange.function.clear();
         exchange.function.push_str("unreadable");
@@ -877,11 +816,7 @@ fn reject_reason(exchange: &mut Exchange, header: Header) {
         _ => "other",
     };
     json::member_text(&mut exchange.detail, "reply", "Reject.req");
-    json::member_number(
-        &mut exchange.detail,
-        "rejected_type",
-        u64::from(header.byte2),
-    );
+    json::member_number(&mut exchange.detail, "rejected_type", u64::from(header.byte2));
     json::member_text(&mut exchange.detail, "reason", reason);
     exchange.code.push_str("Reject=");
     json::push_number(&mut exchange.code, u64::from(header.byte3));

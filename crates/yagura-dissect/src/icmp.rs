@@ -76,7 +76,8 @@ impl Framed for Icmp {
             Answers::Alone => {
                 let mut draft = self.exchanges.draft(cx, side, operation, function);
                 if operation == operation::ERROR || function == "redirect" {
-                    draft.status_code = if self.six { six_code(kind, code) } else { four_code(kind, code) }.into();
+                    draft.status_code =
+                        if self.six { six_code(kind, code) } else { four_code(kind, code) }.into();
                 }
                 json::member_number(&mut draft.detail, "type", u64::from(kind));
                 json::member_number(&mut draft.detail, "code", u64::from(code));
@@ -265,7 +266,11 @@ fn options(draft: &mut Draft, cursor: &mut Cursor<'_>) -> Result<(), Cut> {
             1 | 2 if length == 8 && !draft.detail.contains("_mac\":") => {
                 let [a, b, c, d, e, f] = body.array::<6>("option")?;
                 let name = if kind == 1 { "source_mac" } else { "target_mac" };
-                json::member_text(&mut draft.detail, name, &format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"));
+                json::member_text(
+                    &mut draft.detail,
+                    name,
+                    &format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"),
+                );
             }
             3 => {
                 let bits = body.u8("prefix")?;
@@ -319,7 +324,8 @@ mod tests {
     use crate::testing::{Run, Sample};
 
     fn unreachable() -> Vec<u8> {
-        let mut out = vec![3, 3, 0, 0, 0, 0, 0, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let mut out =
+            vec![3, 3, 0, 0, 0, 0, 0, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
         out.extend([0x30, 0x39, 0, 53, 0, 8, 0, 0]);
         out
     }

@@ -118,10 +118,7 @@ mod tests {
         member_bool(&mut out, "t", true);
         key(&mut out, "f");
         out.push('[');
-        for (i, v) in [1e300, -2.5, 1e-9, f64::NAN, 0.0, 123456.0]
-            .into_iter()
-            .enumerate()
-        {
+        for (i, v) in [1e300, -2.5, 1e-9, f64::NAN, 0.0, 123456.0].into_iter().enumerate() {
             if i > 0 {
                 out.push(',');
             }
@@ -134,12 +131,7 @@ mod tests {
         assert_eq!(read["a\"b"], "x\\y\n\u{1}\u{7f}櫓");
         assert_eq!(read["n"], u64::MAX);
         assert_eq!(read["zero"], 0);
-        for (a, b) in read["f"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .zip(f.as_array().unwrap())
-        {
+        for (a, b) in read["f"].as_array().unwrap().iter().zip(f.as_array().unwrap()) {
             assert_eq!(a.as_f64(), b.as_f64());
         }
     }

@@ -25,8 +25,8 @@ mod tpkt;
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod arp;
 mod dhcp;
-mod dns;
 mod dnp3;
+mod dns;
 mod enip;
 mod hsms;
 mod icmp;

@@ -18,7 +18,9 @@ pub const LLDP: Protocol = Protocol {
     name: "lldp",
     carriers: &[Carrier::link(&[0x88cc])],
     // The first TLV is the chassis.
-    probe: |glimpse| if glimpse.customary && matches!(glimpse.bytes, [2, 2..=255, ..]) { Probe::Yes } else { Probe::No },
+    probe: |glimpse| {
+        if glimpse.customary && matches!(glimpse.bytes, [2, 2..=255, ..]) { Probe::Yes } else { Probe::No }
+    },
     start: |_| Box::new(Framing::new(Lldp(Announcements::new("lldp")))),
     buffer_bytes_max: 65_535,
     #[cfg(test)]
@@ -29,7 +31,13 @@ pub const LLDP: Protocol = Protocol {
 pub const CDP: Protocol = Protocol {
     name: "cdp",
     carriers: &[Carrier::link(&[0x2000])],
-    probe: |glimpse| if glimpse.customary && matches!(glimpse.bytes, [1 | 2, _, _, _, 0, ..]) { Probe::Yes } else { Probe::No },
+    probe: |glimpse| {
+        if glimpse.customary && matches!(glimpse.bytes, [1 | 2, _, _, _, 0, ..]) {
+            Probe::Yes
+        } else {
+            Probe::No
+        }
+    },
     start: start_cdp,
     buffer_bytes_max: 65_535,
     #[cfg(test)]
@@ -127,7 +135,9 @@ fn text(bytes: &[u8]) -> String {
 /// A chassis or port identifier: its subtype tells whether it is an address or a text.
 fn identifier(body: &[u8], mac: u8, network: u8) -> String {
     match body {
-        [kind, a, b, c, d, e, f] if *kind == mac => format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"),
+        [kind, a, b, c, d, e, f] if *kind == mac => {
+            format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+        }
         [kind, 1, a, b, c, d] if *kind == network => Ipv4Addr::new(*a, *b, *c, *d).to_string(),
         [_, rest @ ..] => text(rest),
         [] => String::new(),
@@ -158,13 +168,21 @@ impl Framed for Lldp {
                 (5, _) => facts.name = text(body),
                 (6, _) => facts.description = text(body),
                 (7, &[_, _, high, low, ..]) => {
-                    json::member_number(&mut facts.more, "capabilities", u64::from(u16::from_be_bytes([high, low])));
+                    json::member_number(
+                        &mut facts.more,
+                        "capabilities",
+                        u64::from(u16::from_be_bytes([high, low])),
+                    );
                 }
                 (8, &[5, 1, a, b, c, d, ..]) if facts.addresses.len() < 8 => {
                     facts.addresses.push(Ipv4Addr::new(a, b, c, d).to_string());
                 }
                 (127, &[0, 0x80, 0xc2, 1, high, low]) => {
-                    json::member_number(&mut facts.more, "port_vlan", u64::from(u16::from_be_bytes([high, low])));
+                    json::member_number(
+                        &mut facts.more,
+                        "port_vlan",
+                        u64::from(u16::from_be_bytes([high, low])),
+                    );
                 }
                 // LLDP-MED inventory (ANSI/TIA-1057, 10.2.6).
                 (127, &[0, 0x12, 0xbb, kind @ 5..=11, ref rest @ ..]) => match kind {
@@ -206,7 +224,8 @@ impl Framed for Cdp {
     fn read(&mut self, cx: &mut Cx<'_>, side: Side, frame: &[u8]) -> Result<(), Cut> {
         let mut cursor = Cursor::new(frame);
         let version = cursor.u8("version")?;
-        let mut facts = Facts { lifetime: u16::from(cursor.u8("ttl")?), vendor: "Cisco".into(), ..Facts::default() };
+        let mut facts =
+            Facts { lifetime: u16::from(cursor.u8("ttl")?), vendor: "Cisco".into(), ..Facts::default() };
         cursor.skip(2, "checksum")?;
         json::member_number(&mut facts.more, "version", u64::from(version));
         while cursor.remaining() >= 4 {
@@ -220,7 +239,11 @@ impl Framed for Cdp {
                 3 => facts.port = text(body),
                 4 => {
                     if let Some(four) = body.first_chunk::<4>() {
-                        json::member_number(&mut facts.more, "capabilities", u64::from(u32::from_be_bytes(*four)));
+                        json::member_number(
+                            &mut facts.more,
+                            "capabilities",
+                            u64::from(u32::from_be_bytes(*four)),
+                        );
                     }
                 }
                 5 => facts.firmware = text(body),
@@ -228,7 +251,11 @@ impl Framed for Cdp {
                 9 if !body.is_empty() => json::member_text(&mut facts.more, "vtp_domain", &text(body)),
                 10 => {
                     if let Some(two) = body.first_chunk::<2>() {
-                        json::member_number(&mut facts.more, "native_vlan", u64::from(u16::from_be_bytes(*two)));
+                        json::member_number(
+                            &mut facts.more,
+                            "native_vlan",
+                            u64::from(u16::from_be_bytes(*two)),
+                        );
                     }
                 }
                 _ => {}
@@ -274,7 +301,8 @@ mod tests {
     use crate::testing::{Run, Sample};
 
     fn announcement(name: &str) -> Vec<u8> {
-        let mut out = vec![2, 7, 4, 0, 1, 2, 3, 4, 5, 4, 3, 7, b'p', b'1', 6, 2, 0, 120, 10, name.len() as u8];
+        let mut out =
+            vec![2, 7, 4, 0, 1, 2, 3, 4, 5, 4, 3, 7, b'p', b'1', 6, 2, 0, 120, 10, name.len() as u8];
         out.extend(name.as_bytes());
         out.extend([0x10, 12, 5, 1, 10, 0, 0, 9, 2, 0, 0, 0, 1, 0, 0, 0]);
         out

@@ -118,24 +118,14 @@ fn plausible(bytes: &[u8]) -> Plausible {
         return Plausible::Odd;
     }
     if function >= 0x80 {
-        return if length == 3 {
-            Plausible::Shape
-        } else {
-            Plausible::Odd
-        };
+        return if length == 3 { Plausible::Shape } else { Plausible::Odd };
     }
     match pdu::shape(function, length - 1, rest.first().copied()) {
         pdu::Shape { known: false, .. } => Plausible::Frame,
-        pdu::Shape {
-            request: false,
-            response: false,
-            ..
-        } if rest.is_empty() && length > 2 => Plausible::Short,
-        pdu::Shape {
-            request: false,
-            response: false,
-            ..
-        } => Plausible::Odd,
+        pdu::Shape { request: false, response: false, .. } if rest.is_empty() && length > 2 => {
+            Plausible::Short
+        }
+        pdu::Shape { request: false, response: false, .. } => Plausible::Odd,
         _ => Plausible::Shape,
     }
 }
@@ -252,11 +242,7 @@ impl Dissector for Modbus {
 
     fn expire(&mut self, cx: &mut Cx<'_>) {
         // In order of arrival, which is nearly the order of time: a clock that steps back only delays.
-        while self
-            .waiting
-            .front()
-            .is_some_and(|w| cx.time - w.time > REPLY_TIMEOUT)
-        {
+        while self.waiting.front().is_some_and(|w| cx.time - w.time > REPLY_TIMEOUT) {
             self.give_up_oldest(cx);
         }
     }
@@ -306,8 +292,7 @@ impl Modbus {
             self.evicted += 1;
             self.give_up_oldest(cx);
             if self.evicted.is_power_of_two() {
-                let detail =
-                    format!("more than {WAITING_MAX} requests wait: the oldest is given up");
+                let detail = format!("more than {WAITING_MAX} requests wait: the oldest is given up");
                 cover(cx, coverage::DROP, self.evicted, &detail);
             }
         }
@@ -325,48 +310,27 @@ impl Modbus {
 
     fn response(&mut self, cx: &mut Cx<'_>, side: Side, transaction: u16, unit: u8, pdu: &[u8]) {
         let same = |w: &Waiting| w.transaction == transaction && w.unit == unit && w.asker != side;
-        let asked = self
-            .waiting
-            .iter()
-            .position(|w| same(w) && w.pdu[0] == pdu[0] & 0x7f);
+        let asked = self.waiting.iter().position(|w| same(w) && w.pdu[0] == pdu[0] & 0x7f);
         match asked.and_then(|index| self.waiting.remove(index)) {
-            Some(w) => self.texts.exchange(
-                cx,
-                w.asker,
-                (transaction, unit),
-                Some((w.pdu(), w.time)),
-                Some(pdu),
-            ),
+            Some(w) => {
+                self.texts.exchange(cx, w.asker, (transaction, unit), Some((w.pdu(), w.time)), Some(pdu))
+            }
             None => {
                 // A response to the right transaction with the wrong function is worth saying.
                 let other = self.waiting.iter().find(|w| same(w)).map(|w| w.pdu[0]);
-                self.texts
-                    .unasked(cx, side.other(), (transaction, unit), pdu, other);
+                self.texts.unasked(cx, side.other(), (transaction, unit), pdu, other);
             }
         }
     }
 
     fn give_up_oldest(&mut self, cx: &mut Cx<'_>) {
         if let Some(w) = self.waiting.pop_front() {
-            self.texts.exchange(
-                cx,
-                w.asker,
-                (w.transaction, w.unit),
-                Some((w.pdu(), w.time)),
-                None,
-            );
+            self.texts.exchange(cx, w.asker, (w.transaction, w.unit), Some((w.pdu(), w.time)), None);
         }
     }
 
     /// A header that no frame may have: one row, then past the frame that it claims, or searching.
-    fn bad_header(
-        &mut self,
-        cx: &mut Cx<'_>,
-        side: Side,
-        bytes: &[u8],
-        protocol: u16,
-        length: usize,
-    ) {
+    fn bad_header(&mut self, cx: &mut Cx<'_>, side: Side, bytes: &[u8], protocol: u16, length: usize) {
         let asker = self.master.unwrap_or(Side::Client);
         let framing = self.framing(side);
         let place = framing.place;
@@ -379,11 +343,7 @@ impl Modbus {
             framing.skip = length as u64;
         }
         let mut detail = String::new();
-        json::member_number(
-            &mut detail,
-            "transaction",
-            u64::from(u16::from_be_bytes([bytes[0], bytes[1]])),
-        );
+        json::member_number(&mut detail, "transaction", u64::from(u16::from_be_bytes([bytes[0], bytes[1]])));
         let problem = if protocol != 0 {
             format!("the protocol identifier is {protocol} and not 0")
         } else {
@@ -398,11 +358,7 @@ impl Modbus {
         row.operation = operation::OTHER;
         row.function = "unreadable";
         row.status = status::MALFORMED;
-        row.status_code = if protocol != 0 {
-            "protocol_identifier"
-        } else {
-            "length"
-        };
+        row.status_code = if protocol != 0 { "protocol_identifier" } else { "length" };
         row.exchange = if side == asker { "request" } else { "reply" };
         row.detail = &detail;
         cx.out.push(Row::Message(&row));

@@ -63,7 +63,8 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
     if bytes[0] == CONNECT << 4 {
         let body = &bytes[header..];
         return match body {
-            [0, 4, b'M', b'Q', b'T', b'T', 3..=5, ..] | [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 3 | 0x83, ..]
+            [0, 4, b'M', b'Q', b'T', b'T', 3..=5, ..]
+            | [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 3 | 0x83, ..]
                 if length >= 12 || (length >= 10 && body[1] == 4) =>
             {
                 Probe::Yes
@@ -243,7 +244,11 @@ impl Mqtt {
         if flags & 0x40 != 0 {
             let password = string(&mut cursor, "password")?;
             draft.operation = operation::AUTHENTICATE;
-            json::member_text(&mut draft.detail, "password", if password.is_empty() { "empty" } else { "given" });
+            json::member_text(
+                &mut draft.detail,
+                "password",
+                if password.is_empty() { "empty" } else { "given" },
+            );
         }
         json::member_text(&mut draft.detail, "protocol", &String::from_utf8_lossy(name));
         json::member_number(&mut draft.detail, "level", u64::from(self.level));
@@ -356,7 +361,13 @@ impl Mqtt {
         Ok(())
     }
 
-    fn acknowledged(&mut self, cx: &mut Cx<'_>, side: Side, kind: u8, mut cursor: Cursor<'_>) -> Result<(), Cut> {
+    fn acknowledged(
+        &mut self,
+        cx: &mut Cx<'_>,
+        side: Side,
+        kind: u8,
+        mut cursor: Cursor<'_>,
+    ) -> Result<(), Cut> {
         let (asked, name) = match kind {
             CONNACK => (CONNECT, "connack"),
             PUBACK => (PUBLISH, "puback"),

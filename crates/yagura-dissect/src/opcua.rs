@@ -172,8 +172,8 @@ impl OpcUa {
     fn acknowledge(&mut self, cx: &mut Cx<'_>, side: Side, c: &mut Cursor<'_>) -> Result<(), Cut> {
         let asked = self.exchanges.answered(side, &Key::Hello);
         let paired = asked.is_some();
-        let mut draft = asked
-            .unwrap_or_else(|| self.exchanges.draft(cx, side.other(), operation::SESSION_OPEN, "hello"));
+        let mut draft =
+            asked.unwrap_or_else(|| self.exchanges.draft(cx, side.other(), operation::SESSION_OPEN, "hello"));
         json::member_number(&mut draft.detail, "server_version", u64::from(c.u32_le("version")?));
         self.answer(cx, draft, paired);
         Ok(())
@@ -185,8 +185,7 @@ impl OpcUa {
         let reason = types::text(c, "reason")?;
         let asked = self.exchanges.answered_if(side, |key, _| !matches!(key, Key::Request(..)));
         let paired = asked.is_some();
-        let mut draft =
-            asked.unwrap_or_else(|| self.exchanges.draft(cx, side, operation::ERROR, "error"));
+        let mut draft = asked.unwrap_or_else(|| self.exchanges.draft(cx, side, operation::ERROR, "error"));
         draft.deny(code);
         json::member_text(&mut draft.detail, "reason", &reason);
         if paired {
@@ -355,15 +354,21 @@ impl OpcUa {
                     .answered_if(side, |key, _| matches!(key, Key::Request(id, _) if *id == request));
                 let paired = asked.is_some();
                 let mut draft = asked.unwrap_or_else(|| {
-                    let mut draft =
-                        self.exchanges.draft(cx, side.other(), service.operation, service.name);
+                    let mut draft = self.exchanges.draft(cx, side.other(), service.operation, service.name);
                     json::member_number(&mut draft.detail, "request_id", u64::from(request));
                     draft
                 });
                 session(&mut draft, channel);
                 let scratch = &mut self.scratch;
-                let result =
-                    responses::read(&mut self.known, scratch, cx, side, (service, request), &mut c, &mut draft);
+                let result = responses::read(
+                    &mut self.known,
+                    scratch,
+                    cx,
+                    side,
+                    (service, request),
+                    &mut c,
+                    &mut draft,
+                );
                 wrong_unless_cut(&mut draft, result, cut);
                 self.answer(cx, draft, paired);
             }

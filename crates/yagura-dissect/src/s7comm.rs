@@ -206,7 +206,14 @@ impl S7 {
         self.exchanges.ask(cx, (Some(code), pdu.reference), draft);
     }
 
-    fn request(&mut self, cx: &Cx<'_>, draft: &mut Draft, side: Side, code: u8, pdu: &mut Pdu<'_>) -> Result<(), Cut> {
+    fn request(
+        &mut self,
+        cx: &Cx<'_>,
+        draft: &mut Draft,
+        side: Side,
+        code: u8,
+        pdu: &mut Pdu<'_>,
+    ) -> Result<(), Cut> {
         let parameter = &mut pdu.parameter;
         parameter.u8("function")?;
         match code {
@@ -232,7 +239,9 @@ impl S7 {
                 }
                 self.asked.push_back(Asked { side, reference: pdu.reference, items });
             }
-            function::REQUEST_DOWNLOAD | function::DOWNLOAD_BLOCK | function::DOWNLOAD_ENDED
+            function::REQUEST_DOWNLOAD
+            | function::DOWNLOAD_BLOCK
+            | function::DOWNLOAD_ENDED
             | function::START_UPLOAD => {
                 parameter.skip(7, "upload_id")?;
                 let length = usize::from(parameter.u8("block_name_length")?);
@@ -247,7 +256,9 @@ impl S7 {
                         self.body = Some(Body::new(cx));
                         if let Some(lengths) = parameter.rest().get(2..14) {
                             // Load memory and code, in decimal digits.
-                            for (name, digits) in [("load_bytes", &lengths[..6]), ("code_bytes", &lengths[6..])] {
+                            for (name, digits) in
+                                [("load_bytes", &lengths[..6]), ("code_bytes", &lengths[6..])]
+                            {
                                 let number = std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok());
                                 if let Some(number) = number {
                                     json::member_number(&mut draft.detail, name, number);
@@ -444,7 +455,11 @@ fn program_invocation(draft: &mut Draft, name: &[u8], block: &[u8]) {
         _ => {
             draft.target.push_str(&name);
             if !block.is_empty() {
-                json::member_text(&mut draft.detail, "argument", &String::from_utf8_lossy(&block[..block.len().min(64)]));
+                json::member_text(
+                    &mut draft.detail,
+                    "argument",
+                    &String::from_utf8_lossy(&block[..block.len().min(64)]),
+                );
             }
         }
     }

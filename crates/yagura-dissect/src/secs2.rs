@@ -58,26 +58,17 @@ impl Format {
     ];
 
     fn of(code: u8) -> Option<(Format, usize)> {
-        Self::ALL
-            .iter()
-            .find(|(c, ..)| *c == code)
-            .map(|&(_, format, width)| (format, width))
+        Self::ALL.iter().find(|(c, ..)| *c == code).map(|&(_, format, width)| (format, width))
     }
 
     /// The six-bit code.
     pub fn code(self) -> u8 {
-        Self::ALL
-            .iter()
-            .find(|(_, f, _)| *f == self)
-            .map_or(0, |(code, ..)| *code)
+        Self::ALL.iter().find(|(_, f, _)| *f == self).map_or(0, |(code, ..)| *code)
     }
 
     /// Bytes of one value; 0 for a list.
     pub fn width(self) -> usize {
-        Self::ALL
-            .iter()
-            .find(|(_, f, _)| *f == self)
-            .map_or(0, |(.., width)| *width)
+        Self::ALL.iter().find(|(_, f, _)| *f == self).map_or(0, |(.., width)| *width)
     }
 }
 
@@ -150,11 +141,7 @@ impl Head {
         if width > 1 && length % width != 0 {
             return Err(Problem::Width);
         }
-        Ok(Head {
-            format,
-            length,
-            size: 1 + count,
-        })
+        Ok(Head { format, length, size: 1 + count })
     }
 }
 
@@ -173,19 +160,9 @@ impl<'a> Item<'a> {
         let first = Head::read(text).map_err(fail(0))?;
         if first.format != Format::List {
             let end = first.size + first.length;
-            let data = text.get(first.size..end).ok_or(Secs2Error {
-                at: 0,
-                problem: Problem::Short,
-            })?;
+            let data = text.get(first.size..end).ok_or(Secs2Error { at: 0, problem: Problem::Short })?;
             let count = first.length / first.format.width().max(1);
-            return Ok((
-                Item {
-                    format: first.format,
-                    count,
-                    data,
-                },
-                &text[end..],
-            ));
+            return Ok((Item { format: first.format, count, data }, &text[end..]));
         }
         // How many elements each open list still wants; no recursion, so that depth costs nothing.
         let mut open = [0usize; DEPTH_MAX];
@@ -204,18 +181,12 @@ impl<'a> Item<'a> {
             open[depth - 1] -= 1;
             items += 1;
             if items > ITEMS_MAX {
-                return Err(Secs2Error {
-                    at,
-                    problem: Problem::Items,
-                });
+                return Err(Secs2Error { at, problem: Problem::Items });
             }
             let head = Head::read(&text[at..]).map_err(fail(at))?;
             if head.format == Format::List {
                 if depth == DEPTH_MAX {
-                    return Err(Secs2Error {
-                        at,
-                        problem: Problem::Depth,
-                    });
+                    return Err(Secs2Error { at, problem: Problem::Depth });
                 }
                 open[depth] = head.length;
                 depth += 1;
@@ -223,19 +194,12 @@ impl<'a> Item<'a> {
             } else {
                 let end = at + head.size + head.length;
                 if end > text.len() {
-                    return Err(Secs2Error {
-                        at,
-                        problem: Problem::Short,
-                    });
+                    return Err(Secs2Error { at, problem: Problem::Short });
                 }
                 at = end;
             }
         }
-        let item = Item {
-            format: Format::List,
-            count: first.length,
-            data: &text[first.size..at],
-        };
+        let item = Item { format: Format::List, count: first.length, data: &text[first.size..at] };
         Ok((item, &text[at..]))
     }
 
@@ -248,10 +212,7 @@ impl<'a> Item<'a> {
         if rest.is_empty() {
             Ok(Some(item))
         } else {
-            Err(Secs2Error {
-                at: text.len() - rest.len(),
-                problem: Problem::Trailing,
-            })
+            Err(Secs2Error { at: text.len() - rest.len(), problem: Problem::Trailing })
         }
     }
 
@@ -278,10 +239,7 @@ impl<'a> Item<'a> {
     /// The elements of a list; none for anything else.
     pub fn children(&self) -> Children<'a> {
         match self.format {
-            Format::List => Children {
-                left: self.count,
-                rest: self.data,
-            },
+            Format::List => Children { left: self.count, rest: self.data },
             _ => Children { left: 0, rest: &[] },
         }
     }
@@ -314,13 +272,10 @@ impl<'a> Item<'a> {
     /// The first byte of a one-byte code (an acknowledge code, ALCD, …), however it is typed.
     pub fn code(&self) -> Option<u8> {
         match self.format {
-            Format::Binary | Format::U1 | Format::I1 | Format::Boolean => {
-                self.data.first().copied()
+            Format::Binary | Format::U1 | Format::I1 | Format::Boolean => self.data.first().copied(),
+            Format::U2 | Format::U4 | Format::U8 | Format::I2 | Format::I4 | Format::I8 => {
+                self.number(0).filter(|n| (0.0..256.0).contains(n)).map(|n| n as u8)
             }
-            Format::U2 | Format::U4 | Format::U8 | Format::I2 | Format::I4 | Format::I8 => self
-                .number(0)
-                .filter(|n| (0.0..256.0).contains(n))
-                .map(|n| n as u8),
             _ => None,
         }
     }
@@ -377,11 +332,7 @@ impl<'a> Item<'a> {
                 json::push_number(out, self.unsigned(index).unwrap_or(0));
             }
             Format::Boolean => {
-                out.push_str(if self.unsigned(index).unwrap_or(0) != 0 {
-                    "true"
-                } else {
-                    "false"
-                });
+                out.push_str(if self.unsigned(index).unwrap_or(0) != 0 { "true" } else { "false" });
             }
             Format::I1 | Format::I2 | Format::I4 | Format::I8 => {
                 let raw = self.unsigned(index).unwrap_or(0);
@@ -412,10 +363,7 @@ impl<'a> Item<'a> {
     /// What is cut is still valid JSON. `hide` is the number of an element of the outermost list
     /// that must not be shown: `null` stands in its place.
     pub fn push_json(&self, out: &mut String, budget: usize, hide: Option<usize>) -> bool {
-        let mut writer = Writer {
-            limit: out.len() + budget,
-            out,
-        };
+        let mut writer = Writer { limit: out.len() + budget, out };
         writer.item(*self, 0, hide)
     }
 }
@@ -567,10 +515,7 @@ fn unicode(bytes: &[u8]) -> Cow<'_, str> {
         [0, 1, rest @ ..] => {
             let (units, _) = rest.as_chunks::<2>();
             Cow::Owned(String::from_utf16_lossy(
-                &units
-                    .iter()
-                    .map(|u| u16::from_be_bytes(*u))
-                    .collect::<Vec<_>>(),
+                &units.iter().map(|u| u16::from_be_bytes(*u)).collect::<Vec<_>>(),
             ))
         }
         [_, _, rest @ ..] => latin(rest),
@@ -656,12 +601,7 @@ impl From<Item<'_>> for Value {
     fn from(item: Item<'_>) -> Value {
         macro_rules! numbers {
             ($ty:ty) => {
-                item.data
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|b| <$ty>::from_be_bytes(*b))
-                    .collect()
+                item.data.as_chunks().0.iter().map(|b| <$ty>::from_be_bytes(*b)).collect()
             };
         }
         match item.format {
@@ -706,10 +646,7 @@ mod tests {
     fn json(value: &Value, budget: usize, hide: Option<usize>) -> (String, bool) {
         let bytes = value.to_bytes();
         let mut out = String::new();
-        let cut = Item::message(&bytes)
-            .unwrap()
-            .unwrap()
-            .push_json(&mut out, budget, hide);
+        let cut = Item::message(&bytes).unwrap().unwrap().push_json(&mut out, budget, hide);
         (out, cut)
     }
 
@@ -742,10 +679,7 @@ mod tests {
         );
         assert!(!cut);
         let bytes = Value::F4(vec![1.5]).to_bytes();
-        assert_eq!(
-            Value::from(Item::read(&bytes).unwrap().0),
-            Value::F4(vec![1.5])
-        );
+        assert_eq!(Value::from(Item::read(&bytes).unwrap().0), Value::F4(vec![1.5]));
     }
 
     #[test]
@@ -757,10 +691,7 @@ mod tests {
             (b"\x41\x02\xe9!", "é!"),
             (b"\x45\x02ab", "ab"),
         ] {
-            assert_eq!(
-                Item::message(bytes).unwrap().unwrap().text().unwrap(),
-                expected
-            );
+            assert_eq!(Item::message(bytes).unwrap().unwrap().text().unwrap(), expected);
         }
     }
 
@@ -807,18 +738,10 @@ mod tests {
 
     #[test]
     fn a_hidden_element_is_null_and_a_cut_text_is_still_json() {
-        let value = Value::List(vec![
-            Value::text("PPID"),
-            Value::Binary(vec![1; 100]),
-            Value::U1(vec![9]),
-        ]);
+        let value = Value::List(vec![Value::text("PPID"), Value::Binary(vec![1; 100]), Value::U1(vec![9])]);
         assert_eq!(json(&value, 4096, Some(1)).0, "[\"PPID\",null,9]");
         for budget in 0..400 {
-            for value in [
-                &value,
-                &Value::text(&"é\"".repeat(90)),
-                &Value::U4(vec![123456; 60]),
-            ] {
+            for value in [&value, &Value::text(&"é\"".repeat(90)), &Value::U4(vec![123456; 60])] {
                 let (text, cut) = json(value, budget, None);
                 assert!(text.len() <= budget.max(1), "{budget}: {text}");
                 if !text.is_empty() {
@@ -839,9 +762,7 @@ mod tests {
             prop::collection::vec(-1e9f32..1e9, 0..3).prop_map(Value::F4),
             prop::collection::vec(any::<bool>(), 0..3).prop_map(Value::Boolean),
         ];
-        leaf.prop_recursive(5, 60, 6, |inner| {
-            prop::collection::vec(inner, 0..6).prop_map(Value::List)
-        })
+        leaf.prop_recursive(5, 60, 6, |inner| prop::collection::vec(inner, 0..6).prop_map(Value::List))
     }
 
     proptest! {

@@ -67,10 +67,7 @@ pub enum ContextName {
 impl Dictionary {
     /// The entries that hold for a tool, the closest first.
     pub fn of<'a>(&'a self, asset: &str, model: &str) -> impl Iterator<Item = &'a ToolNames> {
-        [asset, model, "*"]
-            .map(|key| self.tools.get(key))
-            .into_iter()
-            .flatten()
+        [asset, model, "*"].map(|key| self.tools.get(key)).into_iter().flatten()
     }
 
     /// The variable `id` of a tool.

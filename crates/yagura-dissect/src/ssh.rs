@@ -57,9 +57,16 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
     match *glimpse.bytes {
         [b'S', b'S', b'H', b'-', b'1' | b'2', ..] => Probe::Yes,
         [] => Probe::More,
-        _ if BEGIN.starts_with(&glimpse.bytes[..glimpse.bytes.len().min(4)]) && glimpse.bytes.len() < 5 => Probe::More,
+        _ if BEGIN.starts_with(&glimpse.bytes[..glimpse.bytes.len().min(4)]) && glimpse.bytes.len() < 5 => {
+            Probe::More
+        }
         // A server may greet before it names itself: believed on the customary port.
-        _ if glimpse.customary && glimpse.side == Side::Server && glimpse.bytes.windows(6).any(|w| w == b"\nSSH-2" || w == b"\nSSH-1") => Probe::Yes,
+        _ if glimpse.customary
+            && glimpse.side == Side::Server
+            && glimpse.bytes.windows(6).any(|w| w == b"\nSSH-2" || w == b"\nSSH-1") =>
+        {
+            Probe::Yes
+        }
         _ => Probe::No,
     }
 }
@@ -128,7 +135,9 @@ impl Framed for Ssh {
             return Ok(());
         }
         let payload = &frame[5..frame.len() - usize::from(frame[4])];
-        let Some((number, body)) = payload.split_first() else { return Err(Cut { what: "packet_length", at: 4 }) };
+        let Some((number, body)) = payload.split_first() else {
+            return Err(Cut { what: "packet_length", at: 4 });
+        };
         match number {
             20 => self.kexinit(side, body),
             21 => {
@@ -173,7 +182,8 @@ impl Ssh {
         let text = String::from_utf8_lossy(line);
         let text = text.trim_end();
         if self.opening.is_none() && !self.over {
-            self.opening = Some(self.exchanges.draft(cx, Side::Client, operation::SESSION_OPEN, "key_exchange"));
+            self.opening =
+                Some(self.exchanges.draft(cx, Side::Client, operation::SESSION_OPEN, "key_exchange"));
         }
         let Some(opening) = &mut self.opening else { return };
         let name = if side == Side::Client { "client_version" } else { "server_version" };
@@ -212,7 +222,8 @@ impl Ssh {
         self.directions[side as usize].lists = Some(lists);
         let Some(opening) = &mut self.opening else { return Ok(()) };
         json::member_text(&mut opening.detail, if own == 0 { "hassh" } else { "hassh_server" }, &print);
-        let [Direction { lists: Some(client), .. }, Direction { lists: Some(server), .. }] = &self.directions else {
+        let [Direction { lists: Some(client), .. }, Direction { lists: Some(server), .. }] = &self.directions
+        else {
             return Ok(());
         };
         for (name, at) in [
@@ -332,7 +343,9 @@ mod tests {
     fn kexinit(kex: &str) -> Vec<u8> {
         let mut out = vec![20];
         out.extend([5; 16]);
-        for list in [kex, "ssh-ed25519", "aes128-ctr", "aes256-ctr", "hmac-sha1", "hmac-sha1", "none", "none", "", ""] {
+        for list in
+            [kex, "ssh-ed25519", "aes128-ctr", "aes256-ctr", "hmac-sha1", "hmac-sha1", "none", "none", "", ""]
+        {
             out.extend(text(list));
         }
         out.extend([0; 5]);

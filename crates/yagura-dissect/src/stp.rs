@@ -44,7 +44,8 @@ struct Stp {
 fn bridge(id: [u8; 8]) -> String {
     let [high, low, a, b, c, d, e, f] = id;
     let mut out = String::new();
-    let _ = write!(out, "{}/{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}", u16::from_be_bytes([high, low]));
+    let _ =
+        write!(out, "{}/{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}", u16::from_be_bytes([high, low]));
     out
 }
 

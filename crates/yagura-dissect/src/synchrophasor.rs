@@ -150,7 +150,14 @@ impl Synchrophasor {
     }
 
     /// Writes what a device says, to the request for it if there is one.
-    fn answer(&mut self, cx: &mut Cx<'_>, side: Side, id: u16, kind: u8, fill: impl FnOnce(&mut Cx<'_>, &mut Draft)) {
+    fn answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        side: Side,
+        id: u16,
+        kind: u8,
+        fill: impl FnOnce(&mut Cx<'_>, &mut Draft),
+    ) {
         if let Some(mut draft) = self.exchanges.answered(side, &(id, kind)) {
             fill(cx, &mut draft);
             self.exchanges.pair(cx, draft);

@@ -43,24 +43,13 @@ impl Run {
     }
 
     pub fn over(protocol: &Protocol, transport: Transport) -> Run {
-        let end = |address: &str, port| Endpoint {
-            address: address.into(),
-            port,
-            ..Endpoint::default()
-        };
-        let flow = FlowInfo {
-            flow: 7,
-            transport,
-            client: end("10.0.0.1", 40000),
-            server: end("10.0.0.2", 5000),
-        };
+        let end = |address: &str, port| Endpoint { address: address.into(), port, ..Endpoint::default() };
+        let flow =
+            FlowInfo { flow: 7, transport, client: end("10.0.0.1", 40000), server: end("10.0.0.2", 5000) };
         Run {
             dissector: (protocol.start)(&flow),
             flow,
-            settings: Settings {
-                plant_key: b"key".to_vec(),
-                ..Settings::default()
-            },
+            settings: Settings { plant_key: b"key".to_vec(), ..Settings::default() },
             rows: Vec::new(),
             time: 1_000 * SECOND,
             unread: [Vec::new(), Vec::new()],
@@ -127,13 +116,7 @@ impl Run {
     pub fn table(&self, columns: &[&str]) -> Vec<String> {
         self.messages()
             .iter()
-            .map(|r| {
-                columns
-                    .iter()
-                    .map(|c| r.text(c))
-                    .collect::<Vec<_>>()
-                    .join("|")
-            })
+            .map(|r| columns.iter().map(|c| r.text(c)).collect::<Vec<_>>().join("|"))
             .collect()
     }
 }

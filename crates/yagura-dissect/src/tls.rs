@@ -75,14 +75,20 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
         [22, _, _, _, _, kind @ (1 | 2), high, middle, low, major, _, ..] => {
             let stated = u32::from_be_bytes([0, high, middle, low]) as usize;
             let client = kind == 1;
-            let fits = (38..HANDSHAKE_BYTES_MAX).contains(&stated) && (client || stated + 4 <= length - HEADER);
+            let fits =
+                (38..HANDSHAKE_BYTES_MAX).contains(&stated) && (client || stated + 4 <= length - HEADER);
             if fits && (major == 3 || (!client && major == 0x7f)) { Probe::Yes } else { Probe::No }
         }
         [22, _, _, _, _, kind, ..] if !matches!(kind, 1 | 2) => Probe::No,
         [22, ..] if length >= HEADER + 11 => Probe::More,
         // Under way: two records in a row.
         [23, _, 1..=3, ..] if length > HEADER + 16 => match bytes.get(length..) {
-            Some(next) if matches!(next, [23, 3, minor, ..] if *minor == bytes[2]) && matches!(record(next), Frame::Of(_)) => Probe::Yes,
+            Some(next)
+                if matches!(next, [23, 3, minor, ..] if *minor == bytes[2])
+                    && matches!(record(next), Frame::Of(_)) =>
+            {
+                Probe::Yes
+            }
             Some([_, ..]) => Probe::No,
             _ if glimpse.customary => Probe::Yes,
             _ => Probe::More,
@@ -379,7 +385,11 @@ impl Tls {
             return;
         }
         handshake.draft.deny(name);
-        json::member_text(&mut handshake.draft.detail, "alert_by", if side == handshake.draft.asker { "client" } else { "server" });
+        json::member_text(
+            &mut handshake.draft.detail,
+            "alert_by",
+            if side == handshake.draft.asker { "client" } else { "server" },
+        );
         json::member_bool(&mut handshake.draft.detail, "established", false);
         self.exchanges.pair(cx, handshake.draft);
     }

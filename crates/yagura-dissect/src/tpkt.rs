@@ -167,7 +167,13 @@ impl<U: Upper> Over<U> {
         Over { upper, connects, units: Default::default() }
     }
 
-    fn connect(&mut self, cx: &mut Cx<'_>, side: Side, cursor: &mut Cursor<'_>, confirms: bool) -> Result<(), Cut> {
+    fn connect(
+        &mut self,
+        cx: &mut Cx<'_>,
+        side: Side,
+        cursor: &mut Cursor<'_>,
+        confirms: bool,
+    ) -> Result<(), Cut> {
         cursor.skip(4, "cotp_references")?;
         let class = cursor.u8("cotp_class")?;
         let mut connect = Connect { confirms, ..Connect::default() };

@@ -26,12 +26,10 @@ pub struct Batch {
 /// Rows as one Arrow IPC stream with LZ4 buffers.
 pub fn encode_arrow(rows: &RecordBatch) -> Result<Vec<u8>, EventError> {
     let fail = |e: arrow::error::ArrowError| EventError::Payload(e.to_string());
-    let options = IpcWriteOptions::default()
-        .try_with_compression(Some(CompressionType::LZ4_FRAME))
-        .map_err(fail)?;
+    let options =
+        IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(fail)?;
     let mut out = Vec::with_capacity(1024 + rows.get_array_memory_size() / 2);
-    let mut writer =
-        StreamWriter::try_new_with_options(&mut out, &rows.schema(), options).map_err(fail)?;
+    let mut writer = StreamWriter::try_new_with_options(&mut out, &rows.schema(), options).map_err(fail)?;
     writer.write(rows).map_err(fail)?;
     writer.finish().map_err(fail)?;
     drop(writer);
@@ -109,9 +107,8 @@ fn conform(kind: Kind, rows: &RecordBatch) -> Result<RecordBatch, EventError> {
     };
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(kind.schema().fields().len());
     for field in kind.schema().fields() {
-        let column = rows
-            .column_by_name(field.name())
-            .ok_or_else(|| bad(field.name(), "is missing".into()))?;
+        let column =
+            rows.column_by_name(field.name()).ok_or_else(|| bad(field.name(), "is missing".into()))?;
         let filled = if column.null_count() > 0 && !field.is_nullable() {
             fill_nulls(column).map_err(|p| bad(field.name(), p))?
         } else {
@@ -155,8 +152,8 @@ pub fn to_json_rows(rows: &RecordBatch) -> Vec<serde_json::Map<String, serde_jso
 /// One cell of a column as JSON; `None` for null.
 pub fn json_value(column: &ArrayRef, row: usize) -> Option<serde_json::Value> {
     use arrow::datatypes::{
-        Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt8Type, UInt16Type,
-        UInt32Type, UInt64Type,
+        Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type,
+        UInt64Type,
     };
     if column.is_null(row) {
         return None;
@@ -168,9 +165,7 @@ pub fn json_value(column: &ArrayRef, row: usize) -> Option<serde_json::Value> {
             let key = dictionary.keys().value(row) as usize;
             dictionary.values().as_string_opt::<i32>()?.value(key).into()
         }
-        DataType::Timestamp(..) => {
-            column.as_primitive_opt::<TimestampMicrosecondType>()?.value(row).into()
-        }
+        DataType::Timestamp(..) => column.as_primitive_opt::<TimestampMicrosecondType>()?.value(row).into(),
         DataType::Float64 => column.as_primitive::<Float64Type>().value(row).into(),
         DataType::Int64 => column.as_primitive::<Int64Type>().value(row).into(),
         DataType::UInt8 => column.as_primitive::<UInt8Type>().value(row).into(),
@@ -229,7 +224,10 @@ mod tests {
     fn what_is_not_as_promised_is_an_error() {
         let one = |kind, rows, encoding, value: &[u8]| decode(&envelope(kind, rows, encoding), value);
         assert!(one(Kind::Message, 1, Encoding::Arrow, b"nonsense").is_err());
-        assert!(one(Kind::Log, 2, Encoding::Json, br#"{"time":1,"observed":1}"#).is_err(), "one row is not two");
+        assert!(
+            one(Kind::Log, 2, Encoding::Json, br#"{"time":1,"observed":1}"#).is_err(),
+            "one row is not two"
+        );
         let error = one(Kind::Log, 1, Encoding::Json, br#"{"event":"x"}"#).expect_err("no time");
         assert!(error.to_string().contains("`time`"), "{error}");
         assert_eq!(one(Kind::Log, 0, Encoding::Json, b"").expect("a heartbeat").num_rows(), 0);

@@ -18,7 +18,9 @@ pub enum EventError {
     #[error("the record's `yagura` header is not an envelope: {0}")]
     Envelope(String),
     /// The envelope's schema version is newer than this program.
-    #[error("{kind} records of schema version {found} are newer than this program's {known}; update Yagura on this machine first")]
+    #[error(
+        "{kind} records of schema version {found} are newer than this program's {known}; update Yagura on this machine first"
+    )]
     Newer {
         /// The record's kind.
         kind: &'static str,

@@ -14,8 +14,8 @@ pub mod rows;
 pub mod schema;
 pub mod vocabulary;
 
-pub use assets::{Asset, AssetTable};
 pub use alert::{Alert, Queue, Severity};
+pub use assets::{Asset, AssetTable};
 pub use codec::Batch;
 pub use envelope::{Encoding, Envelope, HEADER};
 pub use error::{Domain, EventError};

@@ -76,9 +76,8 @@ impl Kind {
 
     /// The columns of the kind. Strings are never null (absent is empty); numbers may be.
     pub fn schema(self) -> SchemaRef {
-        static SCHEMAS: LazyLock<Vec<SchemaRef>> = LazyLock::new(|| {
-            Kind::ALL.into_iter().map(|kind| Arc::new(Schema::new(fields(kind)))).collect()
-        });
+        static SCHEMAS: LazyLock<Vec<SchemaRef>> =
+            LazyLock::new(|| Kind::ALL.into_iter().map(|kind| Arc::new(Schema::new(fields(kind)))).collect());
         Arc::clone(&SCHEMAS[self as usize])
     }
 }

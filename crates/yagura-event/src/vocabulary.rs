@@ -47,9 +47,26 @@ pub mod operation {
 
     /// All of them, in the order of the manual.
     pub const ALL: &[&str] = &[
-        READ, WRITE, CONTROL, RECIPE_WRITE, RECIPE_READ, RECIPE_LIST, RECIPE_DELETE, PROGRAM_WRITE,
-        PROGRAM_READ, CONFIGURE, DISCOVER, AUTHENTICATE, SESSION_OPEN, SESSION_CLOSE, SESSION_KEEP,
-        REPORT, ALARM, DIAGNOSE, ERROR, OTHER,
+        READ,
+        WRITE,
+        CONTROL,
+        RECIPE_WRITE,
+        RECIPE_READ,
+        RECIPE_LIST,
+        RECIPE_DELETE,
+        PROGRAM_WRITE,
+        PROGRAM_READ,
+        CONFIGURE,
+        DISCOVER,
+        AUTHENTICATE,
+        SESSION_OPEN,
+        SESSION_CLOSE,
+        SESSION_KEEP,
+        REPORT,
+        ALARM,
+        DIAGNOSE,
+        ERROR,
+        OTHER,
     ];
 }
 

@@ -56,10 +56,7 @@ impl KafkaAppender {
             .set("compression.type", &options.compression)
             .set("linger.ms", "5")
             .set("batch.size", "1048576")
-            .set(
-                "queue.buffering.max.kbytes",
-                (options.buffer_bytes >> 10).max(1).to_string(),
-            )
+            .set("queue.buffering.max.kbytes", (options.buffer_bytes >> 10).max(1).to_string())
             .set("queue.buffering.max.messages", "1000000");
         options.apply_settings(&mut config);
         let reports = Reports::default();
@@ -78,11 +75,7 @@ impl KafkaAppender {
     }
 
     fn away(&self, open: usize) -> LogError {
-        let cause = self
-            .reports
-            .notes
-            .last()
-            .unwrap_or_else(|| "no answer".to_owned());
+        let cause = self.reports.notes.last().unwrap_or_else(|| "no answer".to_owned());
         LogError::Unreachable {
             brokers: self.brokers.clone(),
             cause: format!("{cause} ({open} records wait)"),
@@ -101,10 +94,7 @@ impl Appender for KafkaAppender {
             .payload(&record.value)
             .partition(partition_of(&record.key, self.partitions) as i32);
         if !record.header.is_empty() {
-            let header = Header {
-                key: HEADER,
-                value: Some(&record.header[..]),
-            };
+            let header = Header { key: HEADER, value: Some(&record.header[..]) };
             message = message.headers(OwnedHeaders::new_with_capacity(1).insert(header));
         }
         let deadline = crate::Deadline::after(self.patience);
@@ -132,11 +122,7 @@ impl Appender for KafkaAppender {
 
     fn flush(&mut self) -> Result<(), LogError> {
         let count = self.reports.count();
-        let waited = self
-            .reports
-            .count
-            .1
-            .wait_timeout_while(count, self.patience, |count| count.open > 0);
+        let waited = self.reports.count.1.wait_timeout_while(count, self.patience, |count| count.open > 0);
         let mut count = waited.unwrap_or_else(PoisonError::into_inner).0;
         let (open, error) = (count.open, count.error.take());
         drop(count);

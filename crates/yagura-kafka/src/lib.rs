@@ -67,14 +67,9 @@ impl KafkaLog {
                 }
             }
             let cause = notes.last().unwrap_or_else(|| error.to_string());
-            return Err(LogError::Unreachable {
-                brokers: options.brokers.clone(),
-                cause,
-            });
+            return Err(LogError::Unreachable { brokers: options.brokers.clone(), cause });
         }
-        let admin = config
-            .create()
-            .map_err(|error| client("configuring the Kafka client", error))?;
+        let admin = config.create().map_err(|error| client("configuring the Kafka client", error))?;
         Ok(KafkaLog {
             options: Arc::new(options),
             config,
@@ -96,21 +91,16 @@ impl Log for KafkaLog {
             known => return known,
         }
         let limit = (self.options.record_bytes_max + options::FRAMING).to_string();
-        let mut fresh = NewTopic::new(
-            topic,
-            partitions as i32,
-            TopicReplication::Fixed(self.options.replication),
-        );
+        let mut fresh =
+            NewTopic::new(topic, partitions as i32, TopicReplication::Fixed(self.options.replication));
         fresh = fresh.set("max.message.bytes", &limit);
         for (name, value) in &self.options.topic_settings {
             fresh = fresh.set(name, value);
         }
         let what = || format!("creating topic {topic}");
-        let wait = AdminOptions::new()
-            .operation_timeout(Some(ANSWER))
-            .request_timeout(Some(ANSWER));
-        let answers = block_on(self.admin.create_topics([&fresh], &wait))
-            .map_err(|error| client(what(), error))?;
+        let wait = AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
+        let answers =
+            block_on(self.admin.create_topics([&fresh], &wait)).map_err(|error| client(what(), error))?;
         for answer in answers {
             match answer {
                 // Somebody else was faster.
@@ -136,10 +126,7 @@ impl Log for KafkaLog {
             .fetch_metadata(Some(topic), ANSWER)
             .map_err(|error| client(format!("asking for topic {topic}"), error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
-        match found
-            .filter(|found| found.error().is_none())
-            .map(|found| found.partitions().len())
-        {
+        match found.filter(|found| found.error().is_none()).map(|found| found.partitions().len()) {
             Some(count) if count > 0 => Ok(count as u32),
             _ => Err(LogError::NoTopic(topic.to_owned())),
         }
@@ -151,12 +138,7 @@ impl Log for KafkaLog {
 
     fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
         let partitions = self.partitions(topic)?;
-        Ok(Box::new(appender::KafkaAppender::new(
-            &self.options,
-            &self.config,
-            topic,
-            partitions,
-        )?))
+        Ok(Box::new(appender::KafkaAppender::new(&self.options, &self.config, topic, partitions)?))
     }
 
     fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
@@ -164,9 +146,7 @@ impl Log for KafkaLog {
             return Err(LogError::NoTopic(format!("{topic}/{partition}")));
         }
         let config = consumer_config(&self.options, &self.config, "yagura-reader");
-        Ok(Box::new(reader::KafkaReader::new(
-            &config, topic, partition, from,
-        )?))
+        Ok(Box::new(reader::KafkaReader::new(&config, topic, partition, from)?))
     }
 
     fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
@@ -174,16 +154,10 @@ impl Log for KafkaLog {
         let mut config = consumer_config(&self.options, &self.config, group);
         if let Some(instance) = &self.options.instance_id {
             // The same at every start, in the order in which members join.
-            let number = self
-                .joined
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let number = self.joined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             config.set("group.instance.id", format!("{instance}-{number}"));
         }
-        Ok(Box::new(member::KafkaMember::new(
-            &config,
-            topic,
-            self.options.fetch_bytes,
-        )?))
+        Ok(Box::new(member::KafkaMember::new(&config, topic, self.options.fetch_bytes)?))
     }
 }
 
@@ -197,10 +171,7 @@ impl Notes {
     }
 
     pub(crate) fn last(&self) -> Option<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -269,9 +240,7 @@ fn consumer_config(options: &KafkaOptions, config: &ClientConfig, group: &str) -
         .set("fetch.message.max.bytes", options.fetch_bytes.to_string())
         .set(
             "fetch.max.bytes",
-            (options.fetch_bytes * 4)
-                .max(options.record_bytes_max + options::FRAMING)
-                .to_string(),
+            (options.fetch_bytes * 4).max(options.record_bytes_max + options::FRAMING).to_string(),
         )
         .set("queued.max.messages.kbytes", kib.to_string())
         // A full queue is looked at again after a second by default: with a bounded queue that
@@ -292,25 +261,17 @@ pub(crate) fn held<C: ConsumerContext>(
         Err(KafkaError::MetadataFetch(
             RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition,
         )) => Err(LogError::NoTopic(format!("{topic}/{partition}"))),
-        Err(error) => Err(client(
-            format!("asking for the offsets of {topic}/{partition}"),
-            error,
-        )),
+        Err(error) => Err(client(format!("asking for the offsets of {topic}/{partition}"), error)),
     }
 }
 
 pub(crate) fn stored(message: &BorrowedMessage<'_>) -> Stored {
     let bytes = |part: Option<&[u8]>| part.map_or_else(Bytes::new, Bytes::copy_from_slice);
-    let header = message
-        .headers()
-        .and_then(|headers| headers.iter().find(|header| header.key == HEADER)?.value);
+    let header =
+        message.headers().and_then(|headers| headers.iter().find(|header| header.key == HEADER)?.value);
     Stored {
         offset: message.offset().max(0) as u64,
-        record: Record {
-            key: bytes(message.key()),
-            header: bytes(header),
-            value: bytes(message.payload()),
-        },
+        record: Record { key: bytes(message.key()), header: bytes(header), value: bytes(message.payload()) },
     }
 }
 
@@ -365,11 +326,7 @@ pub(crate) fn client(what: impl Into<String>, error: KafkaError) -> LogError {
                 | Code::NotEnoughReplicas
         )
     );
-    LogError::Client {
-        what: what.into(),
-        cause: error.to_string(),
-        retry,
-    }
+    LogError::Client { what: what.into(), cause: error.to_string(), retry }
 }
 
 /// Runs a future of the client's, whose own threads complete it.
@@ -397,20 +354,14 @@ pub(crate) struct Deadline(std::time::Instant);
 
 impl Deadline {
     pub fn after(wait: Duration) -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "how long to wait, not what to answer"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "how long to wait, not what to answer")]
         let now = std::time::Instant::now();
         // So long that nobody tells the difference, and it does not overflow.
         Deadline(now + wait.min(Duration::from_secs(86_400)))
     }
 
     pub fn left(&self) -> Duration {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "how long to wait, not what to answer"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "how long to wait, not what to answer")]
         let now = std::time::Instant::now();
         self.0.saturating_duration_since(now)
     }

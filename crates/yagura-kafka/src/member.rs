@@ -57,9 +57,7 @@ impl KafkaMember {
         let consumer: BaseConsumer<Changes> = config
             .create_with_context(changes.clone())
             .map_err(|error| client("configuring the Kafka consumer", error))?;
-        consumer
-            .subscribe(&[topic])
-            .map_err(|error| client(format!("subscribing to {topic}"), error))?;
+        consumer.subscribe(&[topic]).map_err(|error| client(format!("subscribing to {topic}"), error))?;
         Ok(KafkaMember {
             consumer,
             changes,
@@ -85,26 +83,17 @@ impl KafkaMember {
                 self.paused.remove(&partition);
             }
             let next = &self.next;
-            self.carried = self
-                .carried
-                .take()
-                .filter(|(partition, _)| next.contains_key(partition));
+            self.carried = self.carried.take().filter(|(partition, _)| next.contains_key(partition));
         }
         if let Some(partitions) = self.assigning.take() {
-            let list = self.list(&partitions, |partition| {
-                Offset::Offset(self.next[&partition] as i64)
-            })?;
+            let list = self.list(&partitions, |partition| Offset::Offset(self.next[&partition] as i64))?;
             self.consumer
                 .incremental_assign(&list)
                 .map_err(|error| self.error("taking partitions of", error))?;
-            let paused: Vec<u32> = partitions
-                .into_iter()
-                .filter(|partition| self.paused.contains(partition))
-                .collect();
+            let paused: Vec<u32> =
+                partitions.into_iter().filter(|partition| self.paused.contains(partition)).collect();
             let list = self.list(&paused, |_| Offset::Invalid)?;
-            self.consumer
-                .pause(&list)
-                .map_err(|error| self.error("pausing partitions of", error))?;
+            self.consumer.pause(&list).map_err(|error| self.error("pausing partitions of", error))?;
         }
         Ok(())
     }
@@ -112,31 +101,21 @@ impl KafkaMember {
     /// Tells the caller the next change, if there is one for it.
     fn change(&mut self) -> Result<Option<Polled>, LogError> {
         loop {
-            let change = self
-                .changes
-                .queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front();
+            let change = self.changes.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             match change {
                 None => return Ok(None),
                 Some(Change::Assign(partitions)) => {
                     let list = self.list(&partitions, |_| Offset::Invalid)?;
-                    let committed =
-                        self.consumer
-                            .committed_offsets(list, ANSWER)
-                            .map_err(|error| {
-                                self.error("asking for the committed offsets of", error)
-                            })?;
+                    let committed = self
+                        .consumer
+                        .committed_offsets(list, ANSWER)
+                        .map_err(|error| self.error("asking for the committed offsets of", error))?;
                     for &partition in &partitions {
                         let known = committed
                             .find_partition(&self.topic, partition as i32)
                             .map(|found| found.offset());
-                        let from = if let Some(Offset::Offset(offset)) = known {
-                            offset.max(0) as u64
-                        } else {
-                            0
-                        };
+                        let from =
+                            if let Some(Offset::Offset(offset)) = known { offset.max(0) as u64 } else { 0 };
                         self.next.insert(partition, from);
                     }
                     self.assigning = Some(partitions.clone());
@@ -158,10 +137,7 @@ impl KafkaMember {
 
     /// One message; `Ok(None)` when there is none in time, or something else happened.
     fn message(&mut self, wait: Duration) -> Result<Option<(u32, Stored)>, LogError> {
-        if let Some(carried) = self
-            .carried
-            .take_if(|(partition, _)| !self.paused.contains(partition))
-        {
+        if let Some(carried) = self.carried.take_if(|(partition, _)| !self.paused.contains(partition)) {
             return Ok(Some(carried));
         }
         let error = match self.consumer.poll(wait) {
@@ -243,10 +219,7 @@ impl KafkaMember {
     }
 
     fn begun(&self, partition: u32) -> bool {
-        !self
-            .assigning
-            .as_ref()
-            .is_some_and(|partitions| partitions.contains(&partition))
+        !self.assigning.as_ref().is_some_and(|partitions| partitions.contains(&partition))
     }
 
     fn error(&self, what: &str, error: KafkaError) -> LogError {
@@ -268,13 +241,7 @@ impl Member for KafkaMember {
             {
                 return self.batch(partition, record);
             }
-            if left.is_zero()
-                && self
-                    .changes
-                    .queue
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .is_empty()
+            if left.is_zero() && self.changes.queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
             {
                 return Ok(Polled::Idle);
             }
@@ -283,19 +250,11 @@ impl Member for KafkaMember {
 
     fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
         self.owned(partition)?;
-        self.carried = self
-            .carried
-            .take()
-            .filter(|(carried, _)| *carried != partition);
+        self.carried = self.carried.take().filter(|(carried, _)| *carried != partition);
         self.next.insert(partition, offset);
         if self.begun(partition) {
             self.consumer
-                .seek(
-                    &self.topic,
-                    partition as i32,
-                    Offset::Offset(offset as i64),
-                    ANSWER,
-                )
+                .seek(&self.topic, partition as i32, Offset::Offset(offset as i64), ANSWER)
                 .map_err(|error| self.error("seeking in", error))?;
         }
         Ok(())
@@ -315,24 +274,17 @@ impl Member for KafkaMember {
             .consumer
             .committed_offsets(list, ANSWER)
             .map_err(|error| self.error("asking for the committed offsets of", error))?;
-        Ok(
-            match found
-                .find_partition(&self.topic, partition as i32)
-                .map(|found| found.offset())
-            {
-                Some(Offset::Offset(offset)) => Some(offset.max(0) as u64),
-                _ => None,
-            },
-        )
+        Ok(match found.find_partition(&self.topic, partition as i32).map(|found| found.offset()) {
+            Some(Offset::Offset(offset)) => Some(offset.max(0) as u64),
+            _ => None,
+        })
     }
 
     fn pause(&mut self, partition: u32) -> Result<(), LogError> {
         self.owned(partition)?;
         if self.begun(partition) {
             let list = self.list(&[partition], |_| Offset::Invalid)?;
-            self.consumer
-                .pause(&list)
-                .map_err(|error| self.error("pausing partitions of", error))?;
+            self.consumer.pause(&list).map_err(|error| self.error("pausing partitions of", error))?;
         }
         self.paused.insert(partition);
         Ok(())
@@ -342,9 +294,7 @@ impl Member for KafkaMember {
         self.owned(partition)?;
         if self.begun(partition) {
             let list = self.list(&[partition], |_| Offset::Invalid)?;
-            self.consumer
-                .resume(&list)
-                .map_err(|error| self.error("resuming partitions of", error))?;
+            self.consumer.resume(&list).map_err(|error| self.error("resuming partitions of", error))?;
         }
         self.paused.remove(&partition);
         Ok(())
@@ -355,24 +305,14 @@ impl Drop for KafkaMember {
     fn drop(&mut self) {
         self.changes.closing.store(true, Ordering::Release);
         // A revocation that waits would keep the client from closing.
-        let waiting = std::mem::take(
-            &mut *self
-                .changes
-                .queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let waiting = std::mem::take(&mut *self.changes.queue.lock().unwrap_or_else(PoisonError::into_inner));
         let told = self.revoking.take().into_iter().map(Change::Revoke);
         for change in waiting.into_iter().chain(told) {
             if let Change::Revoke(partitions) = change {
                 let confirmed = self
                     .list(&partitions, |_| Offset::Invalid)
                     .map(|list| self.consumer.incremental_unassign(&list));
-                tracing::debug!(
-                    ?confirmed,
-                    topic = self.topic,
-                    "left while partitions were being revoked"
-                );
+                tracing::debug!(?confirmed, topic = self.topic, "left while partitions were being revoked");
             }
         }
     }
@@ -389,37 +329,18 @@ impl ClientContext for Changes {
 }
 
 impl ConsumerContext for Changes {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        event: RDKafkaRespErr,
-        list: &mut TopicPartitionList,
-    ) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let assign = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Acquire) {
-            let answer = if assign {
-                consumer.incremental_assign(list)
-            } else {
-                consumer.incremental_unassign(list)
-            };
+            let answer =
+                if assign { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
             if let Err(error) = answer {
                 tracing::debug!(%error, "while leaving");
             }
             return;
         }
-        let partitions = list
-            .elements()
-            .iter()
-            .map(|element| element.partition().max(0) as u32)
-            .collect();
-        let change = if assign {
-            Change::Assign(partitions)
-        } else {
-            Change::Revoke(partitions)
-        };
-        self.queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(change);
+        let partitions = list.elements().iter().map(|element| element.partition().max(0) as u32).collect();
+        let change = if assign { Change::Assign(partitions) } else { Change::Revoke(partitions) };
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(change);
     }
 }

@@ -126,7 +126,8 @@ impl KafkaOptions {
 
     /// The files that the options name.
     pub fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let tls = self.security.tls.iter_mut().flat_map(|tls| [&mut tls.ca, &mut tls.cert, &mut tls.key]).flatten();
+        let tls =
+            self.security.tls.iter_mut().flat_map(|tls| [&mut tls.ca, &mut tls.cert, &mut tls.key]).flatten();
         tls.chain(self.security.sasl.iter_mut().map(|sasl| &mut sasl.password_file))
     }
 
@@ -136,10 +137,7 @@ impl KafkaOptions {
         config
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", &self.client_id)
-            .set(
-                "message.max.bytes",
-                (self.record_bytes_max + FRAMING).to_string(),
-            )
+            .set("message.max.bytes", (self.record_bytes_max + FRAMING).to_string())
             .set("reconnect.backoff.max.ms", "5000")
             .set("socket.keepalive.enable", "true");
         let protocol = match (&self.security.tls, &self.security.sasl) {
@@ -162,17 +160,9 @@ impl KafkaOptions {
             }
         }
         if let Some(sasl) = &self.security.sasl {
-            let what = || {
-                format!(
-                    "reading the Kafka password from {}",
-                    sasl.password_file.display()
-                )
-            };
-            let password =
-                std::fs::read_to_string(&sasl.password_file).map_err(|cause| LogError::Io {
-                    what: what(),
-                    cause,
-                })?;
+            let what = || format!("reading the Kafka password from {}", sasl.password_file.display());
+            let password = std::fs::read_to_string(&sasl.password_file)
+                .map_err(|cause| LogError::Io { what: what(), cause })?;
             let mechanism = match sasl.mechanism {
                 Mechanism::Plain => "PLAIN",
                 Mechanism::ScramSha256 => "SCRAM-SHA-256",
@@ -232,14 +222,9 @@ mod tests {
         let text = r#"{"brokers": "k:9093", "security": {"tls": {"ca": "/ca.pem"},
             "sasl": {"mechanism": "SCRAM-SHA-512", "user": "u", "password_file": "/secret"}}}"#;
         let options: KafkaOptions = serde_json::from_str(text).expect("options");
-        assert_eq!(
-            options.security.sasl.expect("sasl").mechanism,
-            Mechanism::ScramSha512
-        );
+        assert_eq!(options.security.sasl.expect("sasl").mechanism, Mechanism::ScramSha512);
         assert_eq!(options.compression, "none");
-        assert!(
-            serde_json::from_str::<KafkaOptions>(r#"{"brokers": "k", "broker": "x"}"#).is_err()
-        );
+        assert!(serde_json::from_str::<KafkaOptions>(r#"{"brokers": "k", "broker": "x"}"#).is_err());
     }
 
     #[test]
@@ -248,19 +233,11 @@ mod tests {
         let password = tempfile::NamedTempFile::new().expect("file");
         std::fs::write(password.path(), "secret\n").expect("write");
         let mut options = KafkaOptions::new("127.0.0.1:1");
-        for mechanism in [
-            Mechanism::Plain,
-            Mechanism::ScramSha256,
-            Mechanism::ScramSha512,
-        ] {
+        for mechanism in [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512] {
             let password_file = password.path().to_owned();
             options.security = Security {
                 tls: Some(Tls::default()),
-                sasl: Some(Sasl {
-                    mechanism,
-                    user: "u".into(),
-                    password_file,
-                }),
+                sasl: Some(Sasl { mechanism, user: "u".into(), password_file }),
             };
             for codec in ["none", "lz4", "zstd", "gzip", "snappy"] {
                 let mut config = options.client_config().expect("configuration");

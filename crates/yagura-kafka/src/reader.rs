@@ -18,28 +18,15 @@ pub(crate) struct KafkaReader {
 }
 
 impl KafkaReader {
-    pub fn new(
-        config: &ClientConfig,
-        topic: &str,
-        partition: u32,
-        from: u64,
-    ) -> Result<Self, LogError> {
+    pub fn new(config: &ClientConfig, topic: &str, partition: u32, from: u64) -> Result<Self, LogError> {
         let what = || format!("reading {topic}/{partition}");
-        let consumer: BaseConsumer<Notes> = config
-            .create_with_context(Notes::default())
-            .map_err(|error| client(what(), error))?;
+        let consumer: BaseConsumer<Notes> =
+            config.create_with_context(Notes::default()).map_err(|error| client(what(), error))?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition as i32, Offset::Offset(from as i64))
             .map_err(|error| client(what(), error))?;
-        consumer
-            .assign(&list)
-            .map_err(|error| client(what(), error))?;
-        Ok(KafkaReader {
-            consumer,
-            topic: topic.to_owned(),
-            partition,
-            position: from,
-        })
+        consumer.assign(&list).map_err(|error| client(what(), error))?;
+        Ok(KafkaReader { consumer, topic: topic.to_owned(), partition, position: from })
     }
 }
 
@@ -49,11 +36,7 @@ impl Reader for KafkaReader {
         let mut records: Vec<Stored> = Vec::new();
         let mut bytes = 0;
         while records.is_empty() || bytes < bytes_max {
-            let left = if records.is_empty() {
-                deadline.left()
-            } else {
-                Duration::ZERO
-            };
+            let left = if records.is_empty() { deadline.left() } else { Duration::ZERO };
             match self.consumer.poll(left) {
                 Some(Ok(message)) => {
                     let record = stored(&message);

@@ -45,20 +45,15 @@ impl Subject for OnKafka {
 
     fn reopen(&mut self) {
         self.log = None;
-        self.log = Some(Arc::new(
-            KafkaLog::connect(self.options()).expect("connect"),
-        ));
+        self.log = Some(Arc::new(KafkaLog::connect(self.options()).expect("connect")));
     }
 
     fn forget(&mut self, topic: &str, partition: u32) {
         let mut config = rdkafka::ClientConfig::new();
-        let admin: AdminClient<DefaultClientContext> = config
-            .set("bootstrap.servers", self.broker.address())
-            .create()
-            .expect("admin");
+        let admin: AdminClient<DefaultClientContext> =
+            config.set("bootstrap.servers", self.broker.address()).create().expect("admin");
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition as i32, Offset::Offset(50))
-            .expect("list");
+        list.add_partition_offset(topic, partition as i32, Offset::Offset(50)).expect("list");
         drop(admin.delete_records(&list, &AdminOptions::new()));
         for _ in 0..100 {
             if self.log().held(topic, partition).expect("held").start == 50 {
@@ -75,10 +70,7 @@ impl Subject for OnKafka {
 
 #[test]
 fn kafka_keeps_the_contract() {
-    let mut subject = OnKafka {
-        broker: broker(),
-        log: None,
-    };
+    let mut subject = OnKafka { broker: broker(), log: None };
     subject.reopen();
     run(&mut subject);
 }
@@ -116,13 +108,8 @@ fn plain_kafka_tools_read_the_records() {
         "--formatter-property",
         "print.headers=true",
     ];
-    let output = broker
-        .java(
-            "org.apache.kafka.tools.consumer.ConsoleConsumer",
-            &arguments,
-        )
-        .output()
-        .expect("java");
+    let output =
+        broker.java("org.apache.kafka.tools.consumer.ConsoleConsumer", &arguments).output().expect("java");
     let said = String::from_utf8_lossy(&output.stdout);
     for n in 0..3 {
         assert!(
@@ -140,11 +127,8 @@ fn logging_in_works_and_a_wrong_password_is_said() {
     let connect = |mechanism, password: &str| {
         std::fs::write(file.path(), password).expect("password");
         let mut options = KafkaOptions::new(broker.sasl_address());
-        options.security.sasl = Some(Sasl {
-            mechanism,
-            user: USER.to_owned(),
-            password_file: file.path().to_owned(),
-        });
+        options.security.sasl =
+            Some(Sasl { mechanism, user: USER.to_owned(), password_file: file.path().to_owned() });
         KafkaLog::connect(options).map(|log| log.describe())
     };
     for mechanism in [Mechanism::Plain, Mechanism::ScramSha512] {
@@ -179,11 +163,7 @@ fn a_killed_broker_loses_nothing_that_was_acknowledged() {
         for n in numbers {
             let value = Bytes::copy_from_slice(&n.to_le_bytes());
             appender
-                .append(Record {
-                    key: Bytes::from_static(b"k"),
-                    value,
-                    ..Record::default()
-                })
+                .append(Record { key: Bytes::from_static(b"k"), value, ..Record::default() })
                 .expect("append");
         }
     };
@@ -197,11 +177,7 @@ fn a_killed_broker_loses_nothing_that_was_acknowledged() {
     let mut reader = log.reader("t", 0, 0).expect("reader");
     let mut found = Vec::new();
     for _ in 0..100 {
-        found.extend(
-            reader
-                .read(1 << 20, Duration::from_millis(200))
-                .expect("read"),
-        );
+        found.extend(reader.read(1 << 20, Duration::from_millis(200)).expect("read"));
         if found.len() == 1500 {
             break;
         }
@@ -211,9 +187,5 @@ fn a_killed_broker_loses_nothing_that_was_acknowledged() {
         let number = u64::from_le_bytes(stored.record.value[..].try_into().expect("a number"));
         *times.entry(number).or_insert(0) += 1;
     }
-    assert!(
-        (0..1500).all(|n| times.get(&n) == Some(&1)),
-        "each once: {} of 1500",
-        times.len()
-    );
+    assert!((0..1500).all(|n| times.get(&n) == Some(&1)), "each once: {} of 1500", times.len());
 }

@@ -9,26 +9,15 @@ use yagura_log::{Log, LogError, Record};
 #[expect(clippy::print_stdout, reason = "its purpose")]
 #[expect(clippy::disallowed_methods, reason = "it measures")]
 fn main() -> Result<(), LogError> {
-    let parent = std::env::args_os()
-        .nth(1)
-        .map_or_else(std::env::temp_dir, Into::into);
+    let parent = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, Into::into);
     let total: usize = 2 << 30;
-    for (size, per_flush) in [
-        (1 << 10, 4096),
-        (16 << 10, 256),
-        (64 << 10, 128),
-        (64 << 10, 1),
-    ] {
+    for (size, per_flush) in [(1 << 10, 4096), (16 << 10, 256), (64 << 10, 128), (64 << 10, 1)] {
         let total = if per_flush == 1 { total / 8 } else { total };
         let folder = parent.join(format!("yagura-throughput-{}", std::process::id()));
         let log = Embedded::open(&folder, Options::default())?;
         log.ensure_topic("events", 1)?;
         let value = Bytes::from((0..size).map(|n| (n * 31 % 251) as u8).collect::<Vec<u8>>());
-        let record = Record {
-            key: Bytes::from_static(b"cell"),
-            header: Bytes::from_static(&[7; 64]),
-            value,
-        };
+        let record = Record { key: Bytes::from_static(b"cell"), header: Bytes::from_static(&[7; 64]), value };
         let mut appender = log.appender("events")?;
         let begin = Instant::now();
         for n in 0..total / size {
@@ -57,10 +46,8 @@ fn main() -> Result<(), LogError> {
             rate(best),
         );
         drop((appender, log));
-        std::fs::remove_dir_all(&folder).map_err(|cause| LogError::Io {
-            what: "cleaning up".to_owned(),
-            cause,
-        })?;
+        std::fs::remove_dir_all(&folder)
+            .map_err(|cause| LogError::Io { what: "cleaning up".to_owned(), cause })?;
     }
     Ok(())
 }

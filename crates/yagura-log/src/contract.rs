@@ -61,9 +61,7 @@ fn record(key: &str, number: u64, size: usize) -> Record {
 }
 
 fn number(stored: &Stored) -> u64 {
-    stored.record.value[..8]
-        .try_into()
-        .map_or(u64::MAX, u64::from_le_bytes)
+    stored.record.value[..8].try_into().map_or(u64::MAX, u64::from_le_bytes)
 }
 
 fn append(log: &dyn Log, topic: &str, records: impl IntoIterator<Item = Record>) {
@@ -83,11 +81,7 @@ fn read(log: &dyn Log, topic: &str, partition: u32, from: u64, count: usize) -> 
             break;
         }
     }
-    assert_eq!(
-        found.len(),
-        count,
-        "records of {topic}/{partition} from {from}"
-    );
+    assert_eq!(found.len(), count, "records of {topic}/{partition} from {from}");
     assert_eq!(reader.position(), from + count as u64);
     found
 }
@@ -95,44 +89,22 @@ fn read(log: &dyn Log, topic: &str, partition: u32, from: u64, count: usize) -> 
 fn order_and_content(subject: &mut dyn Subject, topic: &str) {
     let log = subject.log();
     assert_eq!(log.ensure_topic(topic, 3).expect("topic"), 3);
-    assert_eq!(
-        log.ensure_topic(topic, 5).expect("topic"),
-        3,
-        "an existing topic keeps its partitions"
-    );
+    assert_eq!(log.ensure_topic(topic, 5).expect("topic"), 3, "an existing topic keeps its partitions");
     assert_eq!(log.partitions(topic).expect("partitions"), 3);
     let keys = ["etch", "litho", "cmp", "implant", "metro", ""];
-    let records: Vec<Record> = (0..600)
-        .map(|n| record(keys[n as usize % keys.len()], n, n as usize % 700))
-        .collect();
+    let records: Vec<Record> =
+        (0..600).map(|n| record(keys[n as usize % keys.len()], n, n as usize % 700)).collect();
     append(&*log, topic, records.clone());
-    let empty = Record {
-        key: Bytes::from_static(b"etch"),
-        ..Record::default()
-    };
+    let empty = Record { key: Bytes::from_static(b"etch"), ..Record::default() };
     append(&*log, topic, [empty.clone()]);
     for partition in 0..3 {
-        let mut expected: Vec<&Record> = records
-            .iter()
-            .filter(|r| partition_of(&r.key, 3) == partition)
-            .collect();
+        let mut expected: Vec<&Record> =
+            records.iter().filter(|r| partition_of(&r.key, 3) == partition).collect();
         expected.extend((partition_of(b"etch", 3) == partition).then_some(&empty));
         let found = read(&*log, topic, partition, 0, expected.len());
-        assert!(
-            found.iter().map(|stored| &stored.record).eq(expected),
-            "order and content of a partition"
-        );
-        assert!(
-            found
-                .iter()
-                .map(|stored| stored.offset)
-                .eq(0..found.len() as u64),
-            "offsets without a gap"
-        );
-        assert_eq!(
-            log.held(topic, partition).expect("held"),
-            0..found.len() as u64
-        );
+        assert!(found.iter().map(|stored| &stored.record).eq(expected), "order and content of a partition");
+        assert!(found.iter().map(|stored| stored.offset).eq(0..found.len() as u64), "offsets without a gap");
+        assert_eq!(log.held(topic, partition).expect("held"), 0..found.len() as u64);
     }
 }
 
@@ -148,13 +120,7 @@ fn resume(subject: &mut dyn Subject, topic: &str) {
         let found = read(&*log, topic, 0, from, 150 - from as usize);
         assert!(found.iter().map(number).eq(from..150));
     }
-    assert!(
-        log.reader(topic, 0, 150)
-            .expect("reader")
-            .read(100, Duration::ZERO)
-            .expect("read")
-            .is_empty()
-    );
+    assert!(log.reader(topic, 0, 150).expect("reader").read(100, Duration::ZERO).expect("read").is_empty());
 }
 
 fn blocking_read(subject: &mut dyn Subject, topic: &str) {
@@ -166,10 +132,7 @@ fn blocking_read(subject: &mut dyn Subject, topic: &str) {
         let waiting = scope.spawn(|| reader.read(100, TICK * PATIENCE).expect("read"));
         append(&*log, topic, [record("k", 7, 8)]);
         let found = waiting.join().expect("thread");
-        assert!(
-            found.iter().map(number).eq([7]),
-            "an append wakes a waiting reader"
-        );
+        assert!(found.iter().map(number).eq([7]), "an append wakes a waiting reader");
     });
 }
 
@@ -181,33 +144,15 @@ fn retention(subject: &mut dyn Subject, topic: &str) {
     subject.forget(topic, 0);
     let log = subject.log();
     let held = log.held(topic, 0).expect("held");
-    assert!(
-        held.start > 0 && held.start < held.end && held.end == 200,
-        "{held:?}"
-    );
+    assert!(held.start > 0 && held.start < held.end && held.end == 200, "{held:?}");
     let mut reader = log.reader(topic, 0, 0).expect("reader");
-    let gone = (0..PATIENCE).find_map(|_| {
-        reader
-            .read(1000, TICK)
-            .map(|found| assert!(found.is_empty()))
-            .err()
-    });
+    let gone =
+        (0..PATIENCE).find_map(|_| reader.read(1000, TICK).map(|found| assert!(found.is_empty())).err());
     match gone {
-        Some(LogError::OffsetGone {
-            wanted: 0,
-            held: said,
-            partition: 0,
-            ..
-        }) => assert_eq!(said, held),
+        Some(LogError::OffsetGone { wanted: 0, held: said, partition: 0, .. }) => assert_eq!(said, held),
         other => panic!("{other:?}"),
     }
-    let found = read(
-        &*log,
-        topic,
-        0,
-        held.start,
-        (held.end - held.start) as usize,
-    );
+    let found = read(&*log, topic, 0, held.start, (held.end - held.start) as usize);
     assert!(found.iter().map(number).eq(held));
 }
 
@@ -231,10 +176,7 @@ fn bounds(subject: &mut dyn Subject, topic: &str) {
     for _ in 0..count * 2 {
         let found = reader.read(100_000, TICK).expect("read");
         let bytes: usize = found.iter().map(|stored| stored.record.size()).sum();
-        assert!(
-            bytes <= 100_000 + size,
-            "{bytes} bytes where about 100,000 were asked for"
-        );
+        assert!(bytes <= 100_000 + size, "{bytes} bytes where about 100,000 were asked for");
         assert!(found.iter().map(number).eq(next..next + found.len() as u64));
         next += found.len() as u64;
         if next == count {
@@ -244,9 +186,7 @@ fn bounds(subject: &mut dyn Subject, topic: &str) {
     assert_eq!(next, count);
     let large = record("", 1, limit - b"envelope".len());
     append(&*log, topic, [large.clone()]);
-    let found = (0..PATIENCE)
-        .map(|_| reader.read(1, TICK).expect("read"))
-        .find(|found| !found.is_empty());
+    let found = (0..PATIENCE).map(|_| reader.read(1, TICK).expect("read")).find(|found| !found.is_empty());
     assert!(
         found.is_some_and(|found| found.len() == 1 && found[0].record == large),
         "the largest record, although more than asked for"
@@ -268,29 +208,18 @@ fn poll(member: &mut dyn Member, seen: &mut Seen) -> bool {
         Polled::Assigned(partitions) => seen.owned.extend(partitions),
         Polled::Revoked(partitions) => {
             for partition in partitions {
-                assert!(
-                    seen.owned.contains(&partition),
-                    "revoked what was not assigned"
-                );
+                assert!(seen.owned.contains(&partition), "revoked what was not assigned");
                 seen.owned.retain(|owned| *owned != partition);
                 seen.revoked.push(partition);
                 if let Some(next) = member.committed(partition).expect("committed") {
-                    member
-                        .commit(partition, next)
-                        .expect("a commit is accepted until the next poll");
+                    member.commit(partition, next).expect("a commit is accepted until the next poll");
                 }
             }
         }
         Polled::Records(partition, records) => {
-            assert!(
-                seen.owned.contains(&partition),
-                "records of a partition that is not assigned"
-            );
+            assert!(seen.owned.contains(&partition), "records of a partition that is not assigned");
             let next = records.last().map_or(0, |stored| stored.offset + 1);
-            seen.numbers
-                .entry(partition)
-                .or_default()
-                .extend(records.iter().map(number));
+            seen.numbers.entry(partition).or_default().extend(records.iter().map(number));
             member.commit(partition, next).expect("commit");
         }
         Polled::Idle => return false,
@@ -316,28 +245,17 @@ fn poll_until(
 }
 
 fn total(seen: &[&Seen]) -> usize {
-    seen.iter()
-        .flat_map(|seen| seen.numbers.values())
-        .map(Vec::len)
-        .sum()
+    seen.iter().flat_map(|seen| seen.numbers.values()).map(Vec::len).sum()
 }
 
 fn groups_are_independent(subject: &mut dyn Subject, topic: &str) {
     let log = subject.log();
     log.ensure_topic(topic, 2).expect("topic");
-    append(
-        &*log,
-        topic,
-        (0..100).map(|n| record(["a", "b", "c"][n as usize % 3], n, 50)),
-    );
+    append(&*log, topic, (0..100).map(|n| record(["a", "b", "c"][n as usize % 3], n, 50)));
     for group in ["first", "second"] {
         let mut seen = Seen::default();
         let mut member = log.join(&format!("{topic}-{group}"), topic).expect("join");
-        poll_until(
-            &mut [(&mut member, &mut seen)],
-            |seen| total(seen) >= 100,
-            "each group gets everything",
-        );
+        poll_until(&mut [(&mut member, &mut seen)], |seen| total(seen) >= 100, "each group gets everything");
         assert_eq!(total(&[&seen]), 100);
     }
 }
@@ -346,20 +264,13 @@ fn rebalance(subject: &mut dyn Subject, topic: &str) {
     let log = subject.log();
     log.ensure_topic(topic, 4).expect("topic");
     let keys: Vec<String> = (0..16).map(|n| format!("cell-{n}")).collect();
-    let batch = |from: u64| {
-        (from..from + 200)
-            .map(|n| record(&keys[n as usize % 16], n, 50))
-            .collect::<Vec<_>>()
-    };
+    let batch =
+        |from: u64| (from..from + 200).map(|n| record(&keys[n as usize % 16], n, 50)).collect::<Vec<_>>();
     let group = format!("{topic}-group");
     append(&*log, topic, batch(0));
     let (mut a, mut b, mut c) = (Seen::default(), Seen::default(), Seen::default());
     let mut first = log.join(&group, topic).expect("join");
-    poll_until(
-        &mut [(&mut first, &mut a)],
-        |seen| total(seen) == 200,
-        "one member gets everything",
-    );
+    poll_until(&mut [(&mut first, &mut a)], |seen| total(seen) == 200, "one member gets everything");
     let mut second = log.join(&group, topic).expect("join");
     poll_until(
         &mut [(&mut first, &mut a), (&mut second, &mut b)],
@@ -373,11 +284,7 @@ fn rebalance(subject: &mut dyn Subject, topic: &str) {
         |seen| total(seen) >= 400,
         "both get records",
     );
-    assert_eq!(
-        total(&[&a, &b]),
-        400,
-        "what was committed before the change of hands is not given again"
-    );
+    assert_eq!(total(&[&a, &b]), 400, "what was committed before the change of hands is not given again");
     // The first goes without a word, a third one comes.
     drop(first);
     let before = total(&[&a]);
@@ -388,25 +295,14 @@ fn rebalance(subject: &mut dyn Subject, topic: &str) {
         |seen| before + total(seen) >= 600,
         "the others take over",
     );
-    let mut all: Vec<u64> = [&a, &b, &c]
-        .iter()
-        .flat_map(|seen| seen.numbers.values().flatten().copied())
-        .collect();
+    let mut all: Vec<u64> =
+        [&a, &b, &c].iter().flat_map(|seen| seen.numbers.values().flatten().copied()).collect();
     all.sort_unstable();
-    assert!(
-        all.iter().copied().eq(0..600),
-        "every record was given to the group once"
-    );
+    assert!(all.iter().copied().eq(0..600), "every record was given to the group once");
     for seen in [&a, &b, &c] {
-        assert!(
-            seen.numbers.values().all(|numbers| numbers.is_sorted()),
-            "in order"
-        );
+        assert!(seen.numbers.values().all(|numbers| numbers.is_sorted()), "in order");
     }
-    assert!(
-        second.commit(99, 1).is_err(),
-        "a commit for a partition of somebody else is refused"
-    );
+    assert!(second.commit(99, 1).is_err(), "a commit for a partition of somebody else is refused");
 }
 
 fn pause_and_seek(subject: &mut dyn Subject, topic: &str) {
@@ -420,10 +316,7 @@ fn pause_and_seek(subject: &mut dyn Subject, topic: &str) {
     });
     assert_eq!(assigned, Some(vec![0]));
     member.seek(0, 4).expect("seek");
-    let mut seen = Seen {
-        owned: vec![0],
-        ..Seen::default()
-    };
+    let mut seen = Seen { owned: vec![0], ..Seen::default() };
     poll_until(
         &mut [(&mut member, &mut seen)],
         |seen| total(seen) >= 6,
@@ -433,17 +326,10 @@ fn pause_and_seek(subject: &mut dyn Subject, topic: &str) {
     member.pause(0).expect("pause");
     append(&*log, topic, (10..20).map(|n| record("k", n, 50)));
     for _ in 0..5 {
-        assert!(
-            !poll(&mut *member, &mut seen),
-            "nothing comes from a paused partition"
-        );
+        assert!(!poll(&mut *member, &mut seen), "nothing comes from a paused partition");
     }
     member.resume(0).expect("resume");
-    poll_until(
-        &mut [(&mut member, &mut seen)],
-        |seen| total(seen) >= 16,
-        "it goes on after resume",
-    );
+    poll_until(&mut [(&mut member, &mut seen)], |seen| total(seen) >= 16, "it goes on after resume");
     assert!(seen.numbers[&0].iter().copied().eq(4..20));
 }
 
@@ -454,11 +340,7 @@ fn commit_survives(subject: &mut dyn Subject, topic: &str) {
     let group = format!("{topic}-group");
     let mut seen = Seen::default();
     let mut member = log.join(&group, topic).expect("join");
-    poll_until(
-        &mut [(&mut member, &mut seen)],
-        |seen| total(seen) == 30,
-        "all records",
-    );
+    poll_until(&mut [(&mut member, &mut seen)], |seen| total(seen) == 30, "all records");
     member.commit(0, 12).expect("commit");
     assert_eq!(member.committed(0).expect("committed"), Some(12));
     drop(member);
@@ -467,27 +349,14 @@ fn commit_survives(subject: &mut dyn Subject, topic: &str) {
     let log = subject.log();
     let mut seen = Seen::default();
     let mut member = log.join(&group, topic).expect("join");
-    poll_until(
-        &mut [(&mut member, &mut seen)],
-        |seen| total(seen) >= 18,
-        "the rest",
-    );
+    poll_until(&mut [(&mut member, &mut seen)], |seen| total(seen) >= 18, "the rest");
     assert!(seen.numbers[&0].iter().copied().eq(12..30));
 }
 
 fn unknown_topic(subject: &mut dyn Subject, topic: &str) {
     let log = subject.log();
     assert!(matches!(log.partitions(topic), Err(LogError::NoTopic(_))));
-    assert!(matches!(
-        log.appender(topic).map(drop),
-        Err(LogError::NoTopic(_))
-    ));
-    assert!(matches!(
-        log.reader(topic, 0, 0).map(drop),
-        Err(LogError::NoTopic(_))
-    ));
-    assert!(matches!(
-        log.join("g", topic).map(drop),
-        Err(LogError::NoTopic(_))
-    ));
+    assert!(matches!(log.appender(topic).map(drop), Err(LogError::NoTopic(_))));
+    assert!(matches!(log.reader(topic, 0, 0).map(drop), Err(LogError::NoTopic(_))));
+    assert!(matches!(log.join("g", topic).map(drop), Err(LogError::NoTopic(_))));
 }

@@ -39,13 +39,8 @@ impl Disk for RamDisk {
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let inside = folders
-            .iter()
-            .chain(files.keys())
-            .filter(|entry| entry.parent() == Some(path));
-        Ok(inside
-            .filter_map(|entry| Some(entry.file_name()?.to_string_lossy().into_owned()))
-            .collect())
+        let inside = folders.iter().chain(files.keys()).filter(|entry| entry.parent() == Some(path));
+        Ok(inside.filter_map(|entry| Some(entry.file_name()?.to_string_lossy().into_owned())).collect())
     }
 
     fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>> {
@@ -59,10 +54,7 @@ impl Disk for RamDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files
-            .remove(path)
-            .map(drop)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        files.remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -76,12 +68,7 @@ impl Disk for RamDisk {
             .into_iter()
             .map(|(path, file)| (moved(&path).unwrap_or(path), file))
             .collect();
-        for folder in self
-            .folders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter_mut()
-        {
+        for folder in self.folders.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
             if folder == from {
                 *folder = to.to_owned();
             } else if let Some(path) = moved(folder) {
@@ -127,10 +114,7 @@ impl DiskFile for RamFile {
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .resize(size as usize, 0);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).resize(size as usize, 0);
         Ok(())
     }
 

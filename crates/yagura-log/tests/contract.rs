@@ -17,17 +17,8 @@ struct Local {
 
 impl Local {
     fn new(disk: Arc<dyn Disk>, folder: std::path::PathBuf) -> Self {
-        let options = Options {
-            segment_bytes: 64 << 10,
-            record_bytes_max: 1 << 20,
-            ..Options::default()
-        };
-        let mut local = Local {
-            disk,
-            folder,
-            options,
-            log: None,
-        };
+        let options = Options { segment_bytes: 64 << 10, record_bytes_max: 1 << 20, ..Options::default() };
+        let mut local = Local { disk, folder, options, log: None };
         local.reopen();
         local
     }
@@ -40,8 +31,7 @@ impl Subject for Local {
 
     fn reopen(&mut self) {
         self.log = None;
-        let log =
-            Embedded::open_on(self.disk.clone(), &self.folder, self.options.clone()).expect("open");
+        let log = Embedded::open_on(self.disk.clone(), &self.folder, self.options.clone()).expect("open");
         self.log = Some(Arc::new(log));
     }
 
@@ -73,8 +63,5 @@ fn the_embedded_log_keeps_the_contract() {
 
 #[test]
 fn the_log_in_memory_keeps_the_contract() {
-    run(&mut Local::new(
-        Arc::new(RamDisk::default()),
-        "memory".into(),
-    ));
+    run(&mut Local::new(Arc::new(RamDisk::default()), "memory".into()));
 }

@@ -238,14 +238,7 @@ pub fn judge(
 }
 
 #[inline]
-fn one(
-    state: &mut State,
-    index: u32,
-    time: i64,
-    value: f64,
-    parameters: &Parameters,
-    hits: &mut Vec<Hit>,
-) {
+fn one(state: &mut State, index: u32, time: i64, value: f64, parameters: &Parameters, hits: &mut Vec<Hit>) {
     let pause_s = if state.last_time == i64::MIN {
         0.0
     } else {
@@ -289,23 +282,16 @@ fn learn(state: &mut State, pause_s: f32, value: f64, parameters: &Parameters) {
         }
     }
     state.mean += weight * deviation;
-    state.variance =
-        ((1.0 - weight) * (f64::from(state.variance) + weight * deviation * deviation)) as f32;
+    state.variance = ((1.0 - weight) * (f64::from(state.variance) + weight * deviation * deviation)) as f32;
     let product = deviation * f64::from(state.down);
     state.up += (weight * (product - f64::from(state.up))) as f32;
     state.down = deviation as f32;
 }
 
-fn compare(
-    state: &mut State,
-    index: u32,
-    pause_s: f32,
-    value: f64,
-    p: &Parameters,
-    hits: &mut Vec<Hit>,
-) {
+fn compare(state: &mut State, index: u32, pause_s: f32, value: f64, p: &Parameters, hits: &mut Vec<Hit>) {
     let sigma = f64::from(state.golden_sigma);
-    let hit = |finding, expected, seen, score| Hit { index, finding, expected, deviation: sigma, seen, score };
+    let hit =
+        |finding, expected, seen, score| Hit { index, finding, expected, deviation: sigma, seen, score };
 
     let golden = (value - state.golden_mean) / sigma;
     let clipped = golden.clamp(-p.clip_sigma, p.clip_sigma);
@@ -322,8 +308,7 @@ fn compare(
     state.golden_down = golden_down as f32;
     state.up = up as f32;
     state.down = down as f32;
-    state.out_of_range =
-        if golden.abs() > p.range_sigma { state.out_of_range.saturating_add(1) } else { 0 };
+    state.out_of_range = if golden.abs() > p.range_sigma { state.out_of_range.saturating_add(1) } else { 0 };
 
     // Rarely true, each of them: kept out of the common path.
     let worst = golden_up.max(golden_down);

@@ -24,7 +24,10 @@ impl Metrics {
             Ok(made)
         };
         let lag = IntGaugeVec::new(
-            Opts::new("yagura_sink_lag_records", "Records of alerts in the log that the receiver has not acknowledged."),
+            Opts::new(
+                "yagura_sink_lag_records",
+                "Records of alerts in the log that the receiver has not acknowledged.",
+            ),
             &["sink"],
         )?;
         registry.register(Box::new(lag.clone()))?;
@@ -38,10 +41,26 @@ impl Metrics {
         registry.register(Box::new(acknowledged_at.clone()))?;
         Ok(Self {
             sent: counter("yagura_sink_sent_total", "Alerts sent, again or for the first time.", &["sink"])?,
-            acknowledged: counter("yagura_sink_acknowledged_total", "Alerts that the receiver acknowledged.", &["sink"])?,
-            repeats: counter("yagura_sink_repeats_total", "Alerts in the log that had been handled before, and were not sent.", &["sink"])?,
-            errors: counter("yagura_sink_errors_total", "Failures by reason; `record` is a record that holds no alerts and was skipped, `gone` a stretch of alerts that the log no longer holds.", &["sink", "reason"])?,
-            retries: counter("yagura_sink_retries_total", "Attempts to connect again after a failure.", &["sink"])?,
+            acknowledged: counter(
+                "yagura_sink_acknowledged_total",
+                "Alerts that the receiver acknowledged.",
+                &["sink"],
+            )?,
+            repeats: counter(
+                "yagura_sink_repeats_total",
+                "Alerts in the log that had been handled before, and were not sent.",
+                &["sink"],
+            )?,
+            errors: counter(
+                "yagura_sink_errors_total",
+                "Failures by reason; `record` is a record that holds no alerts and was skipped, `gone` a stretch of alerts that the log no longer holds.",
+                &["sink", "reason"],
+            )?,
+            retries: counter(
+                "yagura_sink_retries_total",
+                "Attempts to connect again after a failure.",
+                &["sink"],
+            )?,
             lag,
             acknowledged_at,
         })

@@ -189,7 +189,9 @@ fn evidence(alert: &Alert) -> Value {
 fn observables(alert: &Alert) -> Vec<Value> {
     let mut found = Vec::new();
     if !alert.tool.is_empty() {
-        found.push(json!({ "type_id": 10, "type": "Resource UID", "name": "resources[].uid", "value": alert.tool }));
+        found.push(
+            json!({ "type_id": 10, "type": "Resource UID", "name": "resources[].uid", "value": alert.tool }),
+        );
     }
     for (name, column) in
         [("evidences[].src_endpoint.ip", "client"), ("evidences[].dst_endpoint.ip", "server")]

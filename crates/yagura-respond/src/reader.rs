@@ -142,7 +142,10 @@ impl LogReader {
                 Err(LogError::OffsetGone { partition, wanted, held: there, .. }) => {
                     self.metrics.error("gone");
                     tracing::error!(
-                        group = self.group, partition, wanted, first = there.start,
+                        group = self.group,
+                        partition,
+                        wanted,
+                        first = there.start,
                         "alerts were deleted by the log's retention before this sink's receiver took them; lengthen `retention` or mend the receiver sooner"
                     );
                     member.seek(partition, there.start)?;
@@ -173,8 +176,12 @@ impl LogReader {
                 held.waiting = held.waiting.take().filter(|f| !partitions.contains(&f.partition));
                 let (done, let_go) = oneshot::channel();
                 let told = self.revoked.blocking_send(Revoked { partitions: partitions.clone(), done });
-                if told.is_ok() && self.handle.block_on(async { timeout(REVOKE_WAIT, let_go).await }).is_err() {
-                    tracing::warn!(group = self.group, "a partition was given up before its last commit: alerts will be repeated");
+                if told.is_ok() && self.handle.block_on(async { timeout(REVOKE_WAIT, let_go).await }).is_err()
+                {
+                    tracing::warn!(
+                        group = self.group,
+                        "a partition was given up before its last commit: alerts will be repeated"
+                    );
                 }
                 // The last moment at which these commits are accepted.
                 self.commit(member, held);

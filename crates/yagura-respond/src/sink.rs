@@ -39,7 +39,9 @@ pub trait Connection: Send {
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// The network refused.
-    #[error("cannot reach {address}: {cause}; check the address, the network policy and that the receiver runs")]
+    #[error(
+        "cannot reach {address}: {cause}; check the address, the network policy and that the receiver runs"
+    )]
     Connect {
         /// Where to.
         address: String,
@@ -47,7 +49,9 @@ pub enum SinkError {
         cause: std::io::Error,
     },
     /// A certificate was refused, by this side or by the other.
-    #[error("the TLS handshake with {address} failed: {cause}; check `tls.ca`, `tls.server_name` and, when the receiver asks for one, `tls.certificate`")]
+    #[error(
+        "the TLS handshake with {address} failed: {cause}; check `tls.ca`, `tls.server_name` and, when the receiver asks for one, `tls.certificate`"
+    )]
     Tls {
         /// Where to.
         address: String,

@@ -269,7 +269,11 @@ fn safe(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\t' | '\r' => out.push(' '),
-            '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+            '\u{061c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' => {
                 out.extend(c.escape_unicode());
             }
             c if c.is_control() => out.extend(c.escape_unicode()),
@@ -381,7 +385,10 @@ HIGH  A recipe body that was never released went to a tool
         let mut alert = fixtures::alert(7);
         alert.title = "承認されていないレシピ本体が装置に送られました。至急ご確認ください。".repeat(3);
         alert.summary = "x".repeat(500);
-        alert.evidence = (0..40).map(|n| (format!("fact_{n}"), json!("v".repeat(1000)))).collect::<serde_json::Map<_, _>>().into();
+        alert.evidence = (0..40)
+            .map(|n| (format!("fact_{n}"), json!("v".repeat(1000))))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
         for width in [0, 40, 80, 132] {
             let page = render(&alert, Style { colour: false, width });
             for line in page.lines() {

@@ -149,7 +149,8 @@ impl Partition {
         }
         let (high, low) = alert.uid.as_u64_pair();
         let odd = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-        let mark = (high ^ odd(low) ^ odd(alert.sequence.wrapping_add(1)) ^ odd(odd(u64::from(alert.revision)))) | 1;
+        let mark =
+            (high ^ odd(low) ^ odd(alert.sequence.wrapping_add(1)) ^ odd(odd(u64::from(alert.revision)))) | 1;
         let marks = match self.seen.get_mut(&alert.cell) {
             Some(marks) => marks,
             None => self.seen.entry(alert.cell.clone()).or_insert_with(|| Box::new([0; REMEMBERED])),

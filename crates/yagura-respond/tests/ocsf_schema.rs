@@ -93,8 +93,13 @@ fn python() -> PathBuf {
         std::fs::create_dir_all(&folder).expect("a folder");
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
         run(Command::new(&python).args([
-            "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-            "ocsf-json-schema==1.2.0", "jsonschema==4.26.0",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "ocsf-json-schema==1.2.0",
+            "jsonschema==4.26.0",
         ]));
         std::fs::write(&complete, "").expect("a mark");
     }

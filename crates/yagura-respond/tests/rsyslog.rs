@@ -40,7 +40,8 @@ struct Watched {
 
 impl Watched {
     fn new(received: PathBuf) -> Arc<Self> {
-        let log = yagura_log::memory::open(yagura_log::embedded::Options::default()).expect("a log in memory");
+        let log =
+            yagura_log::memory::open(yagura_log::embedded::Options::default()).expect("a log in memory");
         log.ensure_topic(TOPIC, 1).expect("a topic");
         Arc::new(Self { log, received, committed: Arc::default(), violations: Arc::default() })
     }
@@ -173,9 +174,12 @@ impl Running {
 
 fn metric(registry: &Registry, name: &str, reason: Option<&str>) -> f64 {
     let families = registry.gather();
-    let samples = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+    let samples =
+        families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
     samples
-        .filter(|sample| reason.is_none_or(|reason| sample.get_label().iter().any(|label| label.value() == reason)))
+        .filter(|sample| {
+            reason.is_none_or(|reason| sample.get_label().iter().any(|label| label.value() == reason))
+        })
         .map(|sample| sample.get_counter().get_value() + sample.get_gauge().get_value())
         .sum()
 }
@@ -218,7 +222,11 @@ async fn alerts_arrive_complete_over_mutual_tls_and_once() {
     let running = Running::start(&log, rsyslog.sink(mutual(&certificates), 16));
     wait_for("the commit of the last", || log.committed() == 52).await;
     let registry = running.stop().await;
-    assert_eq!(metric(&registry, "yagura_sink_sent_total", None), 1.0, "a second start goes on where the first ended");
+    assert_eq!(
+        metric(&registry, "yagura_sink_sent_total", None),
+        1.0,
+        "a second start goes on where the first ended"
+    );
     assert_eq!(lines(&rsyslog.file()).len(), 52);
     log.check();
 }
@@ -298,6 +306,9 @@ async fn repeats_are_dropped_and_unreadable_records_are_counted_and_skipped() {
     assert_eq!(running.metric("yagura_sink_errors_total", Some("record")), 2.0);
     assert_eq!(running.metric("yagura_sink_repeats_total", None), 1.0);
     running.stop().await;
-    let written: Vec<Value> = lines(&rsyslog.file()).iter().map(|line| event(line).expect("an event")["unmapped"]["sequence"].clone()).collect();
+    let written: Vec<Value> = lines(&rsyslog.file())
+        .iter()
+        .map(|line| event(line).expect("an event")["unmapped"]["sequence"].clone())
+        .collect();
     assert_eq!(written, [json!(0), json!(1), json!(2)]);
 }

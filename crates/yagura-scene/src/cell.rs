@@ -57,13 +57,7 @@ const fn signal(
     sigma: f64,
     idle: f64,
 ) -> Signal {
-    Signal {
-        name,
-        unit,
-        class,
-        sigma,
-        idle,
-    }
+    Signal { name, unit, class, sigma, idle }
 }
 
 pub(crate) static ETCHER: Model = Model {
@@ -77,10 +71,7 @@ pub(crate) static ETCHER: Model = Model {
         signal("ESCTemperature", "degC", "temperature", 0.05, 20.0),
         signal("HeBackside", "Torr", "pressure", 0.04, 0.3),
     ],
-    alarms: [
-        (5021, 3, "He backside flow near its limit"),
-        (5107, 6, "Chiller filter due for replacement"),
-    ],
+    alarms: [(5021, 3, "He backside flow near its limit"), (5107, 6, "Chiller filter due for replacement")],
 };
 
 pub(crate) static DEPOSITER: Model = Model {
@@ -95,10 +86,7 @@ pub(crate) static DEPOSITER: Model = Model {
         signal("RFReflected", "W", "power", 0.25, 1.5),
         signal("HeaterTemperature", "degC", "temperature", 0.15, 400.0),
     ],
-    alarms: [
-        (6012, 3, "Precursor ampoule below 20 %"),
-        (6055, 6, "Throttle valve cleaning due"),
-    ],
+    alarms: [(6012, 3, "Precursor ampoule below 20 %"), (6055, 6, "Throttle valve cleaning due")],
 };
 
 /// Index of the signal that drifts, in [`DEPOSITER`].
@@ -242,12 +230,7 @@ impl Recipe {
         let mut text = self.secret(seed);
         text.push('\n');
         for Step(name, seconds, levels) in self.steps {
-            let seconds = seconds
-                + if tampered && *name == TAMPERED.1 {
-                    TAMPERED.2
-                } else {
-                    0
-                };
+            let seconds = seconds + if tampered && *name == TAMPERED.1 { TAMPERED.2 } else { 0 };
             let _ = writeln!(text, "STEP={name};TIME={seconds:03};SET={levels:?}");
         }
         let mut body = text.into_bytes();
@@ -257,10 +240,7 @@ impl Recipe {
 
     /// A text at the head of the body that appears nowhere else.
     pub fn secret(&self, seed: u64) -> String {
-        format!(
-            "KEEP-IN-FAB-{:016X}",
-            Random::named(seed ^ 0x5ec2, self.name).word()
-        )
+        format!("KEEP-IN-FAB-{:016X}", Random::named(seed ^ 0x5ec2, self.name).word())
     }
 }
 
@@ -285,12 +265,7 @@ pub(crate) mod ceid {
     pub const PROCESS_COMPLETED: u32 = 102;
     pub const STEP_STARTED: u32 = 111;
     pub const LOT_COMPLETED: u32 = 120;
-    pub const ALL: [u32; 4] = [
-        PROCESS_STARTED,
-        PROCESS_COMPLETED,
-        STEP_STARTED,
-        LOT_COMPLETED,
-    ];
+    pub const ALL: [u32; 4] = [PROCESS_STARTED, PROCESS_COMPLETED, STEP_STARTED, LOT_COMPLETED];
 }
 
 /// A model's variables: id, name, unit, context, class, chamber.
@@ -308,14 +283,7 @@ pub(crate) fn variables(model: &Model) -> Vec<(u32, String, &str, &str, &str, &'
             out.push((svid::of(c, s), name, signal.unit, "", signal.class, chamber));
         }
     }
-    out.push((
-        svid::WAFERS,
-        "WafersProcessed".to_string(),
-        "",
-        "",
-        "count",
-        "",
-    ));
+    out.push((svid::WAFERS, "WafersProcessed".to_string(), "", "", "count", ""));
     out
 }
 
@@ -325,10 +293,7 @@ pub(crate) fn dictionary() -> String {
     for model in [&ETCHER, &DEPOSITER] {
         let name = model.name;
         for (id, variable, unit, context, class, chamber) in variables(model) {
-            let _ = writeln!(
-                out,
-                "{name},svid,{id},{variable},{unit},{context},{class},{chamber}"
-            );
+            let _ = writeln!(out, "{name},svid,{id},{variable},{unit},{context},{class},{chamber}");
         }
         for (id, event) in [
             (ceid::PROCESS_STARTED, "ProcessStarted"),
@@ -355,10 +320,7 @@ pub(crate) fn assets() -> Vec<Asset> {
         macs: Vec::new(),
         equipment,
     };
-    let mut out: Vec<Asset> = TOOLS
-        .iter()
-        .map(|t| asset(t.name, *t.address.ip(), area::FAB, true))
-        .collect();
+    let mut out: Vec<Asset> = TOOLS.iter().map(|t| asset(t.name, *t.address.ip(), area::FAB, true)).collect();
     out.push(asset("GC-21", *GAS_CABINET.ip(), area::FAB, true));
     out.push(asset("EAP-01", EAP, area::FAB_SYSTEM, false));
     out.push(asset("FMCS-01", FMCS, area::FAB_SYSTEM, false));

@@ -33,11 +33,7 @@ pub(crate) fn cabinet(recording: &mut Recording, seed: u64, incidents: bool, cou
     let mut delivery = f64::from(SETPOINT_BEFORE);
     for second in 1..DURATION_S {
         let written = incidents && second > GAS_WRITE_S + 2;
-        let setpoint = if written {
-            SETPOINT_AFTER
-        } else {
-            SETPOINT_BEFORE
-        };
+        let setpoint = if written { SETPOINT_AFTER } else { SETPOINT_BEFORE };
         // The regulator follows its set-point with a time constant of 15 seconds.
         delivery += (f64::from(setpoint) - delivery) / 15.0;
         let mut noisy = |level: f64, sigma: f64| (level + sigma * random.normal()).round() as u16;

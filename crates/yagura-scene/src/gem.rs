@@ -8,8 +8,7 @@ use yagura_event::clock::{Micros, SECOND, rfc3339};
 use crate::cell::{self, CHAMBERS, EAP, LAPTOP, TOOLS, Tool, ceid, svid};
 use crate::hsms::{Exchange, Item, Line, Message};
 use crate::plan::{
-    DOWNLOAD_LEAD_S, DURATION_S, Lot, RECONNECTS_S, ROGUE_S, START, START_LEAD_S, level, second_of,
-    step_at,
+    DOWNLOAD_LEAD_S, DURATION_S, Lot, RECONNECTS_S, ROGUE_S, START, START_LEAD_S, level, second_of, step_at,
 };
 use crate::random::Random;
 use crate::wire::{Recording, Side, Trouble};
@@ -34,18 +33,11 @@ pub(crate) fn host_and_tool(
     alarms(&mut exchanges, tool);
     exchanges.sort_by_key(|exchange| exchange.at);
 
-    let reconnects: &[u32] = if tool.name == "CVD-03" {
-        &RECONNECTS_S
-    } else {
-        &[]
-    };
+    let reconnects: &[u32] = if tool.name == "CVD-03" { &RECONNECTS_S } else { &[] };
     let begin = START + index_of(tool) as Micros * 400_000 + SECOND;
     let mut host = SocketAddrV4::new(EAP, tool.host_port);
     let mut line = Line::open(recording, host, tool.address, begin);
-    let mut rest = reconnects
-        .iter()
-        .map(|second| second_of(*second))
-        .peekable();
+    let mut rest = reconnects.iter().map(|second| second_of(*second)).peekable();
     for exchange in &exchanges {
         if let Some(at) = rest.next_if(|at| *at <= exchange.at) {
             line.close(recording, at);
@@ -63,27 +55,14 @@ pub(crate) fn host_and_tool(
 pub(crate) fn laptop(recording: &mut Recording, seed: u64, counts: &mut Counts) {
     let tool = &TOOLS[1];
     let at = second_of(ROGUE_S);
-    let mut line = Line::open(
-        recording,
-        SocketAddrV4::new(LAPTOP, 51_877),
-        tool.address,
-        at,
-    );
+    let mut line = Line::open(recording, SocketAddrV4::new(LAPTOP, 51_877), tool.address, at);
     let mut random = Random::named(seed, "laptop");
     let ids = [svid::RECIPE, svid::STATE];
-    let answer = Message::data(
-        1,
-        4,
-        Item::list([Item::text("OX-MAIN-31"), Item::U1(vec![4])]),
-    );
+    let answer = Message::data(1, 4, Item::list([Item::text("OX-MAIN-31"), Item::U1(vec![4])]));
     for exchange in [
         establish(tool, at + SECOND),
         Exchange::asked(at + 3 * SECOND, Side::Client, select_values(&ids), answer),
-        Exchange::told(
-            at + 9 * SECOND + random.below(1_000) as Micros,
-            Side::Client,
-            Message::SEPARATE,
-        ),
+        Exchange::told(at + 9 * SECOND + random.below(1_000) as Micros, Side::Client, Message::SEPARATE),
     ] {
         line.exchange(recording, &exchange);
     }
@@ -101,12 +80,7 @@ fn add(counts: &mut Counts, more: &Counts) {
 fn establish(tool: &Tool, at: Micros) -> Exchange {
     let who = Item::list([Item::text(tool.model.name), Item::text(tool.model.revision)]);
     let reply = Item::list([Item::code(0), who]);
-    Exchange::asked(
-        at,
-        Side::Client,
-        Message::data(1, 13, Item::list([])),
-        Message::data(1, 14, reply),
-    )
+    Exchange::asked(at, Side::Client, Message::data(1, 13, Item::list([])), Message::data(1, 14, reply))
 }
 
 /// Selected equipment status, S1F3.
@@ -115,10 +89,8 @@ fn select_values(ids: &[u32]) -> Message {
 }
 
 /// The variables of the reports: 1 with every event, 2 at the end of a lot.
-const REPORTS: [(u32, &[u32]); 2] = [
-    (1, &[svid::LOT, svid::RECIPE, svid::CHAMBER, svid::STEP]),
-    (2, &[svid::LOT, svid::WAFERS]),
-];
+const REPORTS: [(u32, &[u32]); 2] =
+    [(1, &[svid::LOT, svid::RECIPE, svid::CHAMBER, svid::STEP]), (2, &[svid::LOT, svid::WAFERS])];
 
 /// What the host does once after the first connection.
 fn set_up(out: &mut Vec<Exchange>, tool: &Tool) {
@@ -134,43 +106,24 @@ fn set_up(out: &mut Vec<Exchange>, tool: &Tool) {
 
     let names = cell::variables(tool.model)
         .into_iter()
-        .map(|(id, name, unit, ..)| {
-            Item::list([Item::id(id), Item::text(&name), Item::text(unit)])
-        });
-    ask(
-        Message::data(1, 11, Item::list([])),
-        Message::data(1, 12, Item::list(names)),
-    );
+        .map(|(id, name, unit, ..)| Item::list([Item::id(id), Item::text(&name), Item::text(unit)]));
+    ask(Message::data(1, 11, Item::list([])), Message::data(1, 12, Item::list(names)));
 
     let all_events_off = Item::list([Item::Boolean(vec![false]), Item::list([])]);
     ask(Message::data(2, 37, all_events_off), accepted(38));
-    ask(
-        Message::data(2, 33, Item::list([Item::id(1), Item::list([])])),
-        accepted(34),
-    );
-    let reports = REPORTS
-        .iter()
-        .map(|(report, vids)| Item::list([Item::id(*report), ids(vids)]));
-    ask(
-        Message::data(2, 33, Item::list([Item::id(2), Item::list(reports)])),
-        accepted(34),
-    );
+    ask(Message::data(2, 33, Item::list([Item::id(1), Item::list([])])), accepted(34));
+    let reports = REPORTS.iter().map(|(report, vids)| Item::list([Item::id(*report), ids(vids)]));
+    ask(Message::data(2, 33, Item::list([Item::id(2), Item::list(reports)])), accepted(34));
     let links = ceid::ALL.into_iter().map(|event| {
         let report = if event == ceid::LOT_COMPLETED { 2 } else { 1 };
         Item::list([Item::id(event), ids(&[report])])
     });
-    ask(
-        Message::data(2, 35, Item::list([Item::id(3), Item::list(links)])),
-        accepted(36),
-    );
+    ask(Message::data(2, 35, Item::list([Item::id(3), Item::list(links)])), accepted(36));
     let events_on = Item::list([Item::Boolean(vec![true]), ids(&ceid::ALL)]);
     ask(Message::data(2, 37, events_on), accepted(38));
     // An empty ALID means all alarms.
     let alarms_on = Item::list([Item::code(0x80), Item::U4(vec![])]);
-    ask(
-        Message::data(5, 3, alarms_on),
-        Message::data(5, 4, Item::code(0)),
-    );
+    ask(Message::data(5, 3, alarms_on), Message::data(5, 4, Item::code(0)));
     if tool.traced {
         let trace = Item::list([
             Item::id(TRACE),
@@ -186,10 +139,7 @@ fn set_up(out: &mut Vec<Exchange>, tool: &Tool) {
 /// The trace's id, period and variables: two signals of chamber A.
 const TRACE: u32 = 1;
 const TRACE_PERIOD_S: u32 = 10;
-const TRACED: [u32; 2] = [
-    svid::of(0, TRACED_SIGNALS[0]),
-    svid::of(0, TRACED_SIGNALS[1]),
-];
+const TRACED: [u32; 2] = [svid::of(0, TRACED_SIGNALS[0]), svid::of(0, TRACED_SIGNALS[1])];
 const TRACED_SIGNALS: [usize; 2] = [0, 3];
 /// The signal that is polled. The one that drifts is neither traced nor polled: only its own
 /// collector sees it.
@@ -201,35 +151,19 @@ fn keep(out: &mut Vec<Exchange>, tool: &Tool, lots: &[Lot], seed: u64) {
     let index = index_of(tool) as u32;
     let free = |second: u32| {
         tool.name != "CVD-03"
-            || RECONNECTS_S
-                .iter()
-                .all(|at| !(at.saturating_sub(2)..at + 8).contains(&second))
+            || RECONNECTS_S.iter().all(|at| !(at.saturating_sub(2)..at + 8).contains(&second))
     };
-    for second in (20 + 5 * index..DURATION_S)
-        .step_by(30)
-        .filter(|s| free(*s))
-    {
+    for second in (20 + 5 * index..DURATION_S).step_by(30).filter(|s| free(*s)) {
         let at = second_of(second) + 600_000 + random.below(200_000) as Micros;
-        out.push(
-            Exchange::asked(at, Side::Client, Message::LINKTEST, Message::LINKTEST_REPLY)
-                .after(900),
-        );
+        out.push(Exchange::asked(at, Side::Client, Message::LINKTEST, Message::LINKTEST_REPLY).after(900));
     }
-    let polled = [
-        svid::STATE,
-        svid::of(0, POLLED_SIGNAL),
-        svid::of(1, POLLED_SIGNAL),
-    ];
-    for second in (27 + 3 * index..DURATION_S)
-        .step_by(60)
-        .filter(|s| free(*s))
-    {
+    let polled = [svid::STATE, svid::of(0, POLLED_SIGNAL), svid::of(1, POLLED_SIGNAL)];
+    for second in (27 + 3 * index..DURATION_S).step_by(60).filter(|s| free(*s)) {
         let at = second_of(second) + 150_000;
         let running = step_at(lots, 0, at).is_some() || step_at(lots, 1, at).is_some();
         let mut values = vec![Item::U1(vec![if running { 4 } else { 2 }])];
         values.extend(
-            (0..CHAMBERS.len())
-                .map(|chamber| measured(tool, lots, chamber, POLLED_SIGNAL, at, &mut random)),
+            (0..CHAMBERS.len()).map(|chamber| measured(tool, lots, chamber, POLLED_SIGNAL, at, &mut random)),
         );
         out.push(Exchange::asked(
             at,
@@ -245,22 +179,12 @@ fn keep(out: &mut Vec<Exchange>, tool: &Tool, lots: &[Lot], seed: u64) {
                 continue;
             }
             let at = second_of(second) + 60_000;
-            let values: Vec<Item> = TRACED_SIGNALS
-                .map(|signal| measured(tool, lots, 0, signal, at, &mut random))
-                .into();
-            let data = Item::list([
-                Item::id(TRACE),
-                Item::id(number),
-                Item::text(&stamp(at)),
-                Item::list(values),
-            ]);
+            let values: Vec<Item> =
+                TRACED_SIGNALS.map(|signal| measured(tool, lots, 0, signal, at, &mut random)).into();
+            let data =
+                Item::list([Item::id(TRACE), Item::id(number), Item::text(&stamp(at)), Item::list(values)]);
             let message = Message::data(6, 1, data);
-            out.push(Exchange::asked(
-                at,
-                Side::Server,
-                message,
-                Message::data(6, 2, Item::code(0)),
-            ));
+            out.push(Exchange::asked(at, Side::Server, message, Message::data(6, 2, Item::code(0))));
         }
     }
 }
@@ -273,18 +197,13 @@ fn measured(
     at: Micros,
     random: &mut Random,
 ) -> Item {
-    let value =
-        level(tool, lots, chamber, signal, at) + random.normal() * tool.model.signals[signal].sigma;
+    let value = level(tool, lots, chamber, signal, at) + random.normal() * tool.model.signals[signal].sigma;
     Item::F4(vec![value as f32])
 }
 
 /// `YYYYMMDDhhmmsscc`, the 16-byte time of E5.
 fn stamp(at: Micros) -> String {
-    rfc3339(at)
-        .chars()
-        .filter(char::is_ascii_digit)
-        .take(16)
-        .collect()
+    rfc3339(at).chars().filter(char::is_ascii_digit).take(16).collect()
 }
 
 /// One lot: the recipe goes to the tool, the lot is started, and the tool reports.
@@ -306,19 +225,12 @@ fn produce(out: &mut Vec<Exchange>, lot: &Lot, number: usize, seed: u64) {
         3 => Trouble::Repeated,
         _ => Trouble::None,
     };
-    let send = Exchange::asked(
-        download,
-        Side::Client,
-        recipe,
-        Message::data(7, 4, Item::code(0)),
-    );
+    let send = Exchange::asked(download, Side::Client, recipe, Message::data(7, 4, Item::code(0)));
     out.push(send.after(25_000).troubled(trouble));
 
     let parameter = |name: &str, value: &str| Item::list([Item::text(name), Item::text(value)]);
-    let start = Item::list([
-        Item::text("START"),
-        Item::list([parameter("PPID", name), parameter("LOTID", &lot.id)]),
-    ]);
+    let start =
+        Item::list([Item::text("START"), Item::list([parameter("PPID", name), parameter("LOTID", &lot.id)])]);
     out.push(Exchange::asked(
         second_of(lot.start_s - START_LEAD_S),
         Side::Client,
@@ -339,14 +251,8 @@ fn produce(out: &mut Vec<Exchange>, lot: &Lot, number: usize, seed: u64) {
         ));
     };
     for (run, chamber) in lot.runs.iter().zip(CHAMBERS) {
-        let values = |step: &str| {
-            vec![
-                Item::text(&lot.id),
-                Item::text(name),
-                Item::text(chamber),
-                Item::text(step),
-            ]
-        };
+        let values =
+            |step: &str| vec![Item::text(&lot.id), Item::text(name), Item::text(chamber), Item::text(step)];
         let first = run.steps[0];
         report(first.0 - 150_000, ceid::PROCESS_STARTED, 1, values(""));
         for (begin, step) in &run.steps {
@@ -373,12 +279,7 @@ fn alarms(out: &mut Vec<Exchange>, tool: &Tool) {
             let alarm = Item::list([Item::code(code), Item::id(id), Item::text(text)]);
             let acknowledge = Message::data(5, 2, Item::code(0));
             let at = second_of(second) + 830_000;
-            out.push(Exchange::asked(
-                at,
-                Side::Server,
-                Message::data(5, 1, alarm),
-                acknowledge,
-            ));
+            out.push(Exchange::asked(at, Side::Server, Message::data(5, 1, alarm), acknowledge));
         }
     }
 }

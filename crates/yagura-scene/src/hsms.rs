@@ -9,10 +9,7 @@ use crate::wire::{Conn, Recording, Side, Trouble};
 
 /// A SECS-II item.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    missing_docs,
-    reason = "the variants are the item formats of E5 and hold their elements"
-)]
+#[expect(missing_docs, reason = "the variants are the item formats of E5 and hold their elements")]
 pub enum Item {
     List(Vec<Item>),
     Binary(Vec<u8>),
@@ -33,11 +30,7 @@ pub enum Item {
 impl Item {
     /// A text. E5 allows ASCII only; anything else goes out as `?`.
     pub fn text(text: &str) -> Item {
-        Item::Ascii(
-            text.chars()
-                .map(|c| if c.is_ascii() { c } else { '?' })
-                .collect(),
-        )
+        Item::Ascii(text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect())
     }
 
     /// One byte, as acknowledge codes are.
@@ -93,10 +86,7 @@ impl Item {
 
 /// Format byte and as many length bytes as are needed, at least one.
 fn head(code: u8, length: usize, out: &mut Vec<u8>) {
-    assert!(
-        length <= 0xff_ffff,
-        "an item of length {length} does not fit into three length bytes"
-    );
+    assert!(length <= 0xff_ffff, "an item of length {length} does not fit into three length bytes");
     let bytes = (length as u32).to_be_bytes();
     let skip = bytes.iter().position(|b| *b != 0).unwrap_or(3);
     out.push(code << 2 | (4 - skip) as u8);
@@ -126,33 +116,17 @@ pub enum Message {
 
 impl Message {
     /// `Linktest.req`.
-    pub const LINKTEST: Message = Message::Control {
-        stype: 5,
-        status: 0,
-    };
+    pub const LINKTEST: Message = Message::Control { stype: 5, status: 0 };
     /// `Linktest.rsp`.
-    pub const LINKTEST_REPLY: Message = Message::Control {
-        stype: 6,
-        status: 0,
-    };
+    pub const LINKTEST_REPLY: Message = Message::Control { stype: 6, status: 0 };
     /// `Select.req`.
-    pub const SELECT: Message = Message::Control {
-        stype: 1,
-        status: 0,
-    };
+    pub const SELECT: Message = Message::Control { stype: 1, status: 0 };
     /// `Separate.req`.
-    pub const SEPARATE: Message = Message::Control {
-        stype: 9,
-        status: 0,
-    };
+    pub const SEPARATE: Message = Message::Control { stype: 9, status: 0 };
 
     /// A SECS-II message with a body.
     pub fn data(stream: u8, function: u8, body: Item) -> Message {
-        Message::Data {
-            stream,
-            function,
-            body: Some(body),
-        }
+        Message::Data { stream, function, body: Some(body) }
     }
 
     /// `Select.rsp` with its status: 0 established, 1 already active, 2 not ready, 3 exhausted.
@@ -163,9 +137,7 @@ impl Message {
     /// Its name: `S7F3`, `Select.req`.
     pub fn name(&self) -> String {
         match self {
-            Message::Data {
-                stream, function, ..
-            } => format!("S{stream}F{function}"),
+            Message::Data { stream, function, .. } => format!("S{stream}F{function}"),
             Message::Control { stype, .. } => match stype {
                 1 => "Select.req".into(),
                 2 => "Select.rsp".into(),
@@ -188,11 +160,7 @@ impl Message {
     pub fn encode(&self, session: u16, system: u32, wait: bool) -> Vec<u8> {
         let mut out = vec![0; 4];
         match self {
-            Message::Data {
-                stream,
-                function,
-                body,
-            } => {
+            Message::Data { stream, function, body } => {
                 out.extend(session.to_be_bytes());
                 out.extend([stream & 0x7f | u8::from(wait) << 7, *function, 0, 0]);
                 out.extend(system.to_be_bytes());
@@ -233,28 +201,12 @@ pub struct Exchange {
 impl Exchange {
     /// A message that is answered after 4 ms.
     pub fn asked(at: Micros, from: Side, message: Message, reply: Message) -> Exchange {
-        Exchange {
-            at,
-            from,
-            message,
-            reply: Some(reply),
-            wait: true,
-            latency: 4_000,
-            trouble: Trouble::None,
-        }
+        Exchange { at, from, message, reply: Some(reply), wait: true, latency: 4_000, trouble: Trouble::None }
     }
 
     /// A message that needs no answer and gets none.
     pub fn told(at: Micros, from: Side, message: Message) -> Exchange {
-        Exchange {
-            at,
-            from,
-            message,
-            reply: None,
-            wait: false,
-            latency: 0,
-            trouble: Trouble::None,
-        }
+        Exchange { at, from, message, reply: None, wait: false, latency: 0, trouble: Trouble::None }
     }
 
     /// The same with another latency.
@@ -283,37 +235,17 @@ pub struct Line {
 
 impl Line {
     /// Connects without selecting.
-    pub fn connect(
-        recording: &mut Recording,
-        host: SocketAddrV4,
-        tool: SocketAddrV4,
-        at: Micros,
-    ) -> Line {
+    pub fn connect(recording: &mut Recording, host: SocketAddrV4, tool: SocketAddrV4, at: Micros) -> Line {
         let conn = recording.tcp_connect(host, tool, at);
-        Line {
-            conn,
-            session: 0,
-            system: [0; 2],
-            counts: BTreeMap::new(),
-        }
+        Line { conn, session: 0, system: [0; 2], counts: BTreeMap::new() }
     }
 
     /// Connects and selects with success.
-    pub fn open(
-        recording: &mut Recording,
-        host: SocketAddrV4,
-        tool: SocketAddrV4,
-        at: Micros,
-    ) -> Line {
+    pub fn open(recording: &mut Recording, host: SocketAddrV4, tool: SocketAddrV4, at: Micros) -> Line {
         let mut line = Line::connect(recording, host, tool, at);
         line.exchange(
             recording,
-            &Exchange::asked(
-                at + 2_000,
-                Side::Client,
-                Message::SELECT,
-                Message::selected(0),
-            ),
+            &Exchange::asked(at + 2_000, Side::Client, Message::SELECT, Message::selected(0)),
         );
         line
     }
@@ -326,22 +258,12 @@ impl Line {
         let system = *system;
         let bytes = exchange.message.encode(self.session, system, exchange.wait);
         self.count(&exchange.message);
-        let mut at = recording.send_in_trouble(
-            self.conn,
-            exchange.from,
-            &bytes,
-            exchange.at,
-            exchange.trouble,
-        );
+        let mut at =
+            recording.send_in_trouble(self.conn, exchange.from, &bytes, exchange.at, exchange.trouble);
         if let Some(reply) = &exchange.reply {
             let bytes = reply.encode(self.session, system, false);
             self.count(reply);
-            at = recording.send(
-                self.conn,
-                exchange.from.other(),
-                &bytes,
-                at + exchange.latency,
-            );
+            at = recording.send(self.conn, exchange.from.other(), &bytes, at + exchange.latency);
         }
         at
     }
@@ -380,17 +302,11 @@ mod tests {
         assert_eq!(bytes(&Item::U8(vec![7])), [0xa1, 8, 0, 0, 0, 0, 0, 0, 0, 7]);
         assert_eq!(bytes(&Item::I1(vec![-1])), [0x65, 1, 0xff]);
         assert_eq!(bytes(&Item::I2(vec![-1])), [0x69, 2, 0xff, 0xff]);
-        assert_eq!(
-            bytes(&Item::I4(vec![-1])),
-            [0x71, 4, 0xff, 0xff, 0xff, 0xff]
-        );
+        assert_eq!(bytes(&Item::I4(vec![-1])), [0x71, 4, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(bytes(&Item::I8(vec![1]))[..2], [0x61, 8]);
         assert_eq!(bytes(&Item::F4(vec![1.0])), [0x91, 4, 0x3f, 0x80, 0, 0]);
         assert_eq!(bytes(&Item::F8(vec![1.0]))[..4], [0x81, 8, 0x3f, 0xf0]);
-        assert_eq!(
-            bytes(&Item::list([Item::code(1), Item::id(2)])),
-            [1, 2, 0x21, 1, 1, 0xb1, 4, 0, 0, 0, 2]
-        );
+        assert_eq!(bytes(&Item::list([Item::code(1), Item::id(2)])), [1, 2, 0x21, 1, 1, 0xb1, 4, 0, 0, 0, 2]);
     }
 
     #[test]
@@ -402,23 +318,10 @@ mod tests {
 
     #[test]
     fn headers_are_those_of_e37() {
-        assert_eq!(
-            Message::SELECT.encode(0, 1, true),
-            [0, 0, 0, 10, 0xff, 0xff, 0, 0, 0, 1, 0, 0, 0, 1]
-        );
-        assert_eq!(
-            Message::selected(1).encode(0, 1, false)[4..10],
-            [0xff, 0xff, 0, 1, 0, 2]
-        );
-        let s1f1 = Message::Data {
-            stream: 1,
-            function: 1,
-            body: None,
-        };
-        assert_eq!(
-            s1f1.encode(3, 9, true),
-            [0, 0, 0, 10, 0, 3, 0x81, 1, 0, 0, 0, 0, 0, 9]
-        );
+        assert_eq!(Message::SELECT.encode(0, 1, true), [0, 0, 0, 10, 0xff, 0xff, 0, 0, 0, 1, 0, 0, 0, 1]);
+        assert_eq!(Message::selected(1).encode(0, 1, false)[4..10], [0xff, 0xff, 0, 1, 0, 2]);
+        let s1f1 = Message::Data { stream: 1, function: 1, body: None };
+        assert_eq!(s1f1.encode(3, 9, true), [0, 0, 0, 10, 0, 3, 0x81, 1, 0, 0, 0, 0, 0, 9]);
         assert_eq!(s1f1.name(), "S1F1");
     }
 }

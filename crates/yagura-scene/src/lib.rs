@@ -44,10 +44,7 @@ pub struct SceneOptions {
 
 impl Default for SceneOptions {
     fn default() -> Self {
-        SceneOptions {
-            seed: 2026,
-            incidents: true,
-        }
+        SceneOptions { seed: 2026, incidents: true }
     }
 }
 
@@ -95,9 +92,7 @@ pub struct Scene {
 #[derive(Debug, thiserror::Error)]
 pub enum SceneError {
     /// The operating system refused.
-    #[error(
-        "cannot write {path}: {cause}; give a folder that can be written to and has 30 MB of room"
-    )]
+    #[error("cannot write {path}: {cause}; give a folder that can be written to and has 30 MB of room")]
     Write {
         /// What was to be written.
         path: PathBuf,
@@ -116,15 +111,11 @@ pub fn write(folder: &Path, options: &SceneOptions) -> Result<Scene, SceneError>
     std::fs::create_dir_all(folder).map_err(fail(folder))?;
     let save = |name: &str, text: String| {
         let path = folder.join(name);
-        std::fs::write(&path, text)
-            .map_err(fail(&path))
-            .map(|()| path)
+        std::fs::write(&path, text).map_err(fail(&path)).map(|()| path)
     };
 
-    let lots: Vec<Vec<plan::Lot>> = cell::TOOLS
-        .iter()
-        .map(|tool| plan::lots(tool, seed, incidents))
-        .collect();
+    let lots: Vec<Vec<plan::Lot>> =
+        cell::TOOLS.iter().map(|tool| plan::lots(tool, seed, incidents)).collect();
     let mut recording = wire::Recording::new(START);
     let mut messages = BTreeMap::new();
     for (tool, lots) in cell::TOOLS.iter().zip(&lots) {
@@ -141,10 +132,7 @@ pub fn write(folder: &Path, options: &SceneOptions) -> Result<Scene, SceneError>
     let plant_key: Vec<u8> = (0..4).flat_map(|_| random.word().to_be_bytes()).collect();
     Ok(Scene {
         packets,
-        telemetry: save(
-            "telemetry.jsonl",
-            records::telemetry(&lots, seed, incidents),
-        )?,
+        telemetry: save("telemetry.jsonl", records::telemetry(&lots, seed, incidents))?,
         badges: save("badge.jsonl", records::badges(seed))?,
         releases: save("releases.jsonl", records::releases(seed, &plant_key))?,
         control: save("control.jsonl", records::control())?,
@@ -157,10 +145,7 @@ pub fn write(folder: &Path, options: &SceneOptions) -> Result<Scene, SceneError>
         approval: plan::second_of(plan::APPROVAL_S),
         script: plan::script(incidents),
         plant_key,
-        secrets: cell::RECIPES
-            .iter()
-            .map(|recipe| recipe.secret(seed))
-            .collect(),
+        secrets: cell::RECIPES.iter().map(|recipe| recipe.secret(seed)).collect(),
         messages,
         frames: recording.frames(),
     })

@@ -50,14 +50,7 @@ pub struct LoadOptions {
 /// Batches of samples: every sample's series is drawn at random, times never run backwards, and
 /// the values of series `s` scatter around `100 + s mod 50` with a standard deviation of 1.
 pub fn load(options: LoadOptions) -> impl Iterator<Item = LoadBatch> {
-    let LoadOptions {
-        samples,
-        series,
-        batch_rows,
-        hertz,
-        start,
-        seed,
-    } = options;
+    let LoadOptions { samples, series, batch_rows, hertz, start, seed } = options;
     let step = 1_000_000.0 / (hertz * f64::from(series.max(1)));
     let rows = batch_rows.max(1) as u64;
     let mut random = Random::named(seed, "load");
@@ -68,8 +61,7 @@ pub fn load(options: LoadOptions) -> impl Iterator<Item = LoadBatch> {
             let drawn = random.below(u64::from(series)) as u32;
             out.series.push(drawn);
             out.time.push(start + (number as f64 * step) as Micros);
-            out.value
-                .push(100.0 + f64::from(drawn % 50) + random.normal());
+            out.value.push(100.0 + f64::from(drawn % 50) + random.normal());
         }
         out
     })
@@ -104,14 +96,8 @@ mod tests {
 
     use super::*;
 
-    const OPTIONS: LoadOptions = LoadOptions {
-        samples: 10_050,
-        series: 500,
-        batch_rows: 1_000,
-        hertz: 10.0,
-        start: 5,
-        seed: 1,
-    };
+    const OPTIONS: LoadOptions =
+        LoadOptions { samples: 10_050, series: 500, batch_rows: 1_000, hertz: 10.0, start: 5, seed: 1 };
 
     #[test]
     fn batches_hold_every_sample_once_and_in_time() {
@@ -125,10 +111,7 @@ mod tests {
         assert_eq!(times[5_000], 1_000_005);
         assert!(times.is_sorted());
         let series: BTreeSet<u32> = batches.iter().flat_map(|b| b.series.clone()).collect();
-        assert_eq!(
-            (series.first(), series.last(), series.len()),
-            (Some(&0), Some(&499), 500)
-        );
+        assert_eq!((series.first(), series.last(), series.len()), (Some(&0), Some(&499), 500));
     }
 
     #[test]
@@ -140,10 +123,8 @@ mod tests {
     #[test]
     fn names_are_distinct() {
         let names = series_names(1_000);
-        let distinct: BTreeSet<String> = names
-            .iter()
-            .map(|n| format!("{}/{}/{}", n.tool, n.chamber, n.signal))
-            .collect();
+        let distinct: BTreeSet<String> =
+            names.iter().map(|n| format!("{}/{}/{}", n.tool, n.chamber, n.signal)).collect();
         assert_eq!(distinct.len(), 1_000);
     }
 }

@@ -35,14 +35,7 @@ pub fn write_single(transaction: u16, unit: u8, address: u16, value: u16) -> Vec
 pub fn write_multiple(transaction: u16, unit: u8, address: u16, values: &[u16]) -> Vec<u8> {
     let values = &values[..values.len().min(123)];
     let [a, b] = address.to_be_bytes();
-    let mut pdu = vec![
-        WRITE_MULTIPLE,
-        a,
-        b,
-        0,
-        values.len() as u8,
-        values.len() as u8 * 2,
-    ];
+    let mut pdu = vec![WRITE_MULTIPLE, a, b, 0, values.len() as u8, values.len() as u8 * 2];
     pdu.extend(values.iter().flat_map(|v| v.to_be_bytes()));
     frame(transaction, unit, &pdu)
 }
@@ -82,15 +75,9 @@ mod tests {
             read(0x1501, 0xff, READ_HOLDING, 0x6b, 3),
             [0x15, 0x01, 0, 0, 0, 6, 0xff, 3, 0, 0x6b, 0, 3]
         );
-        assert_eq!(
-            read_reply(1, 1, READ_HOLDING, &[0x022b, 0, 0x64])[7..],
-            [3, 6, 2, 0x2b, 0, 0, 0, 0x64]
-        );
+        assert_eq!(read_reply(1, 1, READ_HOLDING, &[0x022b, 0, 0x64])[7..], [3, 6, 2, 0x2b, 0, 0, 0, 0x64]);
         assert_eq!(write_single(1, 1, 1, 3)[7..], [6, 0, 1, 0, 3]);
-        assert_eq!(
-            write_multiple(1, 1, 1, &[10, 0x102])[7..],
-            [0x10, 0, 1, 0, 2, 4, 0, 10, 1, 2]
-        );
+        assert_eq!(write_multiple(1, 1, 1, &[10, 0x102])[7..], [0x10, 0, 1, 0, 2, 4, 0, 10, 1, 2]);
         assert_eq!(write_multiple_reply(1, 1, 1, 2)[7..], [0x10, 0, 1, 0, 2]);
         assert_eq!(exception(1, 1, READ_HOLDING, 2)[4..], [0, 3, 1, 0x83, 2]);
     }

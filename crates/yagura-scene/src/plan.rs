@@ -90,31 +90,15 @@ pub(crate) fn script(incidents: bool) -> Vec<Act> {
     let etch_07 = TOOLS[0].first_lot_s;
     let lot = |number: usize| etch_07 + LOT_PERIOD_S * number as u32;
     let mut out = vec![
-        silent(
-            0,
-            "",
-            "ordinary production: lots, recipes, events, alarms and polls; Yagura learns",
-        ),
-        silent(
-            RECONNECTS_S[0],
-            "CVD-03",
-            "the host drops its line to CVD-03 and connects again",
-        ),
-        silent(
-            APPROVAL_S,
-            "",
-            "the shift engineer approves what was learned",
-        ),
+        silent(0, "", "ordinary production: lots, recipes, events, alarms and polls; Yagura learns"),
+        silent(RECONNECTS_S[0], "CVD-03", "the host drops its line to CVD-03 and connects again"),
+        silent(APPROVAL_S, "", "the shift engineer approves what was learned"),
         silent(
             lot(TAMPERED_LOT - 1) - DOWNLOAD_LEAD_S,
             "ETCH-07",
             "the released OX-MAIN-31 goes to ETCH-07 once more",
         ),
-        silent(
-            RECONNECTS_S[1],
-            "CVD-03",
-            "the host connects to CVD-03 again, as it has done before",
-        ),
+        silent(RECONNECTS_S[1], "CVD-03", "the host connects to CVD-03 again, as it has done before"),
     ];
     if incidents {
         use Queue::{DataQuality, Equipment, Security};
@@ -169,30 +153,13 @@ pub(crate) fn lots(tool: &'static Tool, seed: u64, incidents: bool) -> Vec<Lot> 
         let recipe = &RECIPES[tool.recipes[number % tool.recipes.len()]];
         let tampered = incidents && tool.name == "ETCH-07" && number == TAMPERED_LOT;
         let runs: Vec<Run> = (0..CHAMBERS.len() as u32)
-            .map(|chamber| {
-                run(
-                    recipe,
-                    tampered,
-                    start_s + chamber * CHAMBER_LAG_S,
-                    &mut random,
-                )
-            })
+            .map(|chamber| run(recipe, tampered, start_s + chamber * CHAMBER_LAG_S, &mut random))
             .collect();
         if runs.iter().any(|run| run.end > second_of(DURATION_S - 10)) {
             return out;
         }
-        let id = format!(
-            "LT2611{}{:03}",
-            &tool.name[tool.name.len() - 2..],
-            number + 1
-        );
-        out.push(Lot {
-            id,
-            recipe,
-            tampered,
-            start_s,
-            runs,
-        });
+        let id = format!("LT2611{}{:03}", &tool.name[tool.name.len() - 2..], number + 1);
+        out.push(Lot { id, recipe, tampered, start_s, runs });
     }
 }
 
@@ -204,17 +171,9 @@ fn run(recipe: &'static Recipe, tampered: bool, start_s: u32, random: &mut Rando
     let mut moment = |second| second_of(second) + 300_000 + random.below(200_000) as Micros;
     for step in recipe.steps {
         steps.push((moment(second), step));
-        second += step.1
-            + if tampered && step.0 == TAMPERED.1 {
-                TAMPERED.2
-            } else {
-                0
-            };
+        second += step.1 + if tampered && step.0 == TAMPERED.1 { TAMPERED.2 } else { 0 };
     }
-    Run {
-        steps,
-        end: moment(second),
-    }
+    Run { steps, end: moment(second) }
 }
 
 /// The step that a chamber is in; `None` while it idles.
@@ -224,11 +183,7 @@ pub(crate) fn step_at(lots: &[Lot], chamber: usize, time: Micros) -> Option<&'st
     if time >= run.end {
         return None;
     }
-    run.steps
-        .iter()
-        .rev()
-        .find(|(begin, _)| *begin <= time)
-        .map(|(_, step)| *step)
+    run.steps.iter().rev().find(|(begin, _)| *begin <= time).map(|(_, step)| *step)
 }
 
 /// The level of a chamber's signal.
@@ -261,18 +216,13 @@ mod tests {
             let lots = lots(tool, 1, true);
             for &recipe in tool.recipes {
                 let name = RECIPES[recipe].name;
-                let runs = lots
-                    .iter()
-                    .filter(|l| l.recipe.name == name && l.runs[1].end < second_of(APPROVAL_S));
+                let runs =
+                    lots.iter().filter(|l| l.recipe.name == name && l.runs[1].end < second_of(APPROVAL_S));
                 assert!(runs.count() >= 2, "{} on {}", name, tool.name);
             }
             for pair in lots.windows(2) {
                 let next = second_of(pair[1].start_s - DOWNLOAD_LEAD_S - 2);
-                assert!(
-                    pair[0].runs.iter().all(|r| r.end < next),
-                    "lots of {} overlap",
-                    tool.name
-                );
+                assert!(pair[0].runs.iter().all(|r| r.end < next), "lots of {} overlap", tool.name);
             }
         }
     }
@@ -286,11 +236,7 @@ mod tests {
         assert!(changed.tampered && !before.tampered);
         let (a, b) = (before.recipe.body(1, false), before.recipe.body(1, true));
         assert_eq!((a.len(), b.len()), (30_000, 30_000));
-        assert_eq!(
-            a.iter().zip(&b).filter(|(a, b)| a != b).count(),
-            2,
-            "040 and 052"
-        );
+        assert_eq!(a.iter().zip(&b).filter(|(a, b)| a != b).count(), 2, "040 and 052");
         assert!(!lots(&TOOLS[0], 1, false)[TAMPERED_LOT].tampered);
     }
 
@@ -298,9 +244,8 @@ mod tests {
     fn steps_follow_the_recipe_and_chambers_idle_in_between() {
         let tool = &TOOLS[0];
         let lots = lots(tool, 1, true);
-        let at = |second: u32, chamber| {
-            step_at(&lots, chamber, second_of(second)).map_or("idle", |step| step.0)
-        };
+        let at =
+            |second: u32, chamber| step_at(&lots, chamber, second_of(second)).map_or("idle", |step| step.0);
         assert_eq!(at(30, 0), "idle");
         assert_eq!(at(31, 0), "Stabilise");
         assert_eq!(at(31, 1), "idle");
@@ -313,13 +258,7 @@ mod tests {
     #[test]
     fn the_script_is_in_order_and_quiet_without_incidents() {
         assert!(script(true).is_sorted_by_key(|act| act.time));
-        assert_eq!(
-            script(true)
-                .iter()
-                .filter(|act| act.expected.is_some())
-                .count(),
-            7
-        );
+        assert_eq!(script(true).iter().filter(|act| act.expected.is_some()).count(), 7);
         assert!(script(false).iter().all(|act| act.expected.is_none()));
     }
 }

@@ -38,8 +38,7 @@ pub(crate) fn telemetry(lots: &[Vec<Lot>], seed: u64, incidents: bool) -> String
         .collect();
     for second in 0..DURATION_S {
         for (t, tool) in TOOLS.iter().enumerate() {
-            let time =
-                second_of(second) + 50_000 + 10_000 * t as Micros + random.below(5_000) as Micros;
+            let time = second_of(second) + 50_000 + 10_000 * t as Micros + random.below(5_000) as Micros;
             let stamp = rfc3339(time);
             let blind = incidents && tool.name == GAP_TOOL && GAP_S.contains(&second);
             for chamber in 0..CHAMBERS.len() {
@@ -53,8 +52,7 @@ pub(crate) fn telemetry(lots: &[Vec<Lot>], seed: u64, incidents: bool) -> String
                         "pressure" => noise = 0.4 * flow_noise + 0.916_515 * noise,
                         _ => {}
                     }
-                    let drifts =
-                        incidents && tool.name == "CVD-03" && chamber == 0 && s == CARRIER_FLOW;
+                    let drifts = incidents && tool.name == "CVD-03" && chamber == 0 && s == CARRIER_FLOW;
                     if drifts && second >= DRIFT_S {
                         noise += DRIFT_SIGMAS_PER_S * f64::from(second - DRIFT_S);
                     }
@@ -76,21 +74,14 @@ pub(crate) fn telemetry(lots: &[Vec<Lot>], seed: u64, incidents: bool) -> String
 /// `coverage.jsonl`, in the columns of a coverage record: the telemetry collector begins, and
 /// later does not see a tool for a while.
 pub(crate) fn coverage(incidents: bool) -> String {
-    let row =
-        |time: Micros, until: Micros, event: &str, subject: &str, count: u32, detail: &str| {
-            json!({
-                "time": rfc3339(time), "until": rfc3339(until), "observed": rfc3339(until),
-                "event": event, "subject": subject, "count": count, "detail": detail,
-            })
-        };
-    let mut rows = vec![row(
-        START,
-        START,
-        coverage::START,
-        "fdc-collector",
-        0,
-        "telemetry of four tools begins",
-    )];
+    let row = |time: Micros, until: Micros, event: &str, subject: &str, count: u32, detail: &str| {
+        json!({
+            "time": rfc3339(time), "until": rfc3339(until), "observed": rfc3339(until),
+            "event": event, "subject": subject, "count": count, "detail": detail,
+        })
+    };
+    let mut rows =
+        vec![row(START, START, coverage::START, "fdc-collector", 0, "telemetry of four tools begins")];
     if incidents {
         let lost = (GAP_S.end - GAP_S.start) * (CHAMBERS.len() * SIGNALS) as u32;
         rows.push(row(
@@ -116,11 +107,11 @@ pub(crate) fn badges(seed: u64) -> String {
     let mut visit = 0_usize;
     while second + 90 < DURATION_S {
         let (door, holder) = (DOORS[visit % DOORS.len()], PEOPLE[visit % PEOPLE.len()]);
-        for (second, event) in [
-            (second, "entered"),
-            (second + 45 + random.below(40) as u32, "left"),
-        ] {
-            rows.push((second, json!({"time": rfc3339(second_of(second)), "door": door, "holder": holder, "event": event})));
+        for (second, event) in [(second, "entered"), (second + 45 + random.below(40) as u32, "left")] {
+            rows.push((
+                second,
+                json!({"time": rfc3339(second_of(second)), "door": door, "holder": holder, "event": event}),
+            ));
         }
         second += 60 + random.below(30) as u32;
         visit += 1;
@@ -158,13 +149,10 @@ pub fn body_hmac(plant_key: &[u8], body: &[u8]) -> String {
         Err(_) => unreachable!("HMAC takes keys of any length"),
     };
     mac.update(body);
-    mac.finalize()
-        .into_bytes()
-        .iter()
-        .fold(String::with_capacity(64), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+    mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }
 
 fn lines(rows: impl IntoIterator<Item = serde_json::Value>) -> String {
@@ -200,21 +188,13 @@ mod tests {
             (Kind::Coverage, coverage(false), 1),
         ] {
             assert_eq!(text.lines().count(), rows);
-            let mut wanted: Vec<String> = kind
-                .schema()
-                .fields()
-                .iter()
-                .map(|field| field.name().clone())
-                .collect();
+            let mut wanted: Vec<String> =
+                kind.schema().fields().iter().map(|field| field.name().clone()).collect();
             wanted.sort();
             for line in text.lines() {
-                let row: BTreeMap<String, serde_json::Value> =
-                    serde_json::from_str(line).expect("an object");
+                let row: BTreeMap<String, serde_json::Value> = serde_json::from_str(line).expect("an object");
                 assert!(row.keys().eq(&wanted), "{line}");
-                assert!(
-                    row["time"].as_str().and_then(parse_rfc3339).is_some(),
-                    "{line}"
-                );
+                assert!(row["time"].as_str().and_then(parse_rfc3339).is_some(), "{line}");
             }
         }
     }

@@ -61,11 +61,7 @@ pub struct Recording {
 impl Recording {
     /// An empty recording; [`Recording::at`] counts from `start`.
     pub fn new(start: Micros) -> Self {
-        Recording {
-            start,
-            frames: Vec::new(),
-            connections: Vec::new(),
-        }
+        Recording { start, frames: Vec::new(), connections: Vec::new() }
     }
 
     /// The time that many seconds after the start.
@@ -113,11 +109,7 @@ impl Recording {
     ) -> Micros {
         let at = self.settle(conn, at);
         // Two segments are needed to swap two.
-        let size = if trouble == Trouble::Swapped {
-            MSS.min(bytes.len().div_ceil(2))
-        } else {
-            MSS
-        };
+        let size = if trouble == Trouble::Swapped { MSS.min(bytes.len().div_ceil(2)) } else { MSS };
         let count = bytes.len().div_ceil(size.max(1));
         for (index, segment) in bytes.chunks(size.max(1)).enumerate() {
             let last = index + 1 == count;
@@ -166,10 +158,7 @@ impl Recording {
     pub fn reset(&mut self, conn: Conn, side: Side, at: Micros) {
         let at = self.settle(conn, at);
         self.control(conn, side, RST | ACK, at);
-        self.connections[conn.0]
-            .ends
-            .iter_mut()
-            .for_each(|end| end.owes = None);
+        self.connections[conn.0].ends.iter_mut().for_each(|end| end.owes = None);
     }
 
     /// Adds a frame as it is.
@@ -246,11 +235,7 @@ impl Recording {
 
     fn build(&mut self, conn: Conn, side: Side, flags: u8, payload: &[u8]) -> Vec<u8> {
         let ends = &mut self.connections[conn.0].ends;
-        let acknowledged = if flags & ACK == 0 {
-            0
-        } else {
-            ends[side.other() as usize].next
-        };
+        let acknowledged = if flags & ACK == 0 { 0 } else { ends[side.other() as usize].next };
         let to = ends[side.other() as usize].address;
         let from = &mut ends[side as usize];
         from.identification = from.identification.wrapping_add(1);
@@ -300,19 +285,9 @@ struct End {
 }
 
 /// Ethernet II, IPv4 (RFC 791) and TCP (RFC 9293) around a payload of at most [`MSS`] bytes.
-fn tcp_frame(
-    from: &End,
-    to: SocketAddrV4,
-    acknowledged: u32,
-    flags: u8,
-    payload: &[u8],
-) -> Vec<u8> {
+fn tcp_frame(from: &End, to: SocketAddrV4, acknowledged: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
     // A SYN tells the largest segment that its sender takes.
-    let options: &[u8] = if flags & SYN != 0 {
-        &[2, 4, (MSS >> 8) as u8, MSS as u8]
-    } else {
-        &[]
-    };
+    let options: &[u8] = if flags & SYN != 0 { &[2, 4, (MSS >> 8) as u8, MSS as u8] } else { &[] };
     let tcp_length = (20 + options.len() + payload.len()) as u16;
     let (source, destination) = (*from.address.ip(), *to.ip());
     let mut frame = Vec::with_capacity(60.max(34 + tcp_length as usize));
@@ -333,16 +308,7 @@ fn tcp_frame(
     frame.extend(to.port().to_be_bytes());
     frame.extend(from.next.to_be_bytes());
     frame.extend(acknowledged.to_be_bytes());
-    frame.extend([
-        (5 + options.len() as u8 / 4) << 4,
-        flags,
-        0xff,
-        0xff,
-        0,
-        0,
-        0,
-        0,
-    ]);
+    frame.extend([(5 + options.len() as u8 / 4) << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
     frame.extend(options);
     frame.extend(payload);
     // The pseudo header: both addresses, protocol and length.
@@ -366,14 +332,8 @@ fn checksum(before: u32, bytes: &[u8]) -> u16 {
 
 fn words(bytes: &[u8]) -> u32 {
     let mut pairs = bytes.chunks_exact(2);
-    let sum: u32 = pairs
-        .by_ref()
-        .map(|p| u32::from(u16::from_be_bytes([p[0], p[1]])))
-        .sum();
-    sum + pairs
-        .remainder()
-        .first()
-        .map_or(0, |&byte| u32::from(byte) << 8)
+    let sum: u32 = pairs.by_ref().map(|p| u32::from(u16::from_be_bytes([p[0], p[1]]))).sum();
+    sum + pairs.remainder().first().map_or(0, |&byte| u32::from(byte) << 8)
 }
 
 #[cfg(test)]
@@ -401,12 +361,8 @@ mod tests {
         let mut first = None;
         for (_, frame) in &recording.frames {
             let packet = PacketHeaders::from_ethernet_slice(frame).expect("a packet");
-            let Some(NetHeaders::Ipv4(ip, _)) = &packet.net else {
-                panic!("no IPv4")
-            };
-            let Some(TransportHeader::Tcp(tcp)) = &packet.transport else {
-                panic!("no TCP")
-            };
+            let Some(NetHeaders::Ipv4(ip, _)) = &packet.net else { panic!("no IPv4") };
+            let Some(TransportHeader::Tcp(tcp)) = &packet.transport else { panic!("no TCP") };
             let payload = packet.payload.slice();
             assert_eq!(ip.header_checksum, ip.calc_header_checksum());
             assert_eq!(Ok(tcp.checksum), tcp.calc_checksum_ipv4(ip, payload));
@@ -429,10 +385,7 @@ mod tests {
             for size in [1, 2, 1_460, 1_461, 30_001] {
                 let (recording, bytes) = conversation(trouble, size);
                 let wanted: Vec<Option<u8>> = bytes.into_iter().map(Some).collect();
-                assert!(
-                    client_stream(&recording, size) == wanted,
-                    "{trouble:?}, {size} bytes"
-                );
+                assert!(client_stream(&recording, size) == wanted, "{trouble:?}, {size} bytes");
             }
         }
     }
@@ -440,10 +393,7 @@ mod tests {
     #[test]
     fn an_unseen_segment_is_missing_and_acknowledged() {
         let (recording, _) = conversation(Trouble::Unseen, 3_000);
-        let missing = client_stream(&recording, 3_000)
-            .iter()
-            .filter(|b| b.is_none())
-            .count();
+        let missing = client_stream(&recording, 3_000).iter().filter(|b| b.is_none()).count();
         assert_eq!(missing, 3_000 - 2 * MSS);
     }
 
@@ -453,14 +403,9 @@ mod tests {
         assert_eq!(count(Trouble::Repeated), count(Trouble::None) + 1);
         assert_eq!(count(Trouble::Unseen), count(Trouble::None) - 1);
         let (swapped, _) = conversation(Trouble::Swapped, 3_000);
-        let sequence =
-            |frame: &[u8]| u32::from_be_bytes([frame[38], frame[39], frame[40], frame[41]]);
-        let sent: Vec<u32> = swapped
-            .frames
-            .iter()
-            .filter(|(_, f)| f.len() > 1_000)
-            .map(|(_, f)| sequence(f))
-            .collect();
+        let sequence = |frame: &[u8]| u32::from_be_bytes([frame[38], frame[39], frame[40], frame[41]]);
+        let sent: Vec<u32> =
+            swapped.frames.iter().filter(|(_, f)| f.len() > 1_000).map(|(_, f)| sequence(f)).collect();
         assert_eq!(sent.len(), 3_000_usize.div_ceil(MSS.min(1_500)) - 1);
         assert!(sent[0] > sent[1], "{sent:?}");
     }
@@ -468,10 +413,8 @@ mod tests {
     #[test]
     fn a_reset_ends_the_connection_without_another_word() {
         let mut recording = Recording::new(0);
-        let (client, server) = (
-            SocketAddrV4::new([10, 0, 0, 1].into(), 1),
-            SocketAddrV4::new([10, 0, 0, 2].into(), 2),
-        );
+        let (client, server) =
+            (SocketAddrV4::new([10, 0, 0, 1].into(), 1), SocketAddrV4::new([10, 0, 0, 2].into(), 2));
         let conn = recording.tcp_connect(client, server, recording.at(1.0));
         recording.send(conn, Side::Client, b"x", recording.at(2.0));
         recording.reset(conn, Side::Server, recording.at(2.01));
@@ -487,14 +430,8 @@ mod tests {
     fn every_byte_is_acknowledged_and_times_never_run_backwards() {
         let (recording, _) = conversation(Trouble::None, 10_000);
         assert!(recording.frames.windows(2).all(|w| w[0].0 <= w[1].0));
-        let acknowledged =
-            |frame: &[u8]| u32::from_be_bytes([frame[42], frame[43], frame[44], frame[45]]);
+        let acknowledged = |frame: &[u8]| u32::from_be_bytes([frame[42], frame[43], frame[44], frame[45]]);
         let next = recording.connections[0].ends[0].next;
-        assert!(
-            recording
-                .frames
-                .iter()
-                .any(|(_, f)| f[26..30] == [10, 0, 0, 2] && acknowledged(f) == next)
-        );
+        assert!(recording.frames.iter().any(|(_, f)| f[26..30] == [10, 0, 0, 2] && acknowledged(f) == next));
     }
 }

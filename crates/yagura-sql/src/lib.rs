@@ -48,7 +48,11 @@ impl SqlCompiler {
         let physical = self.session.create_physical_expr(expression, &columns).map_err(explain)?;
         match physical.data_type(schema) {
             Ok(DataType::Boolean) => {}
-            Ok(other) => return Err(plain(format!("`{sql}` is a {other}, not a condition; compare it with something"))),
+            Ok(other) => {
+                return Err(plain(format!(
+                    "`{sql}` is a {other}, not a condition; compare it with something"
+                )));
+            }
             Err(e) => return Err(explain(e)),
         }
         // What cannot be computed (a text that is no number, compared with one) shows without rows.
@@ -225,10 +229,18 @@ mod tests {
 
     fn rows() -> RecordBatch {
         let mut builder = MessageBuilder::default();
-        for (operation, function, value) in
-            [("write", "write_single_register", Some(7.0)), ("read", "read_coils", None), ("control", "S2F41", None)]
-        {
-            builder.push(&MessageRow { operation, function, value, protocol: "modbus", ..Default::default() });
+        for (operation, function, value) in [
+            ("write", "write_single_register", Some(7.0)),
+            ("read", "read_coils", None),
+            ("control", "S2F41", None),
+        ] {
+            builder.push(&MessageRow {
+                operation,
+                function,
+                value,
+                protocol: "modbus",
+                ..Default::default()
+            });
         }
         builder.finish()
     }
@@ -249,7 +261,10 @@ mod tests {
     #[test]
     fn conditions_select_rows() {
         assert_eq!(selected("operation = 'write'"), [true, false, false]);
-        assert_eq!(selected("operation IN ('write', 'control') AND function LIKE 'S2%'"), [false, false, true]);
+        assert_eq!(
+            selected("operation IN ('write', 'control') AND function LIKE 'S2%'"),
+            [false, false, true]
+        );
         assert_eq!(selected("value > 5"), [true, false, false]);
         assert_eq!(selected("value IS NULL AND upper(operation) = 'READ'"), [false, true, false]);
         assert_eq!(selected("regexp_like(function, '^write_')"), [true, false, false]);
@@ -274,7 +289,10 @@ mod tests {
     fn mistakes_are_explained_with_their_place() {
         let unknown = complaint("operation = 'write' AND\n  opperation = 'x'");
         assert_eq!(unknown.at, Some((2, 3)));
-        assert!(unknown.message.contains("`opperation` is no column of message; there are: time, observed"), "{unknown}");
+        assert!(
+            unknown.message.contains("`opperation` is no column of message; there are: time, observed"),
+            "{unknown}"
+        );
         let broken = complaint("operation = = 'write'");
         assert_eq!(broken.at, Some((1, 13)), "{broken}");
         assert!(complaint("operation").message.contains("not a condition"));

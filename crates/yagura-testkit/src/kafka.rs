@@ -53,22 +53,9 @@ pub fn fetch(build_dir: &Path) -> Result<PathBuf> {
         ),
     )?;
     let mut command = Command::new("mvn");
-    command
-        .args([
-            "-q",
-            "-B",
-            "dependency:copy-dependencies",
-            "-DincludeScope=runtime",
-            "-f",
-        ])
-        .arg(&pom);
-    command.arg(option(
-        "-DoutputDirectory=",
-        &libs.canonicalize().unwrap_or(std::path::absolute(&libs)?),
-    ));
-    let output = command
-        .output()
-        .context("starting mvn; install Maven and Java 17")?;
+    command.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f"]).arg(&pom);
+    command.arg(option("-DoutputDirectory=", &libs.canonicalize().unwrap_or(std::path::absolute(&libs)?)));
+    let output = command.output().context("starting mvn; install Maven and Java 17")?;
     ensure!(
         output.status.success(),
         "mvn could not fetch Kafka {VERSION}:\n{}{}",
@@ -93,38 +80,21 @@ impl Broker {
     pub fn start() -> Result<Self> {
         let libs = fetch(&crate::build_folder())?;
         let folder = tempfile::tempdir()?;
-        let mut broker = Broker {
-            libs,
-            folder,
-            ports: free_ports()?,
-            process: None,
-        };
+        let mut broker = Broker { libs, folder, ports: free_ports()?, process: None };
         broker.write_settings()?;
         broker
             .java(
                 "kafka.tools.StorageTool",
-                &[
-                    "format",
-                    "--standalone",
-                    "-t",
-                    "eWFndXJhLXRlc3Qta2l0MA",
-                    "-c",
-                ],
+                &["format", "--standalone", "-t", "eWFndXJhLXRlc3Qta2l0MA", "-c"],
             )
             .arg(broker.settings())
-            .args([
-                "--add-scram",
-                &format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]"),
-            ])
+            .args(["--add-scram", &format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]")])
             .output()
             .context("starting java; install Java 17")
             .and_then(|output| {
                 let said = String::from_utf8_lossy(&output.stdout).into_owned()
                     + &String::from_utf8_lossy(&output.stderr);
-                ensure!(
-                    output.status.success(),
-                    "formatting Kafka's storage:\n{said}"
-                );
+                ensure!(output.status.success(), "formatting Kafka's storage:\n{said}");
                 Ok(())
             })?;
         broker.restart()?;
@@ -154,11 +124,8 @@ impl Broker {
     pub fn restart(&mut self) -> Result<()> {
         self.kill()?;
         let mut command = self.java("kafka.Kafka", &[]);
-        let mut process = command
-            .arg(self.settings())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
+        let mut process =
+            command.arg(self.settings()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let output = process.stdout.take().context("its output")?;
         self.process = Some(process);
         let log = self.folder.path().join("server.log");
@@ -185,17 +152,9 @@ impl Broker {
     /// A Java program out of Kafka's jars, such as `org.apache.kafka.tools.consumer.ConsoleConsumer`.
     pub fn java(&self, class: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("java");
-        command.args([
-            "-Xmx512m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            "-cp",
-        ]);
+        command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
         command.arg(option("", &self.libs.join("*")));
-        command.arg(option(
-            "-Dlog4j2.configurationFile=",
-            &self.folder.path().join("log4j2.properties"),
-        ));
+        command.arg(option("-Dlog4j2.configurationFile=", &self.folder.path().join("log4j2.properties")));
         command.arg(class).args(arguments).stdin(Stdio::null());
         command
     }
@@ -280,16 +239,11 @@ mod tests {
         let mut broker = Broker::start()?;
         let address = broker.address();
         let topics = |broker: &Broker, arguments: &[&str]| -> Result<String> {
-            let mut command = broker.java(
-                "org.apache.kafka.tools.TopicCommand",
-                &["--bootstrap-server", &address],
-            );
+            let mut command =
+                broker.java("org.apache.kafka.tools.TopicCommand", &["--bootstrap-server", &address]);
             Ok(String::from_utf8(command.args(arguments).output()?.stdout)?)
         };
-        topics(
-            &broker,
-            &["--create", "--topic", "here", "--partitions", "2"],
-        )?;
+        topics(&broker, &["--create", "--topic", "here", "--partitions", "2"])?;
         broker.kill()?;
         assert!(TcpStream::connect(&address).is_err());
         broker.restart()?;

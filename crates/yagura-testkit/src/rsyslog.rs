@@ -24,9 +24,10 @@ impl Certificates {
         params.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         write("ca.pem", authority.pem())?;
-        for (name, purpose) in
-            [("localhost", ExtendedKeyUsagePurpose::ServerAuth), ("yagura", ExtendedKeyUsagePurpose::ClientAuth)]
-        {
+        for (name, purpose) in [
+            ("localhost", ExtendedKeyUsagePurpose::ServerAuth),
+            ("yagura", ExtendedKeyUsagePurpose::ClientAuth),
+        ] {
             let key = KeyPair::generate()?;
             let mut params = CertificateParams::new(vec![name.to_string()])?;
             params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -93,7 +94,8 @@ input(type="imrelp" address="127.0.0.1" port="{port}" maxDataSize="64k" ruleset=
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn();
-        started.context("starting rsyslogd; install rsyslog, rsyslog-relp, rsyslog-openssl and rsyslog-gnutls")
+        started
+            .context("starting rsyslogd; install rsyslog, rsyslog-relp, rsyslog-openssl and rsyslog-gnutls")
     }
 
     fn until_it_listens(&mut self) -> Result<()> {

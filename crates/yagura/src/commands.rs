@@ -6,8 +6,8 @@ use clap::Args;
 use serde_json::json;
 use yagura_detect::selftest;
 
-use crate::say::say;
 use crate::config::Config;
+use crate::say::say;
 use crate::{Failure, Format, plant};
 
 /// Arguments of `validate`.
@@ -55,7 +55,13 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
         ),
         Format::Text => {
             for detection in &pipeline.detections {
-                say!("{:32} {:13} on {:9} {}", detection.id, detection.queue.name(), detection.on.name(), detection.title);
+                say!(
+                    "{:32} {:13} on {:9} {}",
+                    detection.id,
+                    detection.queue.name(),
+                    detection.on.name(),
+                    detection.title
+                );
             }
             say!("{} detections, {sources} collectors: all is well", pipeline.detections.len());
             if !untested.is_empty() {

@@ -121,8 +121,7 @@ fn default_threads() -> usize {
 impl Config {
     /// Reads a file; every path in it becomes relative to its folder.
     pub fn load(file: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(file)
-            .map_err(|e| {
+        let text = std::fs::read_to_string(file).map_err(|e| {
             let file = file.display();
             Failure::Input(format!("{file}: cannot be read: {e}; `--config` names the configuration file"))
         })?;
@@ -132,7 +131,10 @@ impl Config {
         })?;
         let wrong = |what: String| Failure::Input(format!("{}: {what}", file.display()));
         if config.version != 1 {
-            return Err(wrong(format!("version {} is not known; this program reads version 1", config.version)));
+            return Err(wrong(format!(
+                "version {} is not known; this program reads version 1",
+                config.version
+            )));
         }
         for collector in &config.collectors {
             let kinds: Vec<&str> = yagura_collect::SOURCES.iter().map(|(name, _)| *name).collect();
@@ -165,7 +167,9 @@ impl Config {
                     place(path);
                     std::fs::File::open(&*path).map_err(|e| {
                         let path = path.display();
-                        wrong(format!("{path}: cannot be read: {e}; put it there or correct the log's `security`"))
+                        wrong(format!(
+                            "{path}: cannot be read: {e}; put it there or correct the log's `security`"
+                        ))
                     })?;
                 }
             }

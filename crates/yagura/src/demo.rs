@@ -15,9 +15,9 @@ use yagura_log::{Log, Reader};
 use yagura_respond::text::{Style, render};
 use yagura_scene::{Scene, SceneOptions};
 
-use crate::say::{over, say};
 use crate::config::{CollectorConfig, Config, LogConfig};
 use crate::run::Running;
+use crate::say::{over, say};
 use crate::{Failure, Format, plant};
 
 /// Arguments of `demo`.
@@ -111,7 +111,8 @@ fn record(arguments: &Arguments) -> Result<Scene, Failure> {
                 // A demo that still runs holds the lock: its history is not taken away.
                 drop(yagura_log::embedded::Embedded::open(&old, yagura_log::embedded::Options::default())?);
             }
-            std::fs::remove_dir_all(&old).with_context(|| format!("{}: cannot be replaced", old.display()))?;
+            std::fs::remove_dir_all(&old)
+                .with_context(|| format!("{}: cannot be replaced", old.display()))?;
         }
     }
     // Only the last demo's note may be meant, which may be missing.
@@ -123,7 +124,8 @@ fn record(arguments: &Arguments) -> Result<Scene, Failure> {
 /// The scene as `run` would be told about it.
 fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
     let key = arguments.data.join("scene/plant.key");
-    std::fs::write(&key, &scene.plant_key).with_context(|| format!("{}: cannot be written", key.display()))?;
+    std::fs::write(&key, &scene.plant_key)
+        .with_context(|| format!("{}: cannot be written", key.display()))?;
     let lines = |name: &str, path: &Path, kind: Kind, columns: &[(&str, &str)]| CollectorConfig {
         name: name.into(),
         kind: "jsonl".into(),
@@ -210,7 +212,10 @@ fn check(scene: &Scene, alerts: &[Alert]) -> Vec<String> {
         let Some(expected) = act.expected else { continue };
         let until = act.time + i64::from(act.within_s) * clock::SECOND;
         let found = left.iter().position(|a| {
-            a.detection == expected && is_about(a, act.tool) && a.time >= act.time && a.time <= until
+            a.detection == expected
+                && is_about(a, act.tool)
+                && a.time >= act.time
+                && a.time <= until
                 && act.queue == Some(a.queue)
         });
         match found {
@@ -220,7 +225,10 @@ fn check(scene: &Scene, alerts: &[Alert]) -> Vec<String> {
             None => out.push(format!("no alert {expected} of {} for: {}", act.tool, act.title)),
         }
     }
-    out.extend(left.iter().map(|a| format!("an alert more: {} {} {}", clock::time_of_day(a.time), a.detection, a.summary)));
+    out.extend(
+        left.iter()
+            .map(|a| format!("an alert more: {} {} {}", clock::time_of_day(a.time), a.detection, a.summary)),
+    );
     out
 }
 
@@ -329,7 +337,11 @@ impl Teller {
             if queues.is_empty() { "none".into() } else { queues.join(", ") },
             clock::time_of_day(scene.approval)
         );
-        say!("The packets are in {}, the history in {}.", scene.packets.display(), config.data.join("log").display());
+        say!(
+            "The packets are in {}, the history in {}.",
+            scene.packets.display(),
+            config.data.join("log").display()
+        );
         Ok(())
     }
 

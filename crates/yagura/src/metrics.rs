@@ -46,15 +46,47 @@ impl RunMetrics {
             }
         };
         let c = &self.collecting;
-        count("yagura_collect_read_bytes_total", "Bytes of the sources read.", c.read.load(Ordering::Relaxed));
-        count("yagura_collect_records_total", "Records written and acknowledged.", c.records.load(Ordering::Relaxed));
-        count("yagura_collect_repeated_records_total", "Records that were in the log already.", c.repeated.load(Ordering::Relaxed));
-        count("yagura_collect_retries_total", "Times that the log did not take records for a while.", c.retries.load(Ordering::Relaxed));
+        count(
+            "yagura_collect_read_bytes_total",
+            "Bytes of the sources read.",
+            c.read.load(Ordering::Relaxed),
+        );
+        count(
+            "yagura_collect_records_total",
+            "Records written and acknowledged.",
+            c.records.load(Ordering::Relaxed),
+        );
+        count(
+            "yagura_collect_repeated_records_total",
+            "Records that were in the log already.",
+            c.repeated.load(Ordering::Relaxed),
+        );
+        count(
+            "yagura_collect_retries_total",
+            "Times that the log did not take records for a while.",
+            c.retries.load(Ordering::Relaxed),
+        );
         let d = &self.detecting;
-        count("yagura_detect_alerts_total", "Alerts and revisions written.", d.alerts.load(Ordering::Relaxed));
-        count("yagura_detect_snapshots_total", "Snapshots of partitions written.", d.snapshots.load(Ordering::Relaxed));
-        count("yagura_detect_restarts_total", "Times that detecting began again because the log refused.", d.restarts.load(Ordering::Relaxed));
-        count("yagura_detect_polls_total", "Times that the log was asked for records.", d.polls.load(Ordering::Relaxed));
+        count(
+            "yagura_detect_alerts_total",
+            "Alerts and revisions written.",
+            d.alerts.load(Ordering::Relaxed),
+        );
+        count(
+            "yagura_detect_snapshots_total",
+            "Snapshots of partitions written.",
+            d.snapshots.load(Ordering::Relaxed),
+        );
+        count(
+            "yagura_detect_restarts_total",
+            "Times that detecting began again because the log refused.",
+            d.restarts.load(Ordering::Relaxed),
+        );
+        count(
+            "yagura_detect_polls_total",
+            "Times that the log was asked for records.",
+            d.polls.load(Ordering::Relaxed),
+        );
         if let Ok(gauge) = Gauge::with_opts(Opts::new(
             "yagura_detect_latency_seconds",
             "From the collector's clock to the judgement, of the last record; large while a recording is read.",
@@ -92,13 +124,19 @@ type CellCounter = (&'static str, &'static str, fn(&Stats) -> u64);
 const CELL_COUNTERS: &[CellCounter] = &[
     ("yagura_detect_records_total", "Records judged.", |s| s.records),
     ("yagura_detect_rows_total", "Rows judged.", |s| s.rows),
-    ("yagura_detect_repeated_rows_total", "Rows dropped because they had been judged before.", |s| s.repeated_rows),
+    ("yagura_detect_repeated_rows_total", "Rows dropped because they had been judged before.", |s| {
+        s.repeated_rows
+    }),
     ("yagura_detect_missing_rows_total", "Rows that never reached the log.", |s| s.missing_rows),
     ("yagura_detect_late_rows_total", "Rows observed before the watermark.", |s| s.late_rows),
     ("yagura_detect_unreadable_records_total", "Records that could not be read.", |s| s.unreadable_records),
-    ("yagura_detect_undefined_samples_total", "Samples whose series nobody defined.", |s| s.undefined_samples),
+    ("yagura_detect_undefined_samples_total", "Samples whose series nobody defined.", |s| {
+        s.undefined_samples
+    }),
     ("yagura_detect_failed_conditions_total", "Conditions that failed on a batch.", |s| s.failed_conditions),
-    ("yagura_detect_refused_series_total", "Series turned away because there were too many.", |s| s.refused_series),
+    ("yagura_detect_refused_series_total", "Series turned away because there were too many.", |s| {
+        s.refused_series
+    }),
 ];
 
 impl Collector for RunMetrics {

@@ -24,7 +24,10 @@ use crate::pack::PACK;
 pub fn pipeline(paths: &[PathBuf]) -> Result<Arc<Pipeline>, Failure> {
     let compiler = SqlCompiler::default();
     let loaded = if paths.is_empty() {
-        Pipeline::from_texts(PACK.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_string())), &compiler)
+        Pipeline::from_texts(
+            PACK.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_string())),
+            &compiler,
+        )
     } else {
         Pipeline::load(paths, &compiler)
     };
@@ -43,7 +46,9 @@ pub fn log(config: &Config, read_only: bool) -> Result<Arc<dyn Log>, Failure> {
             if read_only {
                 if !folder.exists() {
                     let folder = folder.display();
-                    return Err(Failure::Input(format!("{folder}: there is no log yet; `yagura run` writes it")));
+                    return Err(Failure::Input(format!(
+                        "{folder}: there is no log yet; `yagura run` writes it"
+                    )));
                 }
                 return Ok(Arc::new(Embedded::open_read_only(folder)?));
             }
@@ -79,8 +84,9 @@ pub fn sources(config: &Config, assets: &Arc<AssetTable>) -> Result<Vec<Box<dyn 
         settings.dictionary = dictionary::read_csv(file).map_err(input)?;
     }
     if let Some(file) = &config.plant_key_file {
-        settings.plant_key = std::fs::read(file)
-            .map_err(|e| Failure::Input(format!("{}: the plant's key cannot be read: {e}", file.display())))?;
+        settings.plant_key = std::fs::read(file).map_err(|e| {
+            Failure::Input(format!("{}: the plant's key cannot be read: {e}", file.display()))
+        })?;
     }
     let settings = Arc::new(settings);
     let mut out: Vec<Box<dyn Source>> = Vec::new();
@@ -118,6 +124,9 @@ fn source(
         ("jsonl", None) => {
             Err(SourceError::Mapping(format!("collector {}: `jsonl` needs a `mapping`", collector.name)))
         }
-        _ => Err(SourceError::Mapping(format!("collector {}: `{}` takes no `mapping`", collector.name, collector.kind))),
+        _ => Err(SourceError::Mapping(format!(
+            "collector {}: `{}` takes no `mapping`",
+            collector.name, collector.kind
+        ))),
     }
 }

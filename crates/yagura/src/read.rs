@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 
 use anyhow::Context;
 use arrow::array::{
-    ArrayRef, Float64Builder, RecordBatch, StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder,
-    UInt8Builder,
+    ArrayRef, Float64Builder, RecordBatch, StringBuilder, StringDictionaryBuilder,
+    TimestampMicrosecondBuilder, UInt8Builder,
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
@@ -21,8 +21,8 @@ use yagura_collect::dictionary;
 use yagura_detect::Condition;
 use yagura_dissect::Settings;
 use yagura_event::rows::{
-    ContextBuilder, CoverageBuilder, FlowBuilder, IdentityBuilder, LogBuilder, MeasuredRow, MessageBuilder, Row,
-    RowSink,
+    ContextBuilder, CoverageBuilder, FlowBuilder, IdentityBuilder, LogBuilder, MeasuredRow, MessageBuilder,
+    Row, RowSink,
 };
 use yagura_event::schema::{dictionary_type, timestamp_type};
 use yagura_event::{AssetTable, Kind, clock, codec};
@@ -108,14 +108,34 @@ impl Shown {
     /// The columns of the table unless others are asked for.
     fn table(self) -> &'static [&'static str] {
         match self {
-            Shown::Message => {
-                &["time", "protocol", "client", "server", "operation", "function", "target", "values", "status", "status_code"]
-            }
-            Shown::Flow => {
-                &["time", "transport", "protocol", "client", "client_port", "server", "server_port", "client_bytes", "server_bytes", "state"]
-            }
+            Shown::Message => &[
+                "time",
+                "protocol",
+                "client",
+                "server",
+                "operation",
+                "function",
+                "target",
+                "values",
+                "status",
+                "status_code",
+            ],
+            Shown::Flow => &[
+                "time",
+                "transport",
+                "protocol",
+                "client",
+                "client_port",
+                "server",
+                "server_port",
+                "client_bytes",
+                "server_bytes",
+                "state",
+            ],
             Shown::Sample => &["time", "tool", "chamber", "signal", "value", "unit"],
-            Shown::Identity => &["time", "address", "protocol", "vendor", "model", "firmware", "serial", "name"],
+            Shown::Identity => {
+                &["time", "address", "protocol", "vendor", "model", "firmware", "serial", "name"]
+            }
             Shown::Log => &["time", "tool", "category", "event", "user", "description"],
             Shown::Context => &["time", "tool", "chamber", "name", "value", "source"],
             Shown::Coverage => &["time", "event", "subject", "count", "detail"],
@@ -131,8 +151,9 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
         settings.dictionary = dictionary::read_csv(file).map_err(|e| Failure::Input(e.to_string()))?;
     }
     if let Some(file) = &arguments.plant_key_file {
-        settings.plant_key = std::fs::read(file)
-            .map_err(|e| Failure::Input(format!("{}: the plant's key cannot be read: {e}", file.display())))?;
+        settings.plant_key = std::fs::read(file).map_err(|e| {
+            Failure::Input(format!("{}: the plant's key cannot be read: {e}", file.display()))
+        })?;
     }
     let mut engine = Engine::new(EngineOptions {
         assets: Arc::new(AssetTable::default()),
@@ -152,7 +173,12 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     tell(&engine, written, &broken);
     match broken.is_empty() {
         true => Ok(()),
-        false => Err(anyhow::anyhow!("{} of {} files could not be read to the end", broken.len(), arguments.files.len()).into()),
+        false => Err(anyhow::anyhow!(
+            "{} of {} files could not be read to the end",
+            broken.len(),
+            arguments.files.len()
+        )
+        .into()),
     }
 }
 
@@ -187,10 +213,15 @@ fn tell(engine: &Engine, written: u64, broken: &[String]) {
     let stats = engine.stats();
     let named: Vec<String> = stats.messages.iter().map(|(name, n)| format!("{name} {n}")).collect();
     let clear = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-    eprintln!("{clear}{written} rows of {} packets, {} connections; messages: {}", stats.packets, stats.flows, match named.is_empty() {
-        true => "none".to_string(),
-        false => named.join(", "),
-    });
+    eprintln!(
+        "{clear}{written} rows of {} packets, {} connections; messages: {}",
+        stats.packets,
+        stats.flows,
+        match named.is_empty() {
+            true => "none".to_string(),
+            false => named.join(", "),
+        }
+    );
     if stats.malformed + stats.gaps + stats.malformed_streams > 0 {
         eprintln!(
             "not read: {} malformed packets, {} gaps of {} bytes, {} streams given up; `--kind coverage` says where",
@@ -251,7 +282,10 @@ impl Printer {
         for column in wanted {
             columns.push(schema.index_of(column).map_err(|_| {
                 let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-                Failure::Input(format!("--columns: `{column}` is no column of {name}; there are: {}", names.join(", ")))
+                Failure::Input(format!(
+                    "--columns: `{column}` is no column of {name}; there are: {}",
+                    names.join(", ")
+                ))
             })?);
         }
         let output = match &arguments.parquet {
@@ -262,8 +296,9 @@ impl Printer {
                 };
                 let file = File::create(path)
                     .map_err(|e| Failure::Input(format!("{}: cannot be written: {e}", path.display())))?;
-                let properties =
-                    WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                    .build();
                 Output::Parquet(Box::new(ArrowWriter::try_new(file, schema, Some(properties))?))
             }
             None if to_table => Output::Table(BufWriter::new(io::stdout())),

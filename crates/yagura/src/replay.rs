@@ -55,7 +55,11 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     if arguments.check {
         let differences = compare(&judged, &stored(log.as_ref())?);
         if !differences.is_empty() {
-            return Err(anyhow::anyhow!("the log's alerts are not those of its events:\n{}", differences.join("\n")).into());
+            return Err(anyhow::anyhow!(
+                "the log's alerts are not those of its events:\n{}",
+                differences.join("\n")
+            )
+            .into());
         }
         eprintln!("{} alerts and revisions: exactly those in the log", judged.len());
     }
@@ -86,7 +90,12 @@ pub fn stored(log: &dyn Log) -> anyhow::Result<Alerts> {
         for alert in yagura_respond::alerts_of(&stored.record)? {
             let key = (alert.cell.clone(), alert.sequence);
             if let Some(other) = alerts.get(&key) {
-                anyhow::ensure!(*other == alert, "two alerts of {} have the number {} and differ", key.0, key.1);
+                anyhow::ensure!(
+                    *other == alert,
+                    "two alerts of {} have the number {} and differ",
+                    key.0,
+                    key.1
+                );
             }
             alerts.insert(key, alert);
         }
@@ -106,7 +115,12 @@ pub fn each_record(
         let mut reader = log.reader(topic, partition, held.start)?;
         while reader.position() < held.end {
             let records = reader.read(8 << 20, Duration::from_secs(30))?;
-            anyhow::ensure!(!records.is_empty(), "{topic}/{partition} ends at {} and not at {}", reader.position(), held.end);
+            anyhow::ensure!(
+                !records.is_empty(),
+                "{topic}/{partition} ends at {} and not at {}",
+                reader.position(),
+                held.end
+            );
             for stored in &records {
                 with(stored)?;
             }
@@ -120,7 +134,9 @@ fn compare(judged: &Alerts, stored: &Alerts) -> Vec<String> {
     for (key, alert) in judged {
         match stored.get(key) {
             None => out.push(format!("- {} {}: {} is not in the log", key.0, key.1, alert.uid)),
-            Some(other) if other != alert => out.push(format!("- {} {}: {} differs", key.0, key.1, alert.uid)),
+            Some(other) if other != alert => {
+                out.push(format!("- {} {}: {} differs", key.0, key.1, alert.uid))
+            }
             Some(_) => {}
         }
     }

@@ -11,17 +11,17 @@ use anyhow::Context;
 use clap::Args;
 use prometheus::Registry;
 use yagura_collect::cursor::Cursor;
-use yagura_console::Health;
 use yagura_collect::run::{Destination, Progress as Collecting};
+use yagura_console::Health;
 use yagura_detect::Pipeline;
 use yagura_detect::worker::{self, ALERTS, EVENTS, Progress as Detecting};
 use yagura_event::clock;
 use yagura_log::Log;
 use yagura_respond::{Forwarder, Metrics as SinkMetrics, Progress as Forwarding};
 
-use crate::say::say;
 use crate::config::Config;
 use crate::metrics::RunMetrics;
+use crate::say::say;
 use crate::{Failure, Format, plant};
 
 /// Arguments of `run`.
@@ -90,7 +90,10 @@ impl Running {
         let sources = plant::sources(config, &assets)?;
         let mut sinks = Vec::new();
         for sink in &config.sinks {
-            sinks.push((sink.name.clone(), sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?));
+            sinks.push((
+                sink.name.clone(),
+                sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?,
+            ));
         }
         std::fs::create_dir_all(&config.data)
             .with_context(|| format!("{}: the data folder cannot be made", config.data.display()))?;
@@ -109,7 +112,12 @@ impl Running {
             .build()
             .context("the I/O threads cannot be started")?;
         let (stop_responding, stopped) = tokio::sync::watch::channel(false);
-        let console = runtime.block_on(console(&config.console, registry.clone(), Arc::clone(&detecting), stopped.clone()))?;
+        let console = runtime.block_on(console(
+            &config.console,
+            registry.clone(),
+            Arc::clone(&detecting),
+            stopped.clone(),
+        ))?;
 
         let signal = Arc::new(AtomicBool::new(false));
         listen_for_signals(&runtime, Arc::clone(&signal));
@@ -125,7 +133,8 @@ impl Running {
             })?);
         }
         let collector = {
-            let (log, stop, progress) = (Arc::clone(&log), Arc::clone(&stop_collecting), Arc::clone(&collecting));
+            let (log, stop, progress) =
+                (Arc::clone(&log), Arc::clone(&stop_collecting), Arc::clone(&collecting));
             let pace = config.pace;
             thread("collect", move || {
                 let destination = Destination { log: log.as_ref(), topic: EVENTS, cursor };
@@ -170,7 +179,10 @@ impl Running {
         let log = self.log.describe();
         match format {
             Format::Text => say!("log      {log}\nmetrics  http://{}/metrics", self.console),
-            Format::Json => say!("{}", serde_json::json!({"log": log, "metrics": format!("http://{}/metrics", self.console)})),
+            Format::Json => say!(
+                "{}",
+                serde_json::json!({"log": log, "metrics": format!("http://{}/metrics", self.console)})
+            ),
         }
     }
 
@@ -215,7 +227,8 @@ impl Running {
         }
         for partition in 0..self.log.partitions(ALERTS)? {
             let end = self.log.held(ALERTS, partition)?.end;
-            let level = |sink: &Arc<Forwarding>| sink.committed().get(&partition).is_some_and(|&next| next >= end);
+            let level =
+                |sink: &Arc<Forwarding>| sink.committed().get(&partition).is_some_and(|&next| next >= end);
             if !self.forwarding.iter().all(level) {
                 return Ok(false);
             }
@@ -311,7 +324,8 @@ fn join(handle: JoinHandle<anyhow::Result<()>>, name: &str) -> anyhow::Result<()
 fn listen_for_signals(runtime: &tokio::runtime::Runtime, signal: Arc<AtomicBool>) {
     runtime.spawn(async move {
         use tokio::signal::unix::{SignalKind, signal as listen};
-        let (Ok(mut interrupt), Ok(mut terminate)) = (listen(SignalKind::interrupt()), listen(SignalKind::terminate()))
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (listen(SignalKind::interrupt()), listen(SignalKind::terminate()))
         else {
             return;
         };

@@ -2,11 +2,7 @@ use super::*;
 
 fn open(bytes: &[u8]) -> Result<PacketFile, FileError> {
     let size = bytes.len() as u64;
-    PacketFile::from_reader(
-        "memory",
-        Box::new(std::io::Cursor::new(bytes.to_vec())),
-        size,
-    )
+    PacketFile::from_reader("memory", Box::new(std::io::Cursor::new(bytes.to_vec())), size)
 }
 
 type Read = (Vec<(Micros, u16, u32, Vec<u8>)>, Option<FileError>);
@@ -37,20 +33,12 @@ struct Writer {
 
 impl Writer {
     fn u16(mut self, n: u16) -> Self {
-        self.bytes.extend(if self.big_endian {
-            n.to_be_bytes()
-        } else {
-            n.to_le_bytes()
-        });
+        self.bytes.extend(if self.big_endian { n.to_be_bytes() } else { n.to_le_bytes() });
         self
     }
 
     fn u32(mut self, n: u32) -> Self {
-        self.bytes.extend(if self.big_endian {
-            n.to_be_bytes()
-        } else {
-            n.to_le_bytes()
-        });
+        self.bytes.extend(if self.big_endian { n.to_be_bytes() } else { n.to_le_bytes() });
         self
     }
 
@@ -60,21 +48,14 @@ impl Writer {
     }
 
     fn block(self, kind: u32, body: impl FnOnce(Writer) -> Writer) -> Self {
-        let body = body(Writer {
-            big_endian: self.big_endian,
-            bytes: Vec::new(),
-        })
-        .bytes;
+        let body = body(Writer { big_endian: self.big_endian, bytes: Vec::new() }).bytes;
         let length = body.len() as u32 + 12;
         self.u32(kind).u32(length).raw(&body).u32(length)
     }
 }
 
 fn writer(big_endian: bool) -> Writer {
-    Writer {
-        big_endian,
-        bytes: Vec::new(),
-    }
+    Writer { big_endian, bytes: Vec::new() }
 }
 
 fn classic(magic: u32, big_endian: bool) -> Vec<u8> {
@@ -104,9 +85,7 @@ fn classic(magic: u32, big_endian: bool) -> Vec<u8> {
 }
 
 fn section(big_endian: bool) -> Writer {
-    writer(big_endian).block(SECTION, |w| {
-        w.u32(0x1a2b_3c4d).u16(1).u16(0).raw(&[0xff; 8])
-    })
+    writer(big_endian).block(SECTION, |w| w.u32(0x1a2b_3c4d).u16(1).u16(0).raw(&[0xff; 8]))
 }
 
 fn next_generation(big_endian: bool) -> Vec<u8> {
@@ -114,24 +93,14 @@ fn next_generation(big_endian: bool) -> Vec<u8> {
         .block(INTERFACE, |w| w.u16(1).u16(0).u32(0))
         // Raw IP in units of 2^-10 s, a hundred seconds later.
         .block(INTERFACE, |w| {
-            let offset = if big_endian {
-                100i64.to_be_bytes()
-            } else {
-                100i64.to_le_bytes()
-            };
+            let offset = if big_endian { 100i64.to_be_bytes() } else { 100i64.to_le_bytes() };
             let w = w.u16(101).u16(0).u32(4).u16(9).u16(1).raw(&[0x8a, 0, 0, 0]);
             w.u16(14).u16(8).raw(&offset).u32(0)
         })
-        .block(ENHANCED_PACKET, |w| {
-            w.u32(0).u32(1).u32(5).u32(3).u32(60).raw(b"abc\0")
-        })
+        .block(ENHANCED_PACKET, |w| w.u32(0).u32(1).u32(5).u32(3).u32(60).raw(b"abc\0"))
         .block(0x0bad, |w| w.raw(&[7; 400]))
-        .block(ENHANCED_PACKET, |w| {
-            w.u32(1).u32(0).u32(1024 + 512).u32(4).u32(4).raw(b"defg")
-        })
-        .block(OLD_PACKET, |w| {
-            w.u16(0).u16(3).u32(0).u32(42).u32(2).u32(2).raw(b"hi\0\0")
-        })
+        .block(ENHANCED_PACKET, |w| w.u32(1).u32(0).u32(1024 + 512).u32(4).u32(4).raw(b"defg"))
+        .block(OLD_PACKET, |w| w.u16(0).u16(3).u32(0).u32(42).u32(2).u32(2).raw(b"hi\0\0"))
         .block(SIMPLE_PACKET, |w| w.u32(2).raw(b"jk\0\0"))
         .bytes
 }
@@ -167,11 +136,7 @@ fn pcapng_files_with_several_sections_interfaces_and_byte_orders_are_read() {
 
 #[test]
 fn a_file_cut_at_any_byte_gives_the_packets_before_the_cut_and_the_place() {
-    for whole in [
-        classic(0xa1b2_c3d4, false),
-        next_generation(false),
-        next_generation(true),
-    ] {
+    for whole in [classic(0xa1b2_c3d4, false), next_generation(false), next_generation(true)] {
         let (all, _) = read(&whole);
         let mut most = 0;
         for cut in 0..whole.len() {
@@ -198,22 +163,12 @@ fn a_damaged_length_stops_at_the_record_and_says_where() {
     let (packets, error) = read(&bytes);
     let error = error.map(|e| (e.offset, e.to_string())).unwrap_or_default();
     assert_eq!((packets.len(), error.0), (1, 24 + 19));
-    assert!(
-        error.1.starts_with("memory: byte 43: a packet is longer"),
-        "{}",
-        error.1
-    );
+    assert!(error.1.starts_with("memory: byte 43: a packet is longer"), "{}", error.1);
 
-    let mut bytes = section(false)
-        .block(INTERFACE, |w| w.u16(1).u16(0).u32(0))
-        .bytes;
+    let mut bytes = section(false).block(INTERFACE, |w| w.u16(1).u16(0).u32(0)).bytes;
     let place = bytes.len() as u64;
     bytes.extend(
-        writer(false)
-            .block(ENHANCED_PACKET, |w| {
-                w.u32(9).u32(1).u32(5).u32(3).u32(60).raw(b"abc\0")
-            })
-            .bytes,
+        writer(false).block(ENHANCED_PACKET, |w| w.u32(9).u32(1).u32(5).u32(3).u32(60).raw(b"abc\0")).bytes,
     );
     let (packets, error) = read(&bytes);
     assert_eq!((packets.len(), error.map(|e| e.offset)), (0, Some(place)));
@@ -238,10 +193,7 @@ fn huge_blocks_without_packets_need_no_memory() {
         Ok(file) => file,
         Err(error) => panic!("{error}"),
     };
-    assert_eq!(
-        file.next_packet().ok().flatten().map(|p| p.data.len()),
-        Some(2)
-    );
+    assert_eq!(file.next_packet().ok().flatten().map(|p| p.data.len()), Some(2));
     assert!(matches!(file.next_packet(), Ok(None)));
     assert_eq!(file.position(), file.size());
     assert_eq!(file.buffer.len(), BUFFER);

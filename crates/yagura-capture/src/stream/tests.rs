@@ -17,12 +17,7 @@ impl Seen {
 }
 
 fn treatment() -> Treatment {
-    Treatment {
-        now: 0,
-        keep: true,
-        held_bytes_max: 1 << 20,
-        held_segments_max: 512,
-    }
+    Treatment { now: 0, keep: true, held_bytes_max: 1 << 20, held_segments_max: 512 }
 }
 
 fn push(half: &mut Half, seen: &mut Seen, seq: u32, data: &[u8]) -> Fate {
@@ -30,9 +25,7 @@ fn push(half: &mut Half, seen: &mut Seen, seq: u32, data: &[u8]) -> Fate {
 }
 
 fn pushed(half: &mut Half, seen: &mut Seen, seq: u32, data: &[u8]) -> Pushed {
-    half.push(seq, data, data.len() as u32, treatment(), &mut |p| {
-        seen.take(p)
-    })
+    half.push(seq, data, data.len() as u32, treatment(), &mut |p| seen.take(p))
 }
 
 fn text(seen: &Seen) -> String {
@@ -159,24 +152,16 @@ fn what_was_not_captured_of_a_segment_is_a_gap() {
     half.push(104, b"ef", 4, treatment(), &mut |p| seen.take(p));
     half.push(100, b"ab", 4, treatment(), &mut |p| seen.take(p));
     push(&mut half, &mut seen, 108, b"ij");
-    assert_eq!(
-        (text(&seen).as_str(), half.bytes, half.missing),
-        ("ab??ef??ij", 6, 4)
-    );
+    assert_eq!((text(&seen).as_str(), half.bytes, half.missing), ("ab??ef??ij", 6, 4));
 }
 
 #[test]
 fn waiting_memory_is_bounded_and_overflow_gives_the_hole_up() {
     let (mut half, mut seen) = (Half::default(), Seen::default());
     half.start(99);
-    let limits = Treatment {
-        held_bytes_max: 10_000,
-        ..treatment()
-    };
+    let limits = Treatment { held_bytes_max: 10_000, ..treatment() };
     for n in 0..100u32 {
-        half.push(200 + n * 200, &[b'x'; 100], 100, limits, &mut |p| {
-            seen.take(p)
-        });
+        half.push(200 + n * 200, &[b'x'; 100], 100, limits, &mut |p| seen.take(p));
         assert!(half.held_bytes() <= 10_000);
     }
     half.flush(0, &mut |p| seen.take(p));
@@ -212,22 +197,14 @@ fn scattered() -> impl Strategy<Value = (Vec<u8>, u32, Vec<(usize, usize)>)> {
                 .map(|(start, n, jitter)| (start / 20 + jitter, (start, (start + n).min(len))))
                 .collect();
             segments.sort_by_key(|(order, _)| *order);
-            (
-                stream,
-                isn,
-                segments.into_iter().map(|(_, range)| range).collect(),
-            )
+            (stream, isn, segments.into_iter().map(|(_, range)| range).collect())
         })
     })
 }
 
 #[test]
 fn any_scattering_gives_the_stream_back_and_gaps_exactly_where_bytes_were_lost() {
-    let mut runner = TestRunner::new(Config {
-        cases: 2_000,
-        failure_persistence: None,
-        ..Config::default()
-    });
+    let mut runner = TestRunner::new(Config { cases: 2_000, failure_persistence: None, ..Config::default() });
     runner
         .run(&scattered(), |(stream, isn, segments)| {
             let (mut half, mut seen) = (Half::default(), Seen::default());
@@ -247,10 +224,7 @@ fn any_scattering_gives_the_stream_back_and_gaps_exactly_where_bytes_were_lost()
             }
             let lost = expected.iter().filter(|b| b.is_none()).count() as u64;
             prop_assert_eq!(&seen.0, &expected);
-            prop_assert_eq!(
-                (half.missing, half.bytes),
-                (lost, stream.len() as u64 - lost)
-            );
+            prop_assert_eq!((half.missing, half.bytes), (lost, stream.len() as u64 - lost));
             prop_assert_eq!(half.held_bytes(), 0);
             Ok(())
         })
@@ -259,11 +233,7 @@ fn any_scattering_gives_the_stream_back_and_gaps_exactly_where_bytes_were_lost()
 
 #[test]
 fn places_alone_count_the_same_bytes_as_data() {
-    let mut runner = TestRunner::new(Config {
-        cases: 500,
-        failure_persistence: None,
-        ..Config::default()
-    });
+    let mut runner = TestRunner::new(Config { cases: 500, failure_persistence: None, ..Config::default() });
     runner
         .run(&scattered(), |(stream, isn, segments)| {
             let (mut with, mut without) = (Half::default(), Half::default());
@@ -272,10 +242,7 @@ fn places_alone_count_the_same_bytes_as_data() {
             for (start, end) in segments {
                 let seq = isn.wrapping_add(1).wrapping_add(start as u32);
                 for (half, keep) in [(&mut with, true), (&mut without, false)] {
-                    let how = Treatment {
-                        keep,
-                        ..treatment()
-                    };
+                    let how = Treatment { keep, ..treatment() };
                     let len = (end - start) as u32;
                     half.push(seq, &stream[start..end], len, how, &mut |_| {});
                 }

@@ -11,20 +11,15 @@ use yagura_event::schema::Kind;
 
 /// The folder of the captures; `None`, said on the screen, where they are not at hand.
 pub fn folder() -> Option<PathBuf> {
-    let shared = std::env::var_os("YAGURA_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
+    let shared = std::env::var_os("YAGURA_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
     let captures = shared.join("captures");
     if captures.join("expected").is_dir() {
         return Some(captures);
     }
     #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
     {
-        eprintln!(
-            "SKIPPED: there is no {} (set YAGURA_SHARED)",
-            captures.join("expected").display()
-        );
+        eprintln!("SKIPPED: there is no {} (set YAGURA_SHARED)", captures.join("expected").display());
     }
     None
 }
@@ -40,31 +35,20 @@ pub struct Capture {
 impl Capture {
     /// Reads a capture as the program does.
     pub fn read(path: &Path) -> Capture {
-        let mut kept = Kept {
-            rows: Vec::new(),
-            samples: false,
-        };
+        let mut kept = Kept { rows: Vec::new(), samples: false };
         feed_into(path, &mut kept);
-        Capture {
-            path: path.to_path_buf(),
-            rows: kept.rows,
-        }
+        Capture { path: path.to_path_buf(), rows: kept.rows }
     }
 
     /// The messages of a protocol, in order.
     pub fn messages<'a>(&'a self, protocol: &'a str) -> impl Iterator<Item = &'a OwnedRow> {
-        self.rows
-            .iter()
-            .filter(move |r| r.kind == Kind::Message && r.text("protocol") == protocol)
+        self.rows.iter().filter(move |r| r.kind == Kind::Message && r.text("protocol") == protocol)
     }
 
     /// The measured values, for protocols that are compared by them. They are many: the capture is
     /// read again for them.
     pub fn samples(&self) -> Vec<OwnedRow> {
-        let mut kept = Kept {
-            rows: Vec::new(),
-            samples: true,
-        };
+        let mut kept = Kept { rows: Vec::new(), samples: true };
         feed_into(&self.path, &mut kept);
         kept.rows.retain(|r| r.kind == Kind::Sample);
         kept.rows
@@ -85,10 +69,7 @@ pub fn feed_into(path: &Path, out: &mut dyn RowSink) {
 fn options() -> EngineOptions {
     EngineOptions {
         assets: Arc::new(AssetTable::default()),
-        settings: Arc::new(Settings {
-            plant_key: b"key".to_vec(),
-            ..Settings::default()
-        }),
+        settings: Arc::new(Settings { plant_key: b"key".to_vec(), ..Settings::default() }),
         limits: Limits::default(),
     }
 }
@@ -124,19 +105,11 @@ pub trait MessageRow {
 
 impl MessageRow for OwnedRow {
     fn client(&self) -> String {
-        format!(
-            "{}:{}",
-            self.text("client"),
-            self.number("client_port").unwrap_or(0.0)
-        )
+        format!("{}:{}", self.text("client"), self.number("client_port").unwrap_or(0.0))
     }
 
     fn server(&self) -> String {
-        format!(
-            "{}:{}",
-            self.text("server"),
-            self.number("server_port").unwrap_or(0.0)
-        )
+        format!("{}:{}", self.text("server"), self.number("server_port").unwrap_or(0.0))
     }
 
     fn detail(&self) -> serde_json::Value {

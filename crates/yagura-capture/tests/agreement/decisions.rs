@@ -1,14 +1,36 @@
-//! Differences that were looked up in the packets, and what was decided: `decisions.yaml`.
+//! Differences that were looked up in the packets, and what was decided: a YAML file beside each
+//! protocol's module.
 
 use serde::Deserialize;
 
 use super::harness::Multiset;
 
-/// One decision. It covers exactly the differences that it names: when they change, it covers none.
+/// What was decided for one protocol: its YAML file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Decisions {
+    /// Messages in captures in which tshark does not name the protocol.
+    pub identified: Vec<Identified>,
+    /// Messages that differ from another tool's.
+    pub differences: Vec<Decision>,
+}
+
+/// A capture in which we find the protocol and tshark does not name it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identified {
+    /// Folder and file.
+    pub capture: String,
+    /// How many messages.
+    pub messages: usize,
+    /// The bytes that decide, and why tshark does not see it.
+    pub bytes: String,
+}
+
+/// One difference. It covers exactly the differences that it names: when they change, it covers none.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
-    pub protocol: String,
     pub capture: String,
     pub tool: String,
     /// What the tool does otherwise, and why that is no fault here.
@@ -41,17 +63,15 @@ pub struct Many {
     pub digest: String,
 }
 
-/// All decisions.
-pub fn all() -> Vec<Decision> {
-    let all: Vec<Decision> = serde_saphyr::from_str(include_str!("decisions.yaml"))
-        .unwrap_or_else(|e| panic!("decisions.yaml: {e}"));
-    for d in &all {
-        let (what, explained) = (&d.capture, !d.why.is_empty() && !d.bytes.is_empty());
-        assert!(
-            explained,
-            "decisions.yaml: {what}, {}: say why, and which bytes decide",
-            d.tool
-        );
+/// Reads the file of `protocol`, whose text may be empty.
+pub fn of(protocol: &str, text: &str) -> Decisions {
+    if text.trim().is_empty() {
+        return Decisions::default();
+    }
+    let all: Decisions = serde_saphyr::from_str(text).unwrap_or_else(|e| panic!("{protocol}.yaml: {e}"));
+    let unexplained = all.differences.iter().find(|d| d.why.is_empty() || d.bytes.is_empty());
+    if let Some(Decision { capture, tool, .. }) = unexplained {
+        panic!("{protocol}.yaml: {capture}, {tool}: say why, and which bytes decide");
     }
     all
 }
@@ -59,15 +79,8 @@ pub fn all() -> Vec<Decision> {
 impl Decision {
     /// Takes what was decided out of the differences; gives how many of ours and of theirs went,
     /// or says what of it is not there.
-    pub fn settle(
-        &self,
-        ours: &mut Multiset,
-        theirs: &mut Multiset,
-    ) -> Result<(usize, usize), String> {
-        Ok((
-            settle(&self.ours, &self.ours_many, ours)?,
-            settle(&self.theirs, &self.theirs_many, theirs)?,
-        ))
+    pub fn settle(&self, ours: &mut Multiset, theirs: &mut Multiset) -> Result<(usize, usize), String> {
+        Ok((settle(&self.ours, &self.ours_many, ours)?, settle(&self.theirs, &self.theirs_many, theirs)?))
     }
 }
 
@@ -83,11 +96,8 @@ fn settle(listed: &[String], many: &[Many], from: &mut Multiset) -> Result<usize
     }
     let mut settled = listed.len();
     for one in many {
-        let found: Multiset = from
-            .iter()
-            .filter(|(f, _)| f.starts_with(&one.begin))
-            .map(|(f, n)| (f.clone(), *n))
-            .collect();
+        let found: Multiset =
+            from.iter().filter(|(f, _)| f.starts_with(&one.begin)).map(|(f, n)| (f.clone(), *n)).collect();
         let (count, digest) = (found.values().sum::<usize>(), digest(&found));
         if (count, &digest) != (one.count, &one.digest) {
             return Err(format!(
@@ -127,18 +137,13 @@ mod tests {
 
     fn decision(many: &Multiset) -> Decision {
         Decision {
-            protocol: "p".into(),
             capture: "c".into(),
             tool: "t".into(),
             why: String::new(),
             bytes: String::new(),
             ours: vec!["a".into()],
             theirs: vec![],
-            ours_many: vec![Many {
-                begin: "b".into(),
-                count: many.values().sum(),
-                digest: digest(many),
-            }],
+            ours_many: vec![Many { begin: "b".into(), count: many.values().sum(), digest: digest(many) }],
             theirs_many: vec![],
         }
     }

@@ -17,11 +17,8 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "dnp3",
     folders: &["dnp3"],
     tshark: &["dnp3"],
-    tools: &[Tool {
-        name: "suricata",
-        from: From::File("suricata/eve.json.gz"),
-        compare: suricata,
-    }],
+    decisions: include_str!("dnp3.yaml"),
+    tools: &[Tool { name: "suricata", from: From::File("suricata/eve.json.gz"), compare: suricata }],
 };
 
 /// Values of more than that many bytes are cut in rows.
@@ -33,7 +30,14 @@ fn suricata(capture: &Capture, reference: &Reference) -> Facts {
     let mut facts = Facts::default();
     for row in capture.messages("dnp3") {
         // Suricata leaves the link layer's own services and confirmations out.
-        let link = ["reset_link_states", "request_link_status", "test_link_states", "link_status", "unreadable", "confirm"];
+        let link = [
+            "reset_link_states",
+            "request_link_status",
+            "test_link_states",
+            "link_status",
+            "unreadable",
+            "confirm",
+        ];
         if !link.contains(&row.text("function")) {
             ours(row, &mut facts.ours);
         }
@@ -172,7 +176,8 @@ fn value(group: u64, variation: u64, point: &Value) -> Option<String> {
             let byte = kind | queue << 4 | clear << 5 | code << 6;
             let name = ["nul", "pulse_on", "pulse_off", "latch_on", "latch_off"];
             let mut out = format!("{{\"op\":\"{}\"", name.get(kind as usize).unwrap_or(&"undefined"));
-            if let Some(code) = ["", "close", "trip", "reserved"].get(code as usize).filter(|c| !c.is_empty()) {
+            if let Some(code) = ["", "close", "trip", "reserved"].get(code as usize).filter(|c| !c.is_empty())
+            {
                 let _ = write!(out, ",\"tcc\":\"{code}\"");
             }
             let _ = write!(
@@ -202,7 +207,9 @@ fn normal(values: &str) -> String {
     let list: Vec<Value> = serde_json::from_str(values).unwrap_or_default();
     let one = |value: &Value| match value {
         Value::String(_) => None,
-        Value::Number(n) => n.as_f64().map(|v| if v.fract() == 0.0 { v.to_string() } else { (v as f32).to_string() }),
+        Value::Number(n) => {
+            n.as_f64().map(|v| if v.fract() == 0.0 { v.to_string() } else { (v as f32).to_string() })
+        }
         other => Some(other.to_string()),
     };
     list.iter().filter_map(one).collect::<Vec<_>>().join(",")

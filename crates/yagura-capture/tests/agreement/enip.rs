@@ -14,22 +14,11 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "enip",
     folders: &["enip_cip"],
     tshark: &["enip", "cip", "cipio"],
+    decisions: include_str!("enip.yaml"),
     tools: &[
-        Tool {
-            name: "suricata",
-            from: From::File("suricata/eve.json.gz"),
-            compare: suricata,
-        },
-        Tool {
-            name: "icsnpp",
-            from: From::File("icsnpp/cip.log"),
-            compare: icsnpp,
-        },
-        Tool {
-            name: "icsnpp-io",
-            from: From::File("icsnpp/cip_io.log"),
-            compare: icsnpp_io,
-        },
+        Tool { name: "suricata", from: From::File("suricata/eve.json.gz"), compare: suricata },
+        Tool { name: "icsnpp", from: From::File("icsnpp/cip.log"), compare: icsnpp },
+        Tool { name: "icsnpp-io", from: From::File("icsnpp/cip_io.log"), compare: icsnpp_io },
     ],
 };
 
@@ -70,13 +59,15 @@ fn messages(capture: &Capture, envelope: bool) -> impl Iterator<Item = Messages>
             (detail["service"].as_u64()?, detail["class"].as_u64(), detail["instance"].as_u64());
         // Before a route, both tools show the connection manager's service.
         let sent_on = envelope && !detail["route"].is_null();
-        let (asked, class, instance) = if sent_on { (0x52, Some(6), Some(1)) } else { (service, class, instance) };
+        let (asked, class, instance) =
+            if sent_on { (0x52, Some(6), Some(1)) } else { (service, class, instance) };
         let place = |n: Option<u64>| n.map_or(String::new(), |n| n.to_string());
         let good = row.text("status_code").is_empty() || row.text("status_code").starts_with("pccc");
         let replied = detail["reply_service"].as_u64().unwrap_or(service);
         let reply = format!("reply {replied:#04x} {}", if good { "success" } else { "error" });
         Some(Messages {
-            request: (exchange != "reply" && (class.is_some() || !envelope)).then(|| format!("request {asked:#04x} {}/{}", place(class), place(instance))),
+            request: (exchange != "reply" && (class.is_some() || !envelope))
+                .then(|| format!("request {asked:#04x} {}/{}", place(class), place(instance))),
             reply: (exchange != "request").then_some(reply),
         })
     })
@@ -128,7 +119,8 @@ fn icsnpp(capture: &Capture, reference: &Reference) -> Facts {
         if code & 0x7f == 0x0a {
             return None;
         }
-        let place = |at: usize| columns.get(at).and_then(|c| number(c)).map_or(String::new(), |n| n.to_string());
+        let place =
+            |at: usize| columns.get(at).and_then(|c| number(c)).map_or(String::new(), |n| n.to_string());
         Some(if columns[12] == "request" {
             format!("request {code:#04x} {}/{}", place(19), place(21))
         } else {

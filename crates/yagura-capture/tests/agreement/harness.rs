@@ -22,6 +22,8 @@ pub struct Protocol {
     pub folders: &'static [&'static str],
     /// tshark's names of it, as in the captures' manifest.
     pub tshark: &'static [&'static str],
+    /// The text of `NAME.yaml` beside the module ("" where nothing was to decide).
+    pub decisions: &'static str,
     /// What is compared.
     pub tools: &'static [Tool],
 }
@@ -82,11 +84,7 @@ impl Line {
 }
 
 fn share(part: usize, whole: usize) -> f64 {
-    if whole == 0 {
-        100.0
-    } else {
-        100.0 * part as f64 / whole as f64
-    }
+    if whole == 0 { 100.0 } else { 100.0 * part as f64 / whole as f64 }
 }
 
 /// Compares everything, prints the table, and panics where a protocol is below the floor or a
@@ -98,33 +96,21 @@ pub fn run(protocols: &[Protocol]) {
     let only = std::env::var("YAGURA_AGREEMENT_ONLY").unwrap_or_default();
     let wanted = |p: &&Protocol| only.is_empty() || only.split(',').any(|name| name == p.name);
     let chosen: Vec<&Protocol> = protocols.iter().filter(wanted).collect();
-    assert!(
-        !chosen.is_empty(),
-        "YAGURA_AGREEMENT_ONLY={only} names no protocol"
-    );
-    let decisions = decisions::all();
+    assert!(!chosen.is_empty(), "YAGURA_AGREEMENT_ONLY={only} names no protocol");
     let (mut lines, mut problems) = (Vec::new(), Vec::new());
     for protocol in &chosen {
+        let decisions = decisions::of(protocol.name, protocol.decisions).differences;
         let mut used = vec![false; decisions.len()];
         for folder in protocol.folders {
-            compare_folder(
-                protocol,
-                &captures,
-                folder,
-                &decisions,
-                &mut used,
-                &mut lines,
-                &mut problems,
-            );
+            compare_folder(protocol, &captures, folder, &decisions, &mut used, &mut lines, &mut problems);
         }
         for (decision, used) in decisions.iter().zip(&used) {
             let tool = protocol.tools.iter().find(|t| t.name == decision.tool);
-            let absent =
-                tool.is_some_and(|t| matches!(t.from, From::Tshark(_))) && !tshark_is_here();
-            if decision.protocol == protocol.name && !used && !absent {
+            let absent = tool.is_some_and(|t| matches!(t.from, From::Tshark(_))) && !tshark_is_here();
+            if !used && !absent {
                 problems.push(format!(
-                    "decisions.yaml: {} {} {} was compared nowhere",
-                    decision.protocol, decision.capture, decision.tool
+                    "{}.yaml: {} {} was compared nowhere",
+                    protocol.name, decision.capture, decision.tool
                 ));
             }
         }
@@ -146,9 +132,7 @@ pub fn run(protocols: &[Protocol]) {
     }
     if let Some(path) = std::env::var_os("YAGURA_AGREEMENT_JSON") {
         // A relative path is one of the repository's, wherever the test runs.
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../..")
-            .join(path);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
         let written = std::fs::write(&path, json(&lines));
         assert!(written.is_ok(), "{}: {written:?}", path.display());
     }
@@ -164,18 +148,16 @@ fn compare_folder(
     lines: &mut Vec<Line>,
     problems: &mut Vec<String>,
 ) {
-    for name in names(&captures.join("expected").join(folder)) {
+    for name in names(&captures.join(folder)) {
         let file = captures.join(folder).join(&name);
         if !file.is_file() {
             continue;
         }
         let mut capture = None;
         for tool in protocol.tools {
-            for reference in references(
-                &captures.join("expected").join(folder).join(&name),
-                &file,
-                &tool.from,
-            ) {
+            for reference in
+                references(&captures.join("expected").join(folder).join(&name), &file, &tool.from)
+            {
                 let capture = capture.get_or_insert_with(|| Capture::read(&file));
                 let facts = (tool.compare)(capture, &reference);
                 let mut difference = Difference::of(facts);
@@ -190,16 +172,12 @@ fn compare_folder(
                     open: 0,
                 };
                 for (decision, used) in decisions.iter().zip(used.iter_mut()) {
-                    if (&*decision.protocol, &*decision.capture, &*decision.tool)
-                        == (protocol.name, &*name, tool.name)
-                    {
+                    if (&*decision.capture, &*decision.tool) == (&*name, tool.name) {
                         *used = true;
                         match decision.settle(&mut difference.ours, &mut difference.theirs) {
                             Ok((ours, theirs)) => line.decided += ours + theirs,
-                            Err(problem) => problems.push(format!(
-                                "decisions.yaml: {} {name} {}: {problem}",
-                                protocol.name, tool.name
-                            )),
+                            Err(problem) => problems
+                                .push(format!("{}.yaml: {name} {}: {problem}", protocol.name, tool.name)),
                         }
                     }
                 }
@@ -237,12 +215,7 @@ impl Difference {
             }
             *count > 0
         });
-        Difference {
-            ours,
-            theirs,
-            agreed,
-            counts,
-        }
+        Difference { ours, theirs, agreed, counts }
     }
 
     fn open(&self) -> usize {
@@ -250,32 +223,20 @@ impl Difference {
     }
 
     /// Shows the first differences that nobody decided.
-    #[expect(
-        clippy::print_stderr,
-        reason = "differences are what the test is run for"
-    )]
+    #[expect(clippy::print_stderr, reason = "differences are what the test is run for")]
     fn show(&self, line: &Line) {
-        let most = std::env::var("YAGURA_AGREEMENT_SHOW")
-            .ok()
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(6);
+        let most = std::env::var("YAGURA_AGREEMENT_SHOW").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
         for (side, facts) in [("ours", &self.ours), ("theirs", &self.theirs)] {
             let count: usize = facts.values().sum();
             if count > 0 {
                 let (capture, tool) = (&line.capture, line.tool);
-                eprintln!(
-                    "{capture}, {tool}: {count} only {side}, digest {}",
-                    digest(facts)
-                );
+                eprintln!("{capture}, {tool}: {count} only {side}, digest {}", digest(facts));
             }
             if facts.len() > most {
                 let mut groups = BTreeMap::<&str, Multiset>::new();
                 for (fact, count) in facts {
                     let first = fact.split_inclusive(' ').next().unwrap_or_default();
-                    groups
-                        .entry(first)
-                        .or_default()
-                        .insert(fact.clone(), *count);
+                    groups.entry(first).or_default().insert(fact.clone(), *count);
                 }
                 for (begin, facts) in groups {
                     let (count, digest) = (facts.values().sum::<usize>(), digest(&facts));
@@ -283,10 +244,7 @@ impl Difference {
                 }
             }
             for (fact, count) in facts.iter().take(most) {
-                eprintln!(
-                    "    {count} x {}",
-                    fact.chars().take(240).collect::<String>()
-                );
+                eprintln!("    {count} x {}", fact.chars().take(240).collect::<String>());
             }
         }
     }
@@ -303,19 +261,14 @@ fn tally(facts: Vec<String>) -> Multiset {
 /// What is in a folder, by name; nothing where there is no folder.
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(|e| e.file_name().into_string().ok())
-        .collect();
+    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
     names.sort();
     names
 }
 
 fn references(folder: &Path, capture: &Path, from: &From) -> Vec<Reference> {
     match from {
-        From::File(path) => files(folder, path)
-            .into_iter()
-            .map(Reference::file)
-            .collect(),
+        From::File(path) => files(folder, path).into_iter().map(Reference::file).collect(),
         From::Tshark(arguments) => Reference::tshark(capture, arguments).into_iter().collect(),
     }
 }
@@ -324,12 +277,7 @@ fn references(folder: &Path, capture: &Path, from: &From) -> Vec<Reference> {
 fn files(folder: &Path, path: &str) -> Vec<PathBuf> {
     let mut found = vec![folder.to_path_buf()];
     for part in path.split('/') {
-        let inside = |f: PathBuf| {
-            names(&f)
-                .into_iter()
-                .filter(|n| fits(part, n))
-                .map(move |n| f.join(n))
-        };
+        let inside = |f: PathBuf| names(&f).into_iter().filter(|n| fits(part, n)).map(move |n| f.join(n));
         found = found.into_iter().flat_map(inside).collect();
     }
     found.retain(|f| f.is_file());
@@ -351,16 +299,7 @@ fn table(lines: &[Line]) -> String {
     let _ = writeln!(
         out,
         "{:<12} {:<width$} {:<14} {:>7} {:>7} {:>7} {:>8} {:>7} {:>6} {:>8}",
-        "protocol",
-        "capture",
-        "tool",
-        "ours",
-        "theirs",
-        "agreed",
-        "measured",
-        "decided",
-        "open",
-        "judged"
+        "protocol", "capture", "tool", "ours", "theirs", "agreed", "measured", "decided", "open", "judged"
     );
     for l in lines {
         let _ = writeln!(
@@ -401,10 +340,8 @@ mod tests {
     #[test]
     fn agreement_is_the_common_part_of_all_messages() {
         let facts = |list: &[&str]| list.iter().map(|f| f.to_string()).collect::<Vec<_>>();
-        let difference = Difference::of(Facts {
-            ours: facts(&["a", "a", "b"]),
-            theirs: facts(&["a", "c", "b", "c"]),
-        });
+        let difference =
+            Difference::of(Facts { ours: facts(&["a", "a", "b"]), theirs: facts(&["a", "c", "b", "c"]) });
         assert_eq!((difference.agreed, difference.open()), (2, 3));
         assert_eq!(difference.ours, tally(facts(&["a"])));
         assert_eq!(difference.theirs, tally(facts(&["c", "c"])));

@@ -22,22 +22,11 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "hsms",
     folders: &["hsms"],
     tshark: &["hsms"],
+    decisions: include_str!("hsms.yaml"),
     tools: &[
-        Tool {
-            name: "tshark-headers",
-            from: From::File("tshark/*.ek.json.gz"),
-            compare: headers,
-        },
-        Tool {
-            name: "tshark-items",
-            from: From::File("tshark/*.ek.json.gz"),
-            compare: items,
-        },
-        Tool {
-            name: "tshark-values",
-            from: From::File("tshark/*.ek.json.gz"),
-            compare: shown,
-        },
+        Tool { name: "tshark-headers", from: From::File("tshark/*.ek.json.gz"), compare: headers },
+        Tool { name: "tshark-items", from: From::File("tshark/*.ek.json.gz"), compare: items },
+        Tool { name: "tshark-values", from: From::File("tshark/*.ek.json.gz"), compare: shown },
     ],
 };
 
@@ -65,20 +54,12 @@ fn layer_header(layer: &Layer) -> String {
     match first("stype").as_str() {
         "0" => {
             let header = format!("S{}F{}", first("stream"), first("function"));
-            format!(
-                "{} wbit={}",
-                name(&header, &session, &system),
-                first("wbit") == "true"
-            )
+            format!("{} wbit={}", name(&header, &session, &system), first("wbit") == "true")
         }
         stype => {
             let header = control_name(stype);
             let says = stype == "7" || header.ends_with(".rsp");
-            let status = if says {
-                first("statusbyte3")
-            } else {
-                "0".into()
-            };
+            let status = if says { first("statusbyte3") } else { "0".into() };
             let session = if stype == "7" { UNKNOWN } else { &session };
             format!("{} status={status}", name(header, session, &system))
         }
@@ -105,29 +86,18 @@ fn row_headers(row: &OwnedRow, out: &mut Vec<String>) {
     let system = detail["system"].to_string();
     let session = row.text("session");
     let code = row.text("status_code").rsplit('=').next().unwrap_or("");
-    let status = if code.is_empty() || code.parse::<u8>().is_err() {
-        "0"
-    } else {
-        code
-    };
+    let status = if code.is_empty() || code.parse::<u8>().is_err() { "0" } else { code };
     let rejected = detail["reply"] == "Reject.req";
     let reject = || format!("{} status={status}", name("Reject.req", UNKNOWN, &system));
     let data = stream_and_function(function);
     match (row.text("exchange"), data) {
         (exchange @ ("pair" | "request"), Some((stream, number))) => {
             let wanted = exchange == "pair" || row.text("status") != "one_way";
-            out.push(format!(
-                "{} wbit={wanted}",
-                name(function, session, &system)
-            ));
+            out.push(format!("{} wbit={wanted}", name(function, session, &system)));
             if exchange == "pair" && rejected {
                 out.push(reject());
             } else if exchange == "pair" {
-                let answer = if detail["reply"] == "F0" {
-                    0
-                } else {
-                    number + 1
-                };
+                let answer = if detail["reply"] == "F0" { 0 } else { number + 1 };
                 let reply = format!("S{stream}F{answer}");
                 out.push(format!("{} wbit=false", name(&reply, session, &system)));
             }
@@ -139,17 +109,11 @@ fn row_headers(row: &OwnedRow, out: &mut Vec<String>) {
                 out.push(reject());
             } else {
                 let reply = function.replace(".req", ".rsp");
-                out.push(format!(
-                    "{} status={status}",
-                    name(&reply, session, &system)
-                ));
+                out.push(format!("{} status={status}", name(&reply, session, &system)));
             }
         }
         (_, None) if function == "Reject.req" => out.push(reject()),
-        (_, None) => out.push(format!(
-            "{} status={status}",
-            name(function, session, &system)
-        )),
+        (_, None) => out.push(format!("{} status={status}", name(function, session, &system))),
     }
 }
 
@@ -173,12 +137,11 @@ fn items(capture: &Capture, reference: &Reference) -> Facts {
 
 fn data_layers(reference: &Reference) -> impl Iterator<Item = (String, Layer)> {
     let data = reference.ek("hsms").into_iter();
-    data.filter(|l| l.first("hsms_hsms_header_stype") == "0")
-        .map(|layer| {
-            let first = |field: &str| layer.first(&format!("hsms_hsms_header_{field}"));
-            let header = format!("S{}F{}", first("stream"), first("function"));
-            (name(&header, &first("sessionid"), &first("system")), layer)
-        })
+    data.filter(|l| l.first("hsms_hsms_header_stype") == "0").map(|layer| {
+        let first = |field: &str| layer.first(&format!("hsms_hsms_header_{field}"));
+        let header = format!("S{}F{}", first("stream"), first("function"));
+        (name(&header, &first("sessionid"), &first("system")), layer)
+    })
 }
 
 /// Keeps every data message's name and text, cut out of the stream at the lengths alone.
@@ -200,20 +163,7 @@ impl Dissector for Whole {
                 break;
             };
             at += 4 + message.len();
-            let [
-                s1,
-                s0,
-                stream,
-                function,
-                _,
-                stype,
-                y3,
-                y2,
-                y1,
-                y0,
-                text @ ..,
-            ] = message
-            else {
+            let [s1, s0, stream, function, _, stype, y3, y2, y1, y0, text @ ..] = message else {
                 continue;
             };
             if *stype != 0 {
@@ -241,19 +191,12 @@ impl Dissector for Whole {
 fn texts(capture: &Capture) -> Vec<(String, Vec<u8>)> {
     let mut rows: Vec<OwnedRow> = Vec::new();
     capture.read_with(WHOLE, &mut rows);
-    let byte = |pair: &[u8]| {
-        std::str::from_utf8(pair)
-            .ok()
-            .and_then(|p| u8::from_str_radix(p, 16).ok())
-    };
+    let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok());
     rows.iter()
         .filter(|r| r.kind == Kind::Log)
         .map(|r| {
             let digits = r.text("description").as_bytes();
-            (
-                r.text("event").to_string(),
-                digits.chunks(2).filter_map(byte).collect(),
-            )
+            (r.text("event").to_string(), digits.chunks(2).filter_map(byte).collect())
         })
         .collect()
 }
@@ -289,22 +232,12 @@ fn hexadecimal(bytes: &[u8]) -> String {
 /// tshark ends a text at its first NUL and shows what is not ASCII as a replacement.
 fn as_tshark_shows(text: impl Iterator<Item = char>) -> String {
     let until = text.take_while(|c| *c != '\0');
-    until
-        .map(|c| {
-            if c.is_ascii() {
-                c
-            } else {
-                char::REPLACEMENT_CHARACTER
-            }
-        })
-        .collect()
+    until.map(|c| if c.is_ascii() { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// A message's items as the SECS-II reader finds them.
 fn read(text: &[u8]) -> Option<Node> {
-    Item::message(text)
-        .unwrap_or_else(|e| panic!("{e}"))
-        .map(node)
+    Item::message(text).unwrap_or_else(|e| panic!("{e}")).map(node)
 }
 
 fn node(item: Item<'_>) -> Node {
@@ -318,28 +251,15 @@ fn node(item: Item<'_>) -> Node {
         Format::Boolean => item.data().iter().map(|b| (*b != 0).to_string()).collect(),
         // An array's values one by one: the whole numbers from the bytes, so that none is rounded.
         format => (0..item.count())
-            .map(
-                |index| match item.data().chunks(format.width()).nth(index) {
-                    Some(_) if is_float(code) => {
-                        number(code, item.number(index).unwrap_or(f64::NAN))
-                    }
-                    Some(bytes) => whole(format, bytes),
-                    None => String::new(),
-                },
-            )
+            .map(|index| match item.data().chunks(format.width()).nth(index) {
+                Some(_) if is_float(code) => number(code, item.number(index).unwrap_or(f64::NAN)),
+                Some(bytes) => whole(format, bytes),
+                None => String::new(),
+            })
             .collect(),
     };
-    let length = if item.is_list() {
-        item.count()
-    } else {
-        item.data().len()
-    };
-    Node {
-        code,
-        length,
-        values,
-        children: item.children().map(node).collect(),
-    }
+    let length = if item.is_list() { item.count() } else { item.data().len() };
+    Node { code, length, values, children: item.children().map(node).collect() }
 }
 
 fn whole(format: Format, bytes: &[u8]) -> String {
@@ -355,11 +275,7 @@ fn whole(format: Format, bytes: &[u8]) -> String {
 
 /// tshark's items: formats and lengths in the message's order, values by type in the same order.
 fn layer_node(layer: &Layer) -> Option<Node> {
-    let field = |name: &str| {
-        layer
-            .all(&format!("hsms_hsms_data_item_{name}"))
-            .into_iter()
-    };
+    let field = |name: &str| layer.all(&format!("hsms_hsms_data_item_{name}")).into_iter();
     let (mut formats, mut lengths) = (field("format"), field("length"));
     let mut values = HashMap::new();
     let mut next = || -> Option<(u8, usize, Vec<String>)> {
@@ -380,9 +296,7 @@ fn layer_node(layer: &Layer) -> Option<Node> {
             0o52 => ("uint16", 2),
             _ => ("uint32", 4),
         };
-        let all = values
-            .entry(kind)
-            .or_insert_with(|| field(&format!("value_{kind}")));
+        let all = values.entry(kind).or_insert_with(|| field(&format!("value_{kind}")));
         // Texts and binary are one value of any length.
         let count = length.checked_div(width).unwrap_or(1);
         let some = all.take(count).map(|v| match code {
@@ -399,12 +313,7 @@ fn build(next: &mut dyn FnMut() -> Option<(u8, usize, Vec<String>)>) -> Option<N
     let (code, length, values) = next()?;
     let many = if code == 0 { length } else { 0 };
     let children = (0..many).map_while(|_| build(next)).collect();
-    Some(Node {
-        code,
-        length,
-        values,
-        children,
-    })
+    Some(Node { code, length, values, children })
 }
 
 /// The items as one text: format code, length, values.
@@ -413,21 +322,13 @@ fn tree(node: Option<&Node>) -> String {
         return "none".into();
     };
     let children: Vec<String> = node.children.iter().map(|c| tree(Some(c))).collect();
-    format!(
-        "{:o}:{}{:?}{}",
-        node.code,
-        node.length,
-        node.values,
-        children.concat()
-    )
+    format!("{:o}:{}{:?}{}", node.code, node.length, node.values, children.concat())
 }
 
 /// Values: what the rows show, beside tshark's items.
 fn shown(capture: &Capture, reference: &Reference) -> Facts {
-    let nodes: HashMap<String, Option<Node>> = texts(capture)
-        .into_iter()
-        .map(|(name, text)| (name, read(&text)))
-        .collect();
+    let nodes: HashMap<String, Option<Node>> =
+        texts(capture).into_iter().map(|(name, text)| (name, read(&text))).collect();
     let mut facts = Facts::default();
     for row in capture.messages("hsms") {
         let mut names = Vec::new();
@@ -443,15 +344,12 @@ fn shown(capture: &Capture, reference: &Reference) -> Facts {
                 continue;
             };
             let node = nodes.get(name).and_then(Option::as_ref);
-            facts
-                .ours
-                .push(format!("{name} {}", json_values(&values[part], node)));
+            facts.ours.push(format!("{name} {}", json_values(&values[part], node)));
         }
     }
     let theirs = data_layers(reference);
-    facts.theirs = theirs
-        .map(|(name, layer)| format!("{name} {}", node_values(layer_node(&layer).as_ref())))
-        .collect();
+    facts.theirs =
+        theirs.map(|(name, layer)| format!("{name} {}", node_values(layer_node(&layer).as_ref()))).collect();
     facts
 }
 
@@ -462,8 +360,7 @@ fn node_values(node: Option<&Node>) -> String {
     };
     match (node.code, &node.values[..]) {
         (0, _) => {
-            let children: Vec<String> =
-                node.children.iter().map(|c| node_values(Some(c))).collect();
+            let children: Vec<String> = node.children.iter().map(|c| node_values(Some(c))).collect();
             format!("[{}]", children.join(","))
         }
         (0o10, [hex]) => format!("0x{hex}"),
@@ -482,19 +379,8 @@ fn json_values(value: &Value, node: Option<&Node>) -> String {
         Value::Null if node.is_none() => "nothing".into(),
         Value::Null => "hidden".into(),
         Value::Array(elements) => {
-            let child = |i: usize| {
-                node.and_then(|n| {
-                    if n.code == 0 {
-                        n.children.get(i)
-                    } else {
-                        Some(n)
-                    }
-                })
-            };
-            let texts = elements
-                .iter()
-                .enumerate()
-                .map(|(i, e)| json_values(e, child(i)));
+            let child = |i: usize| node.and_then(|n| if n.code == 0 { n.children.get(i) } else { Some(n) });
+            let texts = elements.iter().enumerate().map(|(i, e)| json_values(e, child(i)));
             format!("[{}]", texts.collect::<Vec<_>>().join(","))
         }
         Value::Number(n) if is_float(code) => number(code, n.as_f64().unwrap_or(f64::NAN)),
@@ -509,29 +395,14 @@ fn recipes_have_a_direction_a_length_and_a_hash() {
     let Some(captures) = capture::folder() else {
         return;
     };
-    let capture =
-        Capture::read(&captures.join("hsms/secsgem_eqActive_700kBrecipe_reject_deselect.pcap"));
+    let capture = Capture::read(&captures.join("hsms/secsgem_eqActive_700kBrecipe_reject_deselect.pcap"));
     // A start command carries its recipe's hash as well; only a body has a length.
-    let bodies: Vec<_> = capture
-        .messages("hsms")
-        .filter(|r| r.number("body_bytes").is_some())
-        .collect();
+    let bodies: Vec<_> = capture.messages("hsms").filter(|r| r.number("body_bytes").is_some()).collect();
     assert_eq!(bodies.len(), 3, "two S7F3 and one S7F6");
     for row in &bodies {
         let written = row.text("function") == "S7F3";
-        let expected = if written {
-            "recipe.write"
-        } else {
-            "recipe.read"
-        };
-        assert_eq!(
-            (row.text("operation"), row.text("body_hmac").len()),
-            (expected, 64)
-        );
+        let expected = if written { "recipe.write" } else { "recipe.read" };
+        assert_eq!((row.text("operation"), row.text("body_hmac").len()), (expected, 64));
     }
-    assert!(
-        bodies
-            .iter()
-            .any(|r| r.number("body_bytes") == Some(700_000.0))
-    );
+    assert!(bodies.iter().any(|r| r.number("body_bytes") == Some(700_000.0)));
 }

@@ -5,42 +5,8 @@ use std::collections::BTreeMap;
 use yagura_event::rows::{Row, RowSink};
 
 use super::capture::{self, feed_into};
+use super::decisions;
 use super::harness::Protocol;
-
-/// Captures in which we find a protocol that tshark does not name there, and why we are right:
-/// folder and file, protocol, how many messages, the bytes that decide.
-const DECIDED: &[(&str, &str, usize, &str)] = &[
-    (
-        "dnp3/zeek__dnp3_dnp3_read_p20001.pcap",
-        "dnp3",
-        1,
-        "tshark looks on port 20000; packet 4 to port 20001 is a link frame 05 64 with a right CRC",
-    ),
-    (
-        "enip_cip/ITI__openics_EIP-ControlProtocolChangeAttempt.pcap",
-        "enip",
-        7645,
-        "tshark is misled by a connection that begins midway; packet 2 to port 44818 is 70 00 20 00, a SendUnitData of 32 bytes",
-    ),
-    (
-        "synchrophasor/icsnpp-synchrophasor__C37.118_1PMU_UDP_minimal_otherport.pcap",
-        "synchrophasor",
-        4,
-        "tshark looks on ports 4712 and 4713; the datagrams to port 40713 begin with aa 41 and end in a right CRC, and ICSNPP reads the same",
-    ),
-    (
-        "mixed/EmreEkin__Mergecap_kokteyl.pcap",
-        "mqtt",
-        12,
-        "the capture's manifest names the most frequent protocols only: packet 857 to port 1883 is 10 25 00 06 MQIsdp",
-    ),
-    (
-        "mqtt/ntop__coap_mqtt.pcap",
-        "mqtt",
-        23,
-        "tshark looks on port 1883; packet 31 to port 17501 is 10 11 00 04 MQTT",
-    ),
-];
 
 /// Counts the messages of each protocol.
 #[derive(Default)]
@@ -69,6 +35,7 @@ pub fn run(protocols: &[Protocol]) {
     let mut lines = csv::ReaderBuilder::new()
         .from_path(&manifest)
         .unwrap_or_else(|e| panic!("{}: {e}", manifest.display()));
+    let decided: Vec<_> = protocols.iter().map(|p| decisions::of(p.name, p.decisions).identified).collect();
     let (mut wrong, mut found, mut read) = (Vec::new(), BTreeMap::new(), 0);
     for line in lines.records() {
         let line = line.unwrap_or_else(|e| panic!("{}: {e}", manifest.display()));
@@ -78,20 +45,15 @@ pub fn run(protocols: &[Protocol]) {
         let mut counts = Counts::default();
         feed_into(&captures.join(folder).join(file), &mut counts);
         read += 1;
-        for protocol in protocols {
+        for (protocol, decided) in protocols.iter().zip(&decided) {
             let count = counts.0.get(protocol.name).copied().unwrap_or(0);
             let name = format!("{folder}/{file}");
-            let decided = DECIDED
-                .iter()
-                .find(|d| (d.0, d.1) == (&*name, protocol.name));
-            let foreseen = decided.map_or(0, |d| d.2);
+            let decided = decided.iter().find(|d| d.capture == name);
+            let foreseen = decided.map_or(0, |d| d.messages);
             let held = protocol.tshark.iter().any(|t| has(t));
             *found.entry(protocol.name).or_insert(0) += if held { count } else { 0 };
             if !held && count != foreseen {
-                wrong.push(format!(
-                    "{name}: {count} messages of {}, not {foreseen}",
-                    protocol.name
-                ));
+                wrong.push(format!("{name}: {count} messages of {}, not {foreseen}", protocol.name));
             }
         }
     }

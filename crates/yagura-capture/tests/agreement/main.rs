@@ -11,8 +11,8 @@
 //! 1. Write `NAME.rs` with a `pub const PROTOCOL: Protocol` (see [`harness::Protocol`]): the folders
 //!    of its captures, tshark's names of it and, for each file that another tool wrote, a
 //!    [`harness::Tool`]: `From::File("zeek/dnp3.log")`, or `From::Tshark(ARGUMENTS)` to run the
-//!    tshark of this machine beside them. A tool's `compare` gets the capture's rows and the tool's file and gives two lists of facts, ours and
-//!    theirs. A fact is a text that says all that both know of one message, as
+//!    tshark of this machine on every capture of those folders. A tool's `compare` gets the
+//!    capture's rows and the tool's file and gives two lists of facts, ours and theirs. A fact is a text that says all that both know of one message, as
 //!    `10.0.0.1:4000>10.0.0.2:502 request 7/1/3 address=100 quantity=2`: who, direction,
 //!    transaction, unit, function, place, values. Leave out what the tool's file does not say, and
 //!    nothing else. Their order does not matter, how often each occurs does.
@@ -21,8 +21,8 @@
 //!    ours are `capture.messages("modbus")`, `capture.rows`, or `capture.samples()`.
 //! 3. Add the module and its entry below: two adjacent lines each.
 //! 4. Run it. Look up every difference that remains in the packets. A fault here is mended here;
-//!    a tool's fault is written into `decisions.yaml` with the bytes that decide it. A decision
-//!    covers exactly the differences that it lists, and one that covers nothing fails the test.
+//!    a tool's fault is written into `NAME.yaml` beside the module, with the bytes that decide it
+//!    ([`decisions::Decisions`] says which keys there are). A decision covers exactly the differences that it lists, and one that covers nothing fails the test.
 
 mod capture;
 mod decisions;
@@ -36,6 +36,7 @@ mod enip;
 mod hsms;
 mod modbus;
 mod mqtt;
+mod opcua;
 mod s7comm;
 mod synchrophasor;
 
@@ -47,6 +48,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     hsms::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
+    opcua::PROTOCOL,
     s7comm::PROTOCOL,
     synchrophasor::PROTOCOL,
 ];

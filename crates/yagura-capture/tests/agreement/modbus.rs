@@ -19,41 +19,18 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "modbus",
     folders: &["modbus"],
     tshark: &["mbtcp"],
+    decisions: include_str!("modbus.yaml"),
     tools: &[
-        Tool {
-            name: "suricata",
-            from: From::File("suricata/eve.json.gz"),
-            compare: suricata,
-        },
-        Tool {
-            name: "zeek",
-            from: From::File("zeek/modbus.log"),
-            compare: zeek_log,
-        },
-        Tool {
-            name: "tshark",
-            from: From::Tshark(TSHARK),
-            compare: tshark,
-        },
-        Tool {
-            name: "zeek-events",
-            from: From::File("zeek/output"),
-            compare: zeek_events,
-        },
+        Tool { name: "suricata", from: From::File("suricata/eve.json.gz"), compare: suricata },
+        Tool { name: "zeek", from: From::File("zeek/modbus.log"), compare: zeek_log },
+        Tool { name: "tshark", from: From::Tshark(TSHARK), compare: tshark },
+        Tool { name: "zeek-events", from: From::File("zeek/output"), compare: zeek_events },
     ],
 };
 
 /// Port 5020 is pymodbus's.
-const TSHARK: &[&str] = &[
-    "-o",
-    "mbtcp.tcp.port:502,5020",
-    "-Y",
-    "mbtcp",
-    "-T",
-    "ek",
-    "-J",
-    "mbtcp modbus tcp ip",
-];
+const TSHARK: &[&str] =
+    &["-o", "mbtcp.tcp.port:502,5020", "-Y", "mbtcp", "-T", "ek", "-J", "mbtcp modbus tcp ip"];
 
 /// One message on the wire, as far as a row tells.
 struct Message {
@@ -121,10 +98,7 @@ fn place(row: &OwnedRow) -> Option<(u16, u16)> {
             let (first, last) = (number(first)?, number(last)?);
             Some((first as u16, (last + 1 - first) as u16))
         }
-        None => Some((
-            number(range)? as u16,
-            row.number("count").unwrap_or(0.0) as u16,
-        )),
+        None => Some((number(range)? as u16, row.number("count").unwrap_or(0.0) as u16)),
     }
 }
 
@@ -137,12 +111,7 @@ fn words(numbers: &[u16]) -> Vec<u8> {
 }
 
 fn packed(bits: &[u16]) -> Vec<u8> {
-    let byte = |eight: &[u16]| {
-        eight
-            .iter()
-            .enumerate()
-            .fold(0, |b, (i, bit)| b | (*bit as u8) << i)
-    };
+    let byte = |eight: &[u16]| eight.iter().enumerate().fold(0, |b, (i, bit)| b | (*bit as u8) << i);
     bits.chunks(8).map(byte).collect()
 }
 
@@ -173,10 +142,7 @@ fn request(row: &OwnedRow, detail: &Value, function: u8) -> Option<Vec<u8>> {
         16 => body.extend(counted(words(&values(row)))),
         22 => body = words(&[first, number(detail, "and_mask"), number(detail, "or_mask")]),
         23 => {
-            let read = [
-                number(detail, "read_address"),
-                number(detail, "read_quantity"),
-            ];
+            let read = [number(detail, "read_address"), number(detail, "read_quantity")];
             body = words(&[read[0], read[1], first, many]);
             let written = hex(&detail["written"]).unwrap_or_else(|| words(&values(row)));
             body.extend(counted(written));
@@ -196,12 +162,7 @@ fn request(row: &OwnedRow, detail: &Value, function: u8) -> Option<Vec<u8>> {
     Some(body)
 }
 
-fn response(
-    row: &OwnedRow,
-    detail: &Value,
-    function: u8,
-    server_id: Option<Vec<u8>>,
-) -> Option<Vec<u8>> {
+fn response(row: &OwnedRow, detail: &Value, function: u8, server_id: Option<Vec<u8>>) -> Option<Vec<u8>> {
     let (first, many) = place(row).unwrap_or((0, 0));
     let alone = row.text("exchange") == "reply";
     Some(match function {
@@ -239,9 +200,7 @@ impl Said {
 
     fn bytes(mut self, name: &str, bytes: &[u8]) -> Said {
         self.0.push_str(&format!(" {name}="));
-        bytes
-            .iter()
-            .for_each(|b| self.0.push_str(&format!("{b:02x}")));
+        bytes.iter().for_each(|b| self.0.push_str(&format!("{b:02x}")));
         self
     }
 }
@@ -253,8 +212,7 @@ fn kept_back(request: bool, function: u8) -> bool {
 
 /// Reads a PDU as Suricata does, which takes it for what its direction makes it.
 fn as_suricata_reads(request: bool, function: u8, body: Option<&[u8]>) -> String {
-    let word =
-        |at: usize| body.and_then(|b| Some(u16::from_be_bytes([*b.get(at)?, *b.get(at + 1)?])));
+    let word = |at: usize| body.and_then(|b| Some(u16::from_be_bytes([*b.get(at)?, *b.get(at + 1)?])));
     let rest = |at: usize| body.and_then(|b| b.get(at..)).unwrap_or_default();
     let said = Said::default();
     let two = |said: Said, second| {
@@ -267,17 +225,13 @@ fn as_suricata_reads(request: bool, function: u8, body: Option<&[u8]>) -> String
         0x80.. => said.number("exception", rest(0).first().copied().unwrap_or(0)),
         1..=4 if request => two(said, "quantity").unwrap_or_else(whole),
         1..=4 => said.bytes("data", rest(1)),
-        15 | 16 if request && rest(0).len() >= 5 => two(said, "quantity")
-            .unwrap_or_else(whole)
-            .bytes("data", rest(5)),
+        15 | 16 if request && rest(0).len() >= 5 => {
+            two(said, "quantity").unwrap_or_else(whole).bytes("data", rest(5))
+        }
         15 | 16 if request => whole(),
         5 | 6 | 15 | 16 => two(said, "data").unwrap_or_else(whole),
-        8 => said
-            .number("diagnostic", word(0).unwrap_or(0))
-            .bytes("data", rest(2)),
-        43 => said
-            .number("mei", rest(0).first().copied().unwrap_or(0))
-            .bytes("data", rest(1)),
+        8 => said.number("diagnostic", word(0).unwrap_or(0)).bytes("data", rest(2)),
+        43 => said.number("mei", rest(0).first().copied().unwrap_or(0)).bytes("data", rest(1)),
         _ => whole(),
     }
     .0
@@ -306,43 +260,25 @@ fn suricata(capture: &Capture, reference: &Reference) -> Facts {
                 let unit = message["unit_id"].to_string();
                 let ids = (message["transaction_id"].as_u64().unwrap_or(0), &*unit);
                 let said = suricata_says(message, is_request, function);
-                facts
-                    .theirs
-                    .push(line(&client, &server, is_request, ids, function, &said));
+                facts.theirs.push(line(&client, &server, is_request, ids, function, &said));
             }
         }
     }
     let mut mistaken = BTreeSet::new();
     for m in messages(capture) {
         let turned = (m.server.clone(), m.client.clone());
-        let reversed =
-            ends.contains(&turned) && !ends.contains(&(m.client.clone(), m.server.clone()));
+        let reversed = ends.contains(&turned) && !ends.contains(&(m.client.clone(), m.server.clone()));
         let request = m.request != reversed;
         let said = as_suricata_reads(request, m.function, m.body.as_deref());
-        let (from, to) = if reversed {
-            (&turned.0, &turned.1)
-        } else {
-            (&m.client, &m.server)
-        };
-        facts.ours.push(line(
-            from,
-            to,
-            request,
-            (m.transaction, &m.unit),
-            m.function,
-            &said,
-        ));
+        let (from, to) = if reversed { (&turned.0, &turned.1) } else { (&m.client, &m.server) };
+        facts.ours.push(line(from, to, request, (m.transaction, &m.unit), m.function, &said));
         if reversed {
             mistaken.insert(turned);
         }
     }
     for (server, client) in mistaken {
-        facts
-            .ours
-            .push(format!("client is {client}, server {server}"));
-        facts
-            .theirs
-            .push(format!("client is {server}, server {client}"));
+        facts.ours.push(format!("client is {client}, server {server}"));
+        facts.theirs.push(format!("client is {server}, server {client}"));
     }
     facts
 }
@@ -366,11 +302,7 @@ fn suricata_says(message: &Value, request: bool, function: u8) -> String {
                 said = said.number(name, value);
             }
         }
-        let data = if part == "data" {
-            fields
-        } else {
-            &fields["data"]
-        };
+        let data = if part == "data" { fields } else { &fields["data"] };
         match data {
             Value::String(text) => said = said.bytes("data", &eve_bytes(text)),
             Value::Number(value) => said = said.number("data", value),
@@ -384,47 +316,22 @@ fn suricata_says(message: &Value, request: bool, function: u8) -> String {
 fn tshark(capture: &Capture, reference: &Reference) -> Facts {
     let ours = |m: Message| {
         let said = as_tshark_reads(m.request, m.function, m.body.as_deref().unwrap_or_default());
-        line(
-            &m.client,
-            &m.server,
-            m.request,
-            (m.transaction, &m.unit),
-            m.function,
-            &said,
-        )
+        line(&m.client, &m.server, m.request, (m.transaction, &m.unit), m.function, &said)
     };
     let theirs = |layer: Layer| {
-        let (header, ip, tcp) = (
-            layer.beside("mbtcp"),
-            layer.beside("ip"),
-            layer.beside("tcp"),
-        );
+        let (header, ip, tcp) = (layer.beside("mbtcp"), layer.beside("ip"), layer.beside("tcp"));
         let field = |name: &str| header.first(&format!("mbtcp_mbtcp_{name}"));
         let end = |which: &str| {
-            let (ip, tcp) = (
-                ip.first(&format!("ip_ip_{which}")),
-                tcp.first(&format!("tcp_tcp_{which}port")),
-            );
+            let (ip, tcp) = (ip.first(&format!("ip_ip_{which}")), tcp.first(&format!("tcp_tcp_{which}port")));
             (format!("{ip}:{tcp}"), matches!(&*tcp, "502" | "5020"))
         };
         let ((source, answers), (destination, _)) = (end("src"), end("dst"));
-        let (client, server) = if answers {
-            (destination, source)
-        } else {
-            (source, destination)
-        };
+        let (client, server) = if answers { (destination, source) } else { (source, destination) };
         let exception = layer.first("modbus_modbus_exception_code");
         let refused = if exception.is_empty() { 0 } else { 0x80 };
         let function = layer.first("modbus_modbus_func_code").parse().unwrap_or(0) | refused;
         let ids = (field("trans_id").parse().unwrap_or(0), &*field("unit_id"));
-        line(
-            &client,
-            &server,
-            !answers,
-            ids,
-            function,
-            &tshark_says(&layer, !answers, function),
-        )
+        line(&client, &server, !answers, ids, function, &tshark_says(&layer, !answers, function))
     };
     Facts {
         ours: messages(capture).into_iter().map(ours).collect(),
@@ -444,18 +351,12 @@ fn as_tshark_reads(request: bool, function: u8, body: &[u8]) -> String {
         0x80.. => said.number("exception", rest(0).first().copied().unwrap_or(0)),
         1..=4 if request => said.number("reference", word(0)).number("count", word(2)),
         1..=4 => said.bytes("values", rest(1)),
-        5 | 6 => said
-            .number("reference", word(0))
-            .bytes("values", &word(2).to_be_bytes()),
-        15 | 16 if request => said
-            .number("reference", word(0))
-            .number("count", word(2))
-            .bytes("values", rest(5)),
+        5 | 6 => said.number("reference", word(0)).bytes("values", &word(2).to_be_bytes()),
+        15 | 16 if request => {
+            said.number("reference", word(0)).number("count", word(2)).bytes("values", rest(5))
+        }
         15 | 16 => said.number("reference", word(0)).number("count", word(2)),
-        22 => said
-            .number("reference", word(0))
-            .number("and", word(2))
-            .number("or", word(4)),
+        22 => said.number("reference", word(0)).number("and", word(2)).number("or", word(4)),
         23 if request => said
             .number("read", word(0))
             .number("count", word(2))
@@ -476,67 +377,40 @@ fn tshark_says(layer: &Layer, request: bool, function: u8) -> String {
     let all = |name: &str| layer.all(&format!("modbus_modbus_{name}"));
     let value = |name: &str| -> u16 {
         let text = all(name).into_iter().next().unwrap_or_default();
-        let hex = text
-            .strip_prefix("0x")
-            .map(|digits| u16::from_str_radix(digits, 16));
+        let hex = text.strip_prefix("0x").map(|digits| u16::from_str_radix(digits, 16));
         hex.unwrap_or_else(|| text.parse()).unwrap_or(0)
     };
     let data = || -> Vec<u8> {
         let text = all("data").concat();
-        text.split(':')
-            .filter_map(|digits| u8::from_str_radix(digits, 16).ok())
-            .collect()
+        text.split(':').filter_map(|digits| u8::from_str_radix(digits, 16).ok()).collect()
     };
-    let registers = || {
-        words(
-            &all("regval_uint16")
-                .iter()
-                .filter_map(|v| v.parse().ok())
-                .collect::<Vec<_>>(),
-        )
-    };
-    let bits = || {
-        packed(
-            &all("bitval")
-                .iter()
-                .map(|v| u16::from(v == "true"))
-                .collect::<Vec<_>>(),
-        )
-    };
+    let registers = || words(&all("regval_uint16").iter().filter_map(|v| v.parse().ok()).collect::<Vec<_>>());
+    let bits = || packed(&all("bitval").iter().map(|v| u16::from(v == "true")).collect::<Vec<_>>());
     let said = Said::default();
     match function {
         0x80.. => said.number("exception", value("exception_code")),
-        1 | 2 if request => said
-            .number("reference", value("reference_num"))
-            .number("count", value("bit_cnt")),
-        3 | 4 if request => said
-            .number("reference", value("reference_num"))
-            .number("count", value("word_cnt")),
+        1 | 2 if request => {
+            said.number("reference", value("reference_num")).number("count", value("bit_cnt"))
+        }
+        3 | 4 if request => {
+            said.number("reference", value("reference_num")).number("count", value("word_cnt"))
+        }
         1 | 2 => said.bytes("values", &bits()),
         3 | 4 => said.bytes("values", &registers()),
         5 | 6 => {
             let data = data();
-            said.number("reference", value("reference_num"))
-                .bytes("values", data.get(..2).unwrap_or(&[0, 0]))
+            said.number("reference", value("reference_num")).bytes("values", data.get(..2).unwrap_or(&[0, 0]))
         }
         15 if request => {
-            let count = said
-                .number("reference", value("reference_num"))
-                .number("count", value("bit_cnt"));
+            let count = said.number("reference", value("reference_num")).number("count", value("bit_cnt"));
             count.bytes("values", &data())
         }
         16 if request => {
-            let count = said
-                .number("reference", value("reference_num"))
-                .number("count", value("word_cnt"));
+            let count = said.number("reference", value("reference_num")).number("count", value("word_cnt"));
             count.bytes("values", &registers())
         }
-        15 => said
-            .number("reference", value("reference_num"))
-            .number("count", value("bit_cnt")),
-        16 => said
-            .number("reference", value("reference_num"))
-            .number("count", value("word_cnt")),
+        15 => said.number("reference", value("reference_num")).number("count", value("bit_cnt")),
+        16 => said.number("reference", value("reference_num")).number("count", value("word_cnt")),
         22 => said
             .number("reference", value("reference_num"))
             .number("and", value("and_mask"))
@@ -563,30 +437,12 @@ fn zeek_log(capture: &Capture, reference: &Reference) -> Facts {
         let tid = r.get("tid").parse().unwrap_or(0);
         let code = exception_code(r.get("exception"));
         let said = code.map_or_else(String::new, |c| format!(" exception={c}"));
-        line(
-            &r.client(),
-            &r.server(),
-            request,
-            (tid, r.get("unit")),
-            function_code(r.get("func")),
-            &said,
-        )
+        line(&r.client(), &r.server(), request, (tid, r.get("unit")), function_code(r.get("func")), &said)
     };
     let ours = |m: Message| {
-        let code = m
-            .body
-            .as_ref()
-            .filter(|_| m.function >= 0x80)
-            .and_then(|b| b.first());
+        let code = m.body.as_ref().filter(|_| m.function >= 0x80).and_then(|b| b.first());
         let said = code.map_or_else(String::new, |c| format!(" exception={c}"));
-        line(
-            &m.client,
-            &m.server,
-            m.request,
-            (m.transaction, &m.unit),
-            m.function,
-            &said,
-        )
+        line(&m.client, &m.server, m.request, (m.transaction, &m.unit), m.function, &said)
     };
     Facts {
         ours: messages(capture).into_iter().map(ours).collect(),
@@ -642,16 +498,10 @@ fn zeek_events(capture: &Capture, reference: &Reference) -> Facts {
         let body = m.body.as_deref().unwrap_or_default();
         let values = match (m.function, m.request, body) {
             (1, true, [a, b, c, d]) => {
-                format!(
-                    "{}, {}",
-                    u16::from_be_bytes([*a, *b]),
-                    u16::from_be_bytes([*c, *d])
-                )
+                format!("{}, {}", u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
             }
             (1, false, [_, bytes @ ..]) => {
-                let bits = bytes
-                    .iter()
-                    .flat_map(|b| (0..8).map(move |i| b >> i & 1 == 1));
+                let bits = bytes.iter().flat_map(|b| (0..8).map(move |i| b >> i & 1 == 1));
                 let flags: Vec<_> = bits.map(|bit| if bit { "T" } else { "F" }).collect();
                 format!("[{}]", flags.join(", "))
             }
@@ -684,12 +534,5 @@ fn zeek_event(text: &str) -> Option<String> {
         _ => (event.ends_with("_request"), format!(" values {values}")),
     };
     let ids = (field("tid")?.parse().ok()?, field("uid")?);
-    Some(line(
-        &client,
-        &server,
-        request,
-        ids,
-        field("function_code")?.parse().ok()?,
-        &said,
-    ))
+    Some(line(&client, &server, request, ids, field("function_code")?.parse().ok()?, &said))
 }

@@ -10,6 +10,7 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "mqtt",
     folders: &["mqtt"],
     tshark: &["mqtt"],
+    decisions: include_str!("mqtt.yaml"),
     tools: &[Tool { name: "suricata", from: From::File("suricata/eve.json.gz"), compare: suricata }],
 };
 
@@ -19,15 +20,19 @@ const BETWEEN: [&str; 2] = ["pubrec", "pubrel"];
 fn suricata(capture: &Capture, reference: &Reference) -> Facts {
     let theirs = reference.eve("mqtt").into_iter().flat_map(|event| {
         let packets = event["mqtt"].as_object().cloned().unwrap_or_default();
-        packets.into_iter().filter(|(kind, _)| !BETWEEN.contains(&kind.as_str())).map(|(kind, body)| {
-            let text = |name: &str| body[name].as_str().unwrap_or_default().to_string();
-            let id = body["message_id"].as_u64().map_or(String::new(), |id| id.to_string());
-            match kind.as_str() {
-                "connect" => format!("connect {} {}", text("client_id"), text("username")),
-                "publish" => format!("publish {} {id}", text("topic")),
-                _ => format!("{kind} {id}"),
-            }
-        }).collect::<Vec<_>>()
+        packets
+            .into_iter()
+            .filter(|(kind, _)| !BETWEEN.contains(&kind.as_str()))
+            .map(|(kind, body)| {
+                let text = |name: &str| body[name].as_str().unwrap_or_default().to_string();
+                let id = body["message_id"].as_u64().map_or(String::new(), |id| id.to_string());
+                match kind.as_str() {
+                    "connect" => format!("connect {} {}", text("client_id"), text("username")),
+                    "publish" => format!("publish {} {id}", text("topic")),
+                    _ => format!("{kind} {id}"),
+                }
+            })
+            .collect::<Vec<_>>()
     });
     let ours = capture.messages("mqtt").filter(|row| row.text("status") != "malformed").flat_map(|row| {
         let detail: Value = serde_json::from_str(row.text("detail")).unwrap_or_default();

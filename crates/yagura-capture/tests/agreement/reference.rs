@@ -31,10 +31,7 @@ pub fn tshark_is_here() -> bool {
 impl Reference {
     /// A file of the tool's.
     pub fn file(path: PathBuf) -> Reference {
-        Reference {
-            path,
-            written: None,
-        }
+        Reference { path, written: None }
     }
 
     /// What tshark writes about a capture, run with these arguments.
@@ -42,18 +39,10 @@ impl Reference {
         if !tshark_is_here() {
             return None;
         }
-        let output = Command::new("tshark")
-            .arg("-n")
-            .arg("-r")
-            .arg(capture)
-            .args(arguments)
-            .output();
+        let output = Command::new("tshark").arg("-n").arg("-r").arg(capture).args(arguments).output();
         let output = output.unwrap_or_else(|e| panic!("tshark {arguments:?}: {e}"));
         // A capture whose last packet is cut ends with an error after all that can be read.
-        Some(Reference {
-            path: capture.to_path_buf(),
-            written: Some(output.stdout),
-        })
+        Some(Reference { path: capture.to_path_buf(), written: Some(output.stdout) })
     }
 
     /// The whole file as text; what ends in `.gz` is unpacked. Bytes that are no UTF-8 are replaced.
@@ -61,8 +50,7 @@ impl Reference {
         if let Some(written) = &self.written {
             return String::from_utf8_lossy(written).into_owned();
         }
-        let fail =
-            |error: std::io::Error| -> Vec<u8> { panic!("{}: {error}", self.path.display()) };
+        let fail = |error: std::io::Error| -> Vec<u8> { panic!("{}: {error}", self.path.display()) };
         let raw = std::fs::read(&self.path).unwrap_or_else(fail);
         let bytes = if self.path.extension().is_some_and(|e| e == "gz") {
             let mut out = Vec::new();
@@ -93,10 +81,7 @@ impl Reference {
     /// several of them. Each comes with all the frame's layers.
     pub fn ek(&self, layer: &str) -> Vec<Layer> {
         let text = self.text();
-        text.lines()
-            .filter(|l| l.contains("\"layers\""))
-            .flat_map(|l| layers(l, layer))
-            .collect()
+        text.lines().filter(|l| l.contains("\"layers\"")).flat_map(|l| layers(l, layer)).collect()
     }
 }
 
@@ -127,15 +112,11 @@ impl Record {
 
 fn zeek(text: &str) -> Vec<Record> {
     let header = |name: &str| {
-        text.lines()
-            .find_map(|l| l.strip_prefix(name))
-            .map(|l| l.trim_start_matches(['\t', ' ']))
+        text.lines().find_map(|l| l.strip_prefix(name)).map(|l| l.trim_start_matches(['\t', ' ']))
     };
     let unset = header("#unset_field").unwrap_or("-");
     let empty = header("#empty_field").unwrap_or("(empty)");
-    let fields: Vec<&str> = header("#fields")
-        .map(|l| l.split('\t').collect())
-        .unwrap_or_default();
+    let fields: Vec<&str> = header("#fields").map(|l| l.split('\t').collect()).unwrap_or_default();
     let record = |line: &str| -> Option<Record> {
         if line.starts_with('{') {
             let Value::Object(members) = json(line) else {
@@ -145,21 +126,13 @@ fn zeek(text: &str) -> Vec<Record> {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
-            return Some(Record(
-                members.into_iter().map(|(k, v)| (k, plain(v))).collect(),
-            ));
+            return Some(Record(members.into_iter().map(|(k, v)| (k, plain(v))).collect()));
         }
         let columns = fields.iter().zip(line.split('\t'));
         let set = columns.filter(|(_, value)| *value != unset && *value != empty);
-        Some(Record(
-            set.map(|(name, value)| (name.to_string(), unescaped(value)))
-                .collect(),
-        ))
+        Some(Record(set.map(|(name, value)| (name.to_string(), unescaped(value))).collect()))
     };
-    text.lines()
-        .filter(|l| !l.starts_with('#') && !l.is_empty())
-        .filter_map(record)
-        .collect()
+    text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).filter_map(record).collect()
 }
 
 /// Zeek writes control characters and its separators as `\x09`.
@@ -167,9 +140,7 @@ fn unescaped(value: &str) -> String {
     let mut out = String::new();
     let mut rest = value;
     while let Some(at) = rest.find("\\x") {
-        let code = rest
-            .get(at + 2..at + 4)
-            .and_then(|d| u8::from_str_radix(d, 16).ok());
+        let code = rest.get(at + 2..at + 4).and_then(|d| u8::from_str_radix(d, 16).ok());
         match code.filter(|c| c.is_ascii()) {
             Some(code) => {
                 out.push_str(&rest[..at]);
@@ -196,9 +167,7 @@ pub fn eve_bytes(text: &str) -> Vec<u8> {
     while let [first, after @ ..] = rest {
         let code = match rest {
             [b'\\', b'x', high @ (b'8'..=b'9' | b'a'..=b'f'), low, ..] => {
-                std::str::from_utf8(&[*high, *low])
-                    .ok()
-                    .and_then(|d| u8::from_str_radix(d, 16).ok())
+                std::str::from_utf8(&[*high, *low]).ok().and_then(|d| u8::from_str_radix(d, 16).ok())
             }
             _ => None,
         };
@@ -231,11 +200,7 @@ impl Layer {
             Value::Array(several) => several.get(self.index).cloned().unwrap_or_default(),
             one => one.clone(),
         };
-        Layer {
-            fields,
-            frame: self.frame.clone(),
-            index: self.index,
-        }
+        Layer { fields, frame: self.frame.clone(), index: self.index }
     }
 
     /// A field's first value; empty when it has none.
@@ -263,11 +228,7 @@ fn layers(line: &str, name: &str) -> Vec<Layer> {
         Value::Array(several) => several,
         one => vec![one],
     };
-    let layer = |(index, fields)| Layer {
-        fields,
-        frame: frame.clone(),
-        index,
-    };
+    let layer = |(index, fields)| Layer { fields, frame: frame.clone(), index };
     several.into_iter().enumerate().map(layer).collect()
 }
 
@@ -281,19 +242,10 @@ mod tests {
                    #types\ttime\taddr\tport\tstring\n1.0\t10.0.0.1\t7\tREAD\\x09IT\n2.0\t-\t-\t(empty)\n#close\tx\n";
         let records = zeek(tsv);
         assert_eq!(records.len(), 2);
-        assert_eq!(
-            (records[0].client().as_str(), records[0].get("func")),
-            ("10.0.0.1:7", "READ\tIT")
-        );
-        assert_eq!(
-            (records[1].get("id.orig_h"), records[1].get("func")),
-            ("", "")
-        );
+        assert_eq!((records[0].client().as_str(), records[0].get("func")), ("10.0.0.1:7", "READ\tIT"));
+        assert_eq!((records[1].get("id.orig_h"), records[1].get("func")), ("", ""));
         let records = zeek("{\"ts\":1.5,\"id.orig_h\":\"10.0.0.1\",\"id.orig_p\":7}\n");
-        assert_eq!(
-            (records[0].client().as_str(), records[0].get("ts")),
-            ("10.0.0.1:7", "1.5")
-        );
+        assert_eq!((records[0].client().as_str(), records[0].get("ts")), ("10.0.0.1:7", "1.5"));
     }
 
     #[test]
@@ -315,10 +267,7 @@ mod tests {
         let layers = layers(line, "hsms");
         assert_eq!(layers.len(), 2);
         assert_eq!(layers[0].all("a"), ["1", "2"]);
-        assert_eq!(
-            (layers[0].first("w"), layers[1].first("a")),
-            ("true".into(), "3".into())
-        );
+        assert_eq!((layers[0].first("w"), layers[1].first("a")), ("true".into(), "3".into()));
         assert_eq!(layers[1].frame["tcp"]["p"], "1");
         assert_eq!(layers[0].beside("tcp").first("p"), "1");
     }

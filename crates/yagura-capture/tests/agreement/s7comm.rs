@@ -12,22 +12,11 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "s7comm",
     folders: &["s7comm"],
     tshark: &["s7comm"],
+    decisions: include_str!("s7comm.yaml"),
     tools: &[
-        Tool {
-            name: "icsnpp",
-            from: From::File("icsnpp/s7comm.log"),
-            compare: icsnpp,
-        },
-        Tool {
-            name: "icsnpp-szl",
-            from: From::File("icsnpp/s7comm_read_szl.log"),
-            compare: lists,
-        },
-        Tool {
-            name: "tshark",
-            from: From::Tshark(TSHARK),
-            compare: tshark,
-        },
+        Tool { name: "icsnpp", from: From::File("icsnpp/s7comm.log"), compare: icsnpp },
+        Tool { name: "icsnpp-szl", from: From::File("icsnpp/s7comm_read_szl.log"), compare: lists },
+        Tool { name: "tshark", from: From::Tshark(TSHARK), compare: tshark },
     ],
 };
 
@@ -60,11 +49,8 @@ fn messages(capture: &Capture) -> Vec<Message> {
             if row.text("exchange") == if answers { "request" } else { "reply" } {
                 continue;
             }
-            let (from, to) = if answers {
-                (row.server(), row.client())
-            } else {
-                (row.client(), row.server())
-            };
+            let (from, to) =
+                if answers { (row.server(), row.client()) } else { (row.client(), row.server()) };
             out.push(Message {
                 from,
                 to,
@@ -157,13 +143,23 @@ fn subfunction(layer: &super::reference::Layer) -> u64 {
 
 /// Reads of lists: who asked, which list, which part.
 fn lists(capture: &Capture, reference: &Reference) -> Facts {
-    let place = |row: &&OwnedRow| row.kind == Kind::Message && row.text("function") == "read_szl" && !row.text("target").is_empty();
-    let ours = capture.rows.iter().filter(place).map(|row| {
-        format!("{} {} {}", row.client(), row.detail()["pdu_reference"], row.text("target"))
-    });
+    let place = |row: &&OwnedRow| {
+        row.kind == Kind::Message && row.text("function") == "read_szl" && !row.text("target").is_empty()
+    };
+    let ours = capture
+        .rows
+        .iter()
+        .filter(place)
+        .map(|row| format!("{} {} {}", row.client(), row.detail()["pdu_reference"], row.text("target")));
     let theirs = reference.zeek().into_iter().filter(|r| r.get("method") == "Request").map(|r| {
         let hex = |name| number(r.get(name));
-        format!("{} {} SZL 0x{:04x}/0x{:04x}", r.client(), swapped(r.get("pdu_reference")), hex("szl_id"), hex("szl_index"))
+        format!(
+            "{} {} SZL 0x{:04x}/0x{:04x}",
+            r.client(),
+            swapped(r.get("pdu_reference")),
+            hex("szl_id"),
+            hex("szl_index")
+        )
     });
     Facts { ours: ours.collect(), theirs: theirs.collect() }
 }

@@ -9,22 +9,15 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "synchrophasor",
     folders: &["synchrophasor"],
     tshark: &["synphasor"],
+    decisions: include_str!("synchrophasor.yaml"),
     tools: &[
-        Tool {
-            name: "icsnpp-commands",
-            from: From::File("icsnpp/synchrophasor_cmd.log"),
-            compare: commands,
-        },
+        Tool { name: "icsnpp-commands", from: From::File("icsnpp/synchrophasor_cmd.log"), compare: commands },
         Tool {
             name: "icsnpp-configurations",
             from: From::File("icsnpp/synchrophasor_cfg.log"),
             compare: configurations,
         },
-        Tool {
-            name: "icsnpp-frames",
-            from: From::File("icsnpp/synchrophasor_data.log"),
-            compare: frames,
-        },
+        Tool { name: "icsnpp-frames", from: From::File("icsnpp/synchrophasor_data.log"), compare: frames },
         Tool {
             name: "icsnpp-values",
             from: From::File("icsnpp/synchrophasor_data_detail.log"),
@@ -44,7 +37,11 @@ fn commands(capture: &Capture, reference: &Reference) -> Facts {
         _ => None,
     };
     Facts {
-        ours: capture.messages("synchrophasor").filter_map(|r| name(r.text("function"))).map(String::from).collect(),
+        ours: capture
+            .messages("synchrophasor")
+            .filter_map(|r| name(r.text("function")))
+            .map(String::from)
+            .collect(),
         theirs: reference.zeek().iter().map(|r| r.get("command").to_string()).collect(),
     }
 }
@@ -73,7 +70,9 @@ fn configurations(capture: &Capture, reference: &Reference) -> Facts {
 fn frames(capture: &Capture, reference: &Reference) -> Facts {
     let ours = capture.messages("synchrophasor").filter(|r| r.text("function") == "data_frame");
     Facts {
-        ours: ours.flat_map(|r| vec!["data".to_string(); r.number("count").unwrap_or(0.0) as usize]).collect(),
+        ours: ours
+            .flat_map(|r| vec!["data".to_string(); r.number("count").unwrap_or(0.0) as usize])
+            .collect(),
         theirs: reference.zeek().iter().map(|_| "data".to_string()).collect(),
     }
 }

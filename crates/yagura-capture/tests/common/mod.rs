@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use etherparse::PacketBuilder;
 use yagura_capture::{Engine, EngineOptions, Limits, Packet};
-use yagura_dissect::{
-    Carrier, Cx, Dissector, FlowInfo, Outcome, Probe, Protocol, Settings, Side,
-};
+use yagura_dissect::{Carrier, Cx, Dissector, FlowInfo, Outcome, Probe, Protocol, Settings, Side};
 use yagura_event::AssetTable;
 use yagura_event::rows::{LogRow, MessageRow, OwnedRow, Row};
 
@@ -29,13 +27,7 @@ pub static LINES: &[Protocol] = &[Protocol {
 struct Lines;
 
 fn log(cx: &mut Cx<'_>, event: &str, side: Option<Side>, text: &str) {
-    let category = side.map_or("", |s| {
-        if s == Side::Client {
-            "client"
-        } else {
-            "server"
-        }
-    });
+    let category = side.map_or("", |s| if s == Side::Client { "client" } else { "server" });
     cx.out.push(Row::Log(&LogRow {
         time: cx.time,
         observed: cx.observed,
@@ -54,16 +46,8 @@ impl Dissector for Lines {
         let Some(end) = bytes.iter().position(|b| *b == b'\n') else {
             return Outcome::Consumed(0);
         };
-        log(
-            cx,
-            "line",
-            Some(side),
-            &String::from_utf8_lossy(&bytes[..end]),
-        );
-        cx.out.push(Row::Message(&MessageRow {
-            flow: cx.flow.flow,
-            ..MessageRow::default()
-        }));
+        log(cx, "line", Some(side), &String::from_utf8_lossy(&bytes[..end]));
+        cx.out.push(Row::Message(&MessageRow { flow: cx.flow.flow, ..MessageRow::default() }));
         Outcome::Consumed(end + 1)
     }
 
@@ -81,11 +65,7 @@ impl Dissector for Lines {
 }
 
 pub fn options(limits: Limits) -> EngineOptions {
-    EngineOptions {
-        assets: Arc::new(AssetTable::default()),
-        settings: Arc::new(Settings::default()),
-        limits,
-    }
+    EngineOptions { assets: Arc::new(AssetTable::default()), settings: Arc::new(Settings::default()), limits }
 }
 
 /// An engine for lines, what it gave, and a clock.
@@ -128,10 +108,7 @@ impl Bench {
 
     /// What the line dissector saw: `c:text`, `s:gap 5`, `close`.
     pub fn seen(&self) -> Vec<String> {
-        let logs = self
-            .rows
-            .iter()
-            .filter(|r| r.kind == yagura_event::Kind::Log);
+        let logs = self.rows.iter().filter(|r| r.kind == yagura_event::Kind::Log);
         logs.filter(|r| r.text("event") != "expire")
             .map(|r| match (r.text("event"), r.text("category")) {
                 ("line", side) => format!("{}:{}", &side[..1], r.text("description")),
@@ -159,35 +136,17 @@ pub struct Tcp {
 
 impl Tcp {
     pub fn frame(&self) -> Vec<u8> {
-        tcp_frame(
-            self.client,
-            self.port,
-            self.seq,
-            self.ack,
-            self.flags,
-            self.data,
-        )
+        tcp_frame(self.client, self.port, self.seq, self.ack, self.flags, self.data)
     }
 }
 
-pub fn tcp_frame(
-    client: bool,
-    port: u16,
-    seq: u32,
-    ack: Option<u32>,
-    flags: &str,
-    data: &[u8],
-) -> Vec<u8> {
+pub fn tcp_frame(client: bool, port: u16, seq: u32, ack: Option<u32>, flags: &str, data: &[u8]) -> Vec<u8> {
     let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
     let (mac_a, mac_b) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
     let builder = if client {
-        PacketBuilder::ethernet2(mac_a, mac_b)
-            .ipv4(a, b, 64)
-            .tcp(4000, port, seq, 8000)
+        PacketBuilder::ethernet2(mac_a, mac_b).ipv4(a, b, 64).tcp(4000, port, seq, 8000)
     } else {
-        PacketBuilder::ethernet2(mac_b, mac_a)
-            .ipv4(b, a, 64)
-            .tcp(port, 4000, seq, 8000)
+        PacketBuilder::ethernet2(mac_b, mac_a).ipv4(b, a, 64).tcp(port, 4000, seq, 8000)
     };
     let builder = ack.into_iter().fold(builder, |b, ack| b.ack(ack));
     let builder = flags.chars().fold(builder, |b, flag| match flag {
@@ -197,9 +156,7 @@ pub fn tcp_frame(
         other => panic!("no flag {other}"),
     });
     let mut frame = Vec::new();
-    builder
-        .write(&mut frame, data)
-        .unwrap_or_else(|e| panic!("{e}"));
+    builder.write(&mut frame, data).unwrap_or_else(|e| panic!("{e}"));
     frame
 }
 
@@ -212,10 +169,7 @@ pub fn captures() -> Option<PathBuf> {
     if captures.join("MANIFEST.csv").is_file() {
         return Some(captures);
     }
-    eprintln!(
-        "SKIPPED: no captures under {}; set YAGURA_SHARED",
-        shared.display()
-    );
+    eprintln!("SKIPPED: no captures under {}; set YAGURA_SHARED", shared.display());
     None
 }
 

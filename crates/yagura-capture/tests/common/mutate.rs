@@ -54,16 +54,26 @@ pub struct Original {
 pub fn originals(files: &[PathBuf], each: usize) -> Vec<Original> {
     let mut all = Vec::new();
     for path in files {
-        let Ok(mut file) = PacketFile::open(path) else { continue };
+        let Ok(mut file) = PacketFile::open(path) else {
+            continue;
+        };
         for _ in 0..each {
-            let Ok(Some(packet)) = file.next_packet() else { break };
-            all.push(Original { link: packet.link, data: packet.data[..packet.data.len().min(2000)].to_vec() });
+            let Ok(Some(packet)) = file.next_packet() else {
+                break;
+            };
+            all.push(Original {
+                link: packet.link,
+                data: packet.data[..packet.data.len().min(2000)].to_vec(),
+            });
         }
     }
     for port in [102u16, 502, 2404, 4840, 5000, 20_000, 44_818] {
         for n in 0..8u32 {
             let data: Vec<u8> = (0..n * 9).map(|b| (b * 7 + n) as u8).collect();
-            all.push(Original { link: 1, data: super::tcp_frame(true, port, 1000 + n * 30, Some(1), "", &data) });
+            all.push(Original {
+                link: 1,
+                data: super::tcp_frame(true, port, 1000 + n * 30, Some(1), "", &data),
+            });
         }
     }
     all

@@ -150,12 +150,8 @@ impl Operator for Known {
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
         self.saved = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
-        self.hashes = self
-            .saved
-            .entries
-            .iter()
-            .map(|entry| hash_texts(entry.iter().map(String::as_str)))
-            .collect();
+        self.hashes =
+            self.saved.entries.iter().map(|entry| hash_texts(entry.iter().map(String::as_str))).collect();
         Ok(())
     }
 }

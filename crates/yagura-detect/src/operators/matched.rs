@@ -66,8 +66,12 @@ pub fn selected_rows(
 pub fn hit(step: &Step<'_>, rows: &RecordBatch, row: usize, by: &[&ArrayRef]) -> Hit {
     let time = time_at(rows, "time", row).unwrap_or(step.envelope.observed.0);
     let observed = time_at(rows, "observed", row).unwrap_or(step.envelope.observed.1);
-    let key: BTreeMap<String, String> =
-        step.by.iter().zip(by).map(|(name, column)| (name.clone(), text_at(column, row).into_owned())).collect();
+    let key: BTreeMap<String, String> = step
+        .by
+        .iter()
+        .zip(by)
+        .map(|(name, column)| (name.clone(), text_at(column, row).into_owned()))
+        .collect();
     Hit {
         detection: step.detection,
         cause: Cause {

@@ -35,7 +35,11 @@ pub(crate) fn read(
 ) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
     let spec = written.model?;
     if on != Kind::Sample {
-        return Some(Err(at(place, spec, format!("a model judges samples, not {}; write `on: sample`", on.name()))));
+        return Some(Err(at(
+            place,
+            spec,
+            format!("a model judges samples, not {}; write `on: sample`", on.name()),
+        )));
     }
     let mut errors = Vec::new();
     let model = &spec.value;
@@ -199,9 +203,10 @@ impl Operator for Guard {
         }
         for &number in series {
             if let Some(slot) = self.slot_of.get_mut(number as usize)
-                && *slot != NO_SLOT {
-                    *slot = UNRESOLVED;
-                }
+                && *slot != NO_SLOT
+            {
+                *slot = UNRESOLVED;
+            }
         }
     }
 
@@ -227,7 +232,13 @@ impl Operator for Guard {
     }
 }
 
-fn sample_hit(step: &Step<'_>, samples: &Samples<'_>, row: usize, series: &Series, found: &guard::Hit) -> Hit {
+fn sample_hit(
+    step: &Step<'_>,
+    samples: &Samples<'_>,
+    row: usize,
+    series: &Series,
+    found: &guard::Hit,
+) -> Hit {
     let evidence = serde_json::json!({
         "tool": series.tool, "chamber": series.chamber, "signal": series.signal,
         "unit": series.unit, "class": series.class, "source": series.source,

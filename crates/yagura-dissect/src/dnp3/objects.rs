@@ -250,7 +250,15 @@ impl Reading<'_> {
     }
 
     /// A point's value: into the row, and as a sample when the outstation says it.
-    fn value(&self, cx: &mut Cx<'_>, draft: &mut Draft, header: &Header, index: u32, value: f64, quality: u8) {
+    fn value(
+        &self,
+        cx: &mut Cx<'_>,
+        draft: &mut Draft,
+        header: &Header,
+        index: u32,
+        value: f64,
+        quality: u8,
+    ) {
         draft.push_value(value);
         if !self.response {
             return;
@@ -265,7 +273,13 @@ impl Reading<'_> {
     }
 
     /// An object that comes with its size.
-    fn sized(&mut self, cx: &Cx<'_>, draft: &mut Draft, header: &Header, body: Cursor<'_>) -> Result<(), Cut> {
+    fn sized(
+        &mut self,
+        cx: &Cx<'_>,
+        draft: &mut Draft,
+        header: &Header,
+        body: Cursor<'_>,
+    ) -> Result<(), Cut> {
         match header.group {
             70 => self.files.object(cx, draft, header.variation, self.response, body)?,
             120 => {
@@ -353,11 +367,7 @@ fn quality(group: u8, flags: u8) -> u8 {
     const DOUBTFUL: u8 = 0x3a;
     // Roll-over of a counter does not make it doubtful.
     let doubtful = if matches!(group, 20..=23) { DOUBTFUL & !0x20 } else { DOUBTFUL };
-    if flags & ONLINE == 0 || flags & COMM_LOST != 0 {
-        2
-    } else {
-        u8::from(flags & doubtful != 0)
-    }
+    if flags & ONLINE == 0 || flags & COMM_LOST != 0 { 2 } else { u8::from(flags & doubtful != 0) }
 }
 
 fn push_crob(draft: &mut Draft, code: u8, count: u8, on: u32, off: u32) {

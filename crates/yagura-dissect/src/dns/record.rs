@@ -14,7 +14,12 @@ const NAME_BYTES_MAX: usize = 255;
 const POINTERS_MAX: usize = 32;
 
 /// Reads a name at the cursor into `out`. Pointers lead only backwards, so that none is a loop.
-pub fn name<'a>(cursor: &mut Cursor<'a>, message: &'a [u8], netbios: bool, out: &mut String) -> Result<(), Cut> {
+pub fn name<'a>(
+    cursor: &mut Cursor<'a>,
+    message: &'a [u8],
+    netbios: bool,
+    out: &mut String,
+) -> Result<(), Cut> {
     out.clear();
     let mut length = cursor.u8("name")?;
     let mut here = *cursor;
@@ -80,7 +85,8 @@ fn push_label(label: &[u8], out: &mut String) {
 
 /// The first-level encoding of RFC 1001, 14.1: fifteen characters and a suffix.
 fn netbios_name(label: &[u8], out: &mut String) {
-    let mut bytes = label.chunks_exact(2).map(|p| p[0].wrapping_sub(b'A') << 4 | (p[1].wrapping_sub(b'A') & 15));
+    let mut bytes =
+        label.chunks_exact(2).map(|p| p[0].wrapping_sub(b'A') << 4 | (p[1].wrapping_sub(b'A') & 15));
     let begun = out.len();
     for byte in bytes.by_ref().take(15) {
         match byte {
@@ -196,7 +202,13 @@ pub fn record<'a>(
 }
 
 /// An answer's content as text.
-fn answer(message: &[u8], netbios: bool, kind: u16, (from, body): (usize, &[u8]), texts: &mut Texts) -> Result<(), Cut> {
+fn answer(
+    message: &[u8],
+    netbios: bool,
+    kind: u16,
+    (from, body): (usize, &[u8]),
+    texts: &mut Texts,
+) -> Result<(), Cut> {
     let mut inside = Cursor::new(&message[..from + body.len()]);
     inside.skip(from, "record_data")?;
     texts.text.clear();
@@ -222,7 +234,8 @@ fn answer(message: &[u8], netbios: bool, kind: u16, (from, body): (usize, &[u8])
             for at in 0..many {
                 let bytes = inside.take(18, "node_names")?;
                 let label = String::from_utf8_lossy(&bytes[..15]);
-                let _ = write!(out, "{}{}<{:02x}>", if at > 0 { " " } else { "" }, label.trim_end(), bytes[15]);
+                let _ =
+                    write!(out, "{}{}<{:02x}>", if at > 0 { " " } else { "" }, label.trim_end(), bytes[15]);
             }
         }
         (2 | 5 | 12 | 39, _) => name(&mut inside, message, false, out)?,

@@ -158,7 +158,8 @@ impl Enip {
             return Ok(());
         }
         // A refusal of the envelope refuses all that is inside.
-        let envelope = part == 0 && code != 0 && matches!(service, MULTIPLE_SERVICE_PACKET | UNCONNECTED_SEND);
+        let envelope =
+            part == 0 && code != 0 && matches!(service, MULTIPLE_SERVICE_PACKET | UNCONNECTED_SEND);
         let mut any = false;
         loop {
             let key = Cell::new(None);
@@ -266,7 +267,13 @@ fn refused(draft: &mut Draft, code: u8, mut extended: Cursor<'_>) {
 }
 
 /// What a request carries.
-fn content(cx: &Cx<'_>, draft: &mut Draft, service: u8, to: Target, cursor: &mut Cursor<'_>) -> Result<(), Cut> {
+fn content(
+    cx: &Cx<'_>,
+    draft: &mut Draft,
+    service: u8,
+    to: Target,
+    cursor: &mut Cursor<'_>,
+) -> Result<(), Cut> {
     match (to.class, service) {
         (Some(CONNECTION_MANAGER), 0x54 | 0x5b) => return forward_open(draft, service == 0x5b, cursor),
         (Some(CONNECTION_MANAGER), 0x4e) => return forward_close(draft, cursor),
@@ -293,7 +300,13 @@ fn content(cx: &Cx<'_>, draft: &mut Draft, service: u8, to: Target, cursor: &mut
 }
 
 /// What a reply carries.
-fn answer(cx: &mut Cx<'_>, side: Side, draft: &mut Draft, key: Key, mut cursor: Cursor<'_>) -> Result<(), Cut> {
+fn answer(
+    cx: &mut Cx<'_>,
+    side: Side,
+    draft: &mut Draft,
+    key: Key,
+    mut cursor: Cursor<'_>,
+) -> Result<(), Cut> {
     match (key.class, key.service) {
         (Some(CONNECTION_MANAGER), 0x54 | 0x5b) => {
             for name in ["o_t_connection", "t_o_connection"] {
@@ -356,11 +369,8 @@ fn forward_open(draft: &mut Draft, large: bool, cursor: &mut Cursor<'_>) -> Resu
     cursor.skip(4, "forward_open")?;
     for (interval, parameters) in [("o_t_rpi", "o_t_parameters"), ("t_o_rpi", "t_o_parameters")] {
         json::member_number(&mut draft.detail, interval, u64::from(cursor.u32_le("forward_open")?));
-        let value = if large {
-            cursor.u32_le("forward_open")?
-        } else {
-            u32::from(cursor.u16_le("forward_open")?)
-        };
+        let value =
+            if large { cursor.u32_le("forward_open")? } else { u32::from(cursor.u16_le("forward_open")?) };
         json::member_number(&mut draft.detail, parameters, u64::from(value));
     }
     let trigger = cursor.u8("forward_open")?;

@@ -68,7 +68,8 @@ pub(super) fn read(mut cursor: Cursor<'_>, text: &mut String) -> Result<Target, 
             }
             2 => {
                 // Network segments: one byte, or as many words as the next byte says.
-                let length = if segment & 0x10 != 0 { usize::from(cursor.u8("path_network")?) * 2 } else { 1 };
+                let length =
+                    if segment & 0x10 != 0 { usize::from(cursor.u8("path_network")?) * 2 } else { 1 };
                 cursor.skip(length, "path_network")?;
             }
             3 => {

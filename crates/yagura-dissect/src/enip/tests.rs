@@ -113,7 +113,11 @@ fn services_have_their_names_targets_and_values() {
             "read|read_tag|Belt.Run||denied|path_destination_unknown",
         ),
         (&[0x07, 2, 0x20, 0x8e, 0x24, 1], &[0x87, 0, 0, 0], "control|stop|controller_mode/1||ok|"),
-        (&[0x4d, 2, 0x20, 0xa1, 0x24, 1, 7, 8], &[0xcd, 0, 0, 0], "program.write|transfer|nonvolatile_storage/1||ok|"),
+        (
+            &[0x4d, 2, 0x20, 0xa1, 0x24, 1, 7, 8],
+            &[0xcd, 0, 0, 0],
+            "program.write|transfer|nonvolatile_storage/1||ok|",
+        ),
         (
             &[0x0e, 3, 0x20, 4, 0x24, 100, 0x30, 3],
             &[0x8e, 0, 0, 0, 1, 2],
@@ -157,7 +161,8 @@ fn services_have_their_names_targets_and_values() {
 
 #[test]
 fn connections_are_opened_and_closed_with_their_numbers() {
-    let mut open = vec![0x54, 2, 0x20, 6, 0x24, 1, 10, 14, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 1, 0, 9, 0, 0, 0, 3, 0, 0, 0];
+    let mut open =
+        vec![0x54, 2, 0x20, 6, 0x24, 1, 10, 14, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 1, 0, 9, 0, 0, 0, 3, 0, 0, 0];
     open.extend([0, 0x10, 0, 0, 0xf4, 0x43, 0, 0x20, 0, 0, 0xf4, 0x43, 0xa3, 2, 0x20, 2, 0x24, 1]);
     let reply = [0xd4, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 7, 0, 1, 0, 9, 0, 0, 0];
     let run = exchange(&open, &reply);
@@ -210,7 +215,10 @@ fn what_breaks_the_protocol_is_malformed() {
     let cases: [(Vec<u8>, &str); 6] = [
         (encapsulated(0x99, 0, 0, 0, &[]), "encapsulation_command"),
         (encapsulated(command::NOP, 0, 0x77, 0, &[]), "encapsulation_status"),
-        (encapsulated(command::SEND_RR_DATA, SESSION, 0, 0, &[0, 0, 0, 0, 0, 0, 1, 0, 0xb2, 0, 9, 0]), "item_length"),
+        (
+            encapsulated(command::SEND_RR_DATA, SESSION, 0, 0, &[0, 0, 0, 0, 0, 0, 1, 0, 0xb2, 0, 9, 0]),
+            "item_length",
+        ),
         (unconnected(1, &[0x4c, 9, 0x20, 1]), "cip_path_size"),
         (unconnected(1, &[0x4c, 1, 0xe0, 1]), "path_segment"),
         (unconnected(1, &[0x0a, 2, 0x20, 2, 0x24, 1, 1, 0, 99, 0]), "multiple_offsets"),

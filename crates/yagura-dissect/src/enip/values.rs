@@ -54,7 +54,12 @@ pub(super) fn write_tag(draft: &mut Draft, fragment: bool, cursor: &mut Cursor<'
 }
 
 /// The data of a read's reply: type and values, which are samples of the tag.
-pub(super) fn read_tag(cx: &mut Cx<'_>, side: Side, draft: &mut Draft, cursor: &mut Cursor<'_>) -> Result<(), Cut> {
+pub(super) fn read_tag(
+    cx: &mut Cx<'_>,
+    side: Side,
+    draft: &mut Draft,
+    cursor: &mut Cursor<'_>,
+) -> Result<(), Cut> {
     let kind = kind(draft, cursor)?;
     let mut index = 0;
     let mut values = Vec::new();
@@ -143,7 +148,12 @@ pub(super) fn pccc_request(draft: &mut Draft, cursor: &mut Cursor<'_>) -> Result
 }
 
 /// A PCCC reply in its CIP service.
-pub(super) fn pccc_reply(cx: &mut Cx<'_>, side: Side, draft: &mut Draft, cursor: &mut Cursor<'_>) -> Result<(), Cut> {
+pub(super) fn pccc_reply(
+    cx: &mut Cx<'_>,
+    side: Side,
+    draft: &mut Draft,
+    cursor: &mut Cursor<'_>,
+) -> Result<(), Cut> {
     requestor(cursor)?;
     cursor.skip(1, "pccc_command")?;
     let code = cursor.u8("pccc_status")?;

@@ -60,20 +60,12 @@ impl Header {
     }
 
     pub(super) fn wants_reply(&self) -> bool {
-        if self.is_data() {
-            self.byte2 & 0x80 != 0
-        } else {
-            matches!(self.stype, 1 | 3 | 5)
-        }
+        if self.is_data() { self.byte2 & 0x80 != 0 } else { matches!(self.stype, 1 | 3 | 5) }
     }
 
     /// Whether it answers something.
     pub(super) fn is_reply(&self) -> bool {
-        if self.is_data() {
-            self.function().is_multiple_of(2)
-        } else {
-            matches!(self.stype, 2 | 4 | 6)
-        }
+        if self.is_data() { self.function().is_multiple_of(2) } else { matches!(self.stype, 2 | 4 | 6) }
     }
 
     pub(super) fn push_name(&self, out: &mut String) {
@@ -153,8 +145,7 @@ pub(super) fn judge(bytes: &[u8]) -> Probe {
     }
     let Some((header, rest)) = rest.split_first_chunk::<HEADER>() else {
         // What is there of it must fit: others need not wait for the rest.
-        let early =
-            rest.get(4).is_some_and(|&ptype| ptype != 0) || rest.get(5).is_some_and(|&s| s > 9);
+        let early = rest.get(4).is_some_and(|&ptype| ptype != 0) || rest.get(5).is_some_and(|&s| s > 9);
         return if early { Probe::No } else { Probe::More };
     };
     let header = Header::of(header);
@@ -164,10 +155,7 @@ pub(super) fn judge(bytes: &[u8]) -> Probe {
     let good = match header.stype {
         0 => {
             let primary = header.function() % 2 == 1;
-            if header.stream() == 0
-                || header.session & 0x8000 != 0
-                || (header.wants_reply() && !primary)
-            {
+            if header.stream() == 0 || header.session & 0x8000 != 0 || (header.wants_reply() && !primary) {
                 return Probe::No;
             }
             if length == HEADER {
@@ -181,8 +169,7 @@ pub(super) fn judge(bytes: &[u8]) -> Probe {
                 let room = length - HEADER;
                 Head::read(rest).is_ok_and(|head| match head.format {
                     Format::List => {
-                        head.size + 2 * head.length <= room
-                            && (head.length > 0 || room == head.size)
+                        head.size + 2 * head.length <= room && (head.length > 0 || room == head.size)
                     }
                     _ => head.size + head.length == room,
                 })

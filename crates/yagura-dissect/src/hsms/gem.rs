@@ -36,9 +36,7 @@ pub fn hide(stream: u8, function: u8, item: Option<Item<'_>>) -> Hide {
     };
     match (body, item) {
         (None, _) => Hide::Nothing,
-        (Some((count, index)), Some(item)) if item.is_list() && item.count() == count => {
-            Hide::Child(index)
-        }
+        (Some((count, index)), Some(item)) if item.is_list() && item.count() == count => Hide::Child(index),
         // No such recipe: an empty list.
         (_, Some(item)) if item.is_list() && item.count() == 0 => Hide::Nothing,
         _ => Hide::All,
@@ -49,18 +47,10 @@ pub fn hide(stream: u8, function: u8, item: Option<Item<'_>>) -> Hide {
 /// a body goes decides between reading and writing: what the tool asks for is written to it.
 pub fn operation(stream: u8, function: u8, from_equipment: bool) -> &'static str {
     let body = |goes_to_tool| {
-        if goes_to_tool {
-            operation::RECIPE_WRITE
-        } else {
-            operation::RECIPE_READ
-        }
+        if goes_to_tool { operation::RECIPE_WRITE } else { operation::RECIPE_READ }
     };
     let program = |goes_to_tool| {
-        if goes_to_tool {
-            operation::PROGRAM_WRITE
-        } else {
-            operation::PROGRAM_READ
-        }
+        if goes_to_tool { operation::PROGRAM_WRITE } else { operation::PROGRAM_READ }
     };
     match (stream, function) {
         (1, 1 | 11 | 19..=24) => operation::DISCOVER,
@@ -116,22 +106,14 @@ pub fn operation(stream: u8, function: u8, from_equipment: bool) -> &'static str
 /// message tells: alarms and reports come from tools, commands and definitions from hosts, and
 /// only a tool has a model and a software revision.
 pub fn sender_is_equipment(stream: u8, function: u8, item: Option<Item<'_>>) -> Option<bool> {
-    let names_itself = |item: Item<'_>| {
-        item.is_list() && item.count() == 2 && item.children().all(|i| i.text().is_some())
-    };
+    let names_itself =
+        |item: Item<'_>| item.is_list() && item.count() == 2 && item.children().all(|i| i.text().is_some());
     match (stream, function) {
         (5, 1 | 9 | 11 | 15) | (6, 1 | 3 | 9 | 11 | 13) | (9, _) | (10, 1) => Some(true),
         (1, 2 | 13) => item.is_some_and(names_itself).then_some(true),
-        (1, 14) => item
-            .and_then(|i| i.child(1))
-            .is_some_and(names_itself)
-            .then_some(true),
-        (1, 3 | 11 | 15 | 17) | (2, 13 | 15 | 21 | 23 | 29 | 33 | 35 | 37 | 41 | 43 | 45 | 49) => {
-            Some(false)
-        }
-        (5, 3 | 5 | 7) | (6, 15 | 17 | 19 | 23) | (7, 17 | 19) | (10, 3 | 5) | (16, 11 | 15) => {
-            Some(false)
-        }
+        (1, 14) => item.and_then(|i| i.child(1)).is_some_and(names_itself).then_some(true),
+        (1, 3 | 11 | 15 | 17) | (2, 13 | 15 | 21 | 23 | 29 | 33 | 35 | 37 | 41 | 43 | 45 | 49) => Some(false),
+        (5, 3 | 5 | 7) | (6, 15 | 17 | 19 | 23) | (7, 17 | 19) | (10, 3 | 5) | (16, 11 | 15) => Some(false),
         _ => None,
     }
 }
@@ -157,10 +139,7 @@ pub(super) fn request(
     if hide(stream, function, Some(item)) != Hide::All {
         target(exchange, stream, function, item);
     }
-    if matches!(
-        (stream, function),
-        (7, 3 | 23) | (13, 6) | (15, 13 | 15 | 27) | (21, 3)
-    ) {
+    if matches!((stream, function), (7, 3 | 23) | (13, 6) | (15, 13 | 15 | 27) | (21, 3)) {
         body(exchange, hide(stream, function, Some(item)), item, settings);
     }
 }
@@ -182,24 +161,14 @@ fn target(exchange: &mut Exchange, stream: u8, function: u8, item: Item<'_>) {
                 exchange.target.push_str("all");
             }
         }
-        (2, 37) => switch(
-            exchange,
-            child(0).and_then(|i| i.code()).map(|c| c != 0),
-            child(1),
-        ),
-        (5, 3) => switch(
-            exchange,
-            child(0).and_then(|i| i.code()).map(|c| c & 0x80 != 0),
-            child(1),
-        ),
+        (2, 37) => switch(exchange, child(0).and_then(|i| i.code()).map(|c| c != 0), child(1)),
+        (5, 3) => switch(exchange, child(0).and_then(|i| i.code()).map(|c| c & 0x80 != 0), child(1)),
         (2, 41) => named(exchange, child(0)),
         (2, 49) => {
             named(exchange, child(2));
             note(exchange, "object", child(1));
         }
-        (2, 21) | (7, 5 | 25) | (6, 15 | 19) | (5, 5) if !item.is_list() => {
-            named(exchange, Some(item))
-        }
+        (2, 21) | (7, 5 | 25) | (6, 15 | 19) | (5, 5) if !item.is_list() => named(exchange, Some(item)),
         (5, 5) => ids(&mut exchange.target, item),
         (2, 23) => named(exchange, child(0)),
         (2, 43) => firsts(&mut exchange.target, Some(item)),
@@ -214,9 +183,7 @@ fn target(exchange: &mut Exchange, stream: u8, function: u8, item: Item<'_>) {
             exchange.count = child(3).map_or(0, |list| list.count() as u32);
         }
         (6, 11 | 13) => named(exchange, child(1)),
-        (7, 1 | 3 | 23 | 37 | 39 | 41 | 43) | (10, 1 | 3 | 5) => {
-            named(exchange, child(0).or(Some(item)))
-        }
+        (7, 1 | 3 | 23 | 37 | 39 | 41 | 43) | (10, 1 | 3 | 5) => named(exchange, child(0).or(Some(item))),
         (13, 1 | 3) => named(exchange, child(usize::from(function == 3)).or(Some(item))),
         (13, 5) => named(exchange, child(0)),
         (14, 1 | 3 | 9 | 11) => {
@@ -224,10 +191,9 @@ fn target(exchange: &mut Exchange, stream: u8, function: u8, item: Item<'_>) {
             named(exchange, child(object).filter(|i| !i.is_list()));
             note(exchange, "object", child(0));
         }
-        (15, 13 | 15 | 17 | 27 | 31) => named(
-            exchange,
-            child(if matches!(function, 13 | 27) { 2 } else { 1 }),
-        ),
+        (15, 13 | 15 | 17 | 27 | 31) => {
+            named(exchange, child(if matches!(function, 13 | 27) { 2 } else { 1 }))
+        }
         (16, 5) => {
             named(exchange, child(2));
             note(exchange, "job", child(1));
@@ -310,10 +276,7 @@ fn alarm(exchange: &mut Exchange, item: Item<'_>) {
 
 /// Adds the dictionary's name of the alarm that the exchange is about.
 pub(super) fn name_alarm(exchange: &mut Exchange, settings: &Settings, asset: &str, model: &str) {
-    let known = settings
-        .dictionary
-        .of(asset, model)
-        .find_map(|t| t.alarms.get(&exchange.target));
+    let known = settings.dictionary.of(asset, model).find_map(|t| t.alarms.get(&exchange.target));
     if let Some(name) = known {
         json::member_text(&mut exchange.detail, "name", name);
     }
@@ -321,21 +284,14 @@ pub(super) fn name_alarm(exchange: &mut Exchange, settings: &Settings, asset: &s
 
 /// Adds the dictionary's name of the event that the exchange is about.
 pub(super) fn name_event(exchange: &mut Exchange, settings: &Settings, asset: &str, model: &str) {
-    let known = settings
-        .dictionary
-        .of(asset, model)
-        .find_map(|t| t.events.get(&exchange.target));
+    let known = settings.dictionary.of(asset, model).find_map(|t| t.events.get(&exchange.target));
     if let Some(name) = known {
         json::member_text(&mut exchange.detail, "name", name);
     }
 }
 
 fn single(item: Item<'_>) -> Option<f64> {
-    if item.count() == 1 {
-        item.number(0).filter(|n| n.is_finite())
-    } else {
-        None
-    }
+    if item.count() == 1 { item.number(0).filter(|n| n.is_finite()) } else { None }
 }
 
 /// The ids of a list, or of an array of numbers.
@@ -418,10 +374,7 @@ pub(super) fn reply(
     settings: &Settings,
 ) {
     let Some(item) = item else { return };
-    if matches!(
-        (stream, function),
-        (7, 5 | 25) | (13, 5) | (15, 17 | 31) | (21, 5)
-    ) {
+    if matches!((stream, function), (7, 5 | 25) | (13, 5) | (15, 17 | 31) | (21, 5)) {
         let hidden = hide(stream, function + 1, Some(item));
         if hidden == Hide::Nothing {
             refuse(exchange, "no such recipe");
@@ -443,11 +396,7 @@ pub(super) fn reply(
         return;
     };
     let place = if (stream, function) == (13, 5) { 1 } else { 0 };
-    let code = if item.is_list() {
-        item.child(place).and_then(|i| i.code())
-    } else {
-        item.code()
-    };
+    let code = if item.is_list() { item.child(place).and_then(|i| i.code()) } else { item.code() };
     match code {
         Some(code) => {
             if code != 0 {
@@ -455,11 +404,7 @@ pub(super) fn reply(
                 exchange.code.push('=');
                 json::push_number(&mut exchange.code, u64::from(code));
             }
-            exchange.status = if accepted.contains(&code) {
-                status::OK
-            } else {
-                status::DENIED
-            };
+            exchange.status = if accepted.contains(&code) { status::OK } else { status::DENIED };
         }
         None => exchange.wrong("the reply has no acknowledge code"),
     }
@@ -511,19 +456,13 @@ fn object_status(exchange: &mut Exchange, stream: u8, function: u8, item: Item<'
         (16, 5 | 11 | 13 | 15 | 17 | 23 | 25 | 27) => "ACKA",
         _ => return,
     };
-    let last = item
-        .count()
-        .checked_sub(1)
-        .and_then(|last| item.child(last));
+    let last = item.count().checked_sub(1).and_then(|last| item.child(last));
     let from = if last.is_some_and(|l| l.is_list() && l.child(0).is_some_and(|c| !c.is_list())) {
         last
     } else {
         Some(item)
     };
-    let Some(code) = from
-        .and_then(|l| l.child(0))
-        .filter(|c| c.text().is_none())
-        .and_then(|c| c.code())
+    let Some(code) = from.and_then(|l| l.child(0)).filter(|c| c.text().is_none()).and_then(|c| c.code())
     else {
         return;
     };

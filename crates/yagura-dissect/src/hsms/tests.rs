@@ -22,21 +22,7 @@ fn control(stype: u8, byte3: u8, system: u8) -> Vec<u8> {
 }
 
 fn message(stream: u8, function: u8, wait: bool, system: u8, text: &[u8]) -> Vec<u8> {
-    raw(
-        [
-            0,
-            3,
-            stream | u8::from(wait) << 7,
-            function,
-            0,
-            0,
-            0,
-            0,
-            0,
-            system,
-        ],
-        text,
-    )
+    raw([0, 3, stream | u8::from(wait) << 7, function, 0, 0, 0, 0, 0, system], text)
 }
 
 pub(crate) fn sample() -> crate::testing::Sample {
@@ -72,22 +58,12 @@ fn b(n: u8) -> Value {
 }
 
 /// A primary message of one end and its reply.
-fn ask(
-    run: &mut Run,
-    side: Side,
-    stream: u8,
-    function: u8,
-    text: Option<Value>,
-    reply: Option<Value>,
-) {
+fn ask(run: &mut Run, side: Side, stream: u8, function: u8, text: Option<Value>, reply: Option<Value>) {
     let bytes = |v: Option<Value>| v.map(|v| v.to_bytes()).unwrap_or_default();
     let system = (run.rows.len() % 250) as u8;
     run.send(side, &message(stream, function, true, system, &bytes(text)));
     run.time += 100;
-    run.send(
-        side.other(),
-        &message(stream, function + 1, false, system, &bytes(reply)),
-    );
+    run.send(side.other(), &message(stream, function + 1, false, system, &bytes(reply)));
 }
 
 fn asked(side: Side, stream: u8, function: u8, text: Option<Value>, reply: Option<Value>) -> Run {
@@ -126,60 +102,23 @@ fn a_session_is_opened_kept_and_closed() {
     );
     let coverage = run.of(Kind::Coverage);
     assert_eq!(coverage.len(), 1);
-    assert!(
-        coverage[0]
-            .text("detail")
-            .starts_with("S1F1 before the session is selected, at byte 14")
-    );
+    assert!(coverage[0].text("detail").starts_with("S1F1 before the session is selected, at byte 14"));
     assert!(run.messages()[1].text("detail").contains("\"system\":1"));
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "most of it is a table")]
 fn security_relevant_messages_have_operation_target_and_status() {
-    let start = |ack: u8| {
-        (
-            Some(l(&[a("START"), l(&[l(&[a("X"), u(1)])])])),
-            Some(l(&[b(ack), l(&[])])),
-        )
-    };
+    let start = |ack: u8| (Some(l(&[a("START"), l(&[l(&[a("X"), u(1)])])])), Some(l(&[b(ack), l(&[])])));
     let body = || Some(l(&[a("OX"), Value::Binary(vec![1, 2])]));
     let (s2f41, ok) = start(0);
-    let job = l(&[
-        u(1),
-        a("PJ1"),
-        b(13),
-        l(&[]),
-        l(&[b(1), a("OX"), l(&[])]),
-        Value::Boolean(vec![true]),
-        l(&[]),
-    ]);
+    let job =
+        l(&[u(1), a("PJ1"), b(13), l(&[]), l(&[b(1), a("OX"), l(&[])]), Value::Boolean(vec![true]), l(&[])]);
     for (side, stream, function, text, reply, expected) in [
         (HOST, 2, 41, s2f41.clone(), ok, "control|START|ok|"),
-        (
-            HOST,
-            2,
-            41,
-            s2f41.clone(),
-            start(4).1,
-            "control|START|ok|HCACK=4",
-        ),
-        (
-            HOST,
-            2,
-            41,
-            s2f41.clone(),
-            start(5).1,
-            "control|START|ok|HCACK=5",
-        ),
-        (
-            HOST,
-            2,
-            41,
-            s2f41.clone(),
-            start(0x40).1,
-            "control|START|denied|HCACK=64",
-        ),
+        (HOST, 2, 41, s2f41.clone(), start(4).1, "control|START|ok|HCACK=4"),
+        (HOST, 2, 41, s2f41.clone(), start(5).1, "control|START|ok|HCACK=5"),
+        (HOST, 2, 41, s2f41.clone(), start(0x40).1, "control|START|denied|HCACK=64"),
         (
             HOST,
             2,
@@ -188,32 +127,11 @@ fn security_relevant_messages_have_operation_target_and_status() {
             start(2).1,
             "control|STOP|denied|HCACK=2",
         ),
-        (
-            HOST,
-            2,
-            21,
-            Some(a("ABORT")),
-            Some(b(1)),
-            "control|ABORT|denied|CMDA=1",
-        ),
+        (HOST, 2, 21, Some(a("ABORT")), Some(b(1)), "control|ABORT|denied|CMDA=1"),
         (HOST, 1, 15, None, Some(b(0)), "control||ok|"),
         (HOST, 1, 17, None, Some(b(1)), "control||denied|ONLACK=1"),
-        (
-            HOST,
-            2,
-            15,
-            Some(l(&[l(&[u(7), u(8)])])),
-            Some(b(3)),
-            "configure|7|denied|EAC=3",
-        ),
-        (
-            HOST,
-            2,
-            33,
-            Some(l(&[u(0), l(&[])])),
-            Some(b(0)),
-            "configure|all|ok|",
-        ),
+        (HOST, 2, 15, Some(l(&[l(&[u(7), u(8)])])), Some(b(3)), "configure|7|denied|EAC=3"),
+        (HOST, 2, 33, Some(l(&[u(0), l(&[])])), Some(b(0)), "configure|all|ok|"),
         (
             HOST,
             2,
@@ -222,51 +140,16 @@ fn security_relevant_messages_have_operation_target_and_status() {
             Some(b(5)),
             "configure|50|denied|LRACK=5",
         ),
-        (
-            HOST,
-            2,
-            37,
-            Some(l(&[Value::Boolean(vec![false]), l(&[])])),
-            Some(b(0)),
-            "configure|all|ok|",
-        ),
-        (
-            HOST,
-            5,
-            3,
-            Some(l(&[b(0), u(12)])),
-            Some(b(0)),
-            "configure|12|ok|",
-        ),
+        (HOST, 2, 37, Some(l(&[Value::Boolean(vec![false]), l(&[])])), Some(b(0)), "configure|all|ok|"),
+        (HOST, 5, 3, Some(l(&[b(0), u(12)])), Some(b(0)), "configure|12|ok|"),
         (HOST, 7, 3, body(), Some(b(0)), "recipe.write|OX|ok|"),
         (TOOL, 7, 3, body(), Some(b(0)), "recipe.read|OX|ok|"),
         (HOST, 7, 5, Some(a("OX")), body(), "recipe.read|OX|ok|"),
         (TOOL, 7, 5, Some(a("OX")), body(), "recipe.write|OX|ok|"),
-        (
-            HOST,
-            7,
-            5,
-            Some(a("NO")),
-            Some(l(&[])),
-            "recipe.read|NO|denied|no such recipe",
-        ),
-        (
-            HOST,
-            7,
-            17,
-            Some(l(&[a("A"), a("B")])),
-            Some(b(4)),
-            "recipe.delete|A,B|denied|ACKC7=4",
-        ),
+        (HOST, 7, 5, Some(a("NO")), Some(l(&[])), "recipe.read|NO|denied|no such recipe"),
+        (HOST, 7, 17, Some(l(&[a("A"), a("B")])), Some(b(4)), "recipe.delete|A,B|denied|ACKC7=4"),
         (HOST, 7, 19, None, Some(l(&[a("A")])), "recipe.list||ok|"),
-        (
-            HOST,
-            7,
-            1,
-            Some(l(&[a("A"), u(9)])),
-            Some(b(2)),
-            "other|A|denied|PPGNT=2",
-        ),
+        (HOST, 7, 1, Some(l(&[a("A"), u(9)])), Some(b(2)), "other|A|denied|PPGNT=2"),
         (
             HOST,
             16,
@@ -291,20 +174,10 @@ fn security_relevant_messages_have_operation_target_and_status() {
             Some(l(&[a("CJ1"), l(&[]), l(&[Value::U1(vec![1]), l(&[])])])),
             "control|ControlJob|denied|OBJACK=1",
         ),
-        (
-            HOST,
-            10,
-            3,
-            Some(l(&[b(1), a("hello")])),
-            Some(b(0)),
-            "other|1|ok|",
-        ),
+        (HOST, 10, 3, Some(l(&[b(1), a("hello")])), Some(b(0)), "other|1|ok|"),
     ] {
         let run = asked(side, stream, function, text, reply);
-        assert_eq!(
-            run.table(&MEANING),
-            [format!("S{stream}F{function}|{expected}")]
-        );
+        assert_eq!(run.table(&MEANING), [format!("S{stream}F{function}|{expected}")]);
         let row = run.messages()[0];
         assert_eq!(row.text("tool"), "10.0.0.2", "S{stream}F{function}");
         assert_eq!(row.number("latency_us"), Some(100.0));
@@ -322,50 +195,11 @@ fn recipe_bodies_leave_as_a_keyed_hash_only() {
     let hex = "53454352455453544550";
     let list = l(&[l(&[u(1), l(&[a(marker)])])]);
     for (side, stream, function, text, reply, body) in [
-        (
-            HOST,
-            7,
-            3,
-            Some(l(&[a("OX"), a(marker)])),
-            None,
-            marker.as_bytes().to_vec(),
-        ),
-        (
-            HOST,
-            7,
-            3,
-            Some(l(&[
-                a("OX"),
-                Value::Binary(marker.as_bytes().to_vec()),
-                u(1),
-            ])),
-            None,
-            Vec::new(),
-        ),
-        (
-            HOST,
-            7,
-            3,
-            Some(a(marker)),
-            None,
-            marker.as_bytes().to_vec(),
-        ),
-        (
-            HOST,
-            7,
-            5,
-            Some(a("OX")),
-            Some(l(&[a("OX"), a(marker)])),
-            marker.as_bytes().to_vec(),
-        ),
-        (
-            HOST,
-            7,
-            23,
-            Some(l(&[a("OX"), a("M"), a("R"), list.clone()])),
-            None,
-            list.to_bytes()[2..].to_vec(),
-        ),
+        (HOST, 7, 3, Some(l(&[a("OX"), a(marker)])), None, marker.as_bytes().to_vec()),
+        (HOST, 7, 3, Some(l(&[a("OX"), Value::Binary(marker.as_bytes().to_vec()), u(1)])), None, Vec::new()),
+        (HOST, 7, 3, Some(a(marker)), None, marker.as_bytes().to_vec()),
+        (HOST, 7, 5, Some(a("OX")), Some(l(&[a("OX"), a(marker)])), marker.as_bytes().to_vec()),
+        (HOST, 7, 23, Some(l(&[a("OX"), a("M"), a("R"), list.clone()])), None, list.to_bytes()[2..].to_vec()),
         (
             HOST,
             7,
@@ -382,14 +216,7 @@ fn recipe_bodies_leave_as_a_keyed_hash_only() {
             Some(l(&[u(1), b(0), u(1), l(&[a(marker)])])),
             a(marker).to_bytes(),
         ),
-        (
-            HOST,
-            15,
-            27,
-            Some(l(&[u(1), b(0), a("OX"), l(&[]), a(marker)])),
-            None,
-            marker.as_bytes().to_vec(),
-        ),
+        (HOST, 15, 27, Some(l(&[u(1), b(0), a("OX"), l(&[]), a(marker)])), None, marker.as_bytes().to_vec()),
     ] {
         let mut run = asked(side, stream, function, text, reply);
         // Unasked replies and lost pieces must not show it either.
@@ -398,15 +225,8 @@ fn recipe_bodies_leave_as_a_keyed_hash_only() {
         run.send(HOST, &message(7, 3, false, 201, &late)[..24]);
         run.lose(HOST, 3);
         run.close();
-        let all = run
-            .rows
-            .iter()
-            .map(|r| serde_json::to_string(&r.columns).unwrap())
-            .collect::<String>();
-        assert!(
-            !all.contains(marker) && !all.contains(hex) && !all.contains("ECRETST"),
-            "{all}"
-        );
+        let all = run.rows.iter().map(|r| serde_json::to_string(&r.columns).unwrap()).collect::<String>();
+        assert!(!all.contains(marker) && !all.contains(hex) && !all.contains("ECRETST"), "{all}");
         let row = run.messages()[0];
         assert_eq!(row.text("body_hmac").len(), 64);
         if !body.is_empty() {
@@ -438,19 +258,9 @@ fn a_recipe_of_megabytes_comes_in_many_pieces() {
 #[expect(clippy::too_many_lines, reason = "most of it is a table")]
 fn values_of_defined_reports_and_traces_are_named() {
     let mut run = Run::new(&PROTOCOL);
-    ask(
-        &mut run,
-        HOST,
-        1,
-        13,
-        Some(l(&[])),
-        Some(l(&[b(0), l(&[a("ETCH"), a("1.0")])])),
-    );
-    let names = l(&[
-        l(&[u(1), a("Pressure"), a("Pa")]),
-        l(&[u(2), a("PPID"), a("")]),
-        l(&[u(4), a("LotID"), a("")]),
-    ]);
+    ask(&mut run, HOST, 1, 13, Some(l(&[])), Some(l(&[b(0), l(&[a("ETCH"), a("1.0")])])));
+    let names =
+        l(&[l(&[u(1), a("Pressure"), a("Pa")]), l(&[u(2), a("PPID"), a("")]), l(&[u(4), a("LotID"), a("")])]);
     ask(&mut run, HOST, 1, 11, None, Some(names));
     run.settings.dictionary.tools.insert(
         "ETCH".into(),
@@ -471,61 +281,19 @@ fn values_of_defined_reports_and_traces_are_named() {
     );
     let reports = l(&[u(0), l(&[l(&[u(501), l(&[u(1), u(2), u(3), u(9)])])])]);
     ask(&mut run, HOST, 2, 33, Some(reports), Some(b(0)));
-    let event =
-        |report, values: &[Value]| l(&[u(0), u(50), l(&[l(&[u(report), l(values)])])]).to_bytes();
+    let event = |report, values: &[Value]| l(&[u(0), u(50), l(&[l(&[u(report), l(values)])])]).to_bytes();
     for _ in 0..2 {
         run.send(
             TOOL,
-            &message(
-                6,
-                11,
-                false,
-                90,
-                &event(501, &[u(12), a("OX"), Value::F4(vec![1.5]), u(4)]),
-            ),
+            &message(6, 11, false, 90, &event(501, &[u(12), a("OX"), Value::F4(vec![1.5]), u(4)])),
         );
         run.send(TOOL, &message(6, 11, false, 91, &event(777, &[u(12)])));
     }
-    ask(
-        &mut run,
-        HOST,
-        2,
-        23,
-        Some(l(&[u(5), a("01"), u(1), u(1), l(&[u(1), u(8)])])),
-        Some(b(0)),
-    );
-    run.send(
-        TOOL,
-        &message(
-            6,
-            1,
-            false,
-            92,
-            &l(&[u(5), u(1), a("t"), l(&[u(6), u(7)])]).to_bytes(),
-        ),
-    );
-    run.send(
-        TOOL,
-        &message(
-            6,
-            1,
-            false,
-            92,
-            &l(&[u(6), u(1), a("t"), l(&[u(6)])]).to_bytes(),
-        ),
-    );
-    ask(
-        &mut run,
-        HOST,
-        1,
-        3,
-        Some(l(&[u(1), u(8)])),
-        Some(l(&[u(2), u(3)])),
-    );
-    run.send(
-        TOOL,
-        &message(5, 1, false, 93, &l(&[b(0x82), u(9), a("open")]).to_bytes()),
-    );
+    ask(&mut run, HOST, 2, 23, Some(l(&[u(5), a("01"), u(1), u(1), l(&[u(1), u(8)])])), Some(b(0)));
+    run.send(TOOL, &message(6, 1, false, 92, &l(&[u(5), u(1), a("t"), l(&[u(6), u(7)])]).to_bytes()));
+    run.send(TOOL, &message(6, 1, false, 92, &l(&[u(6), u(1), a("t"), l(&[u(6)])]).to_bytes()));
+    ask(&mut run, HOST, 1, 3, Some(l(&[u(1), u(8)])), Some(l(&[u(2), u(3)])));
+    run.send(TOOL, &message(5, 1, false, 93, &l(&[b(0x82), u(9), a("open")]).to_bytes()));
     let samples: Vec<_> = run
         .of(Kind::Sample)
         .iter()
@@ -557,94 +325,48 @@ fn values_of_defined_reports_and_traces_are_named() {
     );
     let context = run.of(Kind::Context);
     assert_eq!(context.len(), 1, "said once while it stays the same");
-    assert_eq!(
-        (context[0].text("name"), context[0].text("value")),
-        ("recipe", "OX")
-    );
+    assert_eq!((context[0].text("name"), context[0].text("value")), ("recipe", "OX"));
     assert_eq!(context[0].text("source"), "S6F11 CEID=50 RPTID=501");
     let unknown = run.of(Kind::Coverage);
     assert_eq!(unknown.len(), 1, "an unknown report is said once");
-    assert!(
-        unknown[0].text("event") == "unknown" && unknown[0].text("detail").contains("report 777")
-    );
+    assert!(unknown[0].text("event") == "unknown" && unknown[0].text("detail").contains("report 777"));
     assert_eq!(run.of(Kind::Identity)[0].text("model"), "ETCH");
-    let event = run
-        .messages()
-        .into_iter()
-        .find(|r| r.text("function") == "S6F11")
-        .unwrap();
+    let event = run.messages().into_iter().find(|r| r.text("function") == "S6F11").unwrap();
     assert!(event.text("detail").contains("\"name\":\"StepEnd\""));
     let alarm = *run.messages().last().unwrap();
-    assert_eq!(
-        (alarm.text("operation"), alarm.text("target")),
-        ("report.alarm", "9")
-    );
-    for part in [
-        "\"set\":true",
-        "\"category_name\":\"equipment safety\"",
-        "\"name\":\"Door\"",
-        "\"text\":\"open\"",
-    ] {
-        assert!(
-            alarm.text("detail").contains(part),
-            "{}",
-            alarm.text("detail")
-        );
+    assert_eq!((alarm.text("operation"), alarm.text("target")), ("report.alarm", "9"));
+    for part in
+        ["\"set\":true", "\"category_name\":\"equipment safety\"", "\"name\":\"Door\"", "\"text\":\"open\""]
+    {
+        assert!(alarm.text("detail").contains(part), "{}", alarm.text("detail"));
     }
 }
 
 #[test]
 fn an_accepted_start_tells_recipe_and_lot() {
-    let start = l(&[
-        a("PP-SELECT"),
-        l(&[l(&[a("ppid"), a("OX")]), l(&[a("LOTID"), a("L1")])]),
-    ]);
+    let start = l(&[a("PP-SELECT"), l(&[l(&[a("ppid"), a("OX")]), l(&[a("LOTID"), a("L1")])])]);
     let run = asked(HOST, 2, 41, Some(start.clone()), Some(l(&[b(0), l(&[])])));
-    let context: Vec<_> = run
-        .of(Kind::Context)
-        .iter()
-        .map(|r| format!("{}={}", r.text("name"), r.text("value")))
-        .collect();
+    let context: Vec<_> =
+        run.of(Kind::Context).iter().map(|r| format!("{}={}", r.text("name"), r.text("value"))).collect();
     assert_eq!(context, ["recipe=OX", "lot=L1"]);
-    assert!(
-        asked(HOST, 2, 41, Some(start), Some(l(&[b(2), l(&[])])))
-            .of(Kind::Context)
-            .is_empty()
-    );
+    assert!(asked(HOST, 2, 41, Some(start), Some(l(&[b(2), l(&[])]))).of(Kind::Context).is_empty());
 }
 
 #[test]
 fn the_equipment_is_the_end_that_reports_or_that_the_asset_table_names() {
     let mut run = Run::new(&PROTOCOL);
-    run.send(
-        Side::Client,
-        &message(5, 1, false, 1, &l(&[b(1), u(9), a("x")]).to_bytes()),
-    );
+    run.send(Side::Client, &message(5, 1, false, 1, &l(&[b(1), u(9), a("x")]).to_bytes()));
     assert_eq!(run.messages()[0].text("tool"), "10.0.0.1");
     let mut run = Run::new(&PROTOCOL);
     run.flow.client.equipment = true;
     run.flow.client.asset = "ETCH-07".into();
-    ask(
-        &mut run,
-        Side::Server,
-        7,
-        3,
-        Some(l(&[a("OX"), b(1)])),
-        Some(b(0)),
-    );
+    ask(&mut run, Side::Server, 7, 3, Some(l(&[a("OX"), b(1)])), Some(b(0)));
     let row = run.messages()[0];
     assert_eq!(
-        (
-            row.text("tool"),
-            row.text("operation"),
-            row.text("initiator")
-        ),
+        (row.text("tool"), row.text("operation"), row.text("initiator")),
         ("ETCH-07", "recipe.write", "server")
     );
-    assert_eq!(
-        (row.text("client"), row.text("server")),
-        ("10.0.0.2", "10.0.0.1")
-    );
+    assert_eq!((row.text("client"), row.text("server")), ("10.0.0.2", "10.0.0.1"));
 }
 
 #[test]
@@ -653,28 +375,16 @@ fn silence_becomes_a_row_after_the_timer_and_s9_ends_a_wait() {
     run.send(HOST, &control(5, 0, 1));
     run.send(HOST, &message(1, 3, true, 2, &l(&[]).to_bytes()));
     run.pass(T6 + 1);
-    assert_eq!(
-        run.table(&["function", "status"]),
-        ["Linktest.req|no_reply"]
-    );
+    assert_eq!(run.table(&["function", "status"]), ["Linktest.req|no_reply"]);
     run.pass(T3);
     assert_eq!(run.messages().len(), 2);
     run.send(HOST, &message(2, 99, true, 8, &[]));
     run.send(
         TOOL,
-        &message(
-            9,
-            5,
-            false,
-            50,
-            &Value::Binary(vec![0, 3, 0x82, 99, 0, 0, 0, 0, 0, 8]).to_bytes(),
-        ),
+        &message(9, 5, false, 50, &Value::Binary(vec![0, 3, 0x82, 99, 0, 0, 0, 0, 0, 8]).to_bytes()),
     );
     run.close();
-    assert_eq!(
-        run.table(&MEANING)[2..],
-        ["S2F99|other||denied|S9F5", "S9F5|error|S2F99|one_way|"]
-    );
+    assert_eq!(run.table(&MEANING)[2..], ["S2F99|other||denied|S9F5", "S9F5|error|S2F99|one_way|"]);
 }
 
 #[test]
@@ -686,22 +396,10 @@ fn repeated_system_bytes_wrong_replies_and_aborts_are_told() {
     run.send(TOOL, &message(1, 0, false, 2, &[]));
     assert_eq!(
         run.table(&["function", "status", "status_code", "exchange"]),
-        [
-            "S1F3|no_reply||request",
-            "S7F20|malformed||reply",
-            "S1F1|denied|aborted|pair"
-        ]
+        ["S1F3|no_reply||request", "S7F20|malformed||reply", "S1F1|denied|aborted|pair"]
     );
-    assert!(
-        run.of(Kind::Coverage)[0]
-            .text("detail")
-            .contains("system bytes of S1F3")
-    );
-    assert!(
-        run.messages()[2]
-            .text("detail")
-            .contains("duplicate_system")
-    );
+    assert!(run.of(Kind::Coverage)[0].text("detail").contains("system bytes of S1F3"));
+    assert!(run.messages()[2].text("detail").contains("duplicate_system"));
 }
 
 #[test]
@@ -709,17 +407,10 @@ fn waiting_messages_are_bounded() {
     let mut run = Run::new(&PROTOCOL);
     for n in 0..WAITING_MAX as u32 + 3 {
         let s = n.to_be_bytes();
-        run.send(
-            HOST,
-            &raw([0, 3, 0x81, 1, 0, 0, s[0], s[1], s[2], s[3]], &[]),
-        );
+        run.send(HOST, &raw([0, 3, 0x81, 1, 0, 0, s[0], s[1], s[2], s[3]], &[]));
     }
     assert_eq!(run.messages().len(), 3);
-    assert!(
-        run.of(Kind::Coverage)
-            .iter()
-            .all(|r| r.text("event") == "drop")
-    );
+    assert!(run.of(Kind::Coverage).iter().all(|r| r.text("event") == "drop"));
 }
 
 #[test]
@@ -738,20 +429,12 @@ fn bad_frames_are_rows_and_the_next_frame_is_read() {
         run.close();
         assert_eq!(
             run.table(&["function", "status", "status_code"]),
-            [
-                format!("unreadable|malformed|{code}"),
-                "S1F1|one_way|".into(),
-                "Linktest.req|no_reply|".into()
-            ]
+            [format!("unreadable|malformed|{code}"), "S1F1|one_way|".into(), "Linktest.req|no_reply|".into()]
         );
     }
     let mut run = Run::new(&PROTOCOL);
     run.send(HOST, &message(1, 3, false, 2, &[0x40, 1]));
-    assert!(
-        run.messages()[0]
-            .text("detail")
-            .contains("no length bytes, at byte 0 of the text")
-    );
+    assert!(run.messages()[0].text("detail").contains("no length bytes, at byte 0 of the text"));
     assert_eq!(run.messages()[0].text("status"), "malformed");
 }
 
@@ -766,10 +449,7 @@ fn a_stream_that_begins_inside_a_message_is_picked_up() {
     run.send(HOST, &stream);
     run.close();
     assert_eq!(run.table(&["function"]), ["S1F1", "Separate.req"]);
-    assert_eq!(
-        run.of(Kind::Coverage)[0].number("count"),
-        Some(tail.len() as f64)
-    );
+    assert_eq!(run.of(Kind::Coverage)[0].number("count"), Some(tail.len() as f64));
 }
 
 #[test]
@@ -814,8 +494,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(any::<u8>(), 0..30),
     ];
     prop_oneof![
-        (0u8..20, 0u8..45, any::<bool>(), 0u8..4, text)
-            .prop_map(|(s, f, w, n, t)| message(s, f, w, n, &t)),
+        (0u8..20, 0u8..45, any::<bool>(), 0u8..4, text).prop_map(|(s, f, w, n, t)| message(s, f, w, n, &t)),
         (0u8..12, 0u8..3, 0u8..4).prop_map(|(t, c, n)| control(t, c, n)),
         prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..20),
     ]

@@ -81,10 +81,9 @@ fn id(item: Item<'_>) -> String {
 fn ids(item: Option<Item<'_>>) -> Vec<String> {
     match item {
         Some(item) if item.is_list() => item.children().take(COLUMNS_MAX).map(id).collect(),
-        Some(item) if item.text().is_none() => (0..item.count().min(COLUMNS_MAX))
-            .filter_map(|i| item.number(i))
-            .map(|n| n.to_string())
-            .collect(),
+        Some(item) if item.text().is_none() => {
+            (0..item.count().min(COLUMNS_MAX)).filter_map(|i| item.number(i)).map(|n| n.to_string()).collect()
+        }
         Some(item) => vec![id(item)],
         None => Vec::new(),
     }
@@ -92,19 +91,12 @@ fn ids(item: Option<Item<'_>>) -> Vec<String> {
 
 /// What a variable or parameter of that name says about the tool.
 fn context_named(name: &str) -> Option<ContextName> {
-    let plain: String = name
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     Some(match plain.as_str() {
         "lotid" | "lotname" | "lot" => ContextName::Lot,
-        "ppid" | "ppexecname" | "recipe" | "recipeid" | "recipename" | "rcpspec" => {
-            ContextName::Recipe
-        }
-        "step" | "stepid" | "stepno" | "stepnumber" | "stepname" | "recipestep" => {
-            ContextName::Step
-        }
+        "ppid" | "ppexecname" | "recipe" | "recipeid" | "recipename" | "rcpspec" => ContextName::Recipe,
+        "step" | "stepid" | "stepno" | "stepnumber" | "stepname" | "recipestep" => ContextName::Step,
         "chamber" | "chamberid" | "moduleid" => ContextName::Chamber,
         _ => return None,
     })
@@ -171,8 +163,7 @@ impl Variables {
             },
             _ => None,
         };
-        let Some((model, revision)) =
-            pair.and_then(|p| Some((p.child(0)?.text()?, p.child(1)?.text()?)))
+        let Some((model, revision)) = pair.and_then(|p| Some((p.child(0)?.text()?, p.child(1)?.text()?)))
         else {
             return;
         };
@@ -226,10 +217,7 @@ impl Variables {
                 }
                 if ids.len() == list.count() && list.is_list() {
                     let prefix = if message == (1, 3) { "SVID" } else { "ECID" };
-                    let mut columns = Columns {
-                        generation: u64::MAX,
-                        columns: named_by_id(ids, prefix),
-                    };
+                    let mut columns = Columns { generation: u64::MAX, columns: named_by_id(ids, prefix) };
                     self.name(cx, end, &mut columns);
                     self.values(cx, end, &columns.columns, list.children(), function);
                 }
@@ -297,24 +285,11 @@ impl Variables {
             number.push_id(&mut self.key);
             let source = |key: &str| format!("S6F11 CEID={event} RPTID={key}");
             if annotated {
-                let ids = values
-                    .children()
-                    .take(COLUMNS_MAX)
-                    .filter_map(|v| Some(id(v.child(0)?)))
-                    .collect();
-                let mut columns = Columns {
-                    generation: u64::MAX,
-                    columns: named_by_id(ids, "VID"),
-                };
+                let ids = values.children().take(COLUMNS_MAX).filter_map(|v| Some(id(v.child(0)?))).collect();
+                let mut columns = Columns { generation: u64::MAX, columns: named_by_id(ids, "VID") };
                 self.name(cx, end, &mut columns);
                 let source = source(&self.key);
-                self.values(
-                    cx,
-                    end,
-                    &columns.columns,
-                    values.children().filter_map(|v| v.child(1)),
-                    &source,
-                );
+                self.values(cx, end, &columns.columns, values.children().filter_map(|v| v.child(1)), &source);
                 continue;
             }
             let key = std::mem::take(&mut self.key);
@@ -333,9 +308,7 @@ impl Variables {
                         } else {
                             "was not seen to be defined"
                         };
-                        let detail = format!(
-                            "report {key} of event {event} {why}: its values are not named"
-                        );
+                        let detail = format!("report {key} of event {event} {why}: its values are not named");
                         cover(cx, end, coverage::UNKNOWN, values.count() as u64, &detail);
                         self.unknown.insert(key.clone());
                     }
@@ -348,11 +321,7 @@ impl Variables {
     /// Names and units out of a list of lists that begin with the id.
     fn learn(&mut self, list: Item<'_>, (name, unit): (usize, Option<usize>), status: bool) {
         if status {
-            self.all = list
-                .children()
-                .take(COLUMNS_MAX)
-                .filter_map(|v| Some(id(v.child(0)?)))
-                .collect();
+            self.all = list.children().take(COLUMNS_MAX).filter_map(|v| Some(id(v.child(0)?))).collect();
         }
         for variable in list.children() {
             if self.names.len() >= NAMES_MAX {
@@ -363,10 +332,7 @@ impl Variables {
             };
             let text = id(text);
             if !text.is_empty() {
-                let unit = unit
-                    .and_then(|place| variable.child(place))
-                    .map(id)
-                    .unwrap_or_default();
+                let unit = unit.and_then(|place| variable.child(place)).map(id).unwrap_or_default();
                 self.names.insert(id(number), (text, unit));
             }
         }
@@ -375,11 +341,7 @@ impl Variables {
 
     fn define(&mut self, reports: Vec<(String, Vec<String>)>) {
         if reports.is_empty() {
-            self.columns_total -= self
-                .reports
-                .values()
-                .map(|c| c.columns.len())
-                .sum::<usize>();
+            self.columns_total -= self.reports.values().map(|c| c.columns.len()).sum::<usize>();
             self.reports.clear();
         }
         for (id, ids) in reports {
@@ -395,11 +357,7 @@ impl Variables {
     }
 
     fn drop_columns(&mut self, trace: bool, id: &str) {
-        let old = if trace {
-            self.traces.remove(id)
-        } else {
-            self.reports.remove(id)
-        };
+        let old = if trace { self.traces.remove(id) } else { self.reports.remove(id) };
         self.columns_total -= old.map_or(0, |c| c.columns.len());
     }
 
@@ -409,10 +367,7 @@ impl Variables {
             return None;
         }
         self.columns_total += ids.len();
-        Some(Columns {
-            generation: u64::MAX,
-            columns: named_by_id(ids, prefix),
-        })
+        Some(Columns { generation: u64::MAX, columns: named_by_id(ids, prefix) })
     }
 
     /// Gives columns the names that are known by now.
@@ -431,11 +386,7 @@ impl Variables {
                 column.unit.clone_from(unit);
                 column.context = context_named(name);
             }
-            if let Some(known) =
-                cx.settings
-                    .dictionary
-                    .variable(&tool.asset, &self.model, &column.id)
-            {
+            if let Some(known) = cx.settings.dictionary.variable(&tool.asset, &self.model, &column.id) {
                 for (to, from) in [
                     (&mut column.signal, &known.name),
                     (&mut column.unit, &known.unit),
@@ -468,11 +419,7 @@ impl Variables {
             .unwrap_or_default();
         let tool = cx.flow.end(end);
         for (column, value) in columns.iter().zip(values) {
-            let chamber = if column.chamber.is_empty() {
-                &chamber
-            } else {
-                &column.chamber
-            };
+            let chamber = if column.chamber.is_empty() { &chamber } else { &column.chamber };
             if let Some(name) = column.context {
                 if name != ContextName::Chamber {
                     self.context(cx, end, chamber, name, &id(value), source);
@@ -504,10 +451,7 @@ impl Variables {
                 self.scratch.clear();
                 let _ = write!(self.scratch, "{}[{index}]", column.signal);
                 row.value = number;
-                cx.out.push(Row::Measured(&MeasuredRow {
-                    signal: &self.scratch,
-                    ..row
-                }));
+                cx.out.push(Row::Measured(&MeasuredRow { signal: &self.scratch, ..row }));
             }
         }
     }

@@ -111,9 +111,7 @@ impl Iec104 {
         let exact = length(&unit, of).is_none_or(|length| length == cursor.remaining());
         if !exact {
             draft.wrong(cursor.cut("asdu_length"));
-        } else if !paired
-            && let Err(cut) = objects(cx, side, &mut draft, &unit, of, &mut cursor)
-        {
+        } else if !paired && let Err(cut) = objects(cx, side, &mut draft, &unit, of, &mut cursor) {
             draft.wrong(cut);
         }
         // A value that is asked for comes back as itself: that ends the reading.
@@ -391,4 +389,3 @@ fn refused(draft: &mut Draft, refused: bool, code: &'static str) {
         draft.deny(code);
     }
 }
-

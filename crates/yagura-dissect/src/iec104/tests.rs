@@ -31,14 +31,14 @@ pub(crate) fn sample() -> Sample {
 fn values_are_rows_and_samples() {
     let mut run = Run::new(&PROTOCOL);
     run.send(Side::Server, &i(11, 0x82, 20, &[7, 0, 0, 1, 0, 0, 0xff, 0xff, 0x80]));
-    run.send(Side::Server, &i(36, 1, 3, &[9, 1, 0, 0, 0, 0x20, 0x41, 0x10, 0x10, 0x27, 5, 0x8d, 0x62, 7, 26]));
+    run.send(
+        Side::Server,
+        &i(36, 1, 3, &[9, 1, 0, 0, 0, 0x20, 0x41, 0x10, 0x10, 0x27, 5, 0x8d, 0x62, 7, 26]),
+    );
     let columns = ["operation", "function", "session", "target", "values", "status", "tool"];
     assert_eq!(
         run.table(&columns),
-        [
-            "report|M_ME_NB_1|3|7..8|[1,-1]|one_way|10.0.0.2",
-            "report|M_ME_TF_1|3|265|[10]|one_way|10.0.0.2"
-        ]
+        ["report|M_ME_NB_1|3|7..8|[1,-1]|one_way|10.0.0.2", "report|M_ME_TF_1|3|265|[10]|one_way|10.0.0.2"]
     );
     assert!(run.messages()[1].text("detail").contains("\"time_tag\":\"2026-07-02T13:05:10.000 summer\""));
     let samples: Vec<_> = run
@@ -64,7 +64,10 @@ fn commands_pair_with_their_confirmation() {
         ask(45, &[0x10, 0x27, 0, 0x81], 7),
         ["control|C_SC_NA_1|10000|[1]|ok||pair", "control|C_SC_NA_1|10000|[1]|one_way||request"]
     );
-    assert_eq!(ask(50, &[1, 0, 0, 0, 0, 0x20, 0x41, 0], 0x47)[0], "write|C_SE_NC_1|1|[10]|denied|negative_confirm|pair");
+    assert_eq!(
+        ask(50, &[1, 0, 0, 0, 0, 0x20, 0x41, 0], 0x47)[0],
+        "write|C_SE_NC_1|1|[10]|denied|negative_confirm|pair"
+    );
     assert_eq!(ask(105, &[0, 0, 0, 1], 44)[0], "diagnose|C_RP_NA_1|0|[1]|denied|unknown_type|pair");
     assert_eq!(
         ask(103, &[0, 0, 0, 1, 0, 0, 0, 1, 1, 24], 7)[0],

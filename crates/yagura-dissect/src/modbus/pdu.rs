@@ -28,10 +28,7 @@ pub fn shape(function: u8, length: usize, second: Option<u8>) -> Shape {
     let counted = second.is_some_and(|n| length == 2 + usize::from(n));
     let (request, response) = match function {
         1 | 2 => (length == 5, counted && length > 2),
-        3 | 4 => (
-            length == 5,
-            counted && length > 2 && length.is_multiple_of(2),
-        ),
+        3 | 4 => (length == 5, counted && length > 2 && length.is_multiple_of(2)),
         5 | 6 => (length == 5, length == 5),
         7 => (length == 1, length == 2),
         8 => (length >= 5, length >= 5),
@@ -45,24 +42,13 @@ pub fn shape(function: u8, length: usize, second: Option<u8>) -> Shape {
         22 => (length == 7, length == 7),
         23 => (length >= 12, counted),
         24 => (length == 3, length >= 5),
-        43 => (
-            matches!(second, Some(13 | 14)),
-            matches!(second, Some(13 | 14)),
-        ),
+        43 => (matches!(second, Some(13 | 14)), matches!(second, Some(13 | 14))),
         0x80.. => (false, length == 2),
         _ => {
-            return Shape {
-                known: false,
-                request: true,
-                response: true,
-            };
+            return Shape { known: false, request: true, response: true };
         }
     };
-    Shape {
-        known: true,
-        request,
-        response,
-    }
+    Shape { known: true, request, response }
 }
 
 /// The protocol's own name of a function; empty for one that the standard does not name.
@@ -198,39 +184,20 @@ impl Texts {
                 self.identity(cx, asker, reply);
             }
         }
-        let exchange = if response.is_some() {
-            "pair"
-        } else {
-            "request"
-        };
+        let exchange = if response.is_some() { "pair" } else { "request" };
         let latency = response.map(|_| cx.time - time);
-        self.emit(
-            cx,
-            asker,
-            operation_of(asked),
-            state,
-            exchange,
-            (time, latency),
-        );
+        self.emit(cx, asker, operation_of(asked), state, exchange, (time, latency));
     }
 
     /// The row of a response whose request was not seen; `other` is the function of the request
     /// that does wait under its transaction.
-    pub fn unasked(
-        &mut self,
-        cx: &mut Cx<'_>,
-        asker: Side,
-        ids: (u16, u8),
-        pdu: &[u8],
-        other: Option<u8>,
-    ) {
+    pub fn unasked(&mut self, cx: &mut Cx<'_>, asker: Side, ids: (u16, u8), pdu: &[u8], other: Option<u8>) {
         let function = pdu[0] & 0x7f;
         self.clear(ids, function);
         self.name(pdu);
         let mut state = status::UNASKED;
         if let Some(other) = other {
-            self.problem =
-                format!("response of function {function} to a request of function {other}");
+            self.problem = format!("response of function {function} to a request of function {other}");
         }
         if pdu[0] >= 0x80 {
             self.exception(pdu);
@@ -241,14 +208,7 @@ impl Texts {
         if !self.problem.is_empty() {
             state = status::MALFORMED;
         }
-        self.emit(
-            cx,
-            asker,
-            operation_of(&[function]),
-            state,
-            "reply",
-            (cx.time, None),
-        );
+        self.emit(cx, asker, operation_of(&[function]), state, "reply", (cx.time, None));
     }
 
     fn clear(&mut self, (transaction, unit): (u16, u8), function: u8) {
@@ -341,11 +301,7 @@ impl Texts {
             (22, Some(first), Some(and)) => {
                 self.place(function, first, 1);
                 json::member_number(&mut self.detail, "and_mask", u64::from(and));
-                json::member_number(
-                    &mut self.detail,
-                    "or_mask",
-                    u64::from(word(pdu, 5).unwrap_or(0)),
-                );
+                json::member_number(&mut self.detail, "or_mask", u64::from(word(pdu, 5).unwrap_or(0)));
             }
             (23, Some(first), Some(count)) => {
                 let (to, many) = (word(pdu, 5).unwrap_or(0), word(pdu, 7).unwrap_or(0));
@@ -367,11 +323,7 @@ impl Texts {
             }
             (20 | 21, ..) => self.files(pdu),
             (43, ..) => {
-                json::member_number(
-                    &mut self.detail,
-                    "mei",
-                    u64::from(pdu.get(1).copied().unwrap_or(0)),
-                );
+                json::member_number(&mut self.detail, "mei", u64::from(pdu.get(1).copied().unwrap_or(0)));
                 self.data(pdu.get(2..).unwrap_or_default());
             }
             (90, ..) => {
@@ -410,20 +362,12 @@ impl Texts {
     }
 
     fn push_bits(&mut self, bytes: &[u8], count: u16) {
-        let bits = bytes
-            .iter()
-            .flat_map(|b| (0..8).map(move |i| u16::from(b >> i & 1)));
+        let bits = bytes.iter().flat_map(|b| (0..8).map(move |i| u16::from(b >> i & 1)));
         self.numbers.extend(bits.take(usize::from(count)));
     }
 
     fn push_words(&mut self, bytes: &[u8]) {
-        self.numbers.extend(
-            bytes
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|b| u16::from_be_bytes(*b)),
-        );
+        self.numbers.extend(bytes.as_chunks::<2>().0.iter().map(|b| u16::from_be_bytes(*b)));
     }
 
     /// File, record and length of each sub-request of functions 20 and 21.
@@ -441,11 +385,7 @@ impl Texts {
             self.target.push('/');
             json::push_number(&mut self.target, u64::from(u16::from_be_bytes([*r1, *r0])));
             self.count += u32::from(u16::from_be_bytes([*l1, *l0]));
-            let data = if pdu[0] == 21 {
-                2 * usize::from(u16::from_be_bytes([*l1, *l0]))
-            } else {
-                0
-            };
+            let data = if pdu[0] == 21 { 2 * usize::from(u16::from_be_bytes([*l1, *l0])) } else { 0 };
             rest = match after.get(data..) {
                 Some(rest) => rest,
                 None => {
@@ -501,19 +441,13 @@ impl Texts {
                 }
             }
             22 if reply != asked => self.wrong("the response does not repeat the request"),
-            8 if reply.get(1..3) != asked.get(1..3) => {
-                self.wrong("the response is of another sub-function")
-            }
+            8 if reply.get(1..3) != asked.get(1..3) => self.wrong("the response is of another sub-function"),
             // Counters and the diagnostic register; the other sub-functions repeat the request.
             8 if matches!(word(reply, 1), Some(2 | 11..=18)) => self.numbers.extend(word(reply, 3)),
             8 | 22 => {}
             _ => self.reply_alone(reply),
         }
-        if self.problem.is_empty() {
-            status::OK
-        } else {
-            status::MALFORMED
-        }
+        if self.problem.is_empty() { status::OK } else { status::MALFORMED }
     }
 
     fn check_reply_bytes(&mut self, bytes: &[u8], expected: usize) {
@@ -568,9 +502,7 @@ impl Texts {
                 json::member_number(&mut self.detail, "sub_function", u64::from(sub));
             }
             // Bodies of files and programs are the plant's secrets: their length is enough.
-            (20 | 21 | 90, ..) => {
-                json::member_number(&mut self.detail, "reply_bytes", reply.len() as u64)
-            }
+            (20 | 21 | 90, ..) => json::member_number(&mut self.detail, "reply_bytes", reply.len() as u64),
             (17 | 43, ..) => {}
             _ => {
                 json::key(&mut self.detail, "reply_data");
@@ -629,10 +561,7 @@ impl Texts {
         match reply {
             [17, count, data @ ..] if usize::from(*count) == data.len() => {
                 // Id and run indicator have no lengths of their own: the text is what is printable.
-                let from = data
-                    .iter()
-                    .rposition(|b| !(0x20..0x7f).contains(b))
-                    .map_or(0, |i| i + 1);
+                let from = data.iter().rposition(|b| !(0x20..0x7f).contains(b)).map_or(0, |i| i + 1);
                 row.model = std::str::from_utf8(&data[from..]).unwrap_or_default();
                 json::key(&mut detail, "server_id");
                 json::push_hex(&mut detail, data);
@@ -713,11 +642,7 @@ impl Texts {
         }
         json::end(&mut self.detail);
         // A request that breaks the protocol is malformed, whether or not anybody answered.
-        let state = if self.problem.is_empty() {
-            state
-        } else {
-            status::MALFORMED
-        };
+        let state = if self.problem.is_empty() { state } else { status::MALFORMED };
         let mut row = cx.flow.message("modbus", asker, asker.other());
         row.time = time;
         row.observed = cx.observed;
@@ -725,11 +650,7 @@ impl Texts {
         row.function = &self.function;
         row.session = &self.session;
         row.target = &self.target;
-        row.value = if let [one] = self.numbers[..] {
-            Some(f64::from(one))
-        } else {
-            None
-        };
+        row.value = if let [one] = self.numbers[..] { Some(f64::from(one)) } else { None };
         row.values = &self.values;
         row.count = self.count;
         row.status = state;

@@ -24,11 +24,7 @@ pub(crate) fn sample() -> crate::testing::Sample {
         said(Side::Client, 3, &[6, 0, 1, 0, 9]),
         said(Side::Server, 3, &[0x86, 2]),
         said(Side::Client, 4, &[43, 14, 1, 0]),
-        said(
-            Side::Server,
-            4,
-            &[43, 14, 1, 1, 0, 0, 1, 0, 4, b'A', b'c', b'm', b'e'],
-        ),
+        said(Side::Server, 4, &[43, 14, 1, 1, 0, 0, 1, 0, 4, b'A', b'c', b'm', b'e']),
     ])
 }
 
@@ -59,10 +55,7 @@ fn reading_registers_gives_one_row_and_a_sample_each() {
     ] {
         assert_eq!(row.text(column), expected, "{column}");
     }
-    assert_eq!(
-        (row.number("latency_us"), row.number("count")),
-        (Some(250.0), Some(2.0))
-    );
+    assert_eq!((row.number("latency_us"), row.number("count")), (Some(250.0), Some(2.0)));
     let samples = run.of(Kind::Sample);
     assert_eq!(samples.len(), 2);
     assert_eq!(samples[1].text("signal"), "holding_register 101");
@@ -74,52 +67,20 @@ fn reading_registers_gives_one_row_and_a_sample_each() {
 #[expect(clippy::too_many_lines, reason = "most of it is a table")]
 fn every_function_has_its_name_operation_target_and_values() {
     let cases: &[(&[u8], &[u8], &str)] = &[
-        (
-            &[1, 0, 0, 0, 3],
-            &[1, 1, 5],
-            "read|read_coils|coil 0..2|[1,0,1]|ok|",
-        ),
-        (
-            &[2, 0, 4, 0, 1],
-            &[2, 1, 1],
-            "read|read_discrete_inputs|discrete_input 4|[1]|ok|",
-        ),
-        (
-            &[4, 0, 4, 0, 1],
-            &[4, 2, 1, 2],
-            "read|read_input_registers|input_register 4|[258]|ok|",
-        ),
-        (
-            &[5, 0, 1, 255, 0],
-            &[5, 0, 1, 255, 0],
-            "write|write_single_coil|coil 1|[1]|ok|",
-        ),
-        (
-            &[6, 0, 1, 1, 1],
-            &[6, 0, 1, 1, 1],
-            "write|write_single_register|holding_register 1|[257]|ok|",
-        ),
+        (&[1, 0, 0, 0, 3], &[1, 1, 5], "read|read_coils|coil 0..2|[1,0,1]|ok|"),
+        (&[2, 0, 4, 0, 1], &[2, 1, 1], "read|read_discrete_inputs|discrete_input 4|[1]|ok|"),
+        (&[4, 0, 4, 0, 1], &[4, 2, 1, 2], "read|read_input_registers|input_register 4|[258]|ok|"),
+        (&[5, 0, 1, 255, 0], &[5, 0, 1, 255, 0], "write|write_single_coil|coil 1|[1]|ok|"),
+        (&[6, 0, 1, 1, 1], &[6, 0, 1, 1, 1], "write|write_single_register|holding_register 1|[257]|ok|"),
         (&[7], &[7, 9], "diagnose|read_exception_status||[9]|ok|"),
-        (
-            &[8, 0, 1, 0, 0],
-            &[8, 0, 1, 0, 0],
-            "diagnose|diagnostics|restart_communications||ok|",
-        ),
+        (&[8, 0, 1, 0, 0], &[8, 0, 1, 0, 0], "diagnose|diagnostics|restart_communications||ok|"),
         (
             &[8, 0, 4, 0, 0],
             &[0x88, 11],
             "diagnose|diagnostics|force_listen_only_mode||denied|gateway_target_device_failed_to_respond",
         ),
-        (
-            &[8, 0, 14, 0, 0],
-            &[8, 0, 14, 1, 2],
-            "diagnose|diagnostics|return_server_message_count|[258]|ok|",
-        ),
-        (
-            &[11],
-            &[11, 255, 255, 0, 7],
-            "diagnose|get_comm_event_counter||[7]|ok|",
-        ),
+        (&[8, 0, 14, 0, 0], &[8, 0, 14, 1, 2], "diagnose|diagnostics|return_server_message_count|[258]|ok|"),
+        (&[11], &[11, 255, 255, 0, 7], "diagnose|get_comm_event_counter||[7]|ok|"),
         (
             &[15, 0, 0, 0, 9, 2, 255, 1],
             &[15, 0, 0, 0, 9],
@@ -150,31 +111,11 @@ fn every_function_has_its_name_operation_target_and_values() {
             &[23, 2, 0, 254],
             "write|read_write_multiple_registers|holding_register 14|[254]|ok|",
         ),
-        (
-            &[24, 4, 222],
-            &[24, 0, 4, 0, 1, 1, 184],
-            "read|read_fifo_queue|fifo 1246|[440]|ok|",
-        ),
-        (
-            &[43, 13, 0, 1],
-            &[43, 13, 0, 1],
-            "other|canopen_general_reference|||ok|",
-        ),
-        (
-            &[90, 0, 0x30, 0, 1],
-            &[90, 0, 0xfe],
-            "program.write|vendor_program_transfer|||ok|",
-        ),
-        (
-            &[90, 0, 0x34, 0, 1],
-            &[90, 0, 0xfe],
-            "program.read|vendor_program_transfer|||ok|",
-        ),
-        (
-            &[90, 0, 0x41, 0],
-            &[90, 0, 0xfe],
-            "control|vendor_program_transfer|||ok|",
-        ),
+        (&[24, 4, 222], &[24, 0, 4, 0, 1, 1, 184], "read|read_fifo_queue|fifo 1246|[440]|ok|"),
+        (&[43, 13, 0, 1], &[43, 13, 0, 1], "other|canopen_general_reference|||ok|"),
+        (&[90, 0, 0x30, 0, 1], &[90, 0, 0xfe], "program.write|vendor_program_transfer|||ok|"),
+        (&[90, 0, 0x34, 0, 1], &[90, 0, 0xfe], "program.read|vendor_program_transfer|||ok|"),
+        (&[90, 0, 0x41, 0], &[90, 0, 0xfe], "control|vendor_program_transfer|||ok|"),
         (&[66, 1, 2], &[66, 3], "other|function_66|||ok|"),
         (
             &[3, 0, 9, 0, 1],
@@ -189,14 +130,7 @@ fn every_function_has_its_name_operation_target_and_values() {
     ];
     for (request, response, expected) in cases {
         let run = ask(request, response);
-        let table = run.table(&[
-            "operation",
-            "function",
-            "target",
-            "values",
-            "status",
-            "status_code",
-        ]);
+        let table = run.table(&["operation", "function", "target", "values", "status", "status_code"]);
         assert_eq!(table, [*expected], "{request:?} {:?}", run.rows);
         serde_json::from_str::<serde_json::Value>(run.messages()[0].text("detail")).unwrap();
     }
@@ -204,15 +138,9 @@ fn every_function_has_its_name_operation_target_and_values() {
 
 #[test]
 fn devices_name_themselves() {
-    let run = ask(
-        &[43, 14, 1, 0],
-        b"\x2b\x0e\x01\x01\x00\x00\x03\x00\x04Acme\x01\x02PX\x02\x031.2",
-    );
+    let run = ask(&[43, 14, 1, 0], b"\x2b\x0e\x01\x01\x00\x00\x03\x00\x04Acme\x01\x02PX\x02\x031.2");
     let row = run.of(Kind::Identity)[0];
-    assert_eq!(
-        (row.text("vendor"), row.text("model"), row.text("firmware")),
-        ("Acme", "PX", "1.2")
-    );
+    assert_eq!((row.text("vendor"), row.text("model"), row.text("firmware")), ("Acme", "PX", "1.2"));
     assert_eq!(run.messages()[0].text("operation"), "discover");
     let run = ask(&[17], b"\x11\x08\x12\x00\xffAcme");
     assert_eq!(run.messages()[0].text("status"), "malformed");
@@ -226,11 +154,7 @@ fn what_breaks_the_protocol_is_malformed_and_says_why() {
         (&[3, 0, 0, 0, 0][..], &[0x83, 3][..], "quantity"),
         (&[3, 255, 255, 0, 2], &[0x83, 3], "65535"),
         (&[1, 0, 0, 0, 9], &[1, 1, 5], "byte count"),
-        (
-            &[16, 0, 1, 0, 2, 3, 0, 1, 0],
-            &[16, 0, 1, 0, 2],
-            "byte count",
-        ),
+        (&[16, 0, 1, 0, 2, 3, 0, 1, 0], &[16, 0, 1, 0, 2], "byte count"),
         (&[5, 0, 1, 18, 52], &[5, 0, 1, 18, 52], "FF00"),
         (&[6, 0, 1, 1, 1], &[6, 0, 1, 1, 2], "repeat"),
         (&[3, 0, 1, 1], &[0x83, 3], "length"),
@@ -238,11 +162,7 @@ fn what_breaks_the_protocol_is_malformed_and_says_why() {
         let run = ask(request, response);
         let row = run.messages()[0];
         assert_eq!(row.text("status"), "malformed", "{request:?}");
-        assert!(
-            row.text("detail").contains(problem),
-            "{}",
-            row.text("detail")
-        );
+        assert!(row.text("detail").contains(problem), "{}", row.text("detail"));
     }
 }
 
@@ -281,10 +201,7 @@ fn a_lost_place_is_found_again() {
     run.send(Side::Client, &[9, 9, 9]);
     run.send(Side::Client, &frame(2, 1, &[3, 0, 5, 0, 1]));
     run.close();
-    assert_eq!(
-        run.table(&["target"]),
-        ["holding_register 0", "holding_register 5"]
-    );
+    assert_eq!(run.table(&["target"]), ["holding_register 0", "holding_register 5"]);
     assert_eq!(run.of(Kind::Coverage)[0].number("count"), Some(3.0));
 }
 
@@ -314,10 +231,7 @@ fn pipelined_requests_find_their_responses_and_the_rest_times_out() {
 #[test]
 fn a_response_of_another_function_is_malformed_and_answers_nothing() {
     let run = ask(&[3, 0, 9, 0, 1], &[4, 2, 0, 1]);
-    assert_eq!(
-        run.table(&["function", "status"]),
-        ["read_input_registers|malformed"]
-    );
+    assert_eq!(run.table(&["function", "status"]), ["read_input_registers|malformed"]);
     assert!(run.messages()[0].text("detail").contains("function 3"));
 }
 
@@ -346,57 +260,25 @@ fn a_connection_seen_the_wrong_way_round_is_turned() {
 
 #[test]
 fn files_and_programs_stay_out_of_the_rows() {
-    let run = ask(
-        b"\x15\x0b\x06\x00\x04\x00\x07\x00\x02SECR",
-        b"\x15\x0b\x06\x00\x04\x00\x07\x00\x02SECR",
-    );
-    assert!(
-        !format!("{:?}", run.rows).contains("SECR")
-            && !format!("{:?}", run.rows).contains("53454352")
-    );
+    let run = ask(b"\x15\x0b\x06\x00\x04\x00\x07\x00\x02SECR", b"\x15\x0b\x06\x00\x04\x00\x07\x00\x02SECR");
+    assert!(!format!("{:?}", run.rows).contains("SECR") && !format!("{:?}", run.rows).contains("53454352"));
 }
 
 #[test]
 fn the_probe_takes_modbus_and_nothing_else() {
-    for pdu in [
-        &[3, 0, 0, 0, 1][..],
-        &[16, 0, 1, 0, 1, 2, 0, 1],
-        &[43, 14, 1, 0],
-        &[66, 1, 2],
-        &[90, 0, 2],
-    ] {
+    for pdu in [&[3, 0, 0, 0, 1][..], &[16, 0, 1, 0, 1, 2, 0, 1], &[43, 14, 1, 0], &[66, 1, 2], &[90, 0, 2]] {
         let bytes = frame(0x1234, 1, pdu);
         assert_eq!(probe(false, Side::Client, &bytes), Probe::Yes, "{pdu:?}");
         assert_eq!(probe(false, Side::Client, &bytes[..7]), Probe::More);
     }
-    assert_eq!(
-        probe(false, Side::Server, &frame(1, 1, &[3, 2, 0, 1])),
-        Probe::Yes
-    );
-    assert_eq!(
-        probe(false, Side::Server, &frame(1, 1, &[0x83, 1])),
-        Probe::Yes
-    );
-    assert_eq!(
-        probe(
-            false,
-            Side::Server,
-            b"\0\0\0\0\0\0\0\0\0\0\0\x03\x01\x9c\x01"
-        ),
-        Probe::Yes
-    );
+    assert_eq!(probe(false, Side::Server, &frame(1, 1, &[3, 2, 0, 1])), Probe::Yes);
+    assert_eq!(probe(false, Side::Server, &frame(1, 1, &[0x83, 1])), Probe::Yes);
+    assert_eq!(probe(false, Side::Server, b"\0\0\0\0\0\0\0\0\0\0\0\x03\x01\x9c\x01"), Probe::Yes);
     for (name, bytes) in OTHERS {
         assert_eq!(probe(false, Side::Client, bytes), Probe::No, "{name}");
     }
     assert_eq!(probe(false, Side::Client, &[0; 64]), Probe::No);
-    assert_eq!(
-        probe(
-            false,
-            Side::Client,
-            b"\0\0\0\x0a\xff\xff\0\0\0\x01\0\0\0\x01"
-        ),
-        Probe::No
-    );
+    assert_eq!(probe(false, Side::Client, b"\0\0\0\x0a\xff\xff\0\0\0\x01\0\0\0\x01"), Probe::No);
 }
 
 #[test]
@@ -410,11 +292,7 @@ fn on_the_customary_port_whole_frames_are_enough() {
     ] {
         let bytes = frame(0, 1, pdu);
         assert_eq!(probe(true, side, &bytes), Probe::Yes, "{pdu:?}");
-        assert_eq!(
-            probe(true, side, &bytes[..bytes.len() - 1]),
-            Probe::More,
-            "{pdu:?}"
-        );
+        assert_eq!(probe(true, side, &bytes[..bytes.len() - 1]), Probe::More, "{pdu:?}");
         assert_eq!(probe(false, side, &bytes), Probe::No, "{pdu:?}");
         let followed = [&bytes[..], b"\x16\x03\x01\x02"].concat();
         assert_eq!(probe(true, side, &followed), Probe::No, "{pdu:?}");
@@ -445,10 +323,7 @@ fn an_exception_of_a_wrong_length_still_tells_who_answers() {
     run.send(Side::Client, &frame(1, 10, &[0x2a, 14, 4, 1]));
     assert_eq!(
         run.table(&["function", "exchange", "status", "status_code", "initiator"]),
-        [
-            "read_coils|reply|malformed|server_device_busy|server",
-            "function_42|reply|unasked||server"
-        ]
+        ["read_coils|reply|malformed|server_device_busy|server", "function_42|reply|unasked||server"]
     );
 }
 
@@ -462,34 +337,20 @@ fn right_after_a_gap_a_frame_of_whatever_function_is_read() {
     run.send(Side::Client, &two[5..]);
     run.lose(Side::Client, 12);
     // Not at the beginning: only a length that fits the function is believed.
-    run.send(
-        Side::Client,
-        &[b"\x09", &frame(6, 1, &[33, 0, 0])[..]].concat(),
-    );
+    run.send(Side::Client, &[b"\x09", &frame(6, 1, &[33, 0, 0])[..]].concat());
     run.send(Side::Client, &frame(7, 1, &[1, 0, 0, 0, 1]));
     run.close();
     assert_eq!(
         run.table(&["function"]),
-        [
-            "read_holding_registers",
-            "function_33",
-            "function_54",
-            "read_coils"
-        ]
+        ["read_holding_registers", "function_33", "function_54", "read_coils"]
     );
 }
 
 #[test]
 fn the_count_of_a_read_and_write_is_that_of_the_registers_written() {
-    let run = ask(
-        &[23, 0, 20, 0, 4, 0, 30, 0, 1, 2, 0, 7],
-        &[23, 8, 0, 1, 0, 2, 0, 3, 0, 4],
-    );
+    let run = ask(&[23, 0, 20, 0, 4, 0, 30, 0, 1, 2, 0, 7], &[23, 8, 0, 1, 0, 2, 0, 3, 0, 4]);
     let row = run.messages()[0];
-    assert_eq!(
-        (row.text("target"), row.text("values")),
-        ("holding_register 30", "[1,2,3,4]")
-    );
+    assert_eq!((row.text("target"), row.text("values")), ("holding_register 30", "[1,2,3,4]"));
     assert_eq!(row.number("count"), Some(1.0));
 }
 
@@ -499,10 +360,7 @@ fn a_frame_of_one_byte_more_than_the_standard_allows_is_read() {
     let longest = vec![90; PDU_MAX];
     run.send(Side::Client, &frame(7, 0, &longest));
     run.send(Side::Server, &frame(7, 0, &longest));
-    assert_eq!(
-        run.table(&["function", "exchange"]),
-        ["vendor_program_transfer|pair"]
-    );
+    assert_eq!(run.table(&["function", "exchange"]), ["vendor_program_transfer|pair"]);
     assert_eq!(run.messages()[0].number("count"), Some(254.0));
 }
 
@@ -565,11 +423,7 @@ proptest! {
 /// Run with `cargo test --release -p yagura-dissect -- --ignored --nocapture speed`.
 #[test]
 #[ignore = "a measurement"]
-#[expect(
-    clippy::print_stdout,
-    clippy::disallowed_methods,
-    reason = "it measures time and says how much"
-)]
+#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures time and says how much")]
 fn speed() {
     struct Nothing(usize);
     impl yagura_event::rows::RowSink for Nothing {
@@ -584,20 +438,11 @@ fn speed() {
     let rounds = 1_000_000;
     let begun = std::time::Instant::now();
     for time in 0..rounds {
-        let mut cx = Cx {
-            flow: &run.flow,
-            time,
-            observed: time,
-            settings: &settings,
-            out: &mut sink,
-        };
+        let mut cx = Cx { flow: &run.flow, time, observed: time, settings: &settings, out: &mut sink };
         dissector.parse(&mut cx, Side::Client, &request);
         dissector.parse(&mut cx, Side::Server, &response);
     }
     let seconds = begun.elapsed().as_secs_f64();
     assert_eq!(sink.0, 2 * rounds as usize);
-    println!(
-        "{:.2} million messages a second",
-        2.0 * rounds as f64 / seconds / 1e6
-    );
+    println!("{:.2} million messages a second", 2.0 * rounds as f64 / seconds / 1e6);
 }

@@ -31,7 +31,10 @@ fn packet(first: u8, body: &[&[u8]]) -> Vec<u8> {
 
 fn connect(level: u8) -> Vec<u8> {
     let properties: &[u8] = if level == 5 { &[5, 0x11, 0, 0, 0, 60] } else { &[] };
-    packet(0x10, &[&text("MQTT"), &[level, 0xc2, 0, 60], properties, &text("gw-1"), &text("etch"), &text("hidden")])
+    packet(
+        0x10,
+        &[&text("MQTT"), &[level, 0xc2, 0, 60], properties, &text("gw-1"), &text("etch"), &text("hidden")],
+    )
 }
 
 fn metric(name: &str, alias: u8, datatype: u8, value: &[u8]) -> Vec<u8> {
@@ -98,9 +101,15 @@ fn packets_and_their_acknowledgements_are_rows() {
     );
     let all = format!("{:?}", run.rows);
     assert!(!all.contains("hidden"), "a password is in a row");
-    let samples: Vec<String> =
-        run.of(Kind::Sample).iter().map(|r| format!("{}={:?}", r.text("signal"), r.number("value"))).collect();
-    assert_eq!(samples, ["fab/etch/pressure=Some(12.5)", "fab/edge-1/Flow=Some(5.0)", "fab/edge-1/Flow=Some(6.0)"]);
+    let samples: Vec<String> = run
+        .of(Kind::Sample)
+        .iter()
+        .map(|r| format!("{}={:?}", r.text("signal"), r.number("value")))
+        .collect();
+    assert_eq!(
+        samples,
+        ["fab/etch/pressure=Some(12.5)", "fab/edge-1/Flow=Some(5.0)", "fab/edge-1/Flow=Some(6.0)"]
+    );
 }
 
 #[test]

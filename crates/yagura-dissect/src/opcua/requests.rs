@@ -15,11 +15,32 @@ use super::types::{
 const VALUE: u32 = 13;
 /// Attributes of OPC 10000-3 by number.
 const ATTRIBUTES: [&str; 27] = [
-    "node_id", "node_class", "browse_name", "display_name", "description", "write_mask",
-    "user_write_mask", "is_abstract", "symmetric", "inverse_name", "contains_no_loops",
-    "event_notifier", "value", "data_type", "value_rank", "array_dimensions", "access_level",
-    "user_access_level", "minimum_sampling_interval", "historizing", "executable", "user_executable",
-    "data_type_definition", "role_permissions", "user_role_permissions", "access_restrictions",
+    "node_id",
+    "node_class",
+    "browse_name",
+    "display_name",
+    "description",
+    "write_mask",
+    "user_write_mask",
+    "is_abstract",
+    "symmetric",
+    "inverse_name",
+    "contains_no_loops",
+    "event_notifier",
+    "value",
+    "data_type",
+    "value_rank",
+    "array_dimensions",
+    "access_level",
+    "user_access_level",
+    "minimum_sampling_interval",
+    "historizing",
+    "executable",
+    "user_executable",
+    "data_type_definition",
+    "role_permissions",
+    "user_role_permissions",
+    "access_restrictions",
     "access_level_ex",
 ];
 
@@ -77,7 +98,13 @@ pub(super) fn read(
         "history_read" => {
             let (kind, body) = extension(c)?;
             let details = match kind {
-                646 | 649 if body.len() > 16 => if kind == 646 { "events" } else { "raw" },
+                646 | 649 if body.len() > 16 => {
+                    if kind == 646 {
+                        "events"
+                    } else {
+                        "raw"
+                    }
+                }
                 652 => "processed",
                 655 => "at_time",
                 _ => "other",
@@ -103,8 +130,11 @@ pub(super) fn read(
             json::push_float(&mut draft.detail, c.f64_le("publishing_interval")?);
         }
         "create_monitored_items" => monitored(known, request, c, draft)?,
-        "modify_monitored_items" | "set_monitoring_mode" | "set_triggering"
-        | "delete_monitored_items" | "republish" => drop(subscription(c, draft)?),
+        "modify_monitored_items"
+        | "set_monitoring_mode"
+        | "set_triggering"
+        | "delete_monitored_items"
+        | "republish" => drop(subscription(c, draft)?),
         "delete_subscriptions" => {
             for _ in 0..array(c, "subscription_ids")? {
                 let id = c.u32_le("subscription_id")?;

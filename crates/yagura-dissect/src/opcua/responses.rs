@@ -10,8 +10,8 @@ use crate::{Cx, Side, json};
 use super::requests::{application, push, security_mode};
 use super::services::{FAULT, Known, Service};
 use super::types::{
-    array, bytes, data_value, diagnostic, extension, localized_text, node_id, qualified_name,
-    status_name, text, variant,
+    array, bytes, data_value, diagnostic, extension, localized_text, node_id, qualified_name, status_name,
+    text, variant,
 };
 
 /// Severity bits of a status code that is bad.
@@ -46,6 +46,9 @@ pub(super) fn read(
     let nodes = known.take(request);
     let subscription = known.take_subscription(request);
     let result = header(c)?;
+    if service.name == FAULT.name {
+        json::member_text(&mut draft.detail, "reply", FAULT.name);
+    }
     if result & BAD != 0 || service.name == FAULT.name {
         draft.deny(status_name(result));
         return Ok(());
@@ -105,8 +108,14 @@ pub(super) fn read(
             }
             verdict.note(draft);
         }
-        "write" | "delete_nodes" | "delete_references" | "add_references" | "delete_subscriptions"
-        | "delete_monitored_items" | "set_monitoring_mode" | "activate_session" => {
+        "write"
+        | "delete_nodes"
+        | "delete_references"
+        | "add_references"
+        | "delete_subscriptions"
+        | "delete_monitored_items"
+        | "set_monitoring_mode"
+        | "activate_session" => {
             if service.name == "activate_session" {
                 bytes(c, "server_nonce")?;
             }

@@ -44,7 +44,8 @@ const fn service(name: &'static str, operation: &'static str, request: u32) -> S
 }
 
 /// Answers any request that the server refuses as a whole.
-pub(super) static FAULT: Service = Service { name: "service_fault", operation: operation::ERROR, request: 0, response: 397 };
+pub(super) static FAULT: Service =
+    Service { name: "service_fault", operation: operation::ERROR, request: 0, response: 397 };
 
 /// In ascending order of numbers.
 static SERVICES: &[Service] = &[

@@ -159,8 +159,7 @@ fn data_changes_are_samples_of_the_monitored_nodes() {
 fn chunks_are_put_together_and_aborted_ones_say_why() {
     let (_, whole) = write_request(6);
     let body = &whole[24..];
-    let mut said: Vec<_> =
-        body.chunks(20).map(|part| (Client, message(b"MSGC", 6, part))).collect();
+    let mut said: Vec<_> = body.chunks(20).map(|part| (Client, message(b"MSGC", 6, part))).collect();
     if let Some((_, last)) = said.last_mut() {
         last[3] = b'F';
     }
@@ -169,10 +168,7 @@ fn chunks_are_put_together_and_aborted_ones_say_why() {
     let run = play(&said);
     assert_eq!(
         run.table(&["function", "target", "values", "status", "status_code"]),
-        [
-            "read||[0]|unasked|",
-            "write|ns=2;s=Tool.Pressure|[7.5]|denied|BadTcpMessageTooLarge",
-        ]
+        ["read||[0]|unasked|", "write|ns=2;s=Tool.Pressure|[7.5]|denied|BadTcpMessageTooLarge",]
     );
 }
 
@@ -192,7 +188,15 @@ fn after_a_gap_the_rest_of_a_message_is_passed_over() {
 fn users_are_named_and_their_passwords_are_not() {
     let token = [string("p"), string("operator"), string("hunter2"), null()].concat();
     let parameters = [
-        null(), null(), count(0), count(0), vec![1, 0, 0x44, 1, 1], count(token.len() as u32), token, null(), null(),
+        null(),
+        null(),
+        count(0),
+        count(0),
+        vec![1, 0, 0x44, 1, 1],
+        count(token.len() as u32),
+        token,
+        null(),
+        null(),
     ];
     let run = play(&[
         (Client, message(b"MSGF", 1, &request(467, &parameters))),

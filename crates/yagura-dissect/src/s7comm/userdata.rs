@@ -97,7 +97,13 @@ impl S7 {
         }
     }
 
-    fn body(&mut self, cx: &mut Cx<'_>, draft: &mut Draft, header: &Header, data: &mut Cursor<'_>) -> Result<(), Cut> {
+    fn body(
+        &mut self,
+        cx: &mut Cx<'_>,
+        draft: &mut Draft,
+        header: &Header,
+        data: &mut Cursor<'_>,
+    ) -> Result<(), Cut> {
         if data.is_empty() {
             return Ok(());
         }

@@ -67,7 +67,12 @@ fn samples(run: &Run) -> Vec<(String, f64, String, f64)> {
     let mut out = Vec::new();
     for row in run.of(Kind::Sample) {
         let (value, quality) = (row.number("value").unwrap(), row.number("quality").unwrap());
-        out.push((row.text("signal").to_string(), (value * 1e6).round() / 1e6, row.text("unit").to_string(), quality));
+        out.push((
+            row.text("signal").to_string(),
+            (value * 1e6).round() / 1e6,
+            row.text("unit").to_string(),
+            quality,
+        ));
     }
     out
 }
@@ -143,7 +148,8 @@ fn data_is_counted_over_time_and_unknown_data_is_said_once() {
 fn what_breaks_the_protocol_is_malformed() {
     let mut damaged = frame(kind::COMMAND, &[0, 2]);
     damaged[15] ^= 1;
-    let with = |body: &[u8]| [frame(kind::CONFIGURATION_2, &configuration()), frame(kind::DATA, body)].concat();
+    let with =
+        |body: &[u8]| [frame(kind::CONFIGURATION_2, &configuration()), frame(kind::DATA, body)].concat();
     for (bytes, code) in [
         (damaged, "checksum"),
         (with(&DATA[..12]), "data_length"),

@@ -204,7 +204,9 @@ impl Hello {
         let mut extensions: Vec<u16> = self.extensions.iter().copied().filter(|e| !grease(*e)).collect();
         let (many_ciphers, many_extensions) = (ciphers.len().min(99), extensions.len().min(99));
         let alpn = match self.alpn.first().map(|a| a.as_bytes()) {
-            Some([first, .., last]) | Some([first @ last]) if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() => {
+            Some([first, .., last]) | Some([first @ last])
+                if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() =>
+            {
                 format!("{}{}", char::from(*first), char::from(*last))
             }
             Some([first, .., last]) | Some([first @ last]) => {

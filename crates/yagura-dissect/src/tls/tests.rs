@@ -164,7 +164,8 @@ fn a_heartbeat_that_claims_more_than_it_holds_is_malformed() {
 fn handshake_messages_may_be_cut_anywhere_into_records() {
     let hello = client_hello(&[]);
     let body = &hello[HEADER..];
-    let mut run = run(&[(Side::Client, record_of(22, &body[..3])), (Side::Client, record_of(22, &body[3..]))]);
+    let mut run =
+        run(&[(Side::Client, record_of(22, &body[..3])), (Side::Client, record_of(22, &body[3..]))]);
     run.close();
     assert_eq!(run.table(&["target"]), ["mes.it"]);
 }

@@ -2,9 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::asn1::{
-    self, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, element, expect, optional,
-};
+use crate::asn1::{self, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, element, expect, optional};
 use crate::cursor::{Cursor, Cut};
 use crate::json;
 
@@ -99,7 +97,8 @@ impl Certificate {
             let modulus = expect(&mut numbers, INTEGER, "certificate_key")?.body;
             let zeros = modulus.iter().take_while(|b| **b == 0).count();
             let first = modulus.get(zeros).map_or(0, |b| b.leading_zeros() as usize);
-            self.key_bits = Some(((modulus.len() - zeros) * 8 - first.min(8 * (modulus.len() - zeros))) as u64);
+            self.key_bits =
+                Some(((modulus.len() - zeros) * 8 - first.min(8 * (modulus.len() - zeros))) as u64);
         } else if self.key == "ec" {
             // Whole point: a format byte and two coordinates.
             self.key_bits = match bits.len().saturating_sub(2) / 2 {
@@ -269,7 +268,13 @@ fn time(value: asn1::Element<'_>) -> String {
     let text = cut_text(value.body);
     let digits = text.strip_suffix('Z').unwrap_or("");
     let century = match (value.tag, digits.len()) {
-        (0x17, 10 | 12) if digits.is_ascii() => if digits < "50" { "20" } else { "19" },
+        (0x17, 10 | 12) if digits.is_ascii() => {
+            if digits < "50" {
+                "20"
+            } else {
+                "19"
+            }
+        }
         (0x18, 12..) if digits.is_ascii() => "",
         _ => return text,
     };

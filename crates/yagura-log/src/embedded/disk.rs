@@ -69,11 +69,7 @@ impl Disk for RealDisk {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        self.sync_dir(if parent.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            parent
-        })
+        self.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -86,11 +82,7 @@ impl Disk for RealDisk {
 
     fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(write)
-            .create(write)
-            .truncate(false);
+        options.read(true).write(write).create(write).truncate(false);
         Ok(Arc::new(RealFile(options.open(path)?)))
     }
 
@@ -107,28 +99,19 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn Send + Sync>, Held> {
-        let open = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = open.map_err(Held::Error)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let pid = std::fs::read_to_string(path).unwrap_or_default();
                 let pid = pid.trim();
-                return Err(Held::By(
-                    if pid.is_empty() { "unknown" } else { pid }.to_owned(),
-                ));
+                return Err(Held::By(if pid.is_empty() { "unknown" } else { pid }.to_owned()));
             }
             Err(errno) => return Err(Held::Error(errno.into())),
         }
         // The number is for people only: the lock is the kernel's and goes with the process.
-        file.set_len(0)
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(Held::Error)?;
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(Held::Error)?;
         Ok(Box::new(file))
     }
 
@@ -138,8 +121,7 @@ impl Disk for RealDisk {
             reason = "the log's edge: dates segments for retention, never read by a detection"
         )]
         let now = std::time::SystemTime::now();
-        now.duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_micros() as i64)
+        now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
     }
 }
 

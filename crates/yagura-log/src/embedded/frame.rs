@@ -63,11 +63,7 @@ impl SegmentHeader {
         if u32_at(bytes, 8) != VERSION {
             return Err("written by another version of Yagura");
         }
-        Ok(SegmentHeader {
-            salt: u32_at(bytes, 12),
-            base: u64_at(bytes, 16),
-            previous: u64_at(bytes, 24),
-        })
+        Ok(SegmentHeader { salt: u32_at(bytes, 12), base: u64_at(bytes, 16), previous: u64_at(bytes, 24) })
     }
 }
 
@@ -88,12 +84,7 @@ pub(super) fn encode(into: &mut Vec<u8>, offset: u64, time: i64, record: &Record
 
 /// Finishes whole frames just before they are written; calls `each` with offset, time and
 /// position within `frames` of each.
-pub(super) fn seal(
-    frames: &mut [u8],
-    salt: u32,
-    synced: u64,
-    mut each: impl FnMut(u64, i64, usize),
-) {
+pub(super) fn seal(frames: &mut [u8], salt: u32, synced: u64, mut each: impl FnMut(u64, i64, usize)) {
     let mut at = 0;
     while at < frames.len() {
         let size = FRAME + payload(&frames[at..]);
@@ -122,11 +113,7 @@ impl Frame {
     /// The record as slices of the chunk in which the frame begins at `at`.
     pub fn stored(&self, chunk: &Bytes, at: usize) -> Stored {
         let slice = |range: Range<usize>| {
-            if range.is_empty() {
-                Bytes::new()
-            } else {
-                chunk.slice(range)
-            }
+            if range.is_empty() { Bytes::new() } else { chunk.slice(range) }
         };
         let key = at + FRAME;
         let header = key + self.key;
@@ -272,11 +259,7 @@ mod tests {
 
     #[test]
     fn a_segments_header_reads_back_and_notices_changes() {
-        let header = SegmentHeader {
-            salt: 1,
-            base: 2,
-            previous: 3,
-        };
+        let header = SegmentHeader { salt: 1, base: 2, previous: 3 };
         let mut bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
         bytes[20] ^= 1;

@@ -67,14 +67,7 @@ impl Group {
             members: Vec::new(),
             next_member: 0,
         };
-        Ok(Group {
-            name: name.to_owned(),
-            topic,
-            disk,
-            folder,
-            fetch_bytes,
-            state: Mutex::new(state),
-        })
+        Ok(Group { name: name.to_owned(), topic, disk, folder, fetch_bytes, state: Mutex::new(state) })
     }
 
     /// A new member, which is told its partitions as it polls.
@@ -113,11 +106,7 @@ impl Group {
     fn store(&self, committed: &[Option<u64>]) -> Result<(), LogError> {
         let mut bytes = Vec::with_capacity(committed.len() * 8 + 4);
         for offset in committed {
-            bytes.extend_from_slice(
-                &offset
-                    .map_or(0, |offset| offset.saturating_add(1))
-                    .to_le_bytes(),
-            );
+            bytes.extend_from_slice(&offset.map_or(0, |offset| offset.saturating_add(1)).to_le_bytes());
         }
         let crc = crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -141,11 +130,7 @@ impl GroupState {
             let mut have = BTreeMap::new();
             for slot in &mut wanted {
                 if let Some(member) = *slot {
-                    let place = self
-                        .members
-                        .iter()
-                        .position(|other| *other == member)
-                        .unwrap_or(0);
+                    let place = self.members.iter().position(|other| *other == member).unwrap_or(0);
                     let held = have.entry(member).or_insert(0);
                     if *held < share + usize::from(place < rest) {
                         *held += 1;
@@ -156,11 +141,8 @@ impl GroupState {
             }
             let mut free = wanted.iter_mut().filter(|slot| slot.is_none());
             for (place, member) in self.members.iter().enumerate() {
-                let missing =
-                    share + usize::from(place < rest) - have.get(member).copied().unwrap_or(0);
-                free.by_ref()
-                    .take(missing)
-                    .for_each(|slot| *slot = Some(*member));
+                let missing = share + usize::from(place < rest) - have.get(member).copied().unwrap_or(0);
+                free.by_ref().take(missing).for_each(|slot| *slot = Some(*member));
             }
         }
         self.wanted = wanted;
@@ -204,10 +186,7 @@ impl GroupMember {
             state.owners[partition as usize] = me;
             let from = state.committed[partition as usize].unwrap_or(0);
             let partition_log = self.group.topic.partitions[partition as usize].clone();
-            self.readers.insert(
-                partition,
-                (PartitionReader::new(partition_log, from), false),
-            );
+            self.readers.insert(partition, (PartitionReader::new(partition_log, from), false));
         }
         Ok((!fresh.is_empty()).then_some(Polled::Assigned(fresh)))
     }
@@ -215,17 +194,9 @@ impl GroupMember {
     /// Records of the next partition that has some.
     fn fetch(&mut self) -> Result<Option<Polled>, LogError> {
         let bytes = self.group.fetch_bytes;
-        let after = self
-            .readers
-            .range(self.last + 1..)
-            .map(|(partition, _)| *partition);
-        let order: Vec<u32> = after
-            .chain(
-                self.readers
-                    .range(..=self.last)
-                    .map(|(partition, _)| *partition),
-            )
-            .collect();
+        let after = self.readers.range(self.last + 1..).map(|(partition, _)| *partition);
+        let order: Vec<u32> =
+            after.chain(self.readers.range(..=self.last).map(|(partition, _)| *partition)).collect();
         for partition in order {
             if let Some((reader, false)) = self.readers.get_mut(&partition) {
                 self.last = partition;
@@ -240,13 +211,11 @@ impl GroupMember {
 
     fn owned(&mut self, partition: u32) -> Result<&mut (PartitionReader, bool), LogError> {
         let (group, topic) = (&self.group.name, &self.group.topic.name);
-        self.readers
-            .get_mut(&partition)
-            .ok_or_else(|| LogError::Client {
-                what: format!("partition {partition} of {topic} in group {group}"),
-                cause: "it is not assigned to this member".to_owned(),
-                retry: false,
-            })
+        self.readers.get_mut(&partition).ok_or_else(|| LogError::Client {
+            what: format!("partition {partition} of {topic} in group {group}"),
+            cause: "it is not assigned to this member".to_owned(),
+            retry: false,
+        })
     }
 }
 
@@ -285,13 +254,7 @@ impl Member for GroupMember {
     }
 
     fn committed(&self, partition: u32) -> Result<Option<u64>, LogError> {
-        Ok(self
-            .group
-            .state()
-            .committed
-            .get(partition as usize)
-            .copied()
-            .flatten())
+        Ok(self.group.state().committed.get(partition as usize).copied().flatten())
     }
 
     fn pause(&mut self, partition: u32) -> Result<(), LogError> {
@@ -329,14 +292,7 @@ mod tests {
     fn partitions_are_shared_evenly_and_only_those_that_must_move_do() {
         let mut state = state(10);
         let mut before = state.wanted.clone();
-        for members in [
-            vec![0],
-            vec![0, 1],
-            vec![0, 1, 2],
-            vec![1, 2],
-            vec![1, 2, 3, 4],
-            vec![4],
-        ] {
+        for members in [vec![0], vec![0, 1], vec![0, 1, 2], vec![1, 2], vec![1, 2, 3, 4], vec![4]] {
             state.members = members.clone();
             state.balance();
             let counts: Vec<usize> = members
@@ -344,22 +300,13 @@ mod tests {
                 .map(|member| state.wanted.iter().filter(|w| **w == Some(*member)).count())
                 .collect();
             assert_eq!(counts.iter().sum::<usize>(), 10);
-            assert!(
-                counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1,
-                "{counts:?}"
-            );
+            assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
             // A partition changes hands only if its owner left or had more than its new share.
             let most = 10usize.div_ceil(members.len());
             for member in &members {
                 let had: Vec<usize> = (0..10).filter(|p| before[*p] == Some(*member)).collect();
-                let kept = had
-                    .iter()
-                    .filter(|p| state.wanted[**p] == Some(*member))
-                    .count();
-                assert!(
-                    kept >= had.len().min(10 / members.len()),
-                    "{members:?} {most}"
-                );
+                let kept = had.iter().filter(|p| state.wanted[**p] == Some(*member)).count();
+                assert!(kept >= had.len().min(10 / members.len()), "{members:?} {most}");
             }
             before = state.wanted.clone();
         }

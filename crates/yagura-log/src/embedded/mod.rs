@@ -151,21 +151,15 @@ impl Embedded {
         let mut lock = None;
         if write {
             for folder in [&topics, &folder.join("groups")] {
-                disk.create_dir(folder)
-                    .map_err(|cause| io_error("creating", folder, cause))?;
+                disk.create_dir(folder).map_err(|cause| io_error("creating", folder, cause))?;
             }
             let path = folder.join("lock");
             lock = Some(disk.lock(&path).map_err(|held| match held {
-                Held::By(pid) => LogError::Locked {
-                    folder: folder.display().to_string(),
-                    pid,
-                },
+                Held::By(pid) => LogError::Locked { folder: folder.display().to_string(), pid },
                 Held::Error(cause) => io_error("locking", &path, cause),
             })?);
         }
-        let names = disk
-            .list(&topics)
-            .map_err(|cause| io_error("listing", &topics, cause))?;
+        let names = disk.list(&topics).map_err(|cause| io_error("listing", &topics, cause))?;
         let mut open = BTreeMap::new();
         for name in names.into_iter().filter(|name| !name.ends_with(UNFINISHED)) {
             let topic = Topic::open(&disk, &topics.join(&name), &name, &options, write)?;
@@ -180,13 +174,8 @@ impl Embedded {
             groups: Mutex::default(),
             _lock: lock,
         });
-        let housekeeper = write
-            .then(|| Housekeeper::start(Arc::downgrade(&shared)))
-            .transpose()?;
-        Ok(Embedded {
-            shared,
-            _housekeeper: housekeeper,
-        })
+        let housekeeper = write.then(|| Housekeeper::start(Arc::downgrade(&shared))).transpose()?;
+        Ok(Embedded { shared, _housekeeper: housekeeper })
     }
 }
 
@@ -203,18 +192,10 @@ impl Log for Embedded {
         }
         let parent = shared.folder.join("topics");
         let path = parent.join(topic);
-        let refuse = |kind, cause: &str| {
-            io_error(
-                "creating topic",
-                &path,
-                io::Error::new(kind, cause.to_owned()),
-            )
-        };
+        let refuse =
+            |kind, cause: &str| io_error("creating topic", &path, io::Error::new(kind, cause.to_owned()));
         if !shared.write {
-            return Err(refuse(
-                io::ErrorKind::ReadOnlyFilesystem,
-                "the log was opened for reading only",
-            ));
+            return Err(refuse(io::ErrorKind::ReadOnlyFilesystem, "the log was opened for reading only"));
         }
         if !valid_name(topic) || topic.ends_with(UNFINISHED) || partitions == 0 {
             let cause = "a topic has at least one partition, and a name of at most 200 letters, digits, '.', '_' and '-'";
@@ -224,19 +205,10 @@ impl Log for Embedded {
         let fresh = parent.join(format!("{topic}{UNFINISHED}"));
         for partition in 0..partitions {
             let folder = fresh.join(partition.to_string());
-            shared
-                .disk
-                .create_dir(&folder)
-                .map_err(|cause| io_error("creating", &folder, cause))?;
+            shared.disk.create_dir(&folder).map_err(|cause| io_error("creating", &folder, cause))?;
         }
-        shared
-            .disk
-            .rename(&fresh, &path)
-            .map_err(|cause| io_error("creating", &path, cause))?;
-        shared
-            .disk
-            .sync_dir(&parent)
-            .map_err(|cause| io_error("syncing", &parent, cause))?;
+        shared.disk.rename(&fresh, &path).map_err(|cause| io_error("creating", &path, cause))?;
+        shared.disk.sync_dir(&parent).map_err(|cause| io_error("syncing", &parent, cause))?;
         let opened = Topic::open(&shared.disk, &path, topic, &shared.options, true)?;
         let count = opened.partitions.len() as u32;
         topics.insert(topic.to_owned(), Arc::new(opened));
@@ -254,32 +226,20 @@ impl Log for Embedded {
     fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
         let topic = self.shared.topic(topic)?;
         let handed = vec![None; topic.partitions.len()];
-        Ok(Box::new(TopicAppender {
-            shared: self.shared.clone(),
-            topic,
-            handed,
-        }))
+        Ok(Box::new(TopicAppender { shared: self.shared.clone(), topic, handed }))
     }
 
     fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
-        Ok(Box::new(PartitionReader::new(
-            self.shared.partition(topic, partition)?,
-            from,
-        )))
+        Ok(Box::new(PartitionReader::new(self.shared.partition(topic, partition)?, from)))
     }
 
     fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
         let shared = &self.shared;
         let topic = shared.topic(topic)?;
         let folder = shared.folder.join("groups").join(group);
-        let refuse = |kind, cause: &str| {
-            io_error("joining", &folder, io::Error::new(kind, cause.to_owned()))
-        };
+        let refuse = |kind, cause: &str| io_error("joining", &folder, io::Error::new(kind, cause.to_owned()));
         if !shared.write {
-            return Err(refuse(
-                io::ErrorKind::ReadOnlyFilesystem,
-                "the log was opened for reading only",
-            ));
+            return Err(refuse(io::ErrorKind::ReadOnlyFilesystem, "the log was opened for reading only"));
         }
         if !valid_name(group) {
             return Err(refuse(
@@ -292,17 +252,9 @@ impl Log for Embedded {
         if let Some(group) = groups.get(&key) {
             return Ok(Box::new(group.join(shared.clone())));
         }
-        shared
-            .disk
-            .create_dir(&folder)
-            .map_err(|cause| io_error("creating", &folder, cause))?;
-        let opened = Arc::new(Group::open(
-            shared.disk.clone(),
-            folder,
-            shared.options.fetch_bytes,
-            group,
-            topic,
-        )?);
+        shared.disk.create_dir(&folder).map_err(|cause| io_error("creating", &folder, cause))?;
+        let opened =
+            Arc::new(Group::open(shared.disk.clone(), folder, shared.options.fetch_bytes, group, topic)?);
         let member = opened.join(shared.clone());
         groups.insert(key, opened);
         Ok(Box::new(member))
@@ -315,32 +267,20 @@ impl Shared {
     }
 
     fn topic(&self, name: &str) -> Result<Arc<Topic>, LogError> {
-        self.topics()
-            .get(name)
-            .cloned()
-            .ok_or_else(|| LogError::NoTopic(name.to_owned()))
+        self.topics().get(name).cloned().ok_or_else(|| LogError::NoTopic(name.to_owned()))
     }
 
     fn partition(&self, topic: &str, partition: u32) -> Result<Arc<Partition>, LogError> {
-        let found = self
-            .topic(topic)?
-            .partitions
-            .get(partition as usize)
-            .cloned();
+        let found = self.topic(topic)?.partitions.get(partition as usize).cloned();
         found.ok_or_else(|| LogError::NoTopic(format!("{topic}/{partition}")))
     }
 
     fn all_partitions(&self) -> Vec<Arc<Partition>> {
-        self.topics()
-            .values()
-            .flat_map(|topic| topic.partitions.clone())
-            .collect()
+        self.topics().values().flat_map(|topic| topic.partitions.clone()).collect()
     }
 
     fn retain(&self) -> Result<(), LogError> {
-        self.all_partitions()
-            .iter()
-            .try_for_each(|partition| partition.retain())
+        self.all_partitions().iter().try_for_each(|partition| partition.retain())
     }
 }
 
@@ -362,22 +302,13 @@ impl Topic {
         options: &Options,
         write: bool,
     ) -> Result<Self, LogError> {
-        let entries = disk
-            .list(folder)
-            .map_err(|cause| io_error("listing", folder, cause))?;
-        let count = entries
-            .iter()
-            .filter(|entry| entry.parse::<u32>().is_ok())
-            .count();
+        let entries = disk.list(folder).map_err(|cause| io_error("listing", folder, cause))?;
+        let count = entries.iter().filter(|entry| entry.parse::<u32>().is_ok()).count();
         let signal = Arc::new(Signal::default());
         let open = |number: usize| {
             let folder = folder.join(number.to_string());
             if !entries.contains(&number.to_string()) {
-                return Err(recover::damaged(
-                    &folder,
-                    0,
-                    "the partition's folder is missing".to_owned(),
-                ));
+                return Err(recover::damaged(&folder, 0, "the partition's folder is missing".to_owned()));
             }
             let found = recover::recover(&**disk, &folder, write)?;
             Ok(Arc::new(Partition::new(
@@ -390,11 +321,7 @@ impl Topic {
             )))
         };
         let partitions = (0..count).map(open).collect::<Result<_, _>>()?;
-        Ok(Topic {
-            name: name.to_owned(),
-            partitions,
-            signal,
-        })
+        Ok(Topic { name: name.to_owned(), partitions, signal })
     }
 }
 
@@ -451,17 +378,9 @@ impl Housekeeper {
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("yagura-log".to_owned())
-            .spawn(work);
-        let thread = thread.map_err(|cause| LogError::Io {
-            what: "starting a thread".to_owned(),
-            cause,
-        })?;
-        Ok(Housekeeper {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("yagura-log".to_owned()).spawn(work);
+        let thread = thread.map_err(|cause| LogError::Io { what: "starting a thread".to_owned(), cause })?;
+        Ok(Housekeeper { stop: Some(stop), thread: Some(thread) })
     }
 }
 
@@ -494,15 +413,10 @@ impl Signal {
 
     /// Waits for something after `seen`; what is left of `wait`, or `None` when it has passed.
     fn wait(&self, seen: u64, wait: Duration) -> Option<Duration> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "how long to wait, not what to answer"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "how long to wait, not what to answer")]
         let begin = std::time::Instant::now();
         let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .changed
-            .wait_timeout_while(count, wait, |count| *count == seen);
+        let waited = self.changed.wait_timeout_while(count, wait, |count| *count == seen);
         let timeout = waited.unwrap_or_else(PoisonError::into_inner).1;
         (!timeout.timed_out()).then(|| wait.saturating_sub(begin.elapsed()))
     }
@@ -511,13 +425,10 @@ impl Signal {
 /// The error for a refused file operation; a full disk has its own.
 fn io_error(what: &str, path: &Path, cause: io::Error) -> LogError {
     match cause.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LogError::Full {
-            folder: path.parent().unwrap_or(path).display().to_string(),
-        },
-        _ => LogError::Io {
-            what: format!("{what} {}", path.display()),
-            cause,
-        },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            LogError::Full { folder: path.parent().unwrap_or(path).display().to_string() }
+        }
+        _ => LogError::Io { what: format!("{what} {}", path.display()), cause },
     }
 }
 

@@ -97,23 +97,16 @@ impl Failure {
         match error {
             LogError::Full { folder } => Failure::Full(folder),
             LogError::Io { what, cause } => Failure::Io(what, cause.kind(), cause.to_string()),
-            other => Failure::Io(
-                "appending".to_owned(),
-                io::ErrorKind::Other,
-                other.to_string(),
-            ),
+            other => Failure::Io("appending".to_owned(), io::ErrorKind::Other, other.to_string()),
         }
     }
 
     pub fn error(&self) -> LogError {
         match self {
-            Failure::Full(folder) => LogError::Full {
-                folder: folder.clone(),
-            },
-            Failure::Io(what, kind, cause) => LogError::Io {
-                what: what.clone(),
-                cause: io::Error::new(*kind, cause.clone()),
-            },
+            Failure::Full(folder) => LogError::Full { folder: folder.clone() },
+            Failure::Io(what, kind, cause) => {
+                LogError::Io { what: what.clone(), cause: io::Error::new(*kind, cause.clone()) }
+            }
         }
     }
 }
@@ -173,10 +166,7 @@ impl Partition {
     /// Hands a record over and answers the offset after it; waits for room in the buffer.
     pub fn append(&self, record: &Record) -> Result<u64, LogError> {
         let size = frame::FRAME + record.size();
-        let room = self
-            .options
-            .buffer_bytes
-            .min(self.options.segment_bytes as usize);
+        let room = self.options.buffer_bytes.min(self.options.segment_bytes as usize);
         let mut state = self.state();
         while !state.pending.is_empty() && state.pending.len() + size > room {
             state.usable()?;
@@ -208,18 +198,14 @@ impl Partition {
 
     /// Waits until there is something at `position`; answers what is held then.
     pub fn wait(&self, position: u64, wait: Duration) -> Range<u64> {
-        let waiting = self
-            .readable
-            .wait_timeout_while(self.state(), wait, |state| state.durable == position);
+        let waiting = self.readable.wait_timeout_while(self.state(), wait, |state| state.durable == position);
         waiting.unwrap_or_else(PoisonError::into_inner).0.held()
     }
 
     /// Calls `with` on the segment in which an offset stands, or will stand.
     pub fn segment<T>(&self, offset: u64, with: impl FnOnce(&mut Segment) -> T) -> Option<T> {
         let mut state = self.state();
-        let after = state
-            .segments
-            .partition_point(|segment| segment.base <= offset);
+        let after = state.segments.partition_point(|segment| segment.base <= offset);
         state.segments.get_mut(after.checked_sub(1)?).map(with)
     }
 
@@ -230,20 +216,13 @@ impl Partition {
 
     /// Deletes the oldest segments as far as retention wants it.
     pub fn retain(&self) -> Result<(), LogError> {
-        let _in_order = self
-            .retaining
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let oldest = self
-            .options
-            .retain_age
-            .map(|age| self.disk.now().saturating_sub(age.as_micros() as i64));
+        let _in_order = self.retaining.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest =
+            self.options.retain_age.map(|age| self.disk.now().saturating_sub(age.as_micros() as i64));
         let too_old = |segment: &Segment| oldest.is_some_and(|oldest| segment.last < oldest);
         let mut state = self.state();
-        let stale = state
-            .segments
-            .back()
-            .is_some_and(|newest| newest.size > SEGMENT as u64 && too_old(newest));
+        let stale =
+            state.segments.back().is_some_and(|newest| newest.size > SEGMENT as u64 && too_old(newest));
         if stale
             && state.pending.is_empty()
             && let Some(mut active) = state.active.take()
@@ -269,19 +248,10 @@ impl Partition {
         drop(state);
         for base in gone {
             let path = self.path(base);
-            self.disk
-                .remove(&path)
-                .map_err(|cause| io_error("deleting", &path, cause))?;
+            self.disk.remove(&path).map_err(|cause| io_error("deleting", &path, cause))?;
             // One by one: after a power cut the segments left must be without a gap.
-            self.disk
-                .sync_dir(&self.folder)
-                .map_err(|cause| io_error("syncing", &self.folder, cause))?;
-            tracing::info!(
-                topic = self.topic,
-                partition = self.number,
-                base,
-                "segment deleted by retention"
-            );
+            self.disk.sync_dir(&self.folder).map_err(|cause| io_error("syncing", &self.folder, cause))?;
+            tracing::info!(topic = self.topic, partition = self.number, base, "segment deleted by retention");
         }
         Ok(())
     }
@@ -292,11 +262,7 @@ impl Partition {
         let upto = self.state().next;
         let lost = self.lost();
         self.flush(upto, lost)?;
-        let mark = self
-            .state()
-            .segments
-            .back()
-            .map(|segment| (segment.base, segment.size));
+        let mark = self.state().segments.back().map(|segment| (segment.base, segment.size));
         match mark {
             Some((base, size)) => super::recover::write_mark(&*self.disk, &self.folder, base, size),
             None => Ok(()),
@@ -310,10 +276,7 @@ impl Partition {
         sync: bool,
     ) -> Result<MutexGuard<'a, State>, LogError> {
         let Some(mut active) = state.active.take() else {
-            return Ok(self
-                .written
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner));
+            return Ok(self.written.wait(state).unwrap_or_else(PoisonError::into_inner));
         };
         let spare = std::mem::take(&mut state.spare);
         let mut batch = std::mem::replace(&mut state.pending, spare);
@@ -393,10 +356,7 @@ impl Partition {
             let cleaned = active.file.truncate(at).and_then(|()| active.file.sync());
             let fatal = cleaned.is_err();
             active.synced = if fatal { active.synced } else { at };
-            return Err(Stopped {
-                error: io_error("appending to", &self.path(active.base), cause),
-                fatal,
-            });
+            return Err(Stopped { error: io_error("appending to", &self.path(active.base), cause), fatal });
         }
         active.index.append(&mut points);
         active.indexed = indexed;
@@ -413,10 +373,7 @@ impl Partition {
     fn sync(&self, active: &mut Active) -> Result<(), Stopped> {
         if active.synced < active.written {
             active.file.sync().map_err(|cause| Stopped {
-                error: LogError::Io {
-                    what: format!("syncing {}", self.path(active.base).display()),
-                    cause,
-                },
+                error: LogError::Io { what: format!("syncing {}", self.path(active.base).display()), cause },
                 fatal: true,
             })?;
             active.synced = active.written;
@@ -426,18 +383,14 @@ impl Partition {
 
     /// Begins a new segment after one that is wholly durable.
     fn roll(&self, active: &mut Active) -> Result<(), Stopped> {
-        let (file, header) =
-            create_segment(&*self.disk, &self.folder, active.next, active.written)?;
+        let (file, header) = create_segment(&*self.disk, &self.folder, active.next, active.written)?;
         let mut state = self.state();
         publish(&mut state, active);
         active.file = file;
         (active.base, active.salt) = (header.base, header.salt);
-        (active.written, active.synced, active.indexed) =
-            (SEGMENT as u64, SEGMENT as u64, SEGMENT as u64);
+        (active.written, active.synced, active.indexed) = (SEGMENT as u64, SEGMENT as u64, SEGMENT as u64);
         active.last = self.disk.now();
-        state
-            .segments
-            .push_back(Segment::begun(header, active.last));
+        state.segments.push_back(Segment::begun(header, active.last));
         Ok(())
     }
 
@@ -458,39 +411,23 @@ impl State {
 
 impl Segment {
     pub fn begun(header: SegmentHeader, now: i64) -> Self {
-        Segment {
-            base: header.base,
-            salt: header.salt,
-            size: SEGMENT as u64,
-            last: now,
-            index: Vec::new(),
-        }
+        Segment { base: header.base, salt: header.salt, size: SEGMENT as u64, last: now, index: Vec::new() }
     }
 
     pub fn found(header: SegmentHeader, size: u64, last: i64, index: Vec<(u64, u64)>) -> Self {
-        Segment {
-            base: header.base,
-            salt: header.salt,
-            size,
-            last,
-            index,
-        }
+        Segment { base: header.base, salt: header.salt, size, last, index }
     }
 
     /// The position of the nearest known frame at or before an offset.
     pub fn nearest(&self, offset: u64) -> (u64, u64) {
         let after = self.index.partition_point(|point| point.0 <= offset);
-        after
-            .checked_sub(1)
-            .map_or((self.base, SEGMENT as u64), |at| self.index[at])
+        after.checked_sub(1).map_or((self.base, SEGMENT as u64), |at| self.index[at])
     }
 
     /// Remembers where a frame stands, unless one near it is known.
     pub fn learn(&mut self, offset: u64, position: u64) {
         let at = self.index.partition_point(|point| point.0 <= offset);
-        let before = at
-            .checked_sub(1)
-            .map_or(SEGMENT as u64, |at| self.index[at].1);
+        let before = at.checked_sub(1).map_or(SEGMENT as u64, |at| self.index[at].1);
         let after = self.index.get(at).map_or(u64::MAX, |point| point.1);
         if position >= before + INDEX_STEP && after - position >= INDEX_STEP {
             self.index.insert(at, (offset, position));
@@ -527,11 +464,7 @@ pub(super) fn create_segment(
     previous: u64,
 ) -> Result<(Arc<dyn DiskFile>, SegmentHeader), Stopped> {
     let salt = RandomState::new().hash_one(base) as u32;
-    let header = SegmentHeader {
-        salt,
-        base,
-        previous,
-    };
+    let header = SegmentHeader { salt, base, previous };
     let path = folder.join(segment_name(base));
     let fresh = path.with_extension("new");
     let create = || {
@@ -542,15 +475,11 @@ pub(super) fn create_segment(
         disk.rename(&fresh, &path)?;
         Ok(file)
     };
-    let file = create().map_err(|cause| Stopped {
-        error: io_error("creating", &path, cause),
-        fatal: false,
-    })?;
+    let file =
+        create().map_err(|cause| Stopped { error: io_error("creating", &path, cause), fatal: false })?;
     // The name is there but may not last: nothing may go on beside it.
-    disk.sync_dir(folder).map_err(|cause| Stopped {
-        error: io_error("syncing", folder, cause),
-        fatal: true,
-    })?;
+    disk.sync_dir(folder)
+        .map_err(|cause| Stopped { error: io_error("syncing", folder, cause), fatal: true })?;
     Ok((file, header))
 }
 

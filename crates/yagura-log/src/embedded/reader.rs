@@ -39,11 +39,7 @@ struct Place {
 
 impl PartitionReader {
     pub fn new(partition: Arc<Partition>, from: u64) -> Self {
-        PartitionReader {
-            partition,
-            position: from,
-            place: None,
-        }
+        PartitionReader { partition, position: from, place: None }
     }
 
     /// Goes on at another offset.
@@ -56,12 +52,7 @@ impl PartitionReader {
     fn locate(&mut self) -> Result<(Place, u64), LogError> {
         let position = self.position;
         let found = self.partition.segment(position, |segment| {
-            (
-                segment.base,
-                segment.salt,
-                segment.size,
-                segment.nearest(position),
-            )
+            (segment.base, segment.salt, segment.size, segment.nearest(position))
         });
         let Some((base, salt, size, (offset, at))) = found else {
             return Err(self.gone());
@@ -70,29 +61,12 @@ impl PartitionReader {
             Some(place) if place.base == base => Ok((place, size)),
             _ => {
                 let path = self.partition.path(base);
-                let file =
-                    self.partition
-                        .disk
-                        .open(&path, false)
-                        .map_err(|cause| match cause.kind() {
-                            // Retention was faster.
-                            std::io::ErrorKind::NotFound
-                                if self.partition.held().start > position =>
-                            {
-                                self.gone()
-                            }
-                            _ => io_error("opening", &path, cause),
-                        })?;
-                Ok((
-                    Place {
-                        base,
-                        salt,
-                        file,
-                        offset,
-                        at,
-                    },
-                    size,
-                ))
+                let file = self.partition.disk.open(&path, false).map_err(|cause| match cause.kind() {
+                    // Retention was faster.
+                    std::io::ErrorKind::NotFound if self.partition.held().start > position => self.gone(),
+                    _ => io_error("opening", &path, cause),
+                })?;
+                Ok((Place { base, salt, file, offset, at }, size))
             }
         }
     }
@@ -109,8 +83,7 @@ impl PartitionReader {
                 .read(place.at, length, &mut bytes)
                 .map_err(|cause| io_error("reading", &path(), cause))?;
             if bytes.len() < length {
-                let what =
-                    format!("the file ends here, and had been safe on the disk up to byte {size}");
+                let what = format!("the file ends here, and had been safe on the disk up to byte {size}");
                 return Err(damaged(&path(), place.at + bytes.len() as u64, what));
             }
             let bytes = Bytes::from(bytes);
@@ -127,10 +100,7 @@ impl PartitionReader {
                         at += frame.size;
                     }
                     Parsed::Frame(frame) => {
-                        break Err(format!(
-                            "record {} stands where {offset} belongs",
-                            frame.offset
-                        ));
+                        break Err(format!("record {} stands where {offset} belongs", frame.offset));
                     }
                     Parsed::Short(needed) => break Ok(needed as u64),
                     Parsed::Bad(what) => break Err(what.to_owned()),
@@ -175,11 +145,7 @@ impl Reader for PartitionReader {
         loop {
             let (mut place, size) = self.locate()?;
             let seeking = place.offset < self.position;
-            let want = if seeking {
-                SEEK_CHUNK
-            } else {
-                bytes_max.min(CHUNK_MAX)
-            };
+            let want = if seeking { SEEK_CHUNK } else { bytes_max.min(CHUNK_MAX) };
             let mut records = self.chunk(&mut place, size, want)?;
             if seeking {
                 let (base, offset, at) = (place.base, place.offset, place.at);
@@ -189,10 +155,7 @@ impl Reader for PartitionReader {
                     }
                 });
                 let mut room = bytes_max;
-                let kept = records
-                    .iter()
-                    .take_while(|stored| take(&mut room, stored))
-                    .count();
+                let kept = records.iter().take_while(|stored| take(&mut room, stored)).count();
                 if kept < records.len() {
                     // The next read comes here by the index.
                     records.truncate(kept.max(1));

@@ -38,22 +38,14 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, write: bool) -> Result<Fou
     let bases = list_segments(disk, folder, write)?;
     let Some(&last) = bases.last() else {
         if let Some((base, size)) = mark {
-            return Err(damaged(
-                &folder.join(segment_name(base)),
-                size,
-                "the file is missing".to_owned(),
-            ));
+            return Err(damaged(&folder.join(segment_name(base)), size, "the file is missing".to_owned()));
         }
         return first_segment(disk, folder, write);
     };
     if let Some((base, size)) = mark
         && base > last
     {
-        return Err(damaged(
-            &folder.join(segment_name(base)),
-            size,
-            "the file is missing".to_owned(),
-        ));
+        return Err(damaged(&folder.join(segment_name(base)), size, "the file is missing".to_owned()));
     }
     let mut segments = VecDeque::with_capacity(bases.len());
     let mut previous: Option<(PathBuf, u64)> = None;
@@ -76,18 +68,12 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, write: bool) -> Result<Fou
             previous = Some((path, size));
             continue;
         }
-        let durable = mark
-            .filter(|(marked, _)| *marked == base)
-            .map_or(SEGMENT as u64, |(_, size)| size);
+        let durable = mark.filter(|(marked, _)| *marked == base).map_or(SEGMENT as u64, |(_, size)| size);
         let tail = scan(&*file, &path, header, size, durable)?;
         if write {
             settle(&*file, &path, size, &tail)?;
         }
-        let last = if tail.last == 0 {
-            disk.now()
-        } else {
-            tail.last
-        };
+        let last = if tail.last == 0 { disk.now() } else { tail.last };
         let active = write.then_some(Active {
             file,
             base,
@@ -106,12 +92,7 @@ pub(super) fn recover(disk: &dyn Disk, folder: &Path, write: bool) -> Result<Fou
 }
 
 /// Notes durably that everything up to `size` in the segment at `base` is durable.
-pub(super) fn write_mark(
-    disk: &dyn Disk,
-    folder: &Path,
-    base: u64,
-    size: u64,
-) -> Result<(), LogError> {
+pub(super) fn write_mark(disk: &dyn Disk, folder: &Path, base: u64, size: u64) -> Result<(), LogError> {
     let mut bytes = [0; 20];
     bytes[..8].copy_from_slice(&base.to_le_bytes());
     bytes[8..16].copy_from_slice(&size.to_le_bytes());
@@ -121,12 +102,7 @@ pub(super) fn write_mark(
 }
 
 /// Replaces a small file as one durable step.
-pub(super) fn replace(
-    disk: &dyn Disk,
-    folder: &Path,
-    name: &str,
-    bytes: &[u8],
-) -> Result<(), LogError> {
+pub(super) fn replace(disk: &dyn Disk, folder: &Path, name: &str, bytes: &[u8]) -> Result<(), LogError> {
     let path = folder.join(name);
     let fresh = folder.join(format!("{name}.new"));
     let write = || {
@@ -157,11 +133,7 @@ pub(super) fn read_small(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>
 
 /// The error for stored bytes that are not what was written.
 pub(super) fn damaged(path: &Path, at: u64, what: String) -> LogError {
-    LogError::Damaged {
-        file: path.display().to_string(),
-        at,
-        what,
-    }
+    LogError::Damaged { file: path.display().to_string(), at, what }
 }
 
 fn read_mark(disk: &dyn Disk, folder: &Path) -> Result<Option<(u64, u64)>, LogError> {
@@ -169,12 +141,8 @@ fn read_mark(disk: &dyn Disk, folder: &Path) -> Result<Option<(u64, u64)>, LogEr
     let Some(bytes) = read_small(disk, &path)? else {
         return Ok(None);
     };
-    let word = |at: usize| {
-        bytes
-            .get(at..at + 8)
-            .and_then(|word| word.try_into().ok())
-            .map(u64::from_le_bytes)
-    };
+    let word =
+        |at: usize| bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).map(u64::from_le_bytes);
     match (word(0), word(8), bytes.get(16..20)) {
         (Some(base), Some(size), Some(crc)) if *crc == crc32c(&bytes[..16]).to_le_bytes() => {
             Ok(Some((base, size)))
@@ -189,20 +157,14 @@ fn read_mark(disk: &dyn Disk, folder: &Path) -> Result<Option<(u64, u64)>, LogEr
 
 /// The bases of all segments, ascending; unfinished files are removed.
 fn list_segments(disk: &dyn Disk, folder: &Path, write: bool) -> Result<Vec<u64>, LogError> {
-    let names = disk
-        .list(folder)
-        .map_err(|cause| io_error("listing", folder, cause))?;
+    let names = disk.list(folder).map_err(|cause| io_error("listing", folder, cause))?;
     let mut bases = Vec::new();
     for name in names {
-        if let Some(base) = name
-            .strip_suffix(".log")
-            .and_then(|digits| digits.parse().ok())
-        {
+        if let Some(base) = name.strip_suffix(".log").and_then(|digits| digits.parse().ok()) {
             bases.push(base);
         } else if write && name.ends_with(".new") {
             let path = folder.join(&name);
-            disk.remove(&path)
-                .map_err(|cause| io_error("deleting", &path, cause))?;
+            disk.remove(&path).map_err(|cause| io_error("deleting", &path, cause))?;
         }
     }
     bases.sort_unstable();
@@ -227,11 +189,7 @@ fn first_segment(disk: &dyn Disk, folder: &Path, write: bool) -> Result<Found, L
         index: Vec::new(),
         indexed: start,
     };
-    Ok((
-        VecDeque::from([Segment::begun(header, now)]),
-        0,
-        Some(active),
-    ))
+    Ok((VecDeque::from([Segment::begun(header, now)]), 0, Some(active)))
 }
 
 fn open_segment(
@@ -253,10 +211,7 @@ fn open_segment(
         Ok(header) => Err(damaged(
             path,
             16,
-            format!(
-                "it holds the records from {} on, not those that its name says",
-                header.base
-            ),
+            format!("it holds the records from {} on, not those that its name says", header.base),
         )),
         Err(what) => Err(damaged(path, 0, what.to_owned())),
     }
@@ -267,8 +222,7 @@ fn open_segment(
 fn last_time(disk: &dyn Disk, folder: &Path, bases: &[u64], base: u64) -> i64 {
     let after = bases.partition_point(|other| *other <= base);
     let first = bases[after..].iter().find_map(|next| {
-        let (file, header, _) =
-            open_segment(disk, &folder.join(segment_name(*next)), *next, false).ok()?;
+        let (file, header, _) = open_segment(disk, &folder.join(segment_name(*next)), *next, false).ok()?;
         let mut bytes = Vec::new();
         file.read(SEGMENT as u64, frame::FRAME, &mut bytes).ok()?;
         frame::time_unchecked(&bytes).filter(|_| header.base == *next)
@@ -297,19 +251,12 @@ fn scan(
     durable: u64,
 ) -> Result<Tail, LogError> {
     let start = SEGMENT as u64;
-    let mut tail = Tail {
-        end: start,
-        next: header.base,
-        proven: start,
-        last: 0,
-        index: Vec::new(),
-    };
+    let mut tail = Tail { end: start, next: header.base, proven: start, last: 0, index: Vec::new() };
     let mut chunk = Vec::new();
     let mut wanted = CHUNK;
     let bad = loop {
         chunk.clear();
-        file.read(tail.end, wanted, &mut chunk)
-            .map_err(|cause| io_error("reading", path, cause))?;
+        file.read(tail.end, wanted, &mut chunk).map_err(|cause| io_error("reading", path, cause))?;
         let mut at = 0;
         let stop = loop {
             match frame::parse(&chunk[at..], header.salt) {
@@ -323,10 +270,7 @@ fn scan(
                     at += frame.size;
                 }
                 Parsed::Frame(frame) => {
-                    break Err(format!(
-                        "record {} stands where {} belongs",
-                        frame.offset, tail.next
-                    ));
+                    break Err(format!("record {} stands where {} belongs", frame.offset, tail.next));
                 }
                 Parsed::Short(needed) => break Ok(needed),
                 Parsed::Bad(what) => break Err(what.to_owned()),
@@ -345,12 +289,9 @@ fn scan(
         let mut rest = Vec::new();
         file.read(tail.end, (size - tail.end) as usize, &mut rest)
             .map_err(|cause| io_error("reading", path, cause))?;
-        let proven = frame::largest_synced(&rest, header.salt)
-            .unwrap_or(0)
-            .max(durable);
+        let proven = frame::largest_synced(&rest, header.salt).unwrap_or(0).max(durable);
         if proven > tail.end {
-            let what =
-                format!("{what}, and the file had been safe on the disk up to byte {proven}");
+            let what = format!("{what}, and the file had been safe on the disk up to byte {proven}");
             return Err(damaged(path, tail.end, what));
         }
         tracing::warn!(file = %path.display(), at = tail.end, bytes = size - tail.end, "a torn tail, never acknowledged");

@@ -98,11 +98,7 @@ impl SimDisk {
                     }
                 }
             }
-            sim.files[index] = SimFile {
-                seen: left.clone(),
-                durable: left,
-                unsynced: Vec::new(),
-            };
+            sim.files[index] = SimFile { seen: left.clone(), durable: left, unsynced: Vec::new() };
         }
     }
 
@@ -132,11 +128,7 @@ impl SimDisk {
 
 impl Sim {
     fn alive(&self) -> io::Result<()> {
-        if self.dead {
-            Err(io::Error::other("the process is dead"))
-        } else {
-            Ok(())
-        }
+        if self.dead { Err(io::Error::other("the process is dead")) } else { Ok(()) }
     }
 
     /// A number below `limit`: xorshift.
@@ -197,14 +189,8 @@ impl Disk for SimDisk {
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let sim = self.sim();
         sim.alive()?;
-        let inside = sim
-            .folders
-            .iter()
-            .chain(sim.names.keys())
-            .filter(|entry| entry.parent() == Some(path));
-        Ok(inside
-            .map(|entry| entry.file_name().unwrap().to_string_lossy().into_owned())
-            .collect())
+        let inside = sim.folders.iter().chain(sim.names.keys()).filter(|entry| entry.parent() == Some(path));
+        Ok(inside.map(|entry| entry.file_name().unwrap().to_string_lossy().into_owned()).collect())
     }
 
     fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>> {
@@ -240,11 +226,7 @@ impl Disk for SimDisk {
         // A topic's folder, before there are files in it.
         for folder in &mut sim.folders {
             if let Ok(rest) = folder.strip_prefix(from) {
-                *folder = if rest.as_os_str().is_empty() {
-                    to.to_owned()
-                } else {
-                    to.join(rest)
-                };
+                *folder = if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) };
             }
         }
         Ok(())
@@ -257,13 +239,10 @@ impl Disk for SimDisk {
             return Err(io::Error::other("input/output error"));
         }
         let mut names = std::mem::take(&mut sim.durable_names);
-        let (synced, rest) = std::mem::take(&mut sim.changes)
-            .into_iter()
-            .partition(|(name, _)| name.parent() == Some(path));
+        let (synced, rest) =
+            std::mem::take(&mut sim.changes).into_iter().partition(|(name, _)| name.parent() == Some(path));
         let synced: Vec<_> = synced;
-        synced
-            .into_iter()
-            .for_each(|(path, file)| apply(&mut names, path, file));
+        synced.into_iter().for_each(|(path, file)| apply(&mut names, path, file));
         sim.durable_names = names;
         sim.changes = rest;
         Ok(())
@@ -300,13 +279,8 @@ impl DiskFile for Handle {
         sim.room = sim.room.map(|room| room - fits);
         let file = &mut sim.files[self.1];
         put(&mut file.seen, at as usize, &bytes[..fits]);
-        file.unsynced
-            .push(Change::Write(at as usize, bytes[..fits].to_vec()));
-        if fits < bytes.len() {
-            Err(io::ErrorKind::StorageFull.into())
-        } else {
-            Ok(())
-        }
+        file.unsynced.push(Change::Write(at as usize, bytes[..fits].to_vec()));
+        if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {

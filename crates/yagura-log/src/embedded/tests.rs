@@ -9,20 +9,11 @@ use super::*;
 use crate::Stored;
 
 fn small() -> Options {
-    Options {
-        segment_bytes: 4096,
-        buffer_bytes: 1500,
-        fetch_bytes: 4096,
-        ..Options::default()
-    }
+    Options { segment_bytes: 4096, buffer_bytes: 1500, fetch_bytes: 4096, ..Options::default() }
 }
 
 fn record(value: impl Into<Bytes>) -> Record {
-    Record {
-        key: Bytes::from_static(b"cell"),
-        header: Bytes::from_static(b"h"),
-        value: value.into(),
-    }
+    Record { key: Bytes::from_static(b"cell"), header: Bytes::from_static(b"h"), value: value.into() }
 }
 
 /// A value that carries its number, of any size.
@@ -114,18 +105,9 @@ impl Model {
     /// group must be there.
     fn check(&mut self, log: &Embedded, acknowledged: bool) {
         let all = read_all(log).unwrap();
-        assert!(
-            all.iter()
-                .map(|stored| stored.offset)
-                .eq(0..all.len() as u64)
-        );
+        assert!(all.iter().map(|stored| stored.offset).eq(0..all.len() as u64));
         let found: Vec<u64> = all.iter().map(number).collect();
-        assert!(
-            found.starts_with(&self.sure),
-            "lost: {:?} of {:?}",
-            found,
-            self.sure
-        );
+        assert!(found.starts_with(&self.sure), "lost: {:?} of {:?}", found, self.sure);
         let mut rest = &found[self.sure.len()..];
         let last = self.open.len().saturating_sub(1);
         // Something that is acknowledged settles what came before it.
@@ -134,10 +116,7 @@ impl Model {
         for (index, group) in self.open.iter_mut().enumerate() {
             let kept = group.iter().zip(rest).take_while(|(a, b)| a == b).count();
             rest = &rest[kept..];
-            assert!(
-                !acknowledged || index < last || kept == group.len(),
-                "acknowledged and lost: {group:?}"
-            );
+            assert!(!acknowledged || index < last || kept == group.len(), "acknowledged and lost: {group:?}");
             group.drain(..kept);
             reached = if kept > 0 { index } else { reached };
         }
@@ -176,11 +155,7 @@ fn run(steps: &[Step]) {
                 }
                 drop(appender);
                 drop(log);
-                disk.restart(if let Step::PowerCut(seed) = step {
-                    Some(*seed)
-                } else {
-                    None
-                });
+                disk.restart(if let Step::PowerCut(seed) = step { Some(*seed) } else { None });
                 log = on(&disk).unwrap();
                 appender = log.appender("t").unwrap();
                 model.check(&log, false);
@@ -214,10 +189,7 @@ proptest! {
 fn retention_survives_power_cuts_at_every_moment() {
     for seed in 0..200 {
         let disk = SimDisk::default();
-        let options = Options {
-            retain_bytes: Some(12_000),
-            ..small()
-        };
+        let options = Options { retain_bytes: Some(12_000), ..small() };
         let open = || {
             let log = Embedded::open_on(Arc::new(disk.clone()), "log", options.clone()).unwrap();
             log.ensure_topic("t", 1).unwrap();
@@ -240,10 +212,7 @@ fn retention_survives_power_cuts_at_every_moment() {
 #[test]
 fn old_records_go_even_when_nothing_new_comes() {
     let disk = SimDisk::default();
-    let options = Options {
-        retain_age: Some(Duration::from_secs(60)),
-        ..small()
-    };
+    let options = Options { retain_age: Some(Duration::from_secs(60)), ..small() };
     let log = Embedded::open_on(Arc::new(disk.clone()), "log", options).unwrap();
     log.ensure_topic("t", 1).unwrap();
     fill(&log, 0..12, 700);
@@ -268,14 +237,7 @@ fn a_full_disk_is_said_and_appending_goes_on_once_there_is_room() {
     disk.fill_up(None);
     appender.append(numbered(4, 400)).unwrap();
     appender.flush().unwrap();
-    assert_eq!(
-        read_all(&log)
-            .unwrap()
-            .iter()
-            .map(number)
-            .collect::<Vec<_>>(),
-        [0, 1, 2, 4]
-    );
+    assert_eq!(read_all(&log).unwrap().iter().map(number).collect::<Vec<_>>(), [0, 1, 2, 4]);
 }
 
 #[test]
@@ -289,28 +251,17 @@ fn after_a_failed_sync_nothing_is_acknowledged_until_the_log_is_opened_again() {
     assert!(appender.flush().is_err());
     disk.fail_syncs(false);
     assert!(
-        appender
-            .append(numbered(3, 100))
-            .and_then(|()| appender.flush())
-            .is_err(),
+        appender.append(numbered(3, 100)).and_then(|()| appender.flush()).is_err(),
         "the second sync proves nothing"
     );
-    assert_eq!(
-        read_all(&log).unwrap().len(),
-        2,
-        "readers see only what is durable"
-    );
+    assert_eq!(read_all(&log).unwrap().len(), 2, "readers see only what is durable");
     drop((appender, log));
     let log = on(&disk).unwrap();
     fill(&log, 4..5, 100);
     disk.kill();
     drop(log);
     disk.restart(Some(3));
-    let found: Vec<u64> = read_all(&on(&disk).unwrap())
-        .unwrap()
-        .iter()
-        .map(number)
-        .collect();
+    let found: Vec<u64> = read_all(&on(&disk).unwrap()).unwrap().iter().map(number).collect();
     assert_eq!(found, [0, 1, 2, 4], "what a reopened log shows is durable");
 }
 
@@ -336,17 +287,11 @@ fn damage_before_the_last_durable_point_is_named_and_nothing_is_cut() {
     // In the last segment, before other synced records: refused at opening.
     let disk = build(false);
     disk.flip(&segment(26), 40 + 3 * frame + 60);
-    assert_eq!(
-        damaged(on(&disk).map(|_| Vec::new())),
-        (segment(26), 40 + 3 * frame as u64)
-    );
+    assert_eq!(damaged(on(&disk).map(|_| Vec::new())), (segment(26), 40 + 3 * frame as u64));
     // The very last record after an orderly close.
     let disk = build(true);
     disk.flip(&segment(26), 40 + 13 * frame + 60);
-    assert_eq!(
-        damaged(on(&disk).map(|_| Vec::new())),
-        (segment(26), 40 + 13 * frame as u64)
-    );
+    assert_eq!(damaged(on(&disk).map(|_| Vec::new())), (segment(26), 40 + 13 * frame as u64));
     // The same after a crash cannot be told from a torn tail.
     let disk = build(false);
     disk.flip(&segment(26), 40 + 13 * frame + 60);
@@ -357,23 +302,13 @@ fn damage_before_the_last_durable_point_is_named_and_nothing_is_cut() {
     let log = on(&disk).unwrap();
     assert_eq!(damaged(read_all(&log)), (segment(0), 40 + 2 * frame as u64));
     assert!(log.verify("t", 0).is_err());
-    assert_eq!(
-        log.reader("t", 0, 0)
-            .unwrap()
-            .read(1 << 20, Duration::ZERO)
-            .unwrap()
-            .len(),
-        2
-    );
+    assert_eq!(log.reader("t", 0, 0).unwrap().read(1 << 20, Duration::ZERO).unwrap().len(), 2);
     // A header, a shortened and a missing segment.
     let disk = build(true);
     disk.flip(&segment(0), 20);
     assert_eq!(damaged(on(&disk).map(|_| Vec::new())).0, segment(0));
     let disk = build(true);
-    disk.open(&segment(0), true)
-        .unwrap()
-        .truncate(3000)
-        .unwrap();
+    disk.open(&segment(0), true).unwrap().truncate(3000).unwrap();
     assert_eq!(damaged(on(&disk).map(|_| Vec::new())), (segment(0), 3000));
     let disk = build(true);
     disk.remove(&segment(26)).unwrap();
@@ -409,10 +344,7 @@ fn reading_only_changes_nothing_and_shows_what_is_there() {
 #[test]
 fn any_offset_can_be_sought_in_a_reopened_log() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options {
-        segment_bytes: 3 << 20,
-        ..Options::default()
-    };
+    let options = Options { segment_bytes: 3 << 20, ..Options::default() };
     let log = Embedded::open(folder.path(), options.clone()).unwrap();
     log.ensure_topic("t", 1).unwrap();
     let mut appender = log.appender("t").unwrap();
@@ -424,11 +356,7 @@ fn any_offset_can_be_sought_in_a_reopened_log() {
     let log = Embedded::open(folder.path(), options).unwrap();
     for step in 0..200u64 {
         let wanted = step * 2377 % 4000;
-        let records = log
-            .reader("t", 0, wanted)
-            .unwrap()
-            .read(10_000, Duration::ZERO)
-            .unwrap();
+        let records = log.reader("t", 0, wanted).unwrap().read(10_000, Duration::ZERO).unwrap();
         assert_eq!((records[0].offset, number(&records[0])), (wanted, wanted));
         let bytes: usize = records.iter().map(|stored| stored.record.size()).sum();
         assert!(bytes <= 12_600, "{bytes}");
@@ -448,10 +376,7 @@ fn many_appenders_share_fdatasyncs() {
             self.0.list(path)
         }
         fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn disk::DiskFile>> {
-            Ok(Arc::new(CountingFile(
-                self.0.open(path, write)?,
-                self.1.clone(),
-            )))
+            Ok(Arc::new(CountingFile(self.0.open(path, write)?, self.1.clone())))
         }
         fn remove(&self, path: &Path) -> io::Result<()> {
             self.0.remove(path)

@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn mistakes_are_answered_with_what_to_write_instead() {
         let relp = |more: Value| {
-            let mut config = json!({ "name": "siem", "kind": "relp", "address": "127.0.0.1:2514", "tls": false });
+            let mut config =
+                json!({ "name": "siem", "kind": "relp", "address": "127.0.0.1:2514", "tls": false });
             for (key, value) in more.as_object().into_iter().flatten() {
                 config[key] = value.clone();
             }

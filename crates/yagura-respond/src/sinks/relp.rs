@@ -119,10 +119,8 @@ impl TlsFiles {
     }
 
     fn client(&self) -> Result<Arc<rustls::ClientConfig>, ConfigError> {
-        let bad = |file: &PathBuf, problem: String| ConfigError::File {
-            file: file.display().to_string(),
-            problem,
-        };
+        let bad =
+            |file: &PathBuf, problem: String| ConfigError::File { file: file.display().to_string(), problem };
         let certificates = |file: &PathBuf| -> Result<Vec<CertificateDer<'static>>, ConfigError> {
             let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
             match read {
@@ -167,7 +165,9 @@ impl<'de> Deserialize<'de> for Tls {
 
             fn visit_bool<E: de::Error>(self, on: bool) -> Result<Tls, E> {
                 if on {
-                    return Err(E::custom("`tls: true` does not say whom to trust: write `tls: { ca: FILE }`"));
+                    return Err(E::custom(
+                        "`tls: true` does not say whom to trust: write `tls: { ca: FILE }`",
+                    ));
                 }
                 Ok(Tls::Off)
             }
@@ -201,7 +201,8 @@ struct Relp {
 impl Relp {
     async fn stream(&self) -> Result<Box<dyn Stream>, SinkError> {
         let refused = |cause| SinkError::Connect { address: self.address.clone(), cause };
-        let late = |what| SinkError::Timeout { address: self.address.clone(), seconds: PATIENCE.as_secs(), what };
+        let late =
+            |what| SinkError::Timeout { address: self.address.clone(), seconds: PATIENCE.as_secs(), what };
         let tcp = timeout(PATIENCE, TcpStream::connect(&self.address))
             .await
             .map_err(|_| late("connecting"))?
@@ -265,11 +266,8 @@ impl Session {
     /// Offers version 0, which librelp and rsyslog speak and call experimental; the
     /// specification's version 1 differs in nothing that is used here.
     async fn open(&mut self) -> Result<(), SinkError> {
-        let offers = concat!(
-            "relp_version=0\nrelp_software=yagura,",
-            env!("CARGO_PKG_VERSION"),
-            "\ncommands=syslog"
-        );
+        let offers =
+            concat!("relp_version=0\nrelp_software=yagura,", env!("CARGO_PKG_VERSION"), "\ncommands=syslog");
         let transaction = self.command("open", offers.as_bytes()).await?;
         let answer = self.answer_in_time(transaction, "opening the session").await?;
         let supported = answer.lines().any(|line| {
@@ -539,7 +537,8 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..20_000 {
             let length = random.usize(..40);
-            let bytes: Vec<u8> = (0..length).map(|_| b"0123456789 rspevclo\n\xff"[random.usize(..20)]).collect();
+            let bytes: Vec<u8> =
+                (0..length).map(|_| b"0123456789 rspevclo\n\xff"[random.usize(..20)]).collect();
             let mut input = BytesMut::from(&bytes[..]);
             while let Ok(Some(_)) = take_frame(&mut input) {}
         }
