@@ -127,7 +127,10 @@ impl JsonLines {
                 Ok(0) => return None,
                 Ok(got) => got as u64,
                 Err(e) => {
-                    return Some(Line::Bad(self.last_time, self.say(&format!("cannot be read further: {e}"))));
+                    return Some(Line::Bad(
+                        self.last_time,
+                        self.say(&format!("cannot be read further: {e}")),
+                    ));
                 }
             };
             self.read += got;

@@ -366,7 +366,7 @@ impl Hsms {
                 self.find(side, |h| h.is_data() && h.session == header.session && h.system == header.system);
             let fits = |h: &Header| {
                 h.stream() == header.stream()
-                    && (header.function() == 0 || header.function() == h.function() + 1)
+                    && (header.function() == 0 || h.function().checked_add(1) == Some(header.function()))
             };
             match asked {
                 Some(index) if self.waiting[index].header.as_ref().is_some_and(fits) => {
