@@ -185,7 +185,7 @@ fn judged(path: &Path) -> Option<Ends> {
         if layers.iter().any(|l| l.starts_with("icmp")) || layers[at + 1..].contains(&"_ws.malformed") {
             continue;
         }
-        let v6 = layers[..at].iter().rfind(|l| **l == "ip" || **l == "ipv6") == Some(&&"ipv6");
+        let v6 = layers[..at].iter().rfind(|l| **l == "ip" || **l == "ipv6") == Some(&"ipv6");
         let addresses = if v6 { [v6a, v6b] } else { [v4a, v4b] };
         let ports = if layers[at] == "tcp" { [tcp_a, tcp_b] } else { [udp_a, udp_b] };
         let both = [0, 1].map(|n| format!("{} {}", addresses[n], ports[n]));

@@ -215,11 +215,6 @@ impl<K: PartialEq> Exchanges<K> {
         self.waiting.remove(at).map(|(_, draft)| draft)
     }
 
-    /// The oldest request that fits, which goes on waiting: a reply of several messages.
-    pub fn waiting(&mut self, side: Side, key: &K) -> Option<&mut Draft> {
-        self.waiting.iter_mut().find(|(k, draft)| draft.asker != side && k == key).map(|(_, draft)| draft)
-    }
-
     /// Writes a request with its reply, which came now.
     pub fn pair(&mut self, cx: &mut Cx<'_>, draft: Draft) {
         let latency = cx.time - draft.time;

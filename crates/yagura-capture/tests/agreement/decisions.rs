@@ -69,6 +69,9 @@ pub fn of(protocol: &str, text: &str) -> Decisions {
         return Decisions::default();
     }
     let all: Decisions = serde_saphyr::from_str(text).unwrap_or_else(|e| panic!("{protocol}.yaml: {e}"));
+    for Identified { capture, bytes, .. } in &all.identified {
+        assert!(!bytes.is_empty(), "{protocol}.yaml: {capture}: say which bytes decide");
+    }
     let unexplained = all.differences.iter().find(|d| d.why.is_empty() || d.bytes.is_empty());
     if let Some(Decision { capture, tool, .. }) = unexplained {
         panic!("{protocol}.yaml: {capture}, {tool}: say why, and which bytes decide");

@@ -107,7 +107,6 @@ fn a_session_is_opened_kept_and_closed() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "most of it is a table")]
 fn security_relevant_messages_have_operation_target_and_status() {
     let start = |ack: u8| (Some(l(&[a("START"), l(&[l(&[a("X"), u(1)])])])), Some(l(&[b(ack), l(&[])])));
     let body = || Some(l(&[a("OX"), Value::Binary(vec![1, 2])]));
@@ -255,7 +254,6 @@ fn a_recipe_of_megabytes_comes_in_many_pieces() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "most of it is a table")]
 fn values_of_defined_reports_and_traces_are_named() {
     let mut run = Run::new(&PROTOCOL);
     ask(&mut run, HOST, 1, 13, Some(l(&[])), Some(l(&[b(0), l(&[a("ETCH"), a("1.0")])])));

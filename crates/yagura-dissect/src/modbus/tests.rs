@@ -64,7 +64,6 @@ fn reading_registers_gives_one_row_and_a_sample_each() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "most of it is a table")]
 fn every_function_has_its_name_operation_target_and_values() {
     let cases: &[(&[u8], &[u8], &str)] = &[
         (&[1, 0, 0, 0, 3], &[1, 1, 5], "read|read_coils|coil 0..2|[1,0,1]|ok|"),

@@ -244,7 +244,7 @@ fn signed_messages_are_read() {
 #[test]
 fn methods_and_what_is_malformed() {
     let nest = |depth: usize| {
-        let value = [vec![0xff_u8 & 24; depth], vec![1, 1]].concat();
+        let value = [vec![24_u8; depth], vec![1, 1]].concat();
         [count(1), vec![0, 85], vec![1, 1, 7, 0], count(1), value].concat()
     };
     let mut run = play(&[

@@ -220,12 +220,10 @@ fn variant_in(c: &mut Cursor<'_>, mut out: Option<&mut String>, depth: u8) -> Re
         out.push('[');
     }
     for index in 0..length {
-        let place = out.as_deref_mut().filter(|_| index < SHOWN_ELEMENTS_MAX).map(|out| {
-            if index > 0 {
-                out.push(',');
-            }
-            out
-        });
+        let mut place = out.as_deref_mut().filter(|_| index < SHOWN_ELEMENTS_MAX);
+        if let (Some(out), true) = (&mut place, index > 0) {
+            out.push(',');
+        }
         scalar(c, kind, place, depth)?;
     }
     if let Some(out) = out {
@@ -239,7 +237,7 @@ fn variant_in(c: &mut Cursor<'_>, mut out: Option<&mut String>, depth: u8) -> Re
 }
 
 #[expect(clippy::cast_precision_loss, reason = "samples are doubles")]
-fn scalar(c: &mut Cursor<'_>, kind: u8, mut out: Option<&mut String>, depth: u8) -> Result<Option<f64>, Cut> {
+fn scalar(c: &mut Cursor<'_>, kind: u8, out: Option<&mut String>, depth: u8) -> Result<Option<f64>, Cut> {
     let number = match kind {
         1 => f64::from(u8::from(c.u8("boolean")? != 0)),
         2 => f64::from(c.u8("sbyte")?.cast_signed()),
@@ -261,7 +259,7 @@ fn scalar(c: &mut Cursor<'_>, kind: u8, mut out: Option<&mut String>, depth: u8)
             return Ok(None);
         }
     };
-    if let Some(out) = out.as_deref_mut() {
+    if let Some(out) = out {
         json::push_float(out, number);
     }
     Ok(Some(number))
