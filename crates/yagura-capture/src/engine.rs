@@ -396,6 +396,7 @@ impl Engine {
         } else {
             Activity::Brief
         };
+        tell_open(&self.shared, flow, packet, out);
         let known = flow.application.is_known();
         self.table.touch(at, activity, self.clock.elapsed());
         if known {
@@ -466,6 +467,7 @@ impl Engine {
         half.missing += u64::from(letter.length) - letter.data.len() as u64;
         let mut cause = cause(flow_identity(flow), packet, &self.shared, out);
         flow.application.datagram(&mut self.shared, &mut cause, side, letter.data, letter.length);
+        tell_open(&self.shared, flow, packet, out);
         let known = flow.application.is_known();
         self.table.touch(at, Activity::Brief, now);
         if known {
@@ -517,42 +519,13 @@ impl Engine {
             self.shared.held -= half.held_bytes();
             half.flush(0, &mut |piece| application.piece(&mut self.shared, &mut cause, side, piece));
         }
-        let protocol = application.protocol(&self.shared);
         application.close(&mut self.shared, &mut cause);
         let state = match (flow.reset, flow.closed) {
             (true, _) => "reset",
             (false, true) => "closed",
             (false, false) => why,
         };
-        let text = |address: Address| address_text(identity.transport, address);
-        let port = |port: u16| match identity.transport {
-            Transport::Tcp | Transport::Udp => port,
-            Transport::Ip | Transport::Link => 0,
-        };
-        let [client_mac, server_mac] = flow.macs.map(mac_text);
-        let [client, server] = &flow.halves;
-        out.push(Row::Flow(&FlowRow {
-            time: flow.first,
-            observed: flow.last,
-            flow: flow.id,
-            transport: transport_name(identity.transport),
-            protocol,
-            customary: customary(self.shared.protocols, &identity, protocol),
-            client: &text(identity.client.0),
-            client_port: port(identity.client.1),
-            server: &text(identity.server.0),
-            server_port: port(identity.server.1),
-            client_mac: &client_mac,
-            server_mac: &server_mac,
-            vlan: flow.vlan,
-            client_packets: client.packets,
-            server_packets: server.packets,
-            client_bytes: client.bytes,
-            server_bytes: server.bytes,
-            missing_bytes: client.missing + server.missing,
-            state,
-            ..FlowRow::default()
-        }));
+        push_flow(&self.shared, &flow, state, out);
     }
 
     /// A second of packet time passed.
@@ -682,6 +655,49 @@ fn note_packet(flow: &mut Flow, side: Side, packet: &Packet<'_>, macs: [[u8; 6];
             flow.macs[side.other() as usize] = target;
         }
     }
+}
+
+/// Says once of a connection that lasts that it is there: some are never seen to end.
+fn tell_open(shared: &Shared, flow: &mut Flow, packet: &Packet<'_>, out: &mut dyn RowSink) {
+    let over = flow.reset || flow.closed;
+    if !flow.told && !over && packet.time - flow.first >= shared.limits.open_after {
+        flow.told = true;
+        push_flow(shared, flow, "open", out);
+    }
+}
+
+fn push_flow(shared: &Shared, flow: &Flow, state: &str, out: &mut dyn RowSink) {
+    let protocol = flow.application.protocol(shared);
+    let identity = flow_identity(flow);
+    let text = |address: Address| address_text(identity.transport, address);
+    let port = |port: u16| match identity.transport {
+        Transport::Tcp | Transport::Udp => port,
+        Transport::Ip | Transport::Link => 0,
+    };
+    let [client_mac, server_mac] = flow.macs.map(mac_text);
+    let [client, server] = &flow.halves;
+    out.push(Row::Flow(&FlowRow {
+        time: flow.first,
+        observed: flow.last,
+        flow: flow.id,
+        transport: transport_name(identity.transport),
+        protocol,
+        customary: customary(shared.protocols, &identity, protocol),
+        client: &text(identity.client.0),
+        client_port: port(identity.client.1),
+        server: &text(identity.server.0),
+        server_port: port(identity.server.1),
+        client_mac: &client_mac,
+        server_mac: &server_mac,
+        vlan: flow.vlan,
+        client_packets: client.packets,
+        server_packets: server.packets,
+        client_bytes: client.bytes,
+        server_bytes: server.bytes,
+        missing_bytes: client.missing + server.missing,
+        state,
+        ..FlowRow::default()
+    }));
 }
 
 fn flow_identity(flow: &Flow) -> Identity {

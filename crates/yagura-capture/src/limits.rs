@@ -32,6 +32,9 @@ pub struct Limits {
     pub fragment_wait: Micros,
     /// The most tunnels within each other that are opened.
     pub tunnels_max: u8,
+    /// A connection that lasts longer than this has a row while it is open, and another at its end.
+    #[serde(with = "duration")]
+    pub open_after: Micros,
     /// A silent TCP connection ends after this time.
     #[serde(with = "duration")]
     pub idle_tcp: Micros,
@@ -67,6 +70,7 @@ impl Default for Limits {
             fragment_bytes_max: 8 << 20,
             fragment_wait: 30 * SECOND,
             tunnels_max: 8,
+            open_after: 10 * SECOND,
             idle_tcp: 2 * 3600 * SECOND,
             idle_brief: 60 * SECOND,
             linger: 5 * SECOND,

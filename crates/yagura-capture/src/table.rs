@@ -103,6 +103,8 @@ pub(crate) struct Flow {
     pub(crate) vlan: u16,
     pub(crate) reset: bool,
     pub(crate) closed: bool,
+    /// A row said that it is open.
+    pub(crate) told: bool,
     pub(crate) first: Micros,
     pub(crate) last: Micros,
     /// By [`Side`].
@@ -127,6 +129,7 @@ impl Flow {
             vlan: 0,
             reset: false,
             closed: false,
+            told: false,
             first: time,
             last: time,
             halves: [Half::default(), Half::default()],

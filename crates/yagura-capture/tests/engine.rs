@@ -254,6 +254,26 @@ fn time_outs_follow_the_packets_time() {
 }
 
 #[test]
+fn a_connection_that_lasts_has_a_row_while_it_is_open() {
+    let mut bench = Bench::new(Limits::default());
+    handshake(&mut bench, 9);
+    bench.frame(&tcp_frame(true, 9, C + 1, Some(S + 1), "", b"LN a\n"));
+    assert_eq!(bench.of(Kind::Flow).len(), 0);
+    for _ in 0..3 {
+        bench.time += 9_999_000;
+        bench.frame(&tcp_frame(true, 9, C + 6, Some(S + 1), "", b""));
+    }
+    bench.frame(&tcp_frame(true, 9, C + 6, Some(S + 1), "R", b""));
+    bench.finish();
+    let rows = bench.of(Kind::Flow);
+    let facts: Vec<_> = rows.iter().map(|r| (r.text("state"), r.text("protocol"))).collect();
+    let protocol = facts[0].1;
+    assert_eq!(facts, [("open", protocol), ("reset", protocol)]);
+    assert_ne!(protocol, "");
+    assert_eq!(rows[0].number("flow"), rows[1].number("flow"));
+}
+
+#[test]
 fn a_hole_that_nobody_acknowledges_is_a_gap_after_a_while() {
     let mut bench = Bench::new(Limits::default());
     handshake(&mut bench, 9);

@@ -184,7 +184,8 @@ row! {
 }
 
 row! {
-    /// A connection's (TCP) or conversation's (UDP) life, emitted at its end.
+    /// A connection's (TCP) or conversation's (UDP) life, emitted at its end; of one that lasts, also
+    /// once while it is open.
     FlowRow, FlowBuilder, Kind::Flow, {
         /// First packet.
         time: time,
@@ -223,7 +224,7 @@ row! {
         server_bytes: u64,
         /// Payload bytes known to be missing.
         missing_bytes: u64,
-        /// `closed`, `reset`, `timeout`, `end` (the source ended), `evicted`.
+        /// `open`, `closed`, `reset`, `timeout`, `end` (the source ended), `evicted`.
         state: dict,
     }
 }
