@@ -28,6 +28,7 @@ mod dhcp;
 mod dnp3;
 mod dns;
 mod enip;
+mod fins;
 mod hsms;
 mod icmp;
 mod iec104;
@@ -51,6 +52,7 @@ static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     synchrophasor::PROTOCOL,
     enip::PROTOCOL,
+    fins::PROTOCOL,
     iec104::PROTOCOL,
     modbus::PROTOCOL,
     s7comm::PROTOCOL,
