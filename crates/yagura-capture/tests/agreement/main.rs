@@ -33,6 +33,7 @@ mod reference;
 // The protocols: a module, and its entry in `PROTOCOLS`.
 mod dnp3;
 mod enip;
+mod fins;
 mod hsms;
 mod modbus;
 mod mqtt;
@@ -45,6 +46,7 @@ mod synchrophasor;
 static PROTOCOLS: &[harness::Protocol] = &[
     dnp3::PROTOCOL,
     enip::PROTOCOL,
+    fins::PROTOCOL,
     hsms::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
