@@ -33,6 +33,7 @@ mod hsms;
 mod icmp;
 mod iec104;
 mod lldp;
+mod melsec;
 mod modbus;
 mod mqtt;
 mod ntp;
@@ -53,6 +54,7 @@ static PROTOCOLS: &[Protocol] = &[
     synchrophasor::PROTOCOL,
     enip::PROTOCOL,
     fins::PROTOCOL,
+    melsec::PROTOCOL,
     iec104::PROTOCOL,
     modbus::PROTOCOL,
     s7comm::PROTOCOL,

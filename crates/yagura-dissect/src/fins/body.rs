@@ -69,7 +69,7 @@ pub fn request(
         }
         0x0220 | 0x0221 => {
             draft.target.push_str("data_link_table");
-            c.skip(6, "data_link_table")?;
+            c.skip(4, "data_link_table")?;
             let (first, words) = (c.u16_be("beginning_word")?, c.u16_be("words")? & 0x7fff);
             json::member_number(&mut draft.detail, "first_word", u64::from(first));
             draft.set_count(u32::from(words));
@@ -353,7 +353,7 @@ fn controller(
         let row = IdentityRow {
             vendor: "Omron",
             model: &model,
-            firmware: version.split('\0').next().unwrap_or_default().trim(),
+            firmware: version.split(' ').next().unwrap_or_default(),
             detail: &detail,
             ..IdentityRow::default()
         };
@@ -466,5 +466,6 @@ fn separate(out: &mut String) {
 
 /// A text that is filled up with zeros or spaces.
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).trim_matches(['\0', ' ']).to_string()
+    let parts = bytes.split(|&b| b == 0).map(|part| String::from_utf8_lossy(part).trim().to_string());
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
