@@ -23,6 +23,7 @@ mod testing;
 mod tpkt;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
+mod ads;
 mod arp;
 mod dhcp;
 mod dnp3;
@@ -53,6 +54,7 @@ static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     synchrophasor::PROTOCOL,
     enip::PROTOCOL,
+    ads::PROTOCOL,
     fins::PROTOCOL,
     melsec::PROTOCOL,
     iec104::PROTOCOL,

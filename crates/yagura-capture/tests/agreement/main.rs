@@ -31,6 +31,7 @@ mod identification;
 mod reference;
 
 // The protocols: a module, and its entry in `PROTOCOLS`.
+mod ads;
 mod dnp3;
 mod enip;
 mod fins;
@@ -44,6 +45,7 @@ mod synchrophasor;
 /// Every protocol that is compared.
 #[rustfmt::skip]
 static PROTOCOLS: &[harness::Protocol] = &[
+    ads::PROTOCOL,
     dnp3::PROTOCOL,
     enip::PROTOCOL,
     fins::PROTOCOL,
