@@ -29,6 +29,7 @@ mod dhcp;
 mod dnp3;
 mod dns;
 mod enip;
+mod ethercat;
 mod fins;
 mod hsms;
 mod icmp;
@@ -54,6 +55,7 @@ static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     synchrophasor::PROTOCOL,
     enip::PROTOCOL,
+    ethercat::PROTOCOL,
     ads::PROTOCOL,
     fins::PROTOCOL,
     melsec::PROTOCOL,

@@ -34,6 +34,7 @@ mod reference;
 mod ads;
 mod dnp3;
 mod enip;
+mod ethercat;
 mod fins;
 mod hsms;
 mod modbus;
@@ -48,6 +49,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     ads::PROTOCOL,
     dnp3::PROTOCOL,
     enip::PROTOCOL,
+    ethercat::PROTOCOL,
     fins::PROTOCOL,
     hsms::PROTOCOL,
     modbus::PROTOCOL,
