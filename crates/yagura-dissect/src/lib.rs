@@ -31,6 +31,7 @@ mod dns;
 mod enip;
 mod ethercat;
 mod fins;
+mod hart_ip;
 mod hsms;
 mod icmp;
 mod iec104;
@@ -58,6 +59,7 @@ static PROTOCOLS: &[Protocol] = &[
     ethercat::PROTOCOL,
     ads::PROTOCOL,
     fins::PROTOCOL,
+    hart_ip::PROTOCOL,
     melsec::PROTOCOL,
     iec104::PROTOCOL,
     modbus::PROTOCOL,

@@ -36,6 +36,7 @@ mod dnp3;
 mod enip;
 mod ethercat;
 mod fins;
+mod hart_ip;
 mod hsms;
 mod modbus;
 mod mqtt;
@@ -51,6 +52,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     enip::PROTOCOL,
     ethercat::PROTOCOL,
     fins::PROTOCOL,
+    hart_ip::PROTOCOL,
     hsms::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
