@@ -35,9 +35,9 @@ fn tshark(capture: &Capture, reference: &Reference) -> Facts {
     }
     for line in reference.text().lines() {
         let columns: Vec<Vec<&str>> = line.split('\t').map(|field| field.split(';').collect()).collect();
-        for at in 0..columns[0].len() {
+        for (at, code) in columns[0].iter().enumerate() {
             let of = |column: usize| columns[column][at];
-            let command = u64::from_str_radix(&of(0)[2..], 16).unwrap_or_default();
+            let command = u64::from_str_radix(&code[2..], 16).unwrap_or_default();
             let slave = if matches!(command, 4..=6) { of(1) } else { "" };
             facts.theirs.push(format!("{command} {slave} {} {} {}", of(2), of(3), of(4)));
         }

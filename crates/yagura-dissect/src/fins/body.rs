@@ -19,6 +19,60 @@ pub fn request(
     asked: &mut Asked,
 ) -> Result<(), Cut> {
     match command {
+        0x0101..=0x0105 => memory(draft, command, c, asked)?,
+        0x0201..=0x0308 => areas(cx, draft, command, c)?,
+        0x0401 => {
+            program(draft, c.u16_be("program")?);
+            // Without a mode the controller goes to monitor mode.
+            draft.push_text(c.u8("mode").map_or("monitor", names::mode));
+        }
+        0x0501 if !c.is_empty() => {
+            let data = c.u8("data")?;
+            draft.target.push_str(if data == 0 { "controller" } else { "system" });
+        }
+        0x0502 if !c.is_empty() => {
+            json::member_number(&mut draft.detail, "unit", u64::from(c.u8("unit")?));
+        }
+        0x0620 if !c.is_empty() => {
+            draft.target.push_str(if c.u8("parameter")? == 0 { "initialize" } else { "read" });
+        }
+        0x0702 => clock(draft, c.take_rest()),
+        0x0801 | 0x0803 => draft.set_count(c.remaining() as u32),
+        0x0920 => json::member_number(&mut draft.detail, "parameter", u64::from(c.u16_be("parameter")?)),
+        0x0c01..=0x0c03 => program(draft, c.u16_be("program")?),
+        0x2101 => {
+            let code = c.u16_be("fal_number")?;
+            let all = format!("0x{code:04x}");
+            draft.target.push_str(if code == 0xfffe { "present_error" } else { &all });
+        }
+        0x2102 | 0x2140 => {
+            json::member_number(&mut draft.detail, "first_record", u64::from(c.u16_be("record")?));
+            draft.set_count(u32::from(c.u16_be("records")?));
+        }
+        0x2201..=0x2215 => file(cx, draft, command, c)?,
+        0x2301 => {
+            for _ in 0..c.u16_be("bits")?.min(ITEMS_MAX as u16) {
+                let code = c.u16_be("set_reset")?;
+                let place = single_place(c)?;
+                separate(&mut draft.target);
+                place.name(0, &mut draft.target);
+                draft.push_text(names::force(code));
+            }
+        }
+        0x230a => {
+            let place = place(c)?;
+            place.range(&mut draft.target);
+            asked.place = place;
+        }
+        0x2601 => draft.target.push_str(&text(c.take_rest())),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Memory areas: words and bits.
+fn memory(draft: &mut Draft, command: u16, c: &mut Cursor<'_>, asked: &mut Asked) -> Result<(), Cut> {
+    match command {
         0x0101 | 0x0102 => {
             let place = place(c)?;
             place.range(&mut draft.target);
@@ -56,6 +110,14 @@ pub fn request(
             draft.detail.push('"');
             draft.set_count(u32::from(count));
         }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Parameter areas, link tables and programs.
+fn areas(cx: &Cx<'_>, draft: &mut Draft, command: u16, c: &mut Cursor<'_>) -> Result<(), Cut> {
+    match command {
         0x0201..=0x0203 => {
             let code = c.u16_be("parameter_area")?;
             let (first, words) = (c.u16_be("beginning_word")?, c.u16_be("words")? & 0x7fff);
@@ -101,50 +163,6 @@ pub fn request(
             program(draft, c.u16_be("program")?);
             json::member_number(&mut draft.detail, "clear_code", u64::from(c.u8("clear_code")?));
         }
-        0x0401 => {
-            program(draft, c.u16_be("program")?);
-            // Without a mode the controller goes to monitor mode.
-            draft.push_text(c.u8("mode").map_or("monitor", names::mode));
-        }
-        0x0501 if !c.is_empty() => {
-            let data = c.u8("data")?;
-            draft.target.push_str(if data == 0 { "controller" } else { "system" });
-        }
-        0x0502 if !c.is_empty() => {
-            json::member_number(&mut draft.detail, "unit", u64::from(c.u8("unit")?));
-        }
-        0x0620 if !c.is_empty() => {
-            draft.target.push_str(if c.u8("parameter")? == 0 { "initialize" } else { "read" });
-        }
-        0x0702 => clock(draft, c.take_rest()),
-        0x0801 | 0x0803 => draft.set_count(c.remaining() as u32),
-        0x0920 => json::member_number(&mut draft.detail, "parameter", u64::from(c.u16_be("parameter")?)),
-        0x0c01..=0x0c03 => program(draft, c.u16_be("program")?),
-        0x2101 => {
-            let code = c.u16_be("fal_number")?;
-            let all = format!("0x{code:04x}");
-            draft.target.push_str(if code == 0xfffe { "present_error" } else { &all });
-        }
-        0x2102 | 0x2140 => {
-            json::member_number(&mut draft.detail, "first_record", u64::from(c.u16_be("record")?));
-            draft.set_count(u32::from(c.u16_be("records")?));
-        }
-        0x2201..=0x2215 => file(cx, draft, command, c)?,
-        0x2301 => {
-            for _ in 0..c.u16_be("bits")?.min(ITEMS_MAX as u16) {
-                let code = c.u16_be("set_reset")?;
-                let place = single_place(c)?;
-                separate(&mut draft.target);
-                place.name(0, &mut draft.target);
-                draft.push_text(names::force(code));
-            }
-        }
-        0x230a => {
-            let place = place(c)?;
-            place.range(&mut draft.target);
-            asked.place = place;
-        }
-        0x2601 => draft.target.push_str(&text(c.take_rest())),
         _ => {}
     }
     Ok(())

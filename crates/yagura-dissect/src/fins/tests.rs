@@ -24,7 +24,7 @@ fn over_tcp(command: u32, error: u32, body: &[u8]) -> Vec<u8> {
 fn controller_data() -> Vec<u8> {
     let mut body = vec![5, 1, 0, 0];
     body.extend(format!("{:<20}", "CP1L-EL20DR-D").bytes());
-    body.extend(b"01.00\0\0\0\0\0\0\0\0\0\001.06".iter().copied());
+    body.extend(b"01.00\0\0\0\0\0\0\0\0\0\x0001.06".iter().copied());
     body.resize(44, 0);
     body.extend([0; 40]);
     body.extend([0, 10, 23, 0x80, 0, 8, 0, 0, 0, 0, 0, 0]);

@@ -197,7 +197,7 @@ pub fn request(
             );
         }
         0x1810..=0x1827 => file(draft, b, asked)?,
-        0x1828 | 0x1829 | 0x182a => {
+        0x1828..=0x182a => {
             let pointer = b.u16("file_pointer")?;
             json::member_number(&mut draft.detail, "file_pointer", u64::from(pointer));
             if let Some((_, name)) = files.iter().find(|(number, _)| *number == pointer) {

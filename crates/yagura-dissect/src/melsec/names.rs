@@ -67,7 +67,7 @@ const fn kind(code: u8, name: &'static str, hexadecimal: bool, bit: bool) -> Kin
     Kind { code, name, hexadecimal, bit }
 }
 
-const KINDS: [Kind; 38] = [
+const KINDS: [Kind; 39] = [
     kind(0xa8, "D", false, false),
     kind(0x90, "M", false, true),
     kind(0x9c, "X", true, true),
@@ -105,6 +105,7 @@ const KINDS: [Kind; 38] = [
     kind(0x55, "LCS", false, true),
     kind(0x56, "LCN", false, false),
     kind(0x58, "LSTC", false, true),
+    kind(0x59, "LSTS", false, true),
     kind(0x5a, "LSTN", false, false),
 ];
 
@@ -194,7 +195,7 @@ pub fn end_code(code: u16) -> Option<&'static str> {
         0x408b => "remote_request_cannot_be_executed",
         0xc035 => "no_response_confirmed",
         0xc050 => "ascii_code_cannot_be_converted",
-        0xc051 | 0xc052 | 0xc053 | 0xc054 => "too_many_points",
+        0xc051..=0xc054 => "too_many_points",
         0xc055 => "file_size_out_of_range",
         0xc056 => "address_exceeds_maximum",
         0xc057 => "length_does_not_match_data",
@@ -219,7 +220,7 @@ pub fn end_code(code: u16) -> Option<&'static str> {
         0xc203 => "remote_password_check_failed",
         0xc204 => "not_unlocked_by_this_device",
         0xc207 => "file_name_too_long",
-        0xc810 | 0xc811 | 0xc812 | 0xc813 | 0xc814 | 0xc815 => "remote_password_rejected",
+        0xc810..=0xc815 => "remote_password_rejected",
         0xc816 => "remote_password_blocked",
         0xcee0 => "already_searching",
         0xcee1 => "request_too_long",
