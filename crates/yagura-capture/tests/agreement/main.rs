@@ -38,6 +38,7 @@ mod ethercat;
 mod fins;
 mod hart_ip;
 mod hsms;
+mod melsec;
 mod modbus;
 mod mqtt;
 mod opcua;
@@ -54,6 +55,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     fins::PROTOCOL,
     hart_ip::PROTOCOL,
     hsms::PROTOCOL,
+    melsec::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
