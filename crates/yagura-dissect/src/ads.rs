@@ -105,11 +105,14 @@ fn start(flow: &FlowInfo) -> Box<dyn Dissector> {
 type Address = [u8; 8];
 
 /// One place of a sum command.
-#[derive(Clone, Copy, Debug)]
 struct Item {
     group: u32,
     offset: u32,
     length: u32,
+    /// How many bytes are written to be answered.
+    written: u32,
+    /// The name that they are, where they are one.
+    name: String,
 }
 
 /// What tells requests apart, and what their responses need to be read.

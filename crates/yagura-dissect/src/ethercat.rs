@@ -61,12 +61,26 @@ const DATAGRAM_HEADER: usize = 10;
 const SHOWN_MAX: usize = 64;
 /// The frame's type that carries datagrams.
 const DATAGRAMS: u16 = 1;
+/// The one that carries a single mailbox, to and from a gateway (ETG.8200).
+const MAILBOX: u16 = 5;
 
 fn probe(glimpse: &Glimpse<'_>) -> Probe {
+    if glimpse.customary && gateway(glimpse.bytes).is_some() {
+        return Probe::Yes;
+    }
     let Ok(first) = Datagram::first(glimpse.bytes) else { return Probe::No };
     // Frames are filled up to the least length of Ethernet; datagrams in UDP are not.
     let whole = glimpse.transport == Transport::Udp && first.end == glimpse.bytes.len();
     if whole || glimpse.customary { Probe::Yes } else { Probe::No }
+}
+
+/// The mailbox of a gateway's frame.
+fn gateway(bytes: &[u8]) -> Option<&[u8]> {
+    let (header, rest) = bytes.split_first_chunk::<2>()?;
+    let word = u16::from_le_bytes(*header);
+    let mailbox = rest.get(..usize::from(word & 0x7ff))?;
+    let said = mailbox.first_chunk::<2>().map(|length| usize::from(u16::from_le_bytes(*length)));
+    (word >> 12 == MAILBOX && said.is_some_and(|said| said + 6 <= mailbox.len())).then_some(mailbox)
 }
 
 /// One datagram within a frame.
@@ -246,6 +260,18 @@ impl EtherCat {
         }
     }
 
+    /// A mailbox that a gateway passes on: the same as one that is written or read, with the slave
+    /// in its header.
+    fn gateway(&mut self, cx: &mut Cx<'_>, side: Side, mailbox: &[u8]) -> Result<(), Cut> {
+        let mut c = Cursor::new(mailbox);
+        c.skip(2, "mailbox_length")?;
+        let slave = c.u16_le("mailbox_address")?;
+        let command = if side == self.master() { command::FPWR } else { command::FPRD };
+        let datagram =
+            Datagram { command, index: 0, slave, offset: names::register::MEMORY, data: mailbox, counter: 1 };
+        if self.mailboxes.take(cx, &datagram, &mut self.slaves) { Ok(()) } else { Err(c.cut("mailbox_type")) }
+    }
+
     /// Where a datagram's repetitions are counted.
     fn place(&mut self, cx: &mut Cx<'_>, datagram: &Datagram<'_>) -> usize {
         let length = datagram.data.len() as u16;
@@ -329,6 +355,9 @@ impl Framed for EtherCat {
     const PROTOCOL: &'static str = PROTOCOL.name;
 
     fn frame(&self, _side: Side, bytes: &[u8]) -> Frame {
+        if gateway(bytes).is_some() {
+            return Frame::Of(bytes.len());
+        }
         // What follows the datagrams fills up the frame.
         match Datagram::first(bytes) {
             Ok(_) => Frame::Of(bytes.len()),
@@ -337,6 +366,9 @@ impl Framed for EtherCat {
     }
 
     fn read(&mut self, cx: &mut Cx<'_>, side: Side, frame: &[u8]) -> Result<(), Cut> {
+        if let Some(mailbox) = gateway(frame) {
+            return self.gateway(cx, side, mailbox);
+        }
         let returns = self.returns(side, Datagram::first(frame)?)?;
         let mut walk = Datagram::first(frame)?;
         while let Some(datagram) = walk.next()? {

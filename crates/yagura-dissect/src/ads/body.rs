@@ -140,36 +140,41 @@ impl Ads {
     ) -> Result<(), Cut> {
         let mut c = Cursor::new(data);
         match key.group {
-            group::HANDLE_BY_NAME
-            | group::VALUE_BY_NAME
-            | group::INFO_BY_NAME
-            | group::INFO_BY_NAME_EX
-            | 120
-            | 131
-            | 132
-            | 133
-            | 200 => {
+            code if names::named_by_text(code) => {
                 // What opens a file says how in the offset: bit 1 writes.
                 if key.group == 120 && key.offset & 2 != 0 {
                     draft.operation = operation::PROGRAM_WRITE;
                 }
-                let end = data.iter().position(|&b| b == 0).unwrap_or(data.len());
                 draft.target.clear();
-                draft.target.push_str(&String::from_utf8_lossy(&data[..end]));
+                draft.target.push_str(&text(data));
             }
             group::FILE_WRITE => draft.body(cx.settings, data),
             group::SUM_READ | group::SUM_WRITE | group::SUM_READ_EX | group::SUM_READ_EX_2 => {
-                self.items(draft, header.target, &mut c, key, 0)?;
+                self.items(draft, header.target, &mut c, key)?;
                 if key.group == group::SUM_WRITE {
-                    for at in 0..key.items.len() {
-                        let Item { group, offset, length } = key.items[at];
-                        let bytes = c.take(length as usize, "data")?;
-                        let symbol = self.symbols.at(&(header.target, group, offset));
+                    for item in &key.items {
+                        let bytes = c.take(item.length as usize, "data")?;
+                        let symbol = self.symbols.at(&(header.target, item.group, item.offset));
                         symbols::value(cx, None, draft, "", symbol.map_or(0, |s| s.kind), bytes);
                     }
                 }
             }
-            group::SUM_READ_WRITE => self.items(draft, header.target, &mut c, key, 4)?,
+            group::SUM_READ_WRITE => {
+                self.items(draft, header.target, &mut c, key)?;
+                draft.target.clear();
+                for (index, item) in key.items.iter_mut().enumerate() {
+                    let bytes = c.take(item.written as usize, "data")?;
+                    if index > 0 {
+                        draft.target.push(',');
+                    }
+                    if names::named_by_text(item.group) {
+                        item.name = text(bytes);
+                        draft.target.push_str(&item.name);
+                    } else {
+                        self.symbols.target(&mut draft.target, (header.target, item.group, item.offset));
+                    }
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -182,20 +187,22 @@ impl Ads {
         device: Address,
         c: &mut Cursor<'_>,
         key: &mut Key,
-        after: usize,
     ) -> Result<(), Cut> {
+        draft.set_count(key.offset);
+        if key.offset > ITEMS_MAX {
+            return Ok(());
+        }
         draft.target.clear();
-        for index in 0..key.offset.min(ITEMS_MAX) {
+        for index in 0..key.offset {
             let (group, offset) = (c.u32_le("index_group")?, c.u32_le("index_offset")?);
             let length = c.u32_le("length")?;
-            c.skip(after, "length")?;
+            let written = if key.group == group::SUM_READ_WRITE { c.u32_le("write_length")? } else { 0 };
             if index > 0 {
                 draft.target.push(',');
             }
             self.symbols.target(&mut draft.target, (device, group, offset));
-            key.items.push(Item { group, offset, length });
+            key.items.push(Item { group, offset, length, written, name: String::new() });
         }
-        draft.set_count(key.items.len() as u32);
         Ok(())
     }
 
@@ -288,9 +295,7 @@ impl Ads {
             command::READ_DEVICE_INFO => {
                 let (major, minor) = (c.u8("version")?, c.u8("version")?);
                 let build = c.u16_le("version")?;
-                let name = c.take(16, "device_name")?;
-                let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-                let name = String::from_utf8_lossy(&name[..end]);
+                let name = text(c.take(16, "device_name")?);
                 draft.push_text(&name);
                 let firmware = format!("{major}.{minor}.{build}");
                 json::member_text(&mut draft.detail, "version", &firmware);
@@ -365,9 +370,12 @@ impl Ads {
                 json::member_number(&mut draft.detail, "bytes", data.len() as u64);
             }
             group::FILE_READ | 126 => draft.body(cx.settings, data),
-            group::SUM_READ | group::SUM_READ_EX | group::SUM_READ_EX_2 | group::SUM_WRITE => {
+            group::SUM_READ..=group::SUM_READ_EX_2 if !key.items.is_empty() => {
                 draft.set_count(0);
-                self.sum(cx, side, draft, &mut c, key)?;
+                match self.sum(cx, side, draft, &mut c, key) {
+                    Err(cut) if !header.partial => return Err(cut),
+                    _ => {}
+                }
             }
             code if names::values(code) => {
                 let place = (key.asked, key.group, key.offset);
@@ -390,7 +398,7 @@ impl Ads {
         c: &mut Cursor<'_>,
         key: &Key,
     ) -> Result<(), Cut> {
-        let own_lengths = matches!(key.group, group::SUM_READ_EX | group::SUM_READ_EX_2);
+        let own_lengths = matches!(key.group, group::SUM_READ_WRITE..=group::SUM_READ_EX_2);
         let mut results = Cursor::new(c.take(key.items.len() * if own_lengths { 8 } else { 4 }, "results")?);
         let (mut name, mut failed) = (String::new(), 0u64);
         for item in &key.items {
@@ -413,8 +421,29 @@ impl Ads {
             }
             let place = (key.asked, item.group, item.offset);
             name.clear();
-            self.symbols.target(&mut name, place);
-            let kind = self.symbols.at(&place).map_or(0, |symbol| symbol.kind);
+            let kind = match item.group {
+                group::HANDLE_BY_NAME => {
+                    if let &[a, b, c, d] = bytes {
+                        let handle = u32::from_le_bytes([a, b, c, d]);
+                        self.symbols.handle(key.asked, handle, &item.name);
+                        draft.push_value(f64::from(handle));
+                    }
+                    continue;
+                }
+                group::INFO_BY_NAME_EX => {
+                    self.symbols.entries(key.asked, bytes)?;
+                    draft.push_text(&item.name);
+                    continue;
+                }
+                group::VALUE_BY_NAME => {
+                    name.push_str(&item.name);
+                    self.symbols.kind(&name)
+                }
+                _ => {
+                    self.symbols.target(&mut name, place);
+                    self.symbols.at(&place).map_or(0, |symbol| symbol.kind)
+                }
+            };
             let from = names::values(item.group).then_some(side);
             symbols::value(cx, from, draft, &name, kind, bytes);
         }
@@ -443,6 +472,12 @@ impl Symbols {
 fn data<'a>(c: &mut Cursor<'a>, partial: bool) -> Result<&'a [u8], Cut> {
     let length = c.u32_le("length")? as usize;
     if partial { c.take(length.min(c.remaining()), "data") } else { c.take(length, "data") }
+}
+
+/// A text that a zero ends.
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 fn describe(draft: &mut Draft, header: &Header, asked: Address, asker: Address) {

@@ -126,6 +126,15 @@ pub fn values(code: u32) -> bool {
     matches!(code, 0x4000..=0xefff | 0xf002 | 0xf004 | 0xf005 | 0xf020..=0xf024 | 0xf030..=0xf034 | 0xf060)
 }
 
+/// Whether what is written to a group, to be answered, is a name: of a variable, file or key.
+pub fn named_by_text(code: u32) -> bool {
+    let variable = matches!(
+        code,
+        group::HANDLE_BY_NAME | group::VALUE_BY_NAME | group::INFO_BY_NAME | group::INFO_BY_NAME_EX
+    );
+    variable || matches!(code, 120 | 131..=133 | 200)
+}
+
 /// An ADS state.
 pub fn state(code: u16) -> &'static str {
     const NAMES: [&str; 17] = [

@@ -129,6 +129,24 @@ fn uploaded_symbols_name_and_type_what_is_read() {
 }
 
 #[test]
+fn handles_are_given_out_for_several_names_at_once() {
+    let names = b"MAIN.a[1,2]\0MAIN.b\0";
+    let mut asked = words(&[0xf003, 0, 4, 12, 0xf003, 0, 4, 7]);
+    asked.extend_from_slice(names);
+    let run = said(&[
+        ask(9, 1, &[0xf082, 2, 24, asked.len() as u32], &asked),
+        answer(9, 1, &[0, 20, 0, 4, 0x710, 0, 5], &[]),
+        ask(9, 2, &[0xf082, 1, 10, 16, 0xf005, 5, 2, 0], &[]),
+        answer(9, 2, &[0, 10, 0, 2], &[3, 0]),
+    ]);
+    assert_eq!(
+        run.table(&["function", "target", "values", "status", "status_code"]),
+        ["read_write|MAIN.a[1,2],MAIN.b|[5,null]|denied|symbol_not_found", "read_write|MAIN.a[1,2]|[3]|ok|",]
+    );
+    assert_eq!(samples(&run), [("MAIN.a[1,2]".to_string(), 3.0)]);
+}
+
+#[test]
 fn notifications_are_samples_of_what_was_asked_for() {
     let notification = [words(&[36, 1]), vec![0; 8], words(&[2, 9, 2]), vec![5, 0], words(&[10, 1]), vec![1]];
     let from_device = |data: &[u8]| {

@@ -59,6 +59,8 @@ struct File {
     draft: Draft,
     mac: Option<Hmac<Sha256>>,
     bytes: u64,
+    /// The longest piece so far.
+    longest: usize,
 }
 
 /// All mailboxes of a segment.
@@ -84,7 +86,8 @@ impl Mailboxes {
     /// Reads a datagram that holds a mailbox; whether it does.
     pub fn take(&mut self, cx: &mut Cx<'_>, datagram: &Datagram<'_>, slaves: &mut Slaves) -> bool {
         let by_master = command::writes(datagram.command);
-        if datagram.offset < register::MEMORY || !(by_master || matches!(datagram.command, 1 | 4)) {
+        if datagram.offset < register::MEMORY || !(by_master || matches!(datagram.command, 1 | command::FPRD))
+        {
             return false;
         }
         let Some((header, body)) = datagram.data.split_first_chunk::<HEADER>() else { return false };
@@ -372,7 +375,7 @@ impl Mailboxes {
                 json::member_bool(&mut draft.detail, "password", number != 0);
                 let key = &cx.settings.plant_key;
                 let mac = if key.is_empty() { None } else { Hmac::<Sha256>::new_from_slice(key).ok() };
-                self.files.push(File { station, draft, mac, bytes: 0 });
+                self.files.push(File { station, draft, mac, bytes: 0, longest: 0 });
             }
             3 => {
                 let data = c.take_rest();
@@ -384,8 +387,11 @@ impl Mailboxes {
                 if let Some(mac) = &mut file.mac {
                     mac.update(data);
                 }
-                // A piece that does not fill the mailbox is the last one.
-                if body.len() < room {
+                // A piece that does not fill the mailbox is the last one; a gateway does not say how
+                // large that is, so the pieces before it tell.
+                let full = room.max(file.longest);
+                file.longest = file.longest.max(body.len());
+                if body.len() < full {
                     let file = self.files.remove(at);
                     self.finish(cx, file);
                 }

@@ -10,6 +10,7 @@ use crate::exchange::Draft;
 /// Commands of datagrams.
 pub mod command {
     pub const APWR: u8 = 2;
+    pub const FPRD: u8 = 4;
     pub const FPWR: u8 = 5;
     pub const APRW: u8 = 3;
     pub const FPRW: u8 = 6;

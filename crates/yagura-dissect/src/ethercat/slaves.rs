@@ -59,7 +59,7 @@ impl Slaves {
                 let word = c.skip(2, "control").and_then(|()| c.u16_le("address"));
                 slave.asked = word.ok().map(u32::from);
             }
-            (4, register::SII_CONTROL) if datagram.data.len() >= 10 => {
+            (command::FPRD, register::SII_CONTROL) if datagram.data.len() >= 10 => {
                 let (Ok(control), Ok(address)) = (c.u16_le("control"), c.u32_le("address")) else { return };
                 // While it is busy, nothing is there yet.
                 const BUSY: u16 = 0x8000;

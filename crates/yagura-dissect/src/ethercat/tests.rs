@@ -232,6 +232,37 @@ fn files_are_known_by_their_hmac_only() {
 }
 
 #[test]
+fn a_gateway_passes_mailboxes_on() {
+    let mut run = Run::over(&PROTOCOL, Transport::Udp);
+    let through = |run: &mut Run, side: Side, kind: u8, body: &[u8]| {
+        let mut mailbox = (body.len() as u16).to_le_bytes().to_vec();
+        mailbox.extend([0x01, 0x10, 0, kind | 0x10]);
+        mailbox.extend_from_slice(body);
+        let mut frame = (mailbox.len() as u16 | MAILBOX << 12).to_le_bytes().to_vec();
+        frame.extend(mailbox);
+        let glimpse = Glimpse { transport: Transport::Udp, side, customary: true, bytes: &frame };
+        assert_eq!(probe(&glimpse), Probe::Yes);
+        run.send(side, &frame);
+    };
+    let piece = |number: u8, data: &[u8]| [&[3, 0, number, 0, 0, 0][..], data].concat();
+    through(&mut run, Side::Client, 3, &[0, 0x20, 0x40, 0x41, 0x60, 0, 0, 0, 0, 0]);
+    through(&mut run, Side::Server, 3, &[0, 0x30, 0x4b, 0x41, 0x60, 0, 0x37, 2, 0, 0]);
+    through(&mut run, Side::Client, 4, b"\x02\x00\x00\x00\x00\x00drive.efw");
+    through(&mut run, Side::Client, 4, &piece(1, &[0xca; 40]));
+    through(&mut run, Side::Client, 4, &piece(2, &[0xca; 7]));
+    through(&mut run, Side::Client, 9, &[0, 0]);
+    assert_eq!(
+        run.table(&["function", "session", "target", "values", "status", "status_code"]),
+        [
+            "sdo_upload|0x1001|0x6041:00|[567]|ok|",
+            "foe_write|0x1001|drive.efw||ok|",
+            "unreadable||||malformed|mailbox_type",
+        ]
+    );
+    assert_eq!(run.messages()[1].number("body_bytes"), Some(47.0));
+}
+
+#[test]
 fn what_breaks_the_protocol_is_malformed() {
     let whole = frame(&[(4, 1, 0x1001, 0x130, &[0, 0], 1)]);
     let changed = |at: usize, byte: u8| {
