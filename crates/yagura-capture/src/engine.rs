@@ -23,6 +23,10 @@ use crate::tunnels::{self, Inner};
 
 /// Malformed packets and limits that were reached are reported together, at most this often.
 const REPORT: Micros = 60 * SECOND;
+/// EtherType of EtherCAT.
+const ETHERCAT: u16 = 0x88a4;
+/// The bit of a hardware address that its owner, and not its maker, gave it.
+const LOCAL: u8 = 2;
 
 /// One packet as it was captured.
 #[derive(Clone, Copy, Debug)]
@@ -422,10 +426,17 @@ impl Engine {
         if !self.shared.reads(Transport::Link, frame.ethertype) {
             return Err(Unread::Ethertype(frame.ethertype));
         }
+        let [mut source, mut target] = [frame.source_mac, frame.target_mac];
+        // EtherCAT: the master's own frame comes back with its source marked as local. It is what
+        // the other end says.
+        if frame.ethertype == ETHERCAT && source[0] & LOCAL != 0 {
+            source[0] &= !LOCAL;
+            std::mem::swap(&mut source, &mut target);
+        }
         let letter = Letter {
             transport: Transport::Link,
-            ends: [frame.source_mac, frame.target_mac].map(|mac| (mac_address(mac), frame.ethertype)),
-            macs: [frame.source_mac, frame.target_mac],
+            ends: [source, target].map(|mac| (mac_address(mac), frame.ethertype)),
+            macs: [source, target],
             vlan: frame.vlan,
             network: frame.network,
             data: frame.payload,

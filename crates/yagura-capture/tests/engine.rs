@@ -418,3 +418,24 @@ fn fragments_that_never_become_whole_are_said() {
     assert_eq!(coverage, [("drop".to_string(), Some(3.0)), ("gap".to_string(), Some(2.0))]);
     assert_eq!(bench.engine.stats().fragments_lost, 5);
 }
+
+#[test]
+fn an_ethercat_frame_that_comes_back_is_the_other_ends() {
+    let mut bench = Bench::new(Limits::default());
+    bench.engine = yagura_capture::Engine::new(common::options(Limits::default()));
+    // A broadcast read of the slaves' state, which five of them count and answer.
+    for (first, counter, state) in [(0, 0, 0), (2, 5, 8)] {
+        let mut frame = vec![0xff; 6];
+        frame.extend([first, 1, 2, 3, 4, 5, 0x88, 0xa4, 14, 0x10]);
+        frame.extend([7, 1, 0, 0, 0x30, 1, 2, 0, 0, 0, state, 0, counter, 0]);
+        frame.resize(60, 0);
+        bench.frame(&frame);
+    }
+    bench.finish();
+    let flows = bench.of(Kind::Flow);
+    assert_eq!(flows.len(), 1);
+    assert_eq!(["protocol", "client"].map(|c| flows[0].text(c)), ["ethercat", "00:01:02:03:04:05"]);
+    assert_eq!(["client_packets", "server_packets"].map(|c| flows[0].number(c)), [Some(1.0), Some(1.0)]);
+    let message = bench.of(Kind::Message)[0];
+    assert_eq!((message.text("exchange"), message.number("latency_us")), ("pair", Some(1000.0)));
+}

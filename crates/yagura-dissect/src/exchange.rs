@@ -7,12 +7,14 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use yagura_event::clock::Micros;
 use yagura_event::rows::Row;
 use yagura_event::vocabulary::{coverage, operation, status};
 
 use crate::cursor::Cut;
-use crate::{Cx, Side, json};
+use crate::{Cx, Settings, Side, json};
 
 /// Most requests of one connection that wait for a reply; the oldest is given up first.
 pub(crate) const WAITING_MAX: usize = 256;
@@ -146,6 +148,19 @@ impl Draft {
         }
     }
 
+    /// Notes a piece of a program or file: its length, and its HMAC under the plant's key.
+    pub fn body(&mut self, settings: &Settings, bytes: &[u8]) {
+        self.body_bytes = Some(bytes.len() as u64);
+        self.body_hmac.clear();
+        if settings.plant_key.is_empty() {
+            return;
+        }
+        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&settings.plant_key) {
+            mac.update(bytes);
+            json::push_hex_digits(&mut self.body_hmac, &mac.finalize().into_bytes());
+        }
+    }
+
     /// Notes a refusal: the reply's own code.
     pub fn deny(&mut self, code: impl Into<Cow<'static, str>>) {
         self.status = status::DENIED;
@@ -170,7 +185,7 @@ pub(crate) struct Exchanges<K> {
     evicted: u64,
 }
 
-impl<K: PartialEq> Exchanges<K> {
+impl<K> Exchanges<K> {
     /// None waiting. A request without a reply for `timeout` becomes a row of its own.
     pub fn new(protocol: &'static str, timeout: Micros) -> Self {
         Exchanges { protocol, timeout, waiting: VecDeque::new(), spare: Vec::new(), evicted: 0 }
@@ -205,14 +220,22 @@ impl<K: PartialEq> Exchanges<K> {
     }
 
     /// The request that a message from `side` answers; the oldest when several have the key.
-    pub fn answered(&mut self, side: Side, key: &K) -> Option<Draft> {
+    pub fn answered(&mut self, side: Side, key: &K) -> Option<Draft>
+    where
+        K: PartialEq,
+    {
         self.answered_if(side, |waiting, _| waiting == key)
     }
 
     /// The oldest request that a message from `side` may answer and that `fits`.
     pub fn answered_if(&mut self, side: Side, fits: impl Fn(&K, &Draft) -> bool) -> Option<Draft> {
+        self.taken(side, fits).map(|(_, draft)| draft)
+    }
+
+    /// The same with its key, where the key says more than what tells requests apart.
+    pub fn taken(&mut self, side: Side, fits: impl Fn(&K, &Draft) -> bool) -> Option<(K, Draft)> {
         let at = self.waiting.iter().position(|(key, draft)| draft.asker != side && fits(key, draft))?;
-        self.waiting.remove(at).map(|(_, draft)| draft)
+        self.waiting.remove(at)
     }
 
     /// Writes a request with its reply, which came now.

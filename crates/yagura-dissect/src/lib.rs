@@ -23,15 +23,20 @@ mod testing;
 mod tpkt;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
+mod ads;
 mod arp;
 mod dhcp;
 mod dnp3;
 mod dns;
 mod enip;
+mod ethercat;
+mod fins;
+mod hart_ip;
 mod hsms;
 mod icmp;
 mod iec104;
 mod lldp;
+mod melsec;
 mod modbus;
 mod mqtt;
 mod ntp;
@@ -51,6 +56,11 @@ static PROTOCOLS: &[Protocol] = &[
     hsms::PROTOCOL,
     synchrophasor::PROTOCOL,
     enip::PROTOCOL,
+    ethercat::PROTOCOL,
+    ads::PROTOCOL,
+    fins::PROTOCOL,
+    hart_ip::PROTOCOL,
+    melsec::PROTOCOL,
     iec104::PROTOCOL,
     modbus::PROTOCOL,
     s7comm::PROTOCOL,

@@ -31,9 +31,14 @@ mod identification;
 mod reference;
 
 // The protocols: a module, and its entry in `PROTOCOLS`.
+mod ads;
 mod dnp3;
 mod enip;
+mod ethercat;
+mod fins;
+mod hart_ip;
 mod hsms;
+mod melsec;
 mod modbus;
 mod mqtt;
 mod opcua;
@@ -43,9 +48,14 @@ mod synchrophasor;
 /// Every protocol that is compared.
 #[rustfmt::skip]
 static PROTOCOLS: &[harness::Protocol] = &[
+    ads::PROTOCOL,
     dnp3::PROTOCOL,
     enip::PROTOCOL,
+    ethercat::PROTOCOL,
+    fins::PROTOCOL,
+    hart_ip::PROTOCOL,
     hsms::PROTOCOL,
+    melsec::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
