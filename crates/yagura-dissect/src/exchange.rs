@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use yagura_event::clock::Micros;
 use yagura_event::rows::Row;
 use yagura_event::vocabulary::{coverage, operation, status};
@@ -143,6 +145,19 @@ impl Draft {
         if self.values.len() >= VALUES_BYTES_MAX {
             self.values.truncate(before);
             self.values_cut = true;
+        }
+    }
+
+    /// Notes a program, firmware or file body: its length and its HMAC under the plant's key.
+    pub fn seal(&mut self, plant_key: &[u8], body: &[u8]) {
+        self.body_bytes = Some(body.len() as u64);
+        self.body_hmac.clear();
+        if plant_key.is_empty() {
+            return;
+        }
+        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(plant_key) {
+            mac.update(body);
+            json::push_hex_digits(&mut self.body_hmac, &mac.finalize().into_bytes());
         }
     }
 

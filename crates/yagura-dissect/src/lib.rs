@@ -31,6 +31,7 @@ mod enip;
 mod hsms;
 mod icmp;
 mod iec104;
+mod knx;
 mod lldp;
 mod modbus;
 mod mqtt;
@@ -56,6 +57,7 @@ static PROTOCOLS: &[Protocol] = &[
     s7comm::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
+    knx::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,

@@ -34,6 +34,7 @@ mod reference;
 mod dnp3;
 mod enip;
 mod hsms;
+mod knx;
 mod modbus;
 mod mqtt;
 mod opcua;
@@ -46,6 +47,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     dnp3::PROTOCOL,
     enip::PROTOCOL,
     hsms::PROTOCOL,
+    knx::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
