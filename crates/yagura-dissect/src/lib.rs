@@ -28,6 +28,7 @@ mod dhcp;
 mod dnp3;
 mod dns;
 mod enip;
+mod fox;
 mod hsms;
 mod icmp;
 mod iec104;
@@ -58,6 +59,7 @@ static PROTOCOLS: &[Protocol] = &[
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
     knx::PROTOCOL,
+    fox::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,

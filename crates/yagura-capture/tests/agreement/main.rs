@@ -33,6 +33,7 @@ mod reference;
 // The protocols: a module, and its entry in `PROTOCOLS`.
 mod dnp3;
 mod enip;
+mod fox;
 mod hsms;
 mod knx;
 mod modbus;
@@ -46,6 +47,7 @@ mod synchrophasor;
 static PROTOCOLS: &[harness::Protocol] = &[
     dnp3::PROTOCOL,
     enip::PROTOCOL,
+    fox::PROTOCOL,
     hsms::PROTOCOL,
     knx::PROTOCOL,
     modbus::PROTOCOL,
