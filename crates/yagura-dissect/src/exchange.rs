@@ -226,8 +226,13 @@ impl<K: PartialEq> Exchanges<K> {
 
     /// The oldest request that a message from `side` may answer and that `fits`.
     pub fn answered_if(&mut self, side: Side, fits: impl Fn(&K, &Draft) -> bool) -> Option<Draft> {
+        self.take_if(side, fits).map(|(_, draft)| draft)
+    }
+
+    /// The same with its key, for protocols whose replies can be read only with what was asked.
+    pub fn take_if(&mut self, side: Side, fits: impl Fn(&K, &Draft) -> bool) -> Option<(K, Draft)> {
         let at = self.waiting.iter().position(|(key, draft)| draft.asker != side && fits(key, draft))?;
-        self.waiting.remove(at).map(|(_, draft)| draft)
+        self.waiting.remove(at)
     }
 
     /// Writes a request with its reply, which came now.

@@ -24,6 +24,7 @@ mod tpkt;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod arp;
+mod bsap;
 mod dhcp;
 mod dnp3;
 mod dns;
@@ -60,6 +61,7 @@ static PROTOCOLS: &[Protocol] = &[
     opcua::PROTOCOL,
     knx::PROTOCOL,
     fox::PROTOCOL,
+    bsap::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,

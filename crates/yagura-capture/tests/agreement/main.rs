@@ -31,6 +31,7 @@ mod identification;
 mod reference;
 
 // The protocols: a module, and its entry in `PROTOCOLS`.
+mod bsap;
 mod dnp3;
 mod enip;
 mod fox;
@@ -45,6 +46,7 @@ mod synchrophasor;
 /// Every protocol that is compared.
 #[rustfmt::skip]
 static PROTOCOLS: &[harness::Protocol] = &[
+    bsap::PROTOCOL,
     dnp3::PROTOCOL,
     enip::PROTOCOL,
     fox::PROTOCOL,
