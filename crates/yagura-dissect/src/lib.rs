@@ -39,6 +39,7 @@ mod modbus;
 mod mqtt;
 mod ntp;
 mod opcua;
+mod roc;
 mod s7comm;
 mod ssh;
 mod stp;
@@ -62,6 +63,7 @@ static PROTOCOLS: &[Protocol] = &[
     knx::PROTOCOL,
     fox::PROTOCOL,
     bsap::PROTOCOL,
+    roc::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,

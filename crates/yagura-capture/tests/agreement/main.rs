@@ -40,6 +40,7 @@ mod knx;
 mod modbus;
 mod mqtt;
 mod opcua;
+mod roc;
 mod s7comm;
 mod synchrophasor;
 
@@ -55,6 +56,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
+    roc::PROTOCOL,
     s7comm::PROTOCOL,
     synchrophasor::PROTOCOL,
 ];
