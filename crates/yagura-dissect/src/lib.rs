@@ -25,7 +25,9 @@ mod tpkt;
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod arp;
 mod bsap;
+mod c1222;
 mod dhcp;
+mod dlms;
 mod dnp3;
 mod dns;
 mod enip;
@@ -64,6 +66,8 @@ static PROTOCOLS: &[Protocol] = &[
     fox::PROTOCOL,
     bsap::PROTOCOL,
     roc::PROTOCOL,
+    c1222::PROTOCOL,
+    dlms::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,

@@ -32,6 +32,8 @@ mod reference;
 
 // The protocols: a module, and its entry in `PROTOCOLS`.
 mod bsap;
+mod c1222;
+mod dlms;
 mod dnp3;
 mod enip;
 mod fox;
@@ -48,6 +50,8 @@ mod synchrophasor;
 #[rustfmt::skip]
 static PROTOCOLS: &[harness::Protocol] = &[
     bsap::PROTOCOL,
+    c1222::PROTOCOL,
+    dlms::PROTOCOL,
     dnp3::PROTOCOL,
     enip::PROTOCOL,
     fox::PROTOCOL,
