@@ -32,6 +32,7 @@ mod dnp3;
 mod dns;
 mod enip;
 mod fox;
+mod genisys;
 mod hsms;
 mod icmp;
 mod iec104;
@@ -68,6 +69,7 @@ static PROTOCOLS: &[Protocol] = &[
     roc::PROTOCOL,
     c1222::PROTOCOL,
     dlms::PROTOCOL,
+    genisys::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,

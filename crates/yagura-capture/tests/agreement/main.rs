@@ -37,6 +37,7 @@ mod dlms;
 mod dnp3;
 mod enip;
 mod fox;
+mod genisys;
 mod hsms;
 mod knx;
 mod modbus;
@@ -55,6 +56,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     dnp3::PROTOCOL,
     enip::PROTOCOL,
     fox::PROTOCOL,
+    genisys::PROTOCOL,
     hsms::PROTOCOL,
     knx::PROTOCOL,
     modbus::PROTOCOL,
