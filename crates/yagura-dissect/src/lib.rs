@@ -11,6 +11,7 @@ mod asn1;
 #[cfg(test)]
 mod contract;
 mod cursor;
+mod cyclic;
 mod ends;
 mod exchange;
 mod framing;
@@ -33,6 +34,7 @@ mod dns;
 mod enip;
 mod fox;
 mod genisys;
+mod hislip;
 mod hsms;
 mod icmp;
 mod iec104;
@@ -44,6 +46,7 @@ mod ntp;
 mod opcua;
 mod roc;
 mod s7comm;
+mod sbus;
 mod ssh;
 mod stp;
 mod synchrophasor;
@@ -70,6 +73,9 @@ static PROTOCOLS: &[Protocol] = &[
     c1222::PROTOCOL,
     dlms::PROTOCOL,
     genisys::PROTOCOL,
+    hislip::PROTOCOL,
+    sbus::SBUS,
+    sbus::ESIO,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,

@@ -38,6 +38,7 @@ mod dnp3;
 mod enip;
 mod fox;
 mod genisys;
+mod hislip;
 mod hsms;
 mod knx;
 mod modbus;
@@ -45,6 +46,7 @@ mod mqtt;
 mod opcua;
 mod roc;
 mod s7comm;
+mod sbus;
 mod synchrophasor;
 
 /// Every protocol that is compared.
@@ -57,6 +59,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     enip::PROTOCOL,
     fox::PROTOCOL,
     genisys::PROTOCOL,
+    hislip::PROTOCOL,
     hsms::PROTOCOL,
     knx::PROTOCOL,
     modbus::PROTOCOL,
@@ -64,6 +67,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     opcua::PROTOCOL,
     roc::PROTOCOL,
     s7comm::PROTOCOL,
+    sbus::PROTOCOL,
     synchrophasor::PROTOCOL,
 ];
 
