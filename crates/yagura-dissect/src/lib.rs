@@ -40,6 +40,7 @@ mod icmp;
 mod iec104;
 mod knx;
 mod lldp;
+mod lontalk;
 mod modbus;
 mod mqtt;
 mod ntp;
@@ -74,6 +75,7 @@ static PROTOCOLS: &[Protocol] = &[
     dlms::PROTOCOL,
     genisys::PROTOCOL,
     hislip::PROTOCOL,
+    lontalk::PROTOCOL,
     sbus::SBUS,
     sbus::ESIO,
     ssh::PROTOCOL,

@@ -41,6 +41,7 @@ mod genisys;
 mod hislip;
 mod hsms;
 mod knx;
+mod lontalk;
 mod modbus;
 mod mqtt;
 mod opcua;
@@ -62,6 +63,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     hislip::PROTOCOL,
     hsms::PROTOCOL,
     knx::PROTOCOL,
+    lontalk::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
