@@ -45,6 +45,7 @@ mod modbus;
 mod mqtt;
 mod ntp;
 mod opcua;
+mod powerlink;
 mod roc;
 mod s7comm;
 mod sbus;
@@ -76,6 +77,7 @@ static PROTOCOLS: &[Protocol] = &[
     genisys::PROTOCOL,
     hislip::PROTOCOL,
     lontalk::PROTOCOL,
+    powerlink::PROTOCOL,
     sbus::SBUS,
     sbus::ESIO,
     ssh::PROTOCOL,

@@ -45,6 +45,7 @@ mod lontalk;
 mod modbus;
 mod mqtt;
 mod opcua;
+mod powerlink;
 mod roc;
 mod s7comm;
 mod sbus;
@@ -67,6 +68,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
+    powerlink::PROTOCOL,
     roc::PROTOCOL,
     s7comm::PROTOCOL,
     sbus::PROTOCOL,
