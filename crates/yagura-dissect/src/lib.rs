@@ -47,6 +47,7 @@ mod ntp;
 mod opcua;
 mod powerlink;
 mod roc;
+mod rtps;
 mod s7comm;
 mod sbus;
 mod ssh;
@@ -78,6 +79,7 @@ static PROTOCOLS: &[Protocol] = &[
     hislip::PROTOCOL,
     lontalk::PROTOCOL,
     powerlink::PROTOCOL,
+    rtps::PROTOCOL,
     sbus::SBUS,
     sbus::ESIO,
     ssh::PROTOCOL,

@@ -47,6 +47,7 @@ mod mqtt;
 mod opcua;
 mod powerlink;
 mod roc;
+mod rtps;
 mod s7comm;
 mod sbus;
 mod synchrophasor;
@@ -70,6 +71,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     opcua::PROTOCOL,
     powerlink::PROTOCOL,
     roc::PROTOCOL,
+    rtps::PROTOCOL,
     s7comm::PROTOCOL,
     sbus::PROTOCOL,
     synchrophasor::PROTOCOL,
