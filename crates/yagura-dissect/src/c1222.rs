@@ -263,7 +263,10 @@ impl C1222 {
         index: usize,
         mut service: Cursor<'_>,
     ) {
-        let found = self.exchanges.answered(side, &(facts.id, index));
+        // Relays carry both ends of a conversation one way: titles tell them apart, addresses do not.
+        let key = (facts.id, index);
+        let found = self.exchanges.answered(side, &key);
+        let found = found.or_else(|| self.exchanges.answered(side.other(), &key));
         let paired = found.is_some();
         let mut draft = found.unwrap_or_else(|| {
             let mut draft = self.exchanges.draft(cx, side.other(), operation::OTHER, "response");

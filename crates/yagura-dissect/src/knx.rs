@@ -27,6 +27,8 @@ const NAME: &str = "knx";
 /// Connect and device configuration requests have ten seconds (3.8.2, 5.4).
 const TIMEOUT: Micros = 10 * SECOND;
 const HEADER: usize = 6;
+/// The interface's word on what became of a telegram: L_Data.con.
+const CONFIRMATION: u8 = 0x2e;
 /// Larger than any service of the standard.
 const LENGTH_MAX: usize = 2048;
 
@@ -428,7 +430,7 @@ fn cemi(cx: &mut Cx<'_>, side: Side, mut body: Cursor<'_>, draft: &mut Draft) ->
     let (name, does) = match code {
         0x11 => ("L_Data.req", operation::WRITE),
         0x29 => ("L_Data.ind", operation::REPORT),
-        0x2e => ("L_Data.con", operation::REPORT),
+        CONFIRMATION => ("L_Data.con", operation::REPORT),
         0x10 => ("L_Raw.req", operation::WRITE),
         0x2b => ("L_Busmon.ind", operation::REPORT),
         0x2d => ("L_Raw.ind", operation::REPORT),
@@ -448,10 +450,10 @@ fn cemi(cx: &mut Cx<'_>, side: Side, mut body: Cursor<'_>, draft: &mut Draft) ->
     json::member_text(&mut draft.detail, "cemi", name);
     draft.operation = does;
     match code {
-        0x11 | 0x29 | 0x2e => {
+        0x11 | 0x29 | CONFIRMATION => {
             let information = body.u8("additional_information_length")?;
             body.skip(usize::from(information), "additional_information")?;
-            telegram(cx, side, body, draft)
+            telegram(cx, side, code == CONFIRMATION, body, draft)
         }
         0xf5..=0xfc => {
             draft.function = name.into();
@@ -479,7 +481,13 @@ fn cemi(cx: &mut Cx<'_>, side: Side, mut body: Cursor<'_>, draft: &mut Draft) ->
 }
 
 /// A telegram: who, to which address, and which application service.
-fn telegram(cx: &mut Cx<'_>, side: Side, mut body: Cursor<'_>, draft: &mut Draft) -> Result<(), Cut> {
+fn telegram(
+    cx: &mut Cx<'_>,
+    side: Side,
+    confirms: bool,
+    mut body: Cursor<'_>,
+    draft: &mut Draft,
+) -> Result<(), Cut> {
     let control = body.u8("control_1")?;
     let grouped = body.u8("control_2")? & 0x80 != 0;
     let source = individual(body.u16_be("source")?);
@@ -490,8 +498,8 @@ fn telegram(cx: &mut Cx<'_>, side: Side, mut body: Cursor<'_>, draft: &mut Draft
     } else {
         individual(destination)
     };
-    if draft.equipment != side && control & 1 != 0 && draft.detail.contains("L_Data.con") {
-        draft.deny("L_Data.con");
+    if confirms && control & 1 != 0 {
+        draft.deny("not_acknowledged_on_the_bus");
     }
     let length = usize::from(body.u8("length")?);
     let transport = body.u8("tpci")?;
@@ -524,8 +532,7 @@ fn telegram(cx: &mut Cx<'_>, side: Side, mut body: Cursor<'_>, draft: &mut Draft
             draft.push_value(f64::from(value));
             let signal = &draft.target;
             let path = format!("knx {signal} from {source}");
-            let device = if side == Side::Client { Side::Server } else { side };
-            cx.measured(device, signal, &path, f64::from(value), 0);
+            cx.measured(Side::Server, signal, &path, f64::from(value), 0);
         }
         _ if name == "authorize_request" || name == "key_write" => {
             json::member_bool(&mut draft.detail, "key_presented", true);

@@ -407,7 +407,7 @@ fn identity(cx: &mut Cx<'_>, side: Side, body: &mut Cursor<'_>) -> Result<(), Cu
     let (vendor, product) = (body.u32_le("vendor")?, body.u32_le("product")?);
     let (revision, serial) = (body.u32_le("revision")?, body.u32_le("serial")?);
     body.skip(24, "application")?;
-    let address = Ipv4Addr::from(body.array("address")?);
+    let address = Ipv4Addr::from(body.u32_le("address")?);
     body.skip(8, "mask_gateway")?;
     let host = body.take(32, "host_name")?;
     let host: String = host.iter().take_while(|b| **b != 0).map(|b| char::from(*b)).collect();
@@ -478,7 +478,7 @@ mod tests {
             out.extend(number.to_le_bytes());
         }
         out.extend([0; 24]);
-        out.extend([192, 168, 100, 17, 255, 255, 255, 0, 192, 168, 100, 254]);
+        out.extend([17, 100, 168, 192, 0, 255, 255, 255, 254, 100, 168, 192]);
         out.extend(b"EPL_034");
         out.extend([0; 25]);
         out

@@ -249,10 +249,8 @@ fn request(cx: &Cx<'_>, command: u8, mut body: Cursor<'_>, draft: &mut Draft) ->
                 draft.seal(&cx.settings.plant_key, body.rest());
             }
         }
-        _ if draft.operation == operation::PROGRAM_WRITE => {
-            if !body.is_empty() {
-                draft.seal(&cx.settings.plant_key, body.rest());
-            }
+        _ if draft.operation == operation::PROGRAM_WRITE && !body.is_empty() => {
+            draft.seal(&cx.settings.plant_key, body.rest());
         }
         _ if draft.operation == operation::WRITE && !body.is_empty() => draft.push_bytes(body.rest()),
         _ => {}

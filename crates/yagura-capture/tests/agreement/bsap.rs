@@ -61,7 +61,7 @@ fn rdb(capture: &Capture, reference: &Reference) -> Facts {
 
 fn serial(capture: &Capture, reference: &Reference) -> Facts {
     let text = reference.text();
-    let theirs = text.lines().filter_map(|line| {
+    let theirs = text.lines().map(|line| {
         let digit = |at: usize| u8::from_str_radix(line.get(2 * at..2 * at + 2)?, 16).ok();
         let bytes: Vec<u8> = (0..line.len() / 2).filter_map(digit).collect();
         let mut plain = Vec::new();
@@ -71,7 +71,7 @@ fn serial(capture: &Capture, reference: &Reference) -> Facts {
             rest = if after.first() == Some(&0x10) && *first == 0x10 { &after[1..] } else { after };
         }
         let what = if plain[5] == 0xa0 { "response" } else { "request" };
-        Some(format!("{} {what}", u16::from_le_bytes([plain[3], plain[4]])))
+        format!("{} {what}", u16::from_le_bytes([plain[3], plain[4]]))
     });
     let theirs: Vec<_> = theirs.collect();
     let mut ours = Vec::new();

@@ -44,10 +44,8 @@ pub(super) fn plausible(bytes: &[u8]) -> bool {
         [0xc0, 1..=3, _, ..] | [0xc1, 1..=5, _, ..] | [0xc3, 1..=6, _, ..] => bytes.len() >= 7,
         [0xc4, 1..=3, _, _, ..] | [0xc5, 1..=5, _, _, ..] | [0xc7, 1..=4, _, _, ..] => true,
         [0xd8, state, service] => *state < 6 && *service < 8,
-        [0xc8..=0xcf | 0xd0..=0xd7, length, rest @ ..] if *length < 0x80 => {
-            rest.len() == usize::from(*length)
-        }
-        [0xc8..=0xcf | 0xd0..=0xd7, 0x81, length, rest @ ..] => rest.len() == usize::from(*length),
+        [0xc8..=0xd7, length, rest @ ..] if *length < 0x80 => rest.len() == usize::from(*length),
+        [0xc8..=0xd7, 0x81, length, rest @ ..] => rest.len() == usize::from(*length),
         [0xdb | 0xdc, 8, ..] => bytes.len() > 14,
         [0x0f, _, _, _, _, ..] | [0xc2, 0 | 1, ..] => bytes.len() > 10,
         _ => false,
