@@ -25,7 +25,6 @@ macro_rules! numbers {
     };
 }
 
-#[expect(dead_code, reason = "a whole set, of which the protocols use what they need")]
 impl<'a> Cursor<'a> {
     /// At the beginning of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {

@@ -14,7 +14,7 @@ use yagura_event::rows::Row;
 use yagura_event::vocabulary::{coverage, operation, status};
 
 use crate::cursor::Cut;
-use crate::{Cx, Settings, Side, json};
+use crate::{Cx, Side, json};
 
 /// Most requests of one connection that wait for a reply; the oldest is given up first.
 pub(crate) const WAITING_MAX: usize = 256;
@@ -148,15 +148,15 @@ impl Draft {
         }
     }
 
-    /// Notes a piece of a program or file: its length, and its HMAC under the plant's key.
-    pub fn body(&mut self, settings: &Settings, bytes: &[u8]) {
-        self.body_bytes = Some(bytes.len() as u64);
+    /// Notes a program, firmware or file body: its length and its HMAC under the plant's key.
+    pub fn seal(&mut self, plant_key: &[u8], body: &[u8]) {
+        self.body_bytes = Some(body.len() as u64);
         self.body_hmac.clear();
-        if settings.plant_key.is_empty() {
+        if plant_key.is_empty() {
             return;
         }
-        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&settings.plant_key) {
-            mac.update(bytes);
+        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(plant_key) {
+            mac.update(body);
             json::push_hex_digits(&mut self.body_hmac, &mac.finalize().into_bytes());
         }
     }
@@ -229,11 +229,11 @@ impl<K> Exchanges<K> {
 
     /// The oldest request that a message from `side` may answer and that `fits`.
     pub fn answered_if(&mut self, side: Side, fits: impl Fn(&K, &Draft) -> bool) -> Option<Draft> {
-        self.taken(side, fits).map(|(_, draft)| draft)
+        self.take_if(side, fits).map(|(_, draft)| draft)
     }
 
-    /// The same with its key, where the key says more than what tells requests apart.
-    pub fn taken(&mut self, side: Side, fits: impl Fn(&K, &Draft) -> bool) -> Option<(K, Draft)> {
+    /// The same with its key, for protocols whose replies can be read only with what was asked.
+    pub fn take_if(&mut self, side: Side, fits: impl Fn(&K, &Draft) -> bool) -> Option<(K, Draft)> {
         let at = self.waiting.iter().position(|(key, draft)| draft.asker != side && fits(key, draft))?;
         self.waiting.remove(at)
     }

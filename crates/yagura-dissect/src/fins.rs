@@ -201,7 +201,7 @@ impl Fins {
     ) -> Result<(), Cut> {
         let code = cursor.u16_be("end_code")?;
         let same = |a: &Asked| a.service == header.service && a.command == command && !a.is_node_address();
-        let found = self.exchanges.taken(side, |asked, _| same(asked));
+        let found = self.exchanges.take_if(side, |asked, _| same(asked));
         let paired = found.is_some();
         let (asked, mut draft) = found.unwrap_or_else(|| {
             let (operation, name) = names::command(command).unwrap_or((operation::OTHER, "command"));
@@ -266,7 +266,7 @@ impl Fins {
                 self.exchanges.ask(cx, asked, draft);
             }
             tcp::SERVER_NODE => {
-                let found = self.exchanges.taken(side, |asked, _| asked.is_node_address());
+                let found = self.exchanges.take_if(side, |asked, _| asked.is_node_address());
                 let paired = found.is_some();
                 let mut draft = match found {
                     Some((_, draft)) => draft,

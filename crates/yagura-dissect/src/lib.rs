@@ -11,6 +11,7 @@ mod asn1;
 #[cfg(test)]
 mod contract;
 mod cursor;
+mod cyclic;
 mod ends;
 mod exchange;
 mod framing;
@@ -25,23 +26,35 @@ mod tpkt;
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod ads;
 mod arp;
+mod bsap;
+mod c1222;
 mod dhcp;
+mod dlms;
 mod dnp3;
 mod dns;
 mod enip;
 mod ethercat;
 mod fins;
+mod fox;
+mod genisys;
 mod hart_ip;
+mod hislip;
 mod hsms;
 mod icmp;
 mod iec104;
+mod knx;
 mod lldp;
+mod lontalk;
 mod melsec;
 mod modbus;
 mod mqtt;
 mod ntp;
 mod opcua;
+mod powerlink;
+mod roc;
+mod rtps;
 mod s7comm;
+mod sbus;
 mod ssh;
 mod stp;
 mod synchrophasor;
@@ -66,6 +79,19 @@ static PROTOCOLS: &[Protocol] = &[
     s7comm::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
+    knx::PROTOCOL,
+    fox::PROTOCOL,
+    bsap::PROTOCOL,
+    roc::PROTOCOL,
+    c1222::PROTOCOL,
+    dlms::PROTOCOL,
+    genisys::PROTOCOL,
+    hislip::PROTOCOL,
+    lontalk::PROTOCOL,
+    powerlink::PROTOCOL,
+    rtps::PROTOCOL,
+    sbus::SBUS,
+    sbus::ESIO,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,

@@ -222,7 +222,7 @@ impl Melsec {
         };
         let same =
             |a: &Asked| !a.melsoft && a.serial == head.serial && refused.is_none_or(|c| a.command == c);
-        let found = self.exchanges.taken(side, |asked, _| same(asked));
+        let found = self.exchanges.take_if(side, |asked, _| same(asked));
         let paired = found.is_some();
         let (mut asked, mut draft) = found.unwrap_or_else(|| {
             let command = refused.unwrap_or_default();

@@ -32,34 +32,58 @@ mod reference;
 
 // The protocols: a module, and its entry in `PROTOCOLS`.
 mod ads;
+mod bsap;
+mod c1222;
+mod dlms;
 mod dnp3;
 mod enip;
 mod ethercat;
 mod fins;
+mod fox;
+mod genisys;
 mod hart_ip;
+mod hislip;
 mod hsms;
+mod knx;
+mod lontalk;
 mod melsec;
 mod modbus;
 mod mqtt;
 mod opcua;
+mod powerlink;
+mod roc;
+mod rtps;
 mod s7comm;
+mod sbus;
 mod synchrophasor;
 
 /// Every protocol that is compared.
 #[rustfmt::skip]
 static PROTOCOLS: &[harness::Protocol] = &[
     ads::PROTOCOL,
+    bsap::PROTOCOL,
+    c1222::PROTOCOL,
+    dlms::PROTOCOL,
     dnp3::PROTOCOL,
     enip::PROTOCOL,
     ethercat::PROTOCOL,
     fins::PROTOCOL,
+    fox::PROTOCOL,
+    genisys::PROTOCOL,
     hart_ip::PROTOCOL,
+    hislip::PROTOCOL,
     hsms::PROTOCOL,
+    knx::PROTOCOL,
+    lontalk::PROTOCOL,
     melsec::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
+    powerlink::PROTOCOL,
+    roc::PROTOCOL,
+    rtps::PROTOCOL,
     s7comm::PROTOCOL,
+    sbus::PROTOCOL,
     synchrophasor::PROTOCOL,
 ];
 

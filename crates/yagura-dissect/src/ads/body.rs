@@ -87,7 +87,7 @@ impl Ads {
                         let kind = self.symbols.at(&place).map_or(0, |symbol| symbol.kind);
                         symbols::value(cx, None, draft, "", kind, data);
                     }
-                    _ => draft.body(cx.settings, data),
+                    _ => draft.seal(&cx.settings.plant_key, data),
                 }
             }
             command::READ_WRITE => {
@@ -148,7 +148,7 @@ impl Ads {
                 draft.target.clear();
                 draft.target.push_str(&text(data));
             }
-            group::FILE_WRITE => draft.body(cx.settings, data),
+            group::FILE_WRITE => draft.seal(&cx.settings.plant_key, data),
             group::SUM_READ | group::SUM_WRITE | group::SUM_READ_EX | group::SUM_READ_EX_2 => {
                 self.items(draft, header.target, &mut c, key)?;
                 if key.group == group::SUM_WRITE {
@@ -247,7 +247,7 @@ impl Ads {
             let ids = (k.invoke, k.command) == (header.invoke, header.command);
             ids && !k.router && (k.asker, k.asked) == (header.target, header.source)
         };
-        let found = self.exchanges.taken(side, |key, _| same(key));
+        let found = self.exchanges.take_if(side, |key, _| same(key));
         let paired = found.is_some();
         let (key, mut draft) = found.unwrap_or_else(|| {
             let (operation, name) = names::named(header.command);
@@ -369,7 +369,7 @@ impl Ads {
                 }
                 json::member_number(&mut draft.detail, "bytes", data.len() as u64);
             }
-            group::FILE_READ | 126 => draft.body(cx.settings, data),
+            group::FILE_READ | 126 => draft.seal(&cx.settings.plant_key, data),
             group::SUM_READ..=group::SUM_READ_EX_2 if !key.items.is_empty() => {
                 draft.set_count(0);
                 match self.sum(cx, side, draft, &mut c, key) {

@@ -41,7 +41,7 @@ impl Ads {
         let response = code & RESPONSE != 0;
         let (operation, name) = service(code & !RESPONSE);
         let key = |k: &Key| k.router && k.invoke == invoke && k.group == code & !RESPONSE;
-        let found = if response { self.exchanges.taken(side, |k, _| key(k)) } else { None };
+        let found = if response { self.exchanges.take_if(side, |k, _| key(k)) } else { None };
         let paired = found.is_some();
         let mut draft = match found {
             Some((_, draft)) => draft,

@@ -209,7 +209,7 @@ impl Mailboxes {
                 json::member_bool(&mut draft.detail, "last", specifier & 1 != 0);
                 let data = c.take_rest();
                 let unused = if data.len() == 7 { usize::from(specifier >> 1 & 7) } else { 0 };
-                draft.body(cx.settings, &data[..data.len().saturating_sub(unused)]);
+                draft.seal(&cx.settings.plant_key, &data[..data.len().saturating_sub(unused)]);
             }
             1 => {
                 if specifier & 0x10 != 0 {
@@ -252,7 +252,7 @@ impl Mailboxes {
             let same = (k.station, k.index, k.sub) == (station, index, sub) && !k.information;
             same && (aborts || k.segment == segment)
         };
-        let found = self.exchanges.taken(self.master.other(), |key, _| fits(key));
+        let found = self.exchanges.take_if(self.master.other(), |key, _| fits(key));
         let paired = found.is_some();
         let mut draft = match found {
             Some((_, draft)) => draft,
@@ -274,7 +274,7 @@ impl Mailboxes {
                 json::member_bool(&mut draft.detail, "last", specifier & 1 != 0);
                 let data = c.take_rest();
                 let unused = if data.len() == 7 { usize::from(specifier >> 1 & 7) } else { 0 };
-                draft.body(cx.settings, &data[..data.len().saturating_sub(unused)]);
+                draft.seal(&cx.settings.plant_key, &data[..data.len().saturating_sub(unused)]);
             }
             2 => {
                 let data = contents(&mut draft, specifier, &mut c)?;

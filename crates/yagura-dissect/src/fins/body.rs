@@ -126,7 +126,7 @@ fn areas(cx: &Cx<'_>, draft: &mut Draft, command: u16, c: &mut Cursor<'_>) -> Re
             json::member_number(&mut draft.detail, "first_word", u64::from(first));
             draft.set_count(u32::from(words));
             if command == 0x0202 {
-                draft.body(cx.settings, c.take_rest());
+                draft.seal(&cx.settings.plant_key, c.take_rest());
             }
         }
         0x0220 | 0x0221 => {
@@ -136,7 +136,7 @@ fn areas(cx: &Cx<'_>, draft: &mut Draft, command: u16, c: &mut Cursor<'_>) -> Re
             json::member_number(&mut draft.detail, "first_word", u64::from(first));
             draft.set_count(u32::from(words));
             if command == 0x0221 {
-                draft.body(cx.settings, c.take_rest());
+                draft.seal(&cx.settings.plant_key, c.take_rest());
             }
         }
         0x0304 | 0x0305 => {
@@ -156,7 +156,7 @@ fn areas(cx: &Cx<'_>, draft: &mut Draft, command: u16, c: &mut Cursor<'_>) -> Re
             let bytes = c.u16_be("bytes")?;
             piece(draft, first, bytes);
             if command == 0x0307 {
-                draft.body(cx.settings, c.take_rest());
+                draft.seal(&cx.settings.plant_key, c.take_rest());
             }
         }
         0x0308 => {
@@ -208,7 +208,7 @@ fn file(cx: &Cx<'_>, draft: &mut Draft, command: u16, c: &mut Cursor<'_>) -> Res
             c.skip(2, "data_type")?;
             draft.target.push_str("block ");
             json::push_number(&mut draft.target, u64::from(c.u16_be("block")?));
-            draft.body(cx.settings, c.take_rest());
+            draft.seal(&cx.settings.plant_key, c.take_rest());
             return Ok(());
         }
         _ => {}
@@ -230,7 +230,7 @@ fn file(cx: &Cx<'_>, draft: &mut Draft, command: u16, c: &mut Cursor<'_>) -> Res
             let position = c.u32_be("position")?;
             let bytes = c.u16_be("bytes")?;
             piece(draft, position, bytes);
-            draft.body(cx.settings, c.take_rest());
+            draft.seal(&cx.settings.plant_key, c.take_rest());
         }
         0x2205 => {
             for _ in 0..c.u16_be("files")?.min(ITEMS_MAX as u16) {
@@ -309,7 +309,7 @@ pub fn response(
                 program(draft, program_number);
                 piece(draft, first, bytes);
             }
-            draft.body(cx.settings, c.take_rest());
+            draft.seal(&cx.settings.plant_key, c.take_rest());
         }
         0x0501 => controller(cx, side, draft, c, identity)?,
         0x0601 => status(draft, c)?,
@@ -322,7 +322,7 @@ pub fn response(
         0x0c01 if !c.is_empty() => {
             json::member_bool(&mut draft.detail, "held_by_another", true);
         }
-        0x0201 | 0x0220 | 0x2210 => draft.body(cx.settings, c.take_rest()),
+        0x0201 | 0x0220 | 0x2210 => draft.seal(&cx.settings.plant_key, c.take_rest()),
         0x2201 => {
             c.skip(26, "disk_data")?;
             let count = c.u16_be("files")? & 0x7fff;
@@ -335,7 +335,7 @@ pub fn response(
         0x2202 => {
             json::member_number(&mut draft.detail, "capacity", u64::from(c.u32_be("capacity")?));
             c.skip(6, "position")?;
-            draft.body(cx.settings, c.take_rest());
+            draft.seal(&cx.settings.plant_key, c.take_rest());
         }
         0x2603 => draft.target.push_str(&text(c.take_rest())),
         _ => {}

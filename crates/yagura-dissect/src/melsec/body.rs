@@ -211,7 +211,7 @@ pub fn request(
             let bytes = b.u16("bytes")?;
             json::member_number(&mut draft.detail, "bytes", u64::from(bytes));
             if asked.command == 0x1829 {
-                draft.body(cx.settings, b.cursor.take_rest());
+                draft.seal(&cx.settings.plant_key, b.cursor.take_rest());
             }
         }
         _ => {}
@@ -320,7 +320,7 @@ pub fn response(
         }
         0x1828 => {
             b.u16("bytes")?;
-            draft.body(cx.settings, b.cursor.take_rest());
+            draft.seal(&cx.settings.plant_key, b.cursor.take_rest());
         }
         _ => {}
     }

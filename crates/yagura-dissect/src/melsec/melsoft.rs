@@ -98,7 +98,7 @@ impl Melsec {
             return Ok(());
         }
         let same = |a: &Asked| a.melsoft && a.command == command && a.serial == Some(sequence);
-        let found = self.exchanges.taken(side, |asked, _| same(asked));
+        let found = self.exchanges.take_if(side, |asked, _| same(asked));
         let paired = found.is_some();
         let mut draft = match found {
             Some((_, draft)) => draft,
