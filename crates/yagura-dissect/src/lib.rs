@@ -16,11 +16,13 @@ mod exchange;
 mod framing;
 mod json;
 mod md5;
+mod ntlm;
 pub mod secs2;
 mod settings;
 #[cfg(test)]
 mod testing;
 mod tpkt;
+mod wide;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod arp;
@@ -37,6 +39,7 @@ mod mqtt;
 mod ntp;
 mod opcua;
 mod s7comm;
+mod smb;
 mod ssh;
 mod stp;
 mod synchrophasor;
@@ -56,6 +59,7 @@ static PROTOCOLS: &[Protocol] = &[
     s7comm::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
+    smb::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,
