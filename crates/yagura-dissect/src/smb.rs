@@ -1,7 +1,7 @@
 //! SMB over TCP (MS-SMB2, MS-SMB, MS-CIFS) and in NetBIOS sessions (RFC 1002, 4.3): who logs on,
 //! which shares and files are used, and how the server answers. Contents are not shown.
 //!
-//! A message's framing is read here; [`smb2`] reads versions 2 and 3, [`state`] keeps the names
+//! A message's framing is read here; [`smb1`] and [`smb2`] read versions 1 and 2 with 3, [`state`] keeps the names
 //! behind the numbers of a connection. What is encrypted (SMB 3) is said once a connection.
 
 use std::cell::Cell;
@@ -17,10 +17,13 @@ use crate::ntlm::{self, Presented};
 use crate::{Carrier, Cx, Dissector, FlowInfo, Glimpse, Probe, Protocol, Side, json};
 
 mod names;
+mod names1;
+mod smb1;
 mod smb2;
 mod state;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 use state::{FileId, State};
 
@@ -278,7 +281,7 @@ impl Framed for Smb {
             header::SMB2 => return self.smb2(cx, side, body, body.len() == length),
             header::ENCRYPTED => self.opaque(cx, "SMB 3 messages are encrypted"),
             header::COMPRESSED => self.opaque(cx, "SMB 3 messages are compressed"),
-            _ => {}
+            _ => return self.smb1(cx, side, body, body.len() == length),
         }
         Ok(())
     }

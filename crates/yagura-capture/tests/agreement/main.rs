@@ -38,6 +38,7 @@ mod modbus;
 mod mqtt;
 mod opcua;
 mod s7comm;
+mod smb;
 mod synchrophasor;
 
 /// Every protocol that is compared.
@@ -50,6 +51,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
     s7comm::PROTOCOL,
+    smb::PROTOCOL,
     synchrophasor::PROTOCOL,
 ];
 

@@ -452,3 +452,206 @@ fn the_probe_takes_smb_and_nothing_else() {
         assert_eq!(probe(&glimpse), expected, "{name}");
     }
 }
+
+/// A message of SMB 1 with one command: words and data.
+fn smb1(command: u8, multiplex: u16, response: bool, status: u32, words: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut out = b"\xffSMB".to_vec();
+    out.push(command);
+    out.extend(status.to_le_bytes());
+    out.push(if response { 0x88 } else { 8 });
+    out.extend(0xc801_u16.to_le_bytes());
+    out.extend([0; 12]);
+    for number in [5, 99, 7, multiplex] {
+        out.extend(u16::to_le_bytes(number));
+    }
+    out.push((words.len() / 2) as u8);
+    out.extend_from_slice(words);
+    out.extend((data.len() as u16).to_le_bytes());
+    out.extend_from_slice(data);
+    out
+}
+
+fn asks1(command: u8, multiplex: u16, words: &[u8], data: &[u8]) -> (Side, Vec<u8>) {
+    (Side::Client, packet(&smb1(command, multiplex, false, 0, words, data)))
+}
+
+fn answers1(command: u8, multiplex: u16, status: u32, words: &[u8], data: &[u8]) -> (Side, Vec<u8>) {
+    (Side::Server, packet(&smb1(command, multiplex, true, status, words, data)))
+}
+
+const LAST: [u8; 4] = [0xff, 0, 0, 0];
+
+/// Text at an odd place of the message: aligned by one octet.
+fn padded(text: &str) -> Vec<u8> {
+    [vec![0], utf16(text), vec![0, 0]].concat()
+}
+
+fn share_of_old() -> Vec<(Side, Vec<u8>)> {
+    let mut path = utf16("\\\\TOOL7\\C$");
+    path.extend(b"\0\0?????\0");
+    vec![
+        asks1(0x75, 1, &[&LAST[..], &[0, 0, 1, 0]].concat(), &[vec![0], path].concat()),
+        answers1(0x75, 1, 0, &[&LAST[..], &[0; 2]].concat(), b"A:\0\0N\0T\0F\0S\0\0\0"),
+    ]
+}
+
+fn create_of_old(name: &str, multiplex: u16) -> Vec<(Side, Vec<u8>)> {
+    let name = padded(name);
+    let mut words = LAST.to_vec();
+    words.extend([0, (name.len() - 3) as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    words.extend(1u32.to_le_bytes());
+    words.extend([0; 16]);
+    words.extend(5u32.to_le_bytes());
+    words.extend([0; 9]);
+    let mut answer = LAST.to_vec();
+    answer.extend([0, 0x34, 0x12, 2, 0, 0, 0]);
+    answer.extend([0; 44]);
+    answer.extend(77u64.to_le_bytes());
+    answer.extend([0; 5]);
+    vec![asks1(0xa2, multiplex, &words, &name), answers1(0xa2, multiplex, 0, &answer, &[])]
+}
+
+fn play(said: Vec<(Side, Vec<u8>)>) -> Run {
+    let mut run = Run::new(&PROTOCOL);
+    for (side, bytes) in said {
+        run.send(side, &bytes);
+    }
+    run
+}
+
+#[test]
+fn version_1_names_shares_and_files() {
+    let mut write = LAST.to_vec();
+    write.extend([0x34, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 59, 0]);
+    let mut run = play(
+        [
+            share_of_old(),
+            create_of_old("\\etch.rcp", 2),
+            vec![
+                asks1(0x2f, 3, &write, b"steps"),
+                answers1(0x2f, 3, 0, &[&LAST[..], &[5, 0, 0, 0, 0, 0, 0, 0]].concat(), &[]),
+                asks1(0x04, 4, &[0x34, 0x12, 0, 0, 0, 0], &[]),
+                answers1(0x04, 4, 0, &[], &[]),
+                asks1(0x06, 5, &[0, 0], &[vec![4], utf16("\\old.rcp"), vec![0, 0]].concat()[..]),
+                answers1(0x06, 5, 0xc000_0022, &[], &[]),
+                asks1(0xa4, 6, &[], &[]),
+            ],
+        ]
+        .concat(),
+    );
+    run.close();
+    assert_eq!(
+        run.table(&["operation", "function", "target", "status", "status_code"]),
+        [
+            r"session.open|tree_connect_andx|\\TOOL7\C$|ok|",
+            r"program.write|nt_create_andx|\\TOOL7\C$\etch.rcp|ok|",
+            r"program.write|write_andx|\\TOOL7\C$\etch.rcp|ok|",
+            r"session.close|close|\\TOOL7\C$\etch.rcp|ok|",
+            r"program.write|delete|\\TOOL7\C$\old.rcp|denied|STATUS_ACCESS_DENIED",
+            "other|nt_cancel||one_way|",
+        ]
+    );
+    assert_eq!(run.messages()[3].number("body_bytes"), Some(5.0));
+    assert_eq!(run.messages()[3].text("body_hmac").len(), 64);
+    assert!(run.messages()[0].text("detail").contains(r#""share_type":"disk""#));
+}
+
+#[test]
+fn a_chain_of_commands_is_a_row_each() {
+    // Session setup without the security extension, then the tree.
+    let mut words = vec![0x75, 0, 0, 0];
+    words.extend([0; 10]);
+    words.extend([0, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let mut data = vec![0xee; 24];
+    data.extend(padded("ope"));
+    for text in ["FAB", "Windows 5.1", "LAN"] {
+        data.extend(utf16(text));
+        data.extend([0, 0]);
+    }
+    let mut message = smb1(0x73, 9, false, 0, &words, &data);
+    let second = message.len() as u16;
+    message[35..37].copy_from_slice(&second.to_le_bytes());
+    message.push(4);
+    message.extend([0xff, 0, 0, 0, 0, 0, 1, 0]);
+    let mut path = vec![0];
+    if (message.len() + 3) % 2 == 1 {
+        path.push(0);
+    }
+    path.extend(utf16("\\\\TOOL7\\IPC$"));
+    path.extend(b"\0\0IPC\0");
+    message.extend((path.len() as u16).to_le_bytes());
+    message.extend(path);
+    let mut run = play(vec![(Side::Client, packet(&message)), answers1(0x73, 9, 0xc000_006d, &[], &[])]);
+    run.close();
+    assert_eq!(
+        run.table(&["function", "target", "status", "status_code"]),
+        [
+            r"session_setup_andx|FAB\ope|denied|STATUS_LOGON_FAILURE",
+            r"tree_connect_andx|\\TOOL7\IPC$|denied|STATUS_LOGON_FAILURE",
+        ]
+    );
+    let detail = run.messages()[0].text("detail");
+    assert!(detail.contains(r#""user":"ope","domain":"FAB","password_empty":false,"ntlm_version":"1""#));
+    assert!(detail.contains(r#""client_os":"Windows 5.1""#), "{detail}");
+    // A chain that does not advance ends.
+    message[35..37].copy_from_slice(&[32, 0]);
+    let run = play(vec![(Side::Client, packet(&message))]);
+    assert_eq!(run.table(&["function", "status_code"]), ["unreadable|andx_offset"]);
+}
+
+/// Words of a transaction with one word of setup and parameters right behind the data's count.
+fn transaction(setup: u16, parameters: usize, data: usize) -> Vec<u8> {
+    let mut words = vec![0; 18];
+    for number in [parameters as u16, 68, data as u16, 68 + parameters as u16, 1, setup] {
+        words.extend(number.to_le_bytes());
+    }
+    words
+}
+
+#[test]
+fn transactions_are_named_by_what_they_do() {
+    let path = [&[0x07, 1, 0, 0, 0, 0][..], &utf16("\\etch.rcp"), &[0, 0]].concat();
+    let find = [&[0x16, 0, 1, 0, 6, 0, 4, 1, 0, 0, 0, 0][..], &utf16("\\*"), &[0, 0]].concat();
+    let delete = [0x34, 0x12, 0x02, 0x01, 0, 0];
+    let mut said = [share_of_old(), create_of_old("\\a", 2)].concat();
+    for (multiplex, setup, parameters, data) in
+        [(3, 5, &path[..], &[][..]), (4, 1, &find, &[]), (5, 8, &delete, &[1])]
+    {
+        // Three octets align the parameters.
+        let words = transaction(setup, parameters.len(), data.len());
+        let bytes = [&[0; 3][..], parameters, data].concat();
+        said.push(asks1(0x32, multiplex, &words, &bytes));
+        said.push(answers1(0x32, multiplex, 0, &[], &[]));
+        said.push(answers1(0x32, multiplex, 0, &[0; 20], &[]));
+    }
+    let run = play(said);
+    assert_eq!(
+        run.table(&["operation", "function", "target", "exchange"]).split_off(2),
+        [
+            r"discover|trans2_query_path_information|\\TOOL7\C$\etch.rcp|pair",
+            r"discover|trans2_find_first2|\\TOOL7\C$\*|pair",
+            r"program.write|trans2_set_file_information|\\TOOL7\C$\a|pair",
+        ]
+    );
+    assert!(run.messages()[4].text("detail").contains(r#""delete":true"#));
+}
+
+#[test]
+fn a_negotiation_may_begin_in_version_1_and_go_on_in_2() {
+    let dialects = b"\x02NT LM 0.12\0\x02SMB 2.002\0\x02SMB 2.???\0";
+    let run = play(vec![asks1(0x72, 0, &[], dialects), answers(0, 0, 0, 0, &negotiated(&[]))]);
+    assert_eq!(run.table(&["function", "exchange"]), ["negotiate|pair"]);
+    let detail = run.messages()[0].text("detail");
+    assert!(
+        detail.contains(r#""dialects":["NT LM 0.12","SMB 2.002","SMB 2.???"],"dialect":"3.0""#),
+        "{detail}"
+    );
+    let mut words = vec![0, 0, 3];
+    words.extend([0; 31]);
+    let run = play(vec![asks1(0x72, 0, &[], dialects), answers1(0x72, 0, 0, &words, &utf16("FAB\0TOOL7\0"))]);
+    let detail = run.messages()[0].text("detail");
+    assert!(
+        detail.ends_with(r#""server_signing":"disabled","server_domain":"FAB","server_host":"TOOL7"}"#),
+        "{detail}"
+    );
+}
