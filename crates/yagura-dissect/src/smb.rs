@@ -164,6 +164,8 @@ struct Key {
     offset: u64,
     /// SMB 1: a transaction's function; else what the request asked for beyond its command.
     kind: u32,
+    /// SMB 1: the server asked for the further parts of a transaction.
+    interim: bool,
 }
 
 /// The state of a connection.
@@ -253,11 +255,13 @@ impl Smb {
 
 /// Writes what became of a request, by its NTSTATUS (MS-ERREF 2.3).
 fn outcome(draft: &mut Draft, code: u32) {
-    if code == 0 || draft.status == status::MALFORMED {
+    if code == 0 {
         return;
     }
     let name = names::status(code);
-    if code >> 30 == 3 && code != names::MORE_PROCESSING_REQUIRED {
+    if draft.status == status::MALFORMED {
+        json::member_text(&mut draft.detail, "answer", &name);
+    } else if code >> 30 == 3 && code != names::MORE_PROCESSING_REQUIRED {
         draft.deny(name);
     } else {
         draft.status_code = name;

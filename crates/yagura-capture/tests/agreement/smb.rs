@@ -1,6 +1,8 @@
 //! SMB beside tshark and Zeek: every message with its ids and status, names of files and shares,
 //! users. Contents and what is encrypted are in nobody's facts.
 
+use std::collections::BTreeSet;
+
 use super::capture::{Capture, MessageRow};
 use super::harness::{Facts, From, Protocol, Tool};
 use super::reference::Reference;
@@ -22,15 +24,16 @@ pub const PROTOCOL: Protocol = Protocol {
 /// One line a frame; the members of a list are those of the frame's messages in turn.
 #[rustfmt::skip]
 const MESSAGES: &[&str] = &[
-    "-Y", "smb or smb2", "-T", "fields",
+    "-Y", "tcp and (smb or smb2)", "-d", "tcp.port==4445,nbss", "-T", "fields",
     "-e", "ip.src", "-e", "tcp.srcport",
     "-e", "smb2.cmd", "-e", "smb2.msg_id", "-e", "smb2.flags.response", "-e", "smb2.nt_status",
     "-e", "smb.cmd", "-e", "smb.mid", "-e", "smb.pid", "-e", "smb.flags.response", "-e", "smb.nt_status",
+    "-e", "smb.pd", "-e", "smb.data_disp",
 ];
 
 #[rustfmt::skip]
 const NAMES: &[&str] = &[
-    "-Y", "smb2.flags.response == 0 or smb.flags.response == 0", "-T", "fields",
+    "-Y", "tcp and (smb2.flags.response == 0 or smb.flags.response == 0)", "-d", "tcp.port==4445,nbss", "-T", "fields",
     "-e", "ip.src", "-e", "tcp.srcport",
     "-e", "smb2.cmd", "-e", "smb2.filename", "-e", "smb2.tree", "-e", "ntlmssp.auth.username",
     "-e", "smb.cmd", "-e", "smb.path",
@@ -50,6 +53,7 @@ const STATUSES: &[(&str, u64)] = &[
     ("STATUS_MORE_PROCESSING_REQUIRED", 0xc000_0016), ("STATUS_ACCESS_DENIED", 0xc000_0022),
     ("STATUS_OBJECT_NAME_INVALID", 0xc000_0033), ("STATUS_OBJECT_NAME_NOT_FOUND", 0xc000_0034),
     ("STATUS_OBJECT_NAME_COLLISION", 0xc000_0035), ("STATUS_OBJECT_PATH_NOT_FOUND", 0xc000_003a),
+    ("STATUS_INTERNAL_ERROR", 0xc000_00e5), ("STATUS_ACCOUNT_DISABLED", 0xc000_0072), ("STATUS_INSUFF_SERVER_RESOURCES", 0xc000_0205),
     ("STATUS_SHARING_VIOLATION", 0xc000_0043), ("STATUS_LOGON_FAILURE", 0xc000_006d),
     ("STATUS_PIPE_NOT_AVAILABLE", 0xc000_00ac), ("STATUS_FILE_IS_A_DIRECTORY", 0xc000_00ba),
     ("STATUS_NOT_SUPPORTED", 0xc000_00bb), ("STATUS_NETWORK_NAME_DELETED", 0xc000_00c9),
@@ -88,7 +92,8 @@ fn status(name: &str) -> String {
     if let Some((_, number)) = STATUSES.iter().find(|(known, _)| *known == name) {
         return format!("{number:08x}");
     }
-    name.strip_prefix("0x").unwrap_or(name).to_string()
+    // Errors of old are in no field of these.
+    if name.starts_with("ERR") { "00000000".into() } else { name.into() }
 }
 
 fn messages(capture: &Capture, reference: &Reference) -> Facts {
@@ -105,7 +110,7 @@ fn messages(capture: &Capture, reference: &Reference) -> Facts {
         let message = if version == 1 { message & 0xffff_ffff } else { message };
         let mut code = row.text("status_code").to_string();
         if row.text("status") == "malformed" {
-            code.clear();
+            code = detail["answer"].as_str().unwrap_or_default().to_string();
         }
         // What the server says on its own is a response that nobody asked for.
         let alone = version == 2 && message == u64::MAX;
@@ -115,9 +120,12 @@ fn messages(capture: &Capture, reference: &Reference) -> Facts {
         if exchange != "request" || alone {
             let server = if alone { row.client() } else { row.server() };
             // The first request may be one of version 1 that is answered in version 2.
-            let (version, number) =
-                if version == 1 && detail["dialect"].is_string() { (2, 0) } else { (version, number) };
+            let later = version == 1 && detail["dialect"].is_string();
+            let (version, number, message) = if later { (2, 0, 0) } else { (version, number, message) };
             facts.ours.push(format!("{server} response {version} {number} {message} {}", status(&code)));
+        }
+        if detail["interim"] == true {
+            facts.ours.push(format!("{} response {version} {number} {message} 00000000", row.server()));
         }
         if detail["pending"] == true {
             facts.ours.push(format!("{} response {version} {number} {message} 00000103", row.server()));
@@ -145,24 +153,37 @@ fn frame(line: &str, out: &mut Vec<String>) {
     let column = |at: usize| columns.get(at).copied().unwrap_or_default();
     let source = format!("{}:{}", column(0), column(1));
     let (commands, ids, responses) = (list(column(2)), list(column(3)), list(column(4)));
-    let mut statuses = list(column(5)).into_iter();
+    let statuses = list(column(5));
+    let answers = responses.iter().filter(|response| **response != 0).count();
+    let mut surplus = statuses.len().saturating_sub(answers);
+    let mut statuses = statuses.into_iter();
     for ((command, id), response) in commands.iter().zip(&ids).zip(&responses) {
         if *response == 0 {
             out.push(format!("{source} request 2 {command} {id}"));
         } else {
             let status = statuses.next().unwrap_or(0);
+            // A create's context of Apple's has a status of its own.
+            while *command == 5 && surplus > 0 {
+                surplus -= 1;
+                statuses.next();
+            }
             out.push(format!("{source} response 2 {command} {id} {status:08x}"));
         }
     }
     let mut commands = list(column(6)).into_iter().peekable();
     let (ids, processes, responses) = (list(column(7)), list(column(8)), list(column(9)));
     let statuses = list(column(10));
+    // A transaction's further parts have no row of their own.
+    let displaced = [column(11), column(12)].iter().any(|at| list(at).iter().any(|at| *at > 0));
     for (at, id) in ids.iter().enumerate() {
         let id = processes.get(at).unwrap_or(&0) << 16 | id;
         let response = responses.get(at) == Some(&1);
         let status = statuses.get(at).copied().unwrap_or(0);
         while let Some(command) = commands.next() {
             if command == 0xff {
+                break;
+            }
+            if response && displaced && [37, 50, 160].contains(&command) {
                 break;
             }
             if response {
@@ -199,16 +220,22 @@ fn names(capture: &Capture, reference: &Reference) -> Facts {
         let column = |at: usize| columns.get(at).copied().unwrap_or_default();
         let client = format!("{}:{}", column(0), column(1));
         let (name, tree, user) = (column(3), column(4), column(5));
-        match column(2) {
-            "5" => facts.theirs.push(format!("{client} create {tree}\\{name}")),
-            "3" => facts.theirs.push(format!("{client} share {tree}")),
-            "1" if !user.is_empty() => {
-                facts.theirs.push(format!("{client} user {}", user.replace("NULL", "")))
-            }
-            _ => {}
+        let commands: Vec<&str> = column(2).split(',').collect();
+        let (tree, name) = (tree.split(',').next().unwrap_or(""), name.split(',').next().unwrap_or(""));
+        if commands.contains(&"5") {
+            let between = if name.is_empty() || tree.is_empty() { "" } else { "\\" };
+            facts.theirs.push(format!("{client} create {tree}{between}{name}"));
+        }
+        if commands.contains(&"3") {
+            facts.theirs.push(format!("{client} share {tree}"));
+        }
+        if commands.contains(&"1") && !user.is_empty() {
+            facts.theirs.push(format!("{client} user {}", user.replace("NULL", "")));
         }
         if column(6).split(',').any(|command| command == "0x75") {
-            facts.theirs.push(format!("{client} share {}", column(7)));
+            // The first of two is the share that the message's tree id has already.
+            let share = column(7).split(',').next_back().unwrap_or("");
+            facts.theirs.push(format!("{client} share {share}"));
         }
         if column(6).starts_with("0x73") && !user.is_empty() {
             facts.theirs.push(format!("{client} user {}", user.replace("NULL", "")));
@@ -218,7 +245,9 @@ fn names(capture: &Capture, reference: &Reference) -> Facts {
 }
 
 fn zeek_commands(capture: &Capture, reference: &Reference) -> Facts {
-    let ours = capture.messages("smb").map(|row| {
+    // Zeek leaves the first step of a session's setup out.
+    let rows = capture.messages("smb").filter(|row| !row.text("status_code").starts_with("STATUS_MORE"));
+    let ours = rows.map(|row| {
         let status = row.text("status_code").trim_start_matches("STATUS_");
         let status = if status.is_empty() { "SUCCESS" } else { status };
         format!("{} {} {status}", row.client(), row.text("function"))
@@ -259,5 +288,7 @@ fn zeek_files(capture: &Capture, reference: &Reference) -> Facts {
         let name = record.get("name").rsplit('\\').next().unwrap_or("").to_string();
         format!("{} open {}", record.client(), name.replace("<share_root>", ""))
     });
-    Facts { ours: ours.collect(), theirs: theirs.collect() }
+    // Zeek writes a file that is opened again once, or once more: which files is what is compared.
+    let once = |facts: Vec<String>| facts.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+    Facts { ours: once(ours.collect()), theirs: once(theirs.collect()) }
 }

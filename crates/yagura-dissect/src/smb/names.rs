@@ -353,6 +353,7 @@ pub(super) fn status(code: u32) -> Cow<'static, str> {
         0xc000_00d5 => "STATUS_FILE_RENAMED",
         0xc000_00d9 => "STATUS_PIPE_EMPTY",
         0xc000_00e3 => "STATUS_INVALID_OPLOCK_PROTOCOL",
+        0xc000_00e5 => "STATUS_INTERNAL_ERROR",
         0xc000_0101 => "STATUS_DIRECTORY_NOT_EMPTY",
         0xc000_0103 => "STATUS_NOT_A_DIRECTORY",
         0xc000_0120 => "STATUS_CANCELLED",

@@ -147,6 +147,8 @@ impl<'a> Message<'a> {
             Some(data) => data,
             // Contents may be longer than the count can say, and are perhaps passed over.
             None if !self.whole || matches!(command, command::READ_ANDX | command::WRITE_ANDX) => c.rest(),
+            // A transaction's parts are found by their offsets.
+            None if names1::is_transaction(command) => c.rest(),
             None => return Err(wrong("byte_count")),
         };
         Ok(Block { command, words, word_bytes: 2 * usize::from(count), at: place, data })
@@ -476,7 +478,11 @@ impl Smb {
         index: usize,
     ) {
         let command = u16::from(block.command);
-        let asked = self.asked(side, |key| (key.version, key.id, key.command) == (1, message.id, command));
+        // Only says that the request's further parts may come.
+        let interim = names1::is_transaction(block.command) && block.word_bytes == 0 && message.status == 0;
+        let asked = self.asked(side, |key| {
+            (key.version, key.id, key.command) == (1, message.id, command) && !(interim && key.interim)
+        });
         let was_asked = asked.is_some();
         if names1::is_transaction(block.command) {
             let mut words = block.words;
@@ -486,24 +492,29 @@ impl Smb {
                 return;
             }
         }
-        let (key, mut draft) = asked.unwrap_or_else(|| {
+        let (mut key, mut draft) = asked.unwrap_or_else(|| {
             let mut draft = self.draft1(cx, side.other(), message, block.command);
             if index > 0 {
                 json::member_bool(&mut draft.detail, "chained", true);
             }
             (Key { tree: message.tree.into(), ..Key::default() }, draft)
         });
-        if was_asked && names1::is_transaction(block.command) && block.word_bytes == 0 && message.status == 0
-        {
-            // Only says that the request's further parts may come.
+        if was_asked && interim {
+            key.interim = true;
+            json::member_bool(&mut draft.detail, "interim", true);
             self.exchanges.ask(cx, key, draft);
             return;
         }
         if message.nt || message.status == 0 {
             outcome(&mut draft, message.status);
-        } else if draft.status != status::MALFORMED {
+        } else {
             let [class, _, low, high] = message.status.to_le_bytes();
-            draft.deny(names1::dos_error(class, u16::from_le_bytes([low, high])));
+            let name = names1::dos_error(class, u16::from_le_bytes([low, high]));
+            if draft.status == status::MALFORMED {
+                json::member_text(&mut draft.detail, "answer", &name);
+            } else {
+                draft.deny(name);
+            }
         }
         let more = message.nt && message.status == names::MORE_PROCESSING_REQUIRED;
         let fails = message.nt && message.status >> 30 == 3 && !more;
