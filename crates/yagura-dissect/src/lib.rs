@@ -17,6 +17,7 @@ mod framing;
 mod json;
 mod md5;
 mod ntlm;
+mod ntstatus;
 pub mod secs2;
 mod settings;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod wide;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod arp;
+mod dcerpc;
 mod dhcp;
 mod dnp3;
 mod dns;
@@ -59,6 +61,7 @@ static PROTOCOLS: &[Protocol] = &[
     s7comm::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
+    dcerpc::PROTOCOL,
     smb::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,

@@ -11,6 +11,7 @@ use yagura_event::rows::IdentityRow;
 use yagura_event::vocabulary::{operation, status};
 
 use crate::cursor::Cut;
+use crate::dcerpc::Rpc;
 use crate::exchange::{Draft, Exchanges};
 use crate::framing::{Frame, Framed, Framing};
 use crate::ntlm::{self, Presented};
@@ -146,6 +147,7 @@ fn start(_flow: &FlowInfo) -> Box<dyn Dissector> {
         exchanges: Exchanges::new(NAME, REPLY_TIMEOUT),
         pending: Exchanges::new(NAME, PENDING_TIMEOUT),
         state: State::default(),
+        rpc: Rpc::new(),
         said_opaque: false,
     }))
 }
@@ -174,6 +176,8 @@ struct Smb {
     /// Requests of which the server said that they take long.
     pending: Exchanges<Key>,
     state: State,
+    /// What is called in pipes.
+    rpc: Rpc,
     said_opaque: bool,
 }
 
@@ -246,6 +250,17 @@ impl Smb {
         account
     }
 
+    /// What is written to or read from a pipe.
+    fn in_pipe(&mut self, cx: &mut Cx<'_>, side: Side, session: u64, file: &FileId, bytes: &[u8]) {
+        let name = match self.state.file(file) {
+            Some((name, true)) => name.rsplit('\\').next().unwrap_or(""),
+            Some((_, false)) => return,
+            None => "",
+        };
+        let user = self.state.user(session).unwrap_or("");
+        self.rpc.stream(cx, side, *file, (name, user), bytes);
+    }
+
     fn opaque(&mut self, cx: &mut Cx<'_>, what: &str) {
         if !std::mem::replace(&mut self.said_opaque, true) {
             cx.opaque(NAME, what);
@@ -292,14 +307,17 @@ impl Framed for Smb {
 
     fn lost(&mut self, _cx: &mut Cx<'_>, _side: Side) {
         self.state.lost();
+        self.rpc.lost();
     }
 
     fn expire(&mut self, cx: &mut Cx<'_>) {
+        self.rpc.expire(cx);
         self.exchanges.expire(cx);
         self.pending.expire(cx);
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {
+        self.rpc.close(cx);
         self.exchanges.close(cx);
         self.pending.close(cx);
     }

@@ -7,7 +7,7 @@ use yagura_event::vocabulary::{operation, status};
 
 use super::smb2::{opened, opening};
 use super::state::FileId;
-use super::transactions::displaced;
+use super::transactions::{TRANSACT_NMPIPE, displaced};
 use super::{Key, NAME, Smb, names, names1, outcome};
 use crate::cursor::{Cursor, Cut};
 use crate::exchange::Draft;
@@ -374,6 +374,7 @@ impl Smb {
                 draft.body_bytes = Some(length as u64);
                 let data = message.bytes.get(start..start + length);
                 self.state.content(cx, &key.file, true, key.offset, data);
+                self.in_known_pipe(cx, side, key, data);
             }
             command::READ | command::WRITE | command::WRITE_AND_CLOSE => {
                 let number = w.u16_le("file_id")?;
@@ -405,7 +406,7 @@ impl Smb {
                 json::member_text(&mut draft.detail, "new_name", &texts.next());
             }
             command::TRANSACTION | command::TRANSACTION2 | command::NT_TRANSACT => {
-                self.transaction(message, block, draft, key)?;
+                self.transaction(cx, side, message, block, draft, key)?;
             }
             _ => {}
         }
@@ -597,9 +598,10 @@ impl Smb {
                 let action = w.u32_le("create_action")?;
                 w.skip(44, "times")?;
                 let bytes = w.u64_le("end_of_file")?;
-                opened(draft, action, bytes, key.kind);
+                // Types 1 and 2 are pipes, whatever is known of the tree.
+                let pipe = matches!(w.u16_le("resource_type")?, 1 | 2);
+                opened(draft, action, bytes, pipe.into());
                 json::member_number(&mut draft.detail, "file", number.into());
-                let pipe = self.state.of_pipes(0, key.tree);
                 self.state.open(file_id(number), &draft.target, pipe);
             }
             command::OPEN | command::CREATE | command::OPEN_ANDX => {
@@ -608,7 +610,13 @@ impl Smb {
                 let pipe = self.state.of_pipes(0, key.tree);
                 self.state.open(file_id(number), &draft.target, pipe);
             }
-            command::CLOSE => self.state.shut(draft, &key.file),
+            command::CLOSE => {
+                self.state.shut(draft, &key.file);
+                self.rpc.shut(&key.file);
+            }
+            command::TRANSACTION if key.kind == TRANSACT_NMPIPE => {
+                self.transacted(cx, side, message, w, key)?;
+            }
             command::READ_ANDX => {
                 w.skip(6, "available")?;
                 let length = usize::from(w.u16_le("length")?);
@@ -617,6 +625,7 @@ impl Smb {
                 draft.body_bytes = Some(length as u64);
                 let data = message.bytes.get(offset..offset + length);
                 self.state.content(cx, &key.file, false, key.offset, data);
+                self.in_known_pipe(cx, side, key, data);
             }
             command::WRITE_ANDX => {
                 let low = w.u16_le("count")?;

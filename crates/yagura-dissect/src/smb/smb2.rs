@@ -257,6 +257,7 @@ impl Smb {
                     return Err(c.cut("data"));
                 }
                 self.state.content(cx, &key.file, true, key.offset, data);
+                self.in_known_pipe(cx, side, key, data);
             }
             names::LOCK => {
                 c.skip(6, "locks")?;
@@ -271,6 +272,9 @@ impl Smb {
                 json::member_text(&mut draft.detail, "control", &names::control(key.kind));
                 json::member_number(&mut draft.detail, "length", length.into());
                 control_input(draft, key.kind, input)?;
+                if key.kind == names::PIPE_TRANSCEIVE {
+                    self.in_pipe(cx, side, key.session, &key.file, input);
+                }
             }
             names::QUERY_DIRECTORY => {
                 let class = c.u8("information_class")?;
@@ -304,6 +308,15 @@ impl Smb {
             _ => return Err(c.cut("command")),
         }
         Ok(())
+    }
+
+    /// Contents of a file, if that is known to be a pipe.
+    pub(super) fn in_known_pipe(&mut self, cx: &mut Cx<'_>, side: Side, key: &Key, data: Option<&[u8]>) {
+        if let Some(data) = data
+            && self.state.file(&key.file).is_some_and(|(_, pipe)| pipe)
+        {
+            self.in_pipe(cx, side, key.session, &key.file, data);
+        }
     }
 
     fn create_request(
@@ -459,7 +472,10 @@ impl Smb {
                 self.state.open(file, &draft.target, pipe);
                 chain.file = Some(file);
             }
-            names::CLOSE => self.state.shut(draft, &key.file),
+            names::CLOSE => {
+                self.state.shut(draft, &key.file);
+                self.rpc.shut(&key.file);
+            }
             names::READ => {
                 let offset = usize::from(c.u8("data_offset")?);
                 c.skip(1, "reserved")?;
@@ -470,14 +486,19 @@ impl Smb {
                     return Err(c.cut("data"));
                 }
                 self.state.content(cx, &key.file, false, key.offset, data);
+                self.in_known_pipe(cx, side, key, data);
             }
             names::WRITE => {
                 c.skip(2, "reserved")?;
                 draft.body_bytes = Some(c.u32_le("count")?.into());
             }
             names::IOCTL => {
-                c.skip(34, "output")?;
-                let length = c.u32_le("output")?;
+                c.skip(30, "output")?;
+                let (offset, length) = (c.u32_le("output")?, c.u32_le("output")?);
+                if key.kind == names::PIPE_TRANSCEIVE {
+                    let output = message.stretch(offset as usize, length as usize, "output")?;
+                    self.in_pipe(cx, side, key.session, &key.file, output);
+                }
                 json::member_number(&mut draft.detail, "output_length", length.into());
             }
             _ => {}

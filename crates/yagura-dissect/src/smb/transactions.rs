@@ -7,7 +7,10 @@ use super::smb2::{opening, set_file};
 use super::{Key, Smb, names, names1};
 use crate::cursor::{Cursor, Cut};
 use crate::exchange::Draft;
-use crate::json;
+use crate::{Cx, Side, json};
+
+/// The subcommand that writes to a pipe and reads its answer.
+pub(super) const TRANSACT_NMPIPE: u32 = 0x26;
 
 /// Offsets and lengths of a transaction's parameters and data, from the message's beginning on.
 #[derive(Default)]
@@ -20,6 +23,8 @@ impl Smb {
     /// What a transaction does and to what.
     pub(super) fn transaction(
         &mut self,
+        cx: &mut Cx<'_>,
+        side: Side,
         message: &Message<'_>,
         block: Block<'_>,
         draft: &mut Draft,
@@ -42,7 +47,11 @@ impl Smb {
         }
         if block.command == command::TRANSACTION {
             let name = message.texts(&block).next();
-            return self.named_transaction(draft, key, &name, setup_words, c);
+            self.named_transaction(draft, key, &name, setup_words, c)?;
+            if key.kind == TRANSACT_NMPIPE {
+                self.in_pipe(cx, side, key.session, &key.file, parts.data);
+            }
+            return Ok(());
         }
         let (name, operation) = names1::transaction2(key.kind);
         (draft.function, draft.operation) = (name, operation);
@@ -102,6 +111,20 @@ impl Smb {
             let name = text(message, c.rest());
             self.within(draft, message, &name);
         }
+        Ok(())
+    }
+
+    /// What a pipe answers.
+    pub(super) fn transacted(
+        &mut self,
+        cx: &mut Cx<'_>,
+        side: Side,
+        message: &Message<'_>,
+        mut words: Cursor<'_>,
+        key: &Key,
+    ) -> Result<(), Cut> {
+        let (parts, _, _) = parts(message, &mut words, false, true)?;
+        self.in_pipe(cx, side, key.session, &key.file, parts.data);
         Ok(())
     }
 
@@ -186,13 +209,13 @@ fn text(message: &Message<'_>, bytes: &[u8]) -> String {
 }
 
 /// Parameters, data and setup of a transaction's message; an NT transaction's function too.
-fn parts<'a>(
+fn parts<'a, 'w>(
     message: &Message<'a>,
-    w: &mut Cursor<'a>,
+    w: &mut Cursor<'w>,
     nt: bool,
     response: bool,
-) -> Result<(Parts<'a>, &'a [u8], u16), Cut> {
-    let number = |w: &mut Cursor<'a>| -> Result<usize, Cut> {
+) -> Result<(Parts<'a>, &'w [u8], u16), Cut> {
+    let number = |w: &mut Cursor<'w>| -> Result<usize, Cut> {
         if nt {
             w.u32_le("transaction").map(|n| n as usize)
         } else {
