@@ -99,6 +99,11 @@ fn frame_of(bytes: &[u8]) -> Frame {
     Frame::Of(length)
 }
 
+/// Whether bytes are whole PDUs: what is written to or read from a pipe that is not known as one.
+pub(crate) fn is_pdu(bytes: &[u8]) -> bool {
+    matches!(frame_of(bytes), Frame::Of(length) if length == bytes.len())
+}
+
 /// Whether a datagram is a connectionless PDU: its interface and activity are identifiers, and its
 /// length fits.
 fn datagram(bytes: &[u8]) -> Option<datagrams::Header> {
@@ -108,7 +113,7 @@ fn datagram(bytes: &[u8]) -> Option<datagrams::Header> {
         && matches!(bytes[4], 0 | 1 | 0x10 | 0x11)
         && bytes[5] <= 3
         && bytes[6] == 0
-        && header.flags & 0x81 == 0
+        && header.flags & 0x80 == 0
         && bytes[3] & !2 == 0
         && bytes.len() >= DATAGRAM_HEADER + header.length
         && (header.authentication != 0 || bytes.len() == DATAGRAM_HEADER + header.length)

@@ -52,6 +52,18 @@ pub(crate) fn describe(detail: &mut String, token: &[u8]) -> Presented {
     presented
 }
 
+/// The same of what answers a request whose token `detail` has: a member of its own.
+pub(crate) fn describe_answer(detail: &mut String, token: &[u8]) -> Presented {
+    let mut inside = String::new();
+    let presented = describe(&mut inside, token);
+    if !inside.is_empty() {
+        json::end(&mut inside);
+        json::key(detail, "answer_token");
+        detail.push_str(&inside);
+    }
+    presented
+}
+
 fn read(detail: &mut String, presented: &mut Presented, token: &[u8]) -> Result<(), Cut> {
     match *token {
         [] => Ok(()),
@@ -471,6 +483,19 @@ pub(crate) mod tests {
             (&"accept_incomplete".into(), &"ntlm".into())
         );
         assert_eq!(detail["server_host"], "TOOL7");
+    }
+
+    #[test]
+    fn an_answer_is_a_member_of_its_own() {
+        let mut detail = String::new();
+        describe(&mut detail, &negotiate_message());
+        describe_answer(&mut detail, &challenge_message());
+        json::end(&mut detail);
+        let read: serde_json::Value = serde_json::from_str(&detail).unwrap_or_default();
+        assert_eq!(
+            (&read["ntlm"], &read["answer_token"]["ntlm"]),
+            (&"negotiate".into(), &"challenge".into())
+        );
     }
 
     #[test]

@@ -166,7 +166,7 @@ struct Key {
     offset: u64,
     /// SMB 1: a transaction's function; else what the request asked for beyond its command.
     kind: u32,
-    /// SMB 1: the server asked for the further parts of a transaction.
+    /// The server said that more is to come, or that it takes long.
     interim: bool,
 }
 
@@ -239,7 +239,9 @@ impl Smb {
 
     /// Credentials in either direction; gives the account that is presented.
     fn credentials(&mut self, cx: &mut Cx<'_>, side: Side, draft: &mut Draft, token: &[u8]) -> String {
-        let Presented { account, computer, version } = ntlm::describe(&mut draft.detail, token);
+        let answer = side != draft.asker;
+        let describe = if answer { ntlm::describe_answer } else { ntlm::describe };
+        let Presented { account, computer, version } = describe(&mut draft.detail, token);
         if !computer.is_empty() {
             let row = IdentityRow { name: &computer, firmware: &version, ..IdentityRow::default() };
             cx.identity(NAME, side, row);
@@ -252,11 +254,7 @@ impl Smb {
 
     /// What is written to or read from a pipe.
     fn in_pipe(&mut self, cx: &mut Cx<'_>, side: Side, session: u64, file: &FileId, bytes: &[u8]) {
-        let name = match self.state.file(file) {
-            Some((name, true)) => name.rsplit('\\').next().unwrap_or(""),
-            Some((_, false)) => return,
-            None => "",
-        };
+        let name = self.state.file(file).map_or("", |(name, _)| name.rsplit('\\').next().unwrap_or(""));
         let user = self.state.user(session).unwrap_or("");
         self.rpc.stream(cx, side, *file, (name, user), bytes);
     }
@@ -265,6 +263,13 @@ impl Smb {
         if !std::mem::replace(&mut self.said_opaque, true) {
             cx.opaque(NAME, what);
         }
+    }
+}
+
+/// Notes where a message breaks the protocol, unless another place is noted already.
+fn wrong(draft: &mut Draft, cut: Cut) {
+    if draft.status != status::MALFORMED {
+        draft.wrong(cut);
     }
 }
 

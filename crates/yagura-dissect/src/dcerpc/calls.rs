@@ -145,6 +145,11 @@ impl Rpc {
         }
     }
 
+    /// Whether something was read in that pipe.
+    pub fn knows(&self, id: &[u8; 16]) -> bool {
+        self.pipes.iter().any(|pipe| pipe.id == *id)
+    }
+
     /// A pipe is closed.
     pub fn shut(&mut self, id: &[u8; 16]) {
         self.pipes.retain(|pipe| pipe.id != *id);
@@ -394,12 +399,15 @@ impl Rpc {
             Some((_, draft)) => draft,
             None => self.draft(cx, side.other(), at, operation::SESSION_OPEN, name, header.call),
         };
-        if let Err(cut) = results(header.order, &mut draft, &mut c) {
+        if let Err(cut) = results(header.order, &mut draft, &mut c)
+            && draft.status != status::MALFORMED
+        {
             draft.wrong(cut);
         }
         if let Some(verifier) = verifier {
             // What it is was said by the request.
-            let Presented { computer, version, .. } = ntlm::describe(&mut draft.detail, verifier.token);
+            let Presented { computer, version, .. } =
+                ntlm::describe_answer(&mut draft.detail, verifier.token);
             if !computer.is_empty() {
                 let row = IdentityRow { name: &computer, firmware: &version, ..IdentityRow::default() };
                 cx.identity(NAME, side, row);

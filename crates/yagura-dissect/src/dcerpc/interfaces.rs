@@ -74,7 +74,7 @@ pub(super) fn class(interface: &str, name: &str) -> &'static str {
         }
         (_, "OnEvent") => return operation::ALARM,
         ("epmapper" | "mgmt" | "IOXIDResolver", _) => return operation::DISCOVER,
-        ("ISystemActivator" | "IActivation", _) => return operation::SESSION_OPEN,
+        ("ISystemActivator" | "IActivation" | "IClassFactory", _) => return operation::SESSION_OPEN,
         _ => {}
     }
     let prefix = ["Samr", "Lsar", "Netr", "BaseReg", "Base", "SchRpc", "DsRoler", "Dsr", "DRS", "EvtRpc"];
@@ -330,12 +330,13 @@ static INTERFACES: &[Interface] = &[
         DnssrvOperation2 DnssrvQuery2 DnssrvComplexOperation2 DnssrvEnumRecords2 DnssrvUpdateRecord2"),
     Interface {
         uuid: 0x885d85fb_c754_4062_a0e7_68692ce86a64, name: "mdssvc", returns: Returns::Other, first: 0,
-        operations: "mdssvc_open - mdssvc_cmd mdssvc_close",
+        operations: "mdssvc_open mdssvc_unknown1 mdssvc_cmd mdssvc_close",
     },
     rpc(0x99fcfec4_5260_101b_bbcb_00aa0021347a, "IOXIDResolver",
         "ResolveOxid SimplePing ComplexPing ServerAlive ResolveOxid2 ServerAlive2"),
     rpc(0x4d9f4ab8_7d1c_11cf_861e_0020af6e7c57, "IActivation", "RemoteActivation"),
     com(COM + (0x1a0 << 96), "ISystemActivator", "RemoteGetClassObject RemoteCreateInstance"),
+    com(COM + (0x1 << 96), "IClassFactory", "CreateInstance LockServer"),
     com(COM + (0x131 << 96), "IRemUnknown", "RemQueryInterface RemAddRef RemRelease"),
     com(COM + (0x143 << 96), "IRemUnknown2", "RemQueryInterface RemAddRef RemRelease RemQueryInterface2"),
     Interface {
@@ -353,6 +354,7 @@ static INTERFACES: &[Interface] = &[
     com(COM + (0x2e013 << 96), "ICatInformation",
         "EnumCategories GetCategoryDesc EnumClassesOfCategories IsClassOfCategories \
         EnumImplCategoriesOfClass EnumReqCategoriesOfClass"),
+    com(0xb196b283_bab4_101a_b69c_00aa00341d07, "IProvideClassInfo", "GetClassInfo"),
     com(0xb196b284_bab4_101a_b69c_00aa00341d07, "IConnectionPointContainer",
         "EnumConnectionPoints FindConnectionPoint"),
     com(0xb196b286_bab4_101a_b69c_00aa00341d07, "IConnectionPoint",

@@ -8,7 +8,7 @@ use yagura_event::vocabulary::{operation, status};
 use super::smb2::{opened, opening};
 use super::state::FileId;
 use super::transactions::{TRANSACT_NMPIPE, displaced};
-use super::{Key, NAME, Smb, names, names1, outcome};
+use super::{Key, NAME, Smb, names, names1, outcome, wrong};
 use crate::cursor::{Cursor, Cut};
 use crate::exchange::Draft;
 use crate::{Cx, Side, json, wide};
@@ -229,10 +229,11 @@ impl Smb {
         json::member_number(&mut draft.detail, "version", 1);
         json::member_number(&mut draft.detail, "command", command.into());
         json::member_number(&mut draft.detail, "message", message.id);
-        if !matches!(message.tree, 0 | 0xffff) {
+        if !matches!(message.tree, 0 | 0xffff) && command != command::TREE_CONNECT {
             json::member_number(&mut draft.detail, "tree", message.tree.into());
         }
-        if let Some(user) = self.state.user(message.user.into()) {
+        let sets_up = command == command::SESSION_SETUP;
+        if let Some(user) = self.state.user(message.user.into()).filter(|_| !sets_up) {
             json::member_text(&mut draft.detail, "user", user);
         }
         draft
@@ -257,7 +258,7 @@ impl Smb {
         };
         let command = block.command;
         if let Err(cut) = self.request1_body(cx, side, message, block, &mut draft, &mut key) {
-            draft.wrong(cut);
+            wrong(&mut draft, cut);
         }
         if index > 0 {
             json::member_bool(&mut draft.detail, "chained", true);
@@ -526,7 +527,7 @@ impl Smb {
             let read =
                 if fails { Ok(()) } else { self.response1_body(cx, side, message, block, &mut draft, &key) };
             if let Err(cut) = read {
-                draft.wrong(cut);
+                wrong(&mut draft, cut);
             }
         }
         if was_asked {

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use yagura_event::vocabulary::operation;
 
 use super::state::{FileId, SAME_FILE};
-use super::{Key, Smb, names, outcome};
+use super::{Key, Smb, names, outcome, wrong};
 use crate::cursor::{Cursor, Cut};
+use crate::dcerpc::is_pdu;
 use crate::exchange::Draft;
 use crate::{Cx, Side, json, wide};
 
@@ -144,10 +145,11 @@ impl Smb {
         }
         json::member_number(&mut draft.detail, "version", 2);
         json::member_number(&mut draft.detail, "message", message.id);
-        if message.tree != 0 {
+        let sets_up = message.command == names::SESSION_SETUP;
+        if message.tree != 0 && message.command != names::TREE_CONNECT {
             json::member_number(&mut draft.detail, "tree", u64::from(message.tree));
         }
-        if let Some(user) = self.state.user(message.session) {
+        if let Some(user) = self.state.user(message.session).filter(|_| !sets_up) {
             json::member_text(&mut draft.detail, "user", user);
         }
         draft
@@ -167,7 +169,7 @@ impl Smb {
             chain.name.clear();
         }
         if let Err(cut) = self.request_body(cx, side, message, &mut draft, &mut key) {
-            draft.wrong(Cut { at: HEADER + cut.at, ..cut });
+            wrong(&mut draft, Cut { at: HEADER + cut.at, ..cut });
         }
         if message.command == names::CREATE {
             chain.name.push_str(&draft.target);
@@ -310,11 +312,17 @@ impl Smb {
         Ok(())
     }
 
-    /// Contents of a file, if that is known to be a pipe.
+    /// Contents of a file, if that is a pipe; where its tree is not known, its content says so.
     pub(super) fn in_known_pipe(&mut self, cx: &mut Cx<'_>, side: Side, key: &Key, data: Option<&[u8]>) {
-        if let Some(data) = data
-            && self.state.file(&key.file).is_some_and(|(_, pipe)| pipe)
-        {
+        let Some(data) = data else { return };
+        // Trees of version 1 belong to the connection.
+        let session = if key.version == 1 { 0 } else { key.session };
+        let pipe = match self.state.file(&key.file) {
+            Some((_, true)) => true,
+            Some((_, false)) if self.state.knows(session, key.tree) => false,
+            _ => self.rpc.knows(&key.file) || is_pdu(data),
+        };
+        if pipe {
             self.in_pipe(cx, side, key.session, &key.file, data);
         }
     }
@@ -386,7 +394,9 @@ impl Smb {
             (Key { session: message.session, tree: message.tree, ..Key::default() }, draft)
         });
         if message.status == names::PENDING && was_asked {
-            json::member_bool(&mut draft.detail, "pending", true);
+            if !std::mem::replace(&mut key.interim, true) {
+                json::member_bool(&mut draft.detail, "pending", true);
+            }
             self.pending.ask(cx, key, draft);
             return;
         }
@@ -401,7 +411,7 @@ impl Smb {
         }
         if WITH_BODY.contains(&message.status) {
             if let Err(cut) = self.response_body(cx, side, message, &mut draft, &key, chain) {
-                draft.wrong(Cut { at: HEADER + cut.at, ..cut });
+                wrong(&mut draft, Cut { at: HEADER + cut.at, ..cut });
             }
         } else if message.command == names::SESSION_SETUP {
             self.state.set_up(key.id, message.session, false);

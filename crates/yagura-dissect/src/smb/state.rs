@@ -135,6 +135,11 @@ impl State {
         self.trees.iter().find(|tree| (tree.session, tree.id) == (session, id))
     }
 
+    /// Whether the share behind a tree is known.
+    pub fn knows(&self, session: u64, id: u32) -> bool {
+        self.tree(session, id).is_some()
+    }
+
     /// Whether a tree holds pipes.
     pub fn of_pipes(&self, session: u64, id: u32) -> bool {
         self.tree(session, id).is_some_and(|tree| tree.pipe)

@@ -655,3 +655,105 @@ fn a_negotiation_may_begin_in_version_1_and_go_on_in_2() {
         "{detail}"
     );
 }
+
+/// A request of DCE-RPC to bind to the service control manager, and its answer.
+fn bind_of_services() -> (Vec<u8>, Vec<u8>) {
+    let head = |kind, length| vec![5, 0, kind, 3, 0x10, 0, 0, 0, length, 0, 0, 0, 1, 0, 0, 0];
+    let mut ask = head(11, 72);
+    ask.extend([0xd0, 0x16, 0xd0, 0x16, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0]);
+    ask.extend([0x81, 0xbb, 0x7a, 0x36, 0x44, 0x98, 0xf1, 0x35, 0xad, 0x32, 0x98, 0xf0, 0x38, 0, 0x10, 3]);
+    ask.extend([2, 0, 0, 0]);
+    ask.extend([0; 20]);
+    let mut answer = head(12, 56);
+    answer.extend([0xd0, 0x16, 0xd0, 0x16, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+    answer.extend([0; 24]);
+    (ask, answer)
+}
+
+fn ioctl(code: u32, input: &[u8], output: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut ask = vec![57, 0, 0, 0];
+    ask.extend(code.to_le_bytes());
+    ask.extend(FILE);
+    ask.extend([120, 0, 0, 0]);
+    ask.extend((input.len() as u32).to_le_bytes());
+    ask.extend([0; 24]);
+    ask.extend_from_slice(input);
+    let mut answer = vec![49, 0, 0, 0];
+    answer.extend(code.to_le_bytes());
+    answer.extend(FILE);
+    answer.extend([0; 8]);
+    answer.extend([112, 0, 0, 0]);
+    answer.extend((output.len() as u32).to_le_bytes());
+    answer.extend([0; 8]);
+    answer.extend_from_slice(output);
+    (ask, answer)
+}
+
+fn calls(run: &Run) -> Vec<String> {
+    let rows = run.messages().into_iter().filter(|row| row.text("protocol") == "dcerpc");
+    rows.map(|row| format!("{} {} {}", row.text("function"), row.text("target"), row.text("exchange")))
+        .collect()
+}
+
+#[test]
+fn calls_in_pipes_are_read() {
+    let (bind, bound) = bind_of_services();
+    let pipe = [
+        asks(3, 10, 0, &connect("\\\\tool7\\IPC$")),
+        answers(3, 10, 9, 0, &connected(2)),
+        asks(5, 11, 9, &create("svcctl", 1, 0)),
+        answers(5, 11, 9, 0, &created(1, 0)),
+    ];
+    let (ask, answer) = ioctl(names::PIPE_TRANSCEIVE, &bind, &bound);
+    let transceived = [asks(11, 12, 9, &ask), answers(11, 12, 9, 0, &answer)];
+    let run = said([&pipe[..], &transceived].concat());
+    assert_eq!(calls(&run), ["bind svcctl pair"]);
+    let row = run.messages().into_iter().find(|row| row.text("protocol") == "dcerpc").unwrap();
+    assert!(row.text("detail").contains(r#""pipe":"svcctl""#));
+    // In pieces: what is written and read is one stream each.
+    let pieces = [
+        asks(9, 12, 9, &write(0, &bind[..20])),
+        asks(9, 13, 9, &write(0, &bind[20..])),
+        asks(8, 14, 9, &read(0, 30)),
+        answers(8, 14, 9, names::BUFFER_OVERFLOW, &data(&bound[..30])),
+        asks(8, 15, 9, &read(0, 99)),
+        answers(8, 15, 9, 0, &data(&bound[30..])),
+    ];
+    assert_eq!(calls(&said([&pipe[..], &pieces].concat())), ["bind svcctl pair"]);
+    // A pipe of which the share is not known, and one that carries something else.
+    let unknown = [
+        asks(9, 12, 77, &write(0, &bind)),
+        asks(8, 14, 77, &read(0, 99)),
+        answers(8, 14, 77, 0, &data(&bound)),
+    ];
+    assert_eq!(calls(&said(unknown.to_vec())), ["bind svcctl pair"]);
+    let other = [asks(9, 12, 9, &write(0, b"PSEXEC")), asks(9, 13, 9, &write(0, &bind))];
+    assert_eq!(calls(&said([&pipe[..], &other].concat())), [""; 0]);
+    // A file that looks like it is none.
+    let file = [
+        asks(5, 4, 5, &create("a", 1, 0)),
+        answers(5, 4, 5, 0, &created(1, 0)),
+        asks(9, 5, 5, &write(0, &bind)),
+    ];
+    assert_eq!(calls(&said(file.to_vec())), [""; 0]);
+}
+
+#[test]
+fn calls_in_pipes_of_version_1_are_read() {
+    let (bind, bound) = bind_of_services();
+    let mut words = transaction(0x26, 0, bind.len());
+    words[26] = 2;
+    words.extend([0x34, 0x12]);
+    // The name, then the data four octets further on.
+    let name = [utf16("\\PIPE\\"), vec![0, 0]].concat();
+    let place = 32 + 1 + 32 + 2 + 1 + name.len() as u16;
+    words[24..26].copy_from_slice(&place.to_le_bytes());
+    let request = [&[0][..], &name, &bind].concat();
+    let mut answer = vec![0; 20];
+    answer[12..14].copy_from_slice(&(bound.len() as u16).to_le_bytes());
+    answer[14..16].copy_from_slice(&(32 + 1 + 20 + 2_u16).to_le_bytes());
+    let run = play(vec![asks1(0x25, 3, &words, &request), answers1(0x25, 3, 0, &answer, &bound)]);
+    assert_eq!(calls(&run), ["bind svcctl pair"]);
+    let row = run.messages().into_iter().find(|row| row.text("protocol") == "smb").unwrap();
+    assert_eq!((row.text("function"), row.text("target")), ("trans_transact_nmpipe", "\\PIPE\\"));
+}
