@@ -73,7 +73,9 @@ pub(super) fn class(interface: &str, name: &str) -> &'static str {
             return operation::REPORT;
         }
         (_, "OnEvent") => return operation::ALARM,
-        ("epmapper" | "mgmt" | "IOXIDResolver", _) => return operation::DISCOVER,
+        ("epmapper" | "mgmt" | "IOXIDResolver" | "IOPCServerList" | "IOPCServerList2", _) => {
+            return operation::DISCOVER;
+        }
         ("ISystemActivator" | "IActivation" | "IClassFactory", _) => return operation::SESSION_OPEN,
         _ => {}
     }
@@ -329,7 +331,7 @@ static INTERFACES: &[Interface] = &[
         "DnssrvOperation DnssrvQuery DnssrvComplexOperation DnssrvEnumRecords DnssrvUpdateRecord \
         DnssrvOperation2 DnssrvQuery2 DnssrvComplexOperation2 DnssrvEnumRecords2 DnssrvUpdateRecord2"),
     Interface {
-        uuid: 0x885d85fb_c754_4062_a0e7_68692ce86a64, name: "mdssvc", returns: Returns::Other, first: 0,
+        uuid: 0x885d85fb_c754_4062_a0e7_6872ce0064f4, name: "mdssvc", returns: Returns::Other, first: 0,
         operations: "mdssvc_open mdssvc_unknown1 mdssvc_cmd mdssvc_close",
     },
     rpc(0x99fcfec4_5260_101b_bbcb_00aa0021347a, "IOXIDResolver",

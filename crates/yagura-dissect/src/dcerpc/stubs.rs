@@ -24,9 +24,11 @@ enum Step {
     Text,
     /// A text with its length, in a structure.
     Counted,
+    /// What every call of COM begins with (MS-DCOM 2.2.13.3), without extensions.
+    This,
 }
 
-use Step::{Counted, Handle, Number, Pointer, Text};
+use Step::{Counted, Handle, Number, Pointer, Text, This};
 
 /// Where the name is; the last text is taken.
 fn steps(interface: &str, operation: u16) -> &'static [Step] {
@@ -44,6 +46,13 @@ fn steps(interface: &str, operation: u16) -> &'static [Step] {
         ("spoolss", 1 | 69) => &[Pointer],
         ("eventlog", 7) => &[Number, Number, Counted],
         ("efsrpc", 4 | 5 | 6 | 7) => &[Text],
+        ("IOPCServer", 3 | 5) => &[This, Text],
+        ("IOPCGroupStateMgt" | "IOPCGroupStateMgt2", 5 | 6) => &[This, Text],
+        ("IOPCCommon", 7) => &[This, Text],
+        ("IOPCServerList" | "IOPCServerList2", 5) => &[This, Text],
+        ("IOPCBrowse", 4) => &[This, Text],
+        ("IOPCBrowseServerAddressSpace", 6) => &[This, Text],
+        ("IOPCItemProperties", 3) => &[This, Text],
         _ => &[],
     }
 }
@@ -56,6 +65,7 @@ pub(super) fn name(draft: &mut Draft, interface: &'static str, operation: u16, s
         ("ISystemActivator", 3 | 4) => activation(&mut name, stub),
         ("IActivation", 0) => class(&mut name, stub),
         ("samr", 34) => account(&mut name, stub),
+        ("IOPCItemMgt", 3 | 4) => items(draft, stub),
         _ => texts(&mut name, steps(interface, operation), stub),
     };
     // A stub of another layout has no name.
@@ -78,6 +88,7 @@ fn texts(name: &mut String, steps: &[Step], stub: &[u8]) -> Result<(), Cut> {
                 }
             }
             Text => text(name, &mut c)?,
+            This => this(&mut c)?,
             Counted => {
                 c.skip(4, "length")?;
                 if c.u32_le("pointer")? != 0 {
@@ -101,6 +112,46 @@ fn text(name: &mut String, c: &mut Cursor<'_>) -> Result<(), Cut> {
     let bytes = c.take((count as usize).saturating_mul(2), "text")?;
     name.clear();
     wide::push(name, bytes, NAME_MAX);
+    Ok(())
+}
+
+/// Version, flags, causality, no extensions.
+fn this(c: &mut Cursor<'_>) -> Result<(), Cut> {
+    c.skip(28, "orpc_this")?;
+    let extensions = c.u32_le("extensions")?;
+    c.check(extensions == 0, "extensions")
+}
+
+/// The items that are added to a group of OPC Data Access: their names become values.
+fn items(draft: &mut Draft, stub: &[u8]) -> Result<(), Cut> {
+    let mut c = Cursor::new(stub);
+    this(&mut c)?;
+    let (count, listed) = (c.u32_le("items")?, c.u32_le("items")?);
+    c.check(count == listed, "items")?;
+    // Of each: access path, name, active, handle, size of a blob, blob, type.
+    let mut fixed = c.part((count as usize).saturating_mul(28), "items")?;
+    let mut name = String::new();
+    while !fixed.is_empty() {
+        let (path, item) = (fixed.u32_le("item")?, fixed.u32_le("item")?);
+        fixed.skip(12, "item")?;
+        let blob = fixed.u32_le("item")?;
+        fixed.skip(4, "item")?;
+        name.clear();
+        for pointer in [path, item] {
+            if pointer != 0 {
+                align(&mut c)?;
+                text(&mut name, &mut c)?;
+            }
+        }
+        if item != 0 {
+            draft.push_text(&name);
+        }
+        if blob != 0 {
+            align(&mut c)?;
+            let length = c.u32_le("blob")? as usize;
+            c.skip(length, "blob")?;
+        }
+    }
     Ok(())
 }
 
@@ -141,10 +192,7 @@ fn tower(name: &mut String, stub: &[u8]) -> Result<(), Cut> {
 /// The class of a remote activation of old: this, then the class.
 fn class(name: &mut String, stub: &[u8]) -> Result<(), Cut> {
     let mut c = Cursor::new(stub);
-    // ORPCTHIS without extensions.
-    c.skip(28, "orpc_this")?;
-    let extensions = c.u32_le("extensions")?;
-    c.check(extensions == 0, "extensions")?;
+    this(&mut c)?;
     push_uuid(name, LITTLE.uuid(&mut c, "class")?);
     Ok(())
 }

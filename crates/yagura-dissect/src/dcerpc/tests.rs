@@ -281,6 +281,44 @@ fn endpoints_and_classes_are_asked_for_by_name() {
     }
 }
 
+#[test]
+fn opc_groups_and_items_are_named() {
+    let this = vec![0; 32];
+    let said = |uuid, number, stub: &[u8]| {
+        let mut run = play(vec![
+            client(pdu(kind::BIND, WHOLE, 1, &bind(&[uuid]), &[])),
+            client(pdu(kind::REQUEST, WHOLE, 2, &request(0, number, stub), &[])),
+        ]);
+        run.close();
+        run.table(&["operation", "function", "target", "values"]).remove(1)
+    };
+    let da = |number: Uuid| 0x39c13a00_011e_11d0_9675_0020afd8adb3 + (number << 96);
+    assert_eq!(
+        said(da(0x4d), 3, &[this.clone(), string("Trend"), vec![0; 40]].concat()),
+        "configure|AddGroup|IOPCServer:Trend|"
+    );
+    // The first item has an access path, the second a blob; texts of an odd length are padded.
+    let mut add = this.clone();
+    add.extend([2, 0, 0, 0, 2, 0, 0, 0]);
+    for (path, blob) in [(1, 0), (0, 1)] {
+        add.extend([
+            path, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, blob, 0, 0, 0, 5, 0, 0, 0,
+        ]);
+    }
+    add.extend(string("pa"));
+    add.extend([0; 2]);
+    add.extend(string("Etch.Pressure"));
+    add.extend(string("Etch.RF"));
+    add.extend([3, 0, 0, 0, 1, 2, 3]);
+    assert_eq!(said(da(0x54), 3, &add), r#"configure|AddItems|IOPCItemMgt|["Etch.Pressure","Etch.RF"]"#);
+    add.truncate(60);
+    assert_eq!(said(da(0x54), 3, &add), "configure|AddItems|IOPCItemMgt|");
+    assert_eq!(
+        said(0x13486d50_4821_11d2_a494_3cb306c10000, 5, &[this, string("Vendor.Server.1")].concat()),
+        "discover|CLSIDFromProgID|IOPCServerList:Vendor.Server.1|"
+    );
+}
+
 /// A datagram of that kind.
 fn datagram_of(kind: u8, interface: Uuid, flags: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![4, kind, flags, 0, 0x10, 0, 0, 0];

@@ -279,7 +279,7 @@ impl Smb {
         json::member_number(&mut draft.detail, "file", number.into());
         if let Some((name, pipe)) = self.state.file(&key.file) {
             draft.target.push_str(name);
-            if pipe {
+            if pipe && matches!(draft.operation, operation::PROGRAM_READ | operation::PROGRAM_WRITE) {
                 draft.operation = operation::OTHER;
             }
         }

@@ -148,10 +148,10 @@ impl Smb {
             draft.target.push_str(name);
             return Ok(());
         }
-        setup.skip(2, "setup")?;
         draft.function = names1::pipe_transaction(key.kind);
-        let number = setup.u16_le("file_id").unwrap_or(0);
-        self.about1(draft, key, number);
+        if let (Ok(_), Ok(number)) = (setup.skip(2, "setup"), setup.u16_le("file_id")) {
+            self.about1(draft, key, number);
+        }
         if draft.target.is_empty() {
             draft.target.push_str(name);
         }
@@ -246,7 +246,8 @@ fn parts<'a, 'w>(
         w.skip(1, "reserved")?;
         0
     };
-    Ok((parts, w.take(2 * setup, "setup")?, function))
+    // Some say two where there is none.
+    Ok((parts, w.take((2 * setup).min(w.remaining()), "setup")?, function))
 }
 
 /// Whether a transaction's response is not its first part.
