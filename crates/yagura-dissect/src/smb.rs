@@ -100,11 +100,11 @@ fn frame_of(bytes: &[u8]) -> Frame {
 
 /// Whether a message of that length begins like one; `None` when too few bytes are there to say.
 fn message(bytes: &[u8], length: usize) -> Option<bool> {
-    let least = match bytes.first()? {
-        &header::SMB1 => 35,
-        &header::SMB2 => 64,
-        &header::ENCRYPTED => 52,
-        &header::COMPRESSED => 16,
+    let least = match *bytes.first()? {
+        header::SMB1 => 35,
+        header::SMB2 => 64,
+        header::ENCRYPTED => 52,
+        header::COMPRESSED => 16,
         _ => return Some(false),
     };
     let begins = [bytes[0], b'S', b'M', b'B'];

@@ -9,7 +9,7 @@ use super::reference::Reference;
 
 pub const PROTOCOL: Protocol = Protocol {
     name: "smb",
-    folders: &["smb_dcerpc_ntlm", "kerberos"],
+    folders: &["smb_dcerpc_ntlm", "kerberos", "ldap", "mixed_plant"],
     tshark: &["smb", "smb2", "nbss"],
     decisions: include_str!("smb.yaml"),
     tools: &[
@@ -170,7 +170,7 @@ fn frame(line: &str, out: &mut Vec<String>) {
             out.push(format!("{source} response 2 {command} {id} {status:08x}"));
         }
     }
-    let mut commands = list(column(6)).into_iter().peekable();
+    let mut commands = list(column(6)).into_iter();
     let (ids, processes, responses) = (list(column(7)), list(column(8)), list(column(9)));
     let statuses = list(column(10));
     // A transaction's further parts have no row of their own.
@@ -179,7 +179,7 @@ fn frame(line: &str, out: &mut Vec<String>) {
         let id = processes.get(at).unwrap_or(&0) << 16 | id;
         let response = responses.get(at) == Some(&1);
         let status = statuses.get(at).copied().unwrap_or(0);
-        while let Some(command) = commands.next() {
+        for command in commands.by_ref() {
             if command == 0xff {
                 break;
             }

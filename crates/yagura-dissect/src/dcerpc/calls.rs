@@ -15,7 +15,7 @@ use crate::ntlm::{self, Presented};
 use crate::{Cx, Side, json};
 
 /// Most pipes of one connection; the oldest goes first.
-const PIPES_MAX: usize = 16;
+const PIPES_MAX: usize = 8;
 /// Most presentation contexts of one association.
 const CONTEXTS_MAX: usize = 64;
 /// Most interfaces of a bind that are shown.
