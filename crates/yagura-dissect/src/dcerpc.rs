@@ -13,6 +13,7 @@ mod calls;
 mod datagrams;
 mod interfaces;
 mod names;
+mod opc;
 mod stubs;
 #[cfg(test)]
 mod tests;

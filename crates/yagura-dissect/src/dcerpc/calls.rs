@@ -7,7 +7,7 @@ use yagura_event::rows::IdentityRow;
 use yagura_event::vocabulary::{operation, status};
 
 use super::interfaces::{self, Interface, NDR, Returns, Uuid};
-use super::{FRAGMENT_MAX, HEADER, NAME, Order, REPLY_TIMEOUT, frame_of, kind, names, push_uuid, stubs};
+use super::{FRAGMENT_MAX, HEADER, NAME, Order, REPLY_TIMEOUT, frame_of, kind, names, opc, push_uuid, stubs};
 use crate::cursor::{Cursor, Cut};
 use crate::exchange::{Draft, Exchanges, unreadable};
 use crate::framing::Frame;
@@ -20,6 +20,10 @@ const PIPES_MAX: usize = 8;
 const CONTEXTS_MAX: usize = 64;
 /// Most interfaces of a bind that are shown.
 const SHOWN_MAX: usize = 8;
+/// The longest call that is put together of several fragments; of longer ones the beginning is read.
+const CALL_BYTES_MAX: usize = 128 << 10;
+/// What comes before the parameters in a request's or response's body.
+const BODY_HEADER: usize = 8;
 /// The level of protection from which on parameters are encrypted.
 const PRIVACY: u8 = 6;
 
@@ -39,7 +43,11 @@ pub(super) struct Key {
     /// Whether it is a bind or an alter context.
     pub binds: bool,
     pub interface: Option<&'static Interface>,
+    /// The operation.
+    pub number: u16,
     pub encrypted: bool,
+    /// Whether its parameters are looked into.
+    pub readable: bool,
 }
 
 impl PartialEq for Key {
@@ -58,6 +66,13 @@ struct Context {
     ndr: bool,
 }
 
+/// Fragments of one call.
+struct Begun {
+    call: u32,
+    flags: u8,
+    body: Vec<u8>,
+}
+
 /// One association.
 #[derive(Default)]
 struct Pipe {
@@ -66,6 +81,9 @@ struct Pipe {
     user: String,
     contexts: Vec<Context>,
     unread: [Vec<u8>; 2],
+    /// Calls of several fragments that are put together, one of each side.
+    begun: [Option<Begun>; 2],
+    items: opc::Items,
     /// What it carries is something else.
     foreign: bool,
 }
@@ -159,6 +177,7 @@ impl Rpc {
     pub fn lost(&mut self) {
         for pipe in &mut self.pipes {
             pipe.unread = Default::default();
+            pipe.begun = Default::default();
         }
     }
 
@@ -202,8 +221,7 @@ impl Rpc {
             kind::BIND | kind::ALTER => self.bind(cx, side, at, &header, c, verifier),
             kind::BIND_ACK | kind::ALTER_ACK => self.bound(cx, side, at, &header, c, verifier),
             kind::BIND_NAK => self.refused(cx, side, at, &header, c),
-            kind::REQUEST if flags & flag::FIRST != 0 => self.request(cx, side, at, &header, c, verifier),
-            kind::RESPONSE if flags & flag::LAST != 0 => self.response(cx, side, at, &header, c, verifier),
+            kind::REQUEST | kind::RESPONSE => self.fragment(cx, side, at, header, c, verifier),
             kind::FAULT => self.fault(cx, side, at, &header, c),
             kind::AUTH3 => {
                 let mut draft = self.draft(cx, side, at, operation::AUTHENTICATE, "auth3", call);
@@ -222,6 +240,60 @@ impl Rpc {
                 Ok(())
             }
             // Further fragments, and what RPC over HTTP says of itself.
+            _ => Ok(()),
+        }
+    }
+
+    /// A request or response, or a part of one. Only those of OPC are put together: of others a
+    /// request's beginning and a response's end say enough.
+    fn fragment(
+        &mut self,
+        cx: &mut Cx<'_>,
+        side: Side,
+        at: usize,
+        mut header: Header,
+        c: Cursor<'_>,
+        verifier: Option<Verifier<'_>>,
+    ) -> Result<(), Cut> {
+        let (first, last) = (header.flags & flag::FIRST != 0, header.flags & flag::LAST != 0);
+        let request = header.kind == kind::REQUEST;
+        let begun = &mut self.pipes[at].begun[side as usize];
+        if first && last {
+            *begun = None;
+        } else if first {
+            let id = header.order.u16(&mut Cursor::new(c.rest().get(4..).unwrap_or_default()), "context")?;
+            let encrypted = verifier.is_some_and(|verifier| verifier.level >= PRIVACY);
+            let context = self.pipes[at].contexts.iter().find(|context| context.id == id);
+            let of_opc = context.and_then(|c| c.interface).is_some_and(|i| opc::concerns(i.name));
+            if of_opc && !encrypted {
+                let body = stub(c, verifier).to_vec();
+                let begun = Begun { call: header.call, flags: header.flags, body };
+                self.pipes[at].begun[side as usize] = Some(begun);
+                return Ok(());
+            }
+        } else if let Some(mut begun) = begun.take().filter(|begun| begun.call == header.call) {
+            let mut more = c;
+            let object = request && header.flags & flag::OBJECT != 0;
+            more.skip(if object { BODY_HEADER + 16 } else { BODY_HEADER }, "fragment")?;
+            let more = stub(more, verifier);
+            let room = CALL_BYTES_MAX.saturating_sub(begun.body.len());
+            begun.body.extend_from_slice(&more[..more.len().min(room)]);
+            if !last {
+                self.pipes[at].begun[side as usize] = Some(begun);
+                return Ok(());
+            }
+            header.flags |= begun.flags;
+            let c = Cursor::new(&begun.body);
+            // Padding is taken off already.
+            let verifier = verifier.map(|verifier| Verifier { padding: 0, ..verifier });
+            return match request {
+                true => self.request(cx, side, at, &header, c, verifier),
+                false => self.response(cx, side, at, &header, c, verifier),
+            };
+        }
+        match request {
+            true if first => self.request(cx, side, at, &header, c, verifier),
+            false if last => self.response(cx, side, at, &header, c, verifier),
             _ => Ok(()),
         }
     }
@@ -245,7 +317,15 @@ impl Rpc {
     }
 
     fn key(&self, at: usize, header: &Header, binds: bool) -> Key {
-        Key { pipe: self.pipes[at].id, call: header.call, binds, interface: None, encrypted: false }
+        Key {
+            pipe: self.pipes[at].id,
+            call: header.call,
+            binds,
+            interface: None,
+            number: 0,
+            encrypted: false,
+            readable: false,
+        }
     }
 
     fn asked(&mut self, side: Side, key: Key) -> Option<(Key, Draft)> {
@@ -493,9 +573,15 @@ impl Rpc {
         if let Some(interface) = interface
             && readable
         {
-            stubs::name(&mut draft, interface.name, number, stub(c, verifier));
+            let stub = stub(c, verifier);
+            stubs::name(&mut draft, interface.name, number, stub);
+            if opc::concerns(interface.name) {
+                let about = (interface.name, number, header.call);
+                // Parameters of another layout have no values.
+                let _ = self.pipes[at].items.request(cx, side, &mut draft, about, stub);
+            }
         }
-        let key = Key { interface, encrypted, ..self.key(at, header, false) };
+        let key = Key { interface, number, encrypted, readable, ..self.key(at, header, false) };
         self.exchanges.ask(cx, key, draft);
         Ok(())
     }
@@ -530,7 +616,12 @@ impl Rpc {
             && !encrypted
             && named
         {
-            returned(order, &mut draft, interface.returns, stub(c, verifier));
+            let stub = stub(c, verifier);
+            if key.readable && opc::concerns(interface.name) {
+                let about = (interface.name, key.number, header.call);
+                let _ = self.pipes[at].items.response(cx, side, &mut draft, about, stub);
+            }
+            returned(order, &mut draft, interface.returns, stub);
         }
         self.settle(cx, draft, was_asked);
         Ok(())

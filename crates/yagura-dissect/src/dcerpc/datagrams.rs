@@ -80,7 +80,9 @@ impl Rpc {
             call: header.sequence,
             binds: false,
             interface,
+            number: header.operation,
             encrypted: header.authentication != 0,
+            readable: false,
         };
         match header.kind {
             kind::REQUEST if header.fragment == 0 => {

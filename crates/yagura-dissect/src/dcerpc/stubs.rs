@@ -65,7 +65,6 @@ pub(super) fn name(draft: &mut Draft, interface: &'static str, operation: u16, s
         ("ISystemActivator", 3 | 4) => activation(&mut name, stub),
         ("IActivation", 0) => class(&mut name, stub),
         ("samr", 34) => account(&mut name, stub),
-        ("IOPCItemMgt", 3 | 4) => items(draft, stub),
         _ => texts(&mut name, steps(interface, operation), stub),
     };
     // A stub of another layout has no name.
@@ -78,7 +77,7 @@ pub(super) fn name(draft: &mut Draft, interface: &'static str, operation: u16, s
 fn texts(name: &mut String, steps: &[Step], stub: &[u8]) -> Result<(), Cut> {
     let mut c = Cursor::new(stub);
     for step in steps {
-        align(&mut c)?;
+        align(&mut c, 4)?;
         match step {
             Handle => c.skip(20, "handle")?,
             Number => c.skip(4, "number")?,
@@ -100,12 +99,13 @@ fn texts(name: &mut String, steps: &[Step], stub: &[u8]) -> Result<(), Cut> {
     Ok(())
 }
 
-fn align(c: &mut Cursor<'_>) -> Result<(), Cut> {
-    c.skip((4 - c.at() % 4) % 4, "alignment")
+/// Passes what comes before a number of that many octets.
+pub(super) fn align(c: &mut Cursor<'_>, to: usize) -> Result<(), Cut> {
+    c.skip((to - c.at() % to) % to, "alignment")
 }
 
 /// A conformant and varying string of two octets a character.
-fn text(name: &mut String, c: &mut Cursor<'_>) -> Result<(), Cut> {
+pub(super) fn text(name: &mut String, c: &mut Cursor<'_>) -> Result<(), Cut> {
     let most = c.u32_le("text")?;
     let (offset, count) = (c.u32_le("text")?, c.u32_le("text")?);
     c.check(offset == 0 && count <= most, "text")?;
@@ -116,43 +116,10 @@ fn text(name: &mut String, c: &mut Cursor<'_>) -> Result<(), Cut> {
 }
 
 /// Version, flags, causality, no extensions.
-fn this(c: &mut Cursor<'_>) -> Result<(), Cut> {
+pub(super) fn this(c: &mut Cursor<'_>) -> Result<(), Cut> {
     c.skip(28, "orpc_this")?;
     let extensions = c.u32_le("extensions")?;
     c.check(extensions == 0, "extensions")
-}
-
-/// The items that are added to a group of OPC Data Access: their names become values.
-fn items(draft: &mut Draft, stub: &[u8]) -> Result<(), Cut> {
-    let mut c = Cursor::new(stub);
-    this(&mut c)?;
-    let (count, listed) = (c.u32_le("items")?, c.u32_le("items")?);
-    c.check(count == listed, "items")?;
-    // Of each: access path, name, active, handle, size of a blob, blob, type.
-    let mut fixed = c.part((count as usize).saturating_mul(28), "items")?;
-    let mut name = String::new();
-    while !fixed.is_empty() {
-        let (path, item) = (fixed.u32_le("item")?, fixed.u32_le("item")?);
-        fixed.skip(12, "item")?;
-        let blob = fixed.u32_le("item")?;
-        fixed.skip(4, "item")?;
-        name.clear();
-        for pointer in [path, item] {
-            if pointer != 0 {
-                align(&mut c)?;
-                text(&mut name, &mut c)?;
-            }
-        }
-        if item != 0 {
-            draft.push_text(&name);
-        }
-        if blob != 0 {
-            align(&mut c)?;
-            let length = c.u32_le("blob")? as usize;
-            c.skip(length, "blob")?;
-        }
-    }
-    Ok(())
 }
 
 /// Handle, access, relative id of the account.

@@ -319,6 +319,149 @@ fn opc_groups_and_items_are_named() {
     );
 }
 
+/// Values behind their pointers; each begins at a multiple of eight octets.
+fn variants(stub: &mut Vec<u8>, values: &[(u16, &[u8])]) {
+    for (kind, value) in values {
+        stub.resize(stub.len().next_multiple_of(8), 0);
+        // Eights and texts are aligned behind the discriminant.
+        let padded = if matches!(kind, 5 | 20 | 21) { 24 } else { 20 };
+        let units = (padded + value.len()).div_ceil(8) as u32;
+        stub.extend(units.to_le_bytes());
+        stub.extend([0; 4]);
+        stub.extend(kind.to_le_bytes());
+        stub.extend([0; 6]);
+        stub.extend(u32::from(*kind).to_le_bytes());
+        stub.extend(vec![0; padded - 20]);
+        stub.extend_from_slice(value);
+        if *kind > 31 {
+            stub.resize(stub.len().next_multiple_of(8), 0);
+        }
+    }
+}
+
+fn bstr(text: &str) -> Vec<u8> {
+    let length = text.len() as u32;
+    let mut out = vec![7, 0, 0, 0];
+    for number in [length, 2 * length, length] {
+        out.extend(number.to_le_bytes());
+    }
+    out.extend(utf16(text));
+    out
+}
+
+const USER: &[u8] = b"User";
+
+/// A session that adds two items and reads them; the answer is made of `fragments`.
+fn opc_read(fragments: usize) -> Run {
+    let da = |number: Uuid| 0x39c13a00_011e_11d0_9675_0020afd8adb3 + (number << 96);
+    let this = vec![0; 32];
+    let mut add = [this.clone(), vec![2, 0, 0, 0, 2, 0, 0, 0]].concat();
+    for client in [7, 8] {
+        add.extend([0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, client, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0]);
+    }
+    add.extend(string("Etch.Pressure"));
+    add.extend(string("Etch.RF"));
+    let mut added = vec![0; 8];
+    added.extend([1, 0, 2, 0, 2, 0, 0, 0]);
+    for server in [71, 72] {
+        added.extend([server, 0, 0, 0, 5, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    added.extend([2, 0, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let ask = [this, vec![1, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 71, 0, 0, 0, 72, 0, 0, 0]].concat();
+    let mut states = vec![0; 8];
+    states.extend([1, 0, 2, 0, 2, 0, 0, 0]);
+    for (client, quality) in [(7, 0xc0), (8, 0x40)] {
+        states.extend([client, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, quality, 0, 0, 0]);
+        states.extend(USER);
+    }
+    variants(&mut states, &[(4, &2.5_f32.to_le_bytes()), (5, &1e6_f64.to_le_bytes())]);
+    states.extend([2, 0, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+    let mut said = vec![
+        client(pdu(kind::BIND, WHOLE, 1, &bind(&[da(0x54), da(0x52)]), &[])),
+        server(pdu(kind::BIND_ACK, WHOLE, 1, &bound(&[0, 0]), &[])),
+        client(pdu(kind::REQUEST, WHOLE, 2, &request(0, 3, &add), &[])),
+        server(pdu(kind::RESPONSE, WHOLE, 2, &response(0, &added), &[])),
+        client(pdu(kind::REQUEST, WHOLE, 3, &request(1, 3, &ask), &[])),
+    ];
+    let size = states.len().div_ceil(fragments);
+    for (at, part) in states.chunks(size).enumerate() {
+        let flags = u8::from(at == 0) | if at + 1 == fragments { 2 } else { 0 };
+        said.push(server(pdu(kind::RESPONSE, flags, 3, &response(1, part), &[])));
+    }
+    play(said)
+}
+
+#[test]
+fn opc_values_that_are_read_are_samples_of_their_items() {
+    for fragments in [1, 3] {
+        let run = opc_read(fragments);
+        assert_eq!(
+            run.table(&["operation", "function", "values", "status", "status_code"]).split_off(1),
+            [r#"configure|AddItems|["Etch.Pressure","Etch.RF"]|ok|"#, "read|Read|[2.5,1000000]|ok|S_FALSE",]
+        );
+        let detail = run.messages()[2].text("detail");
+        assert!(detail.contains(r#""source":"cache","items":["Etch.Pressure","Etch.RF"]"#), "{detail}");
+        let samples: Vec<_> = run.of(Kind::Sample);
+        let said = |row: &yagura_event::rows::OwnedRow| {
+            (row.text("signal").to_string(), row.number("value"), row.number("quality"))
+        };
+        assert_eq!(
+            samples.into_iter().map(said).collect::<Vec<_>>(),
+            [("Etch.Pressure".into(), Some(2.5), Some(0.0)), ("Etch.RF".into(), Some(1e6), Some(1.0))]
+        );
+    }
+}
+
+#[test]
+fn opc_writes_and_reports_have_their_values() {
+    let da = |number: Uuid| 0x39c13a00_011e_11d0_9675_0020afd8adb3 + (number << 96);
+    let said = |uuid, number, stub: &[u8]| {
+        let mut run = play(vec![
+            client(pdu(kind::BIND, WHOLE, 1, &bind(&[uuid]), &[])),
+            client(pdu(kind::REQUEST, WHOLE, 2, &request(0, number, stub), &[])),
+        ]);
+        run.close();
+        run
+    };
+    let values: &[(u16, &[u8])] = &[
+        (2, &[0xff, 0xff]),
+        (8, &bstr("idle")),
+        (0, &[]),
+        (11, &[0xff, 0xff]),
+        (0x2003, &[1; 28]),
+        (3, &[5, 0, 0, 0]),
+    ];
+    let mut write = vec![0; 32];
+    write.extend([6, 0, 0, 0, 6, 0, 0, 0]);
+    write.extend((0..6).flat_map(|handle| [handle, 0, 0, 0]));
+    write.extend([6, 0, 0, 0]);
+    write.extend(USER.repeat(6));
+    let mut report = vec![0; 32];
+    report.extend([1, 0, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    report.extend_from_slice(&write[32..]);
+    variants(&mut write, values);
+    variants(&mut report, values);
+    report.resize(report.len().next_multiple_of(4), 0);
+    report.extend([6, 0, 0, 0]);
+    report.extend([0xc0, 0].repeat(6));
+    let shown = r#"[-1,"idle",null,1,null,5]"#;
+    let run = said(da(0x52), 4, &write);
+    assert_eq!(run.table(&["operation", "target", "values"]).remove(1), format!("write|IOPCSyncIO|{shown}"));
+    assert!(run.messages()[1].text("detail").contains(r#""items":[0,1,2,3,4,5]"#));
+    let run = said(da(0x70), 3, &report);
+    let row = run.messages()[1];
+    assert_eq!(row.text("operation"), "report");
+    assert_eq!((row.text("target"), row.text("values")), ("IOPCDataCallback:group 42", shown));
+    // The caller is the equipment.
+    assert_eq!(row.text("tool"), row.text("client"));
+    let samples = run.of(Kind::Sample);
+    assert_eq!(samples.len(), 3);
+    assert_eq!((samples[2].text("signal"), samples[2].number("value")), ("group 42/item 5", Some(5.0)));
+    for length in 0..report.len() {
+        said(da(0x70), 3, &report[..length]);
+    }
+}
+
 /// A datagram of that kind.
 fn datagram_of(kind: u8, interface: Uuid, flags: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![4, kind, flags, 0, 0x10, 0, 0, 0];
