@@ -80,16 +80,21 @@ fn server(bytes: Vec<u8>) -> (Side, Vec<u8>) {
     (Side::Server, bytes)
 }
 
-pub(super) fn sample() -> Sample {
+/// A service is opened and cannot be started.
+fn services() -> Vec<(Side, Vec<u8>)> {
     let service = [vec![0; 20], string("PSEXESVC")].concat();
-    Sample::tcp(vec![
+    vec![
         client(pdu(kind::BIND, WHOLE, 1, &bind(&[SVCCTL]), &[])),
         server(pdu(kind::BIND_ACK, WHOLE, 1, &bound(&[0]), &[])),
         client(pdu(kind::REQUEST, WHOLE, 2, &request(0, 16, &service), &[])),
         server(pdu(kind::RESPONSE, WHOLE, 2, &response(0, &[0; 24]), &[])),
         client(pdu(kind::REQUEST, WHOLE, 3, &request(0, 19, &[0; 28]), &[])),
         server(pdu(kind::FAULT, WHOLE, 3, &[0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0], &[])),
-    ])
+    ]
+}
+
+pub(super) fn sample() -> Sample {
+    Sample::tcp([services(), opc_session(2)].concat())
 }
 
 fn play(said: Vec<(Side, Vec<u8>)>) -> Run {
@@ -102,7 +107,7 @@ fn play(said: Vec<(Side, Vec<u8>)>) -> Run {
 
 #[test]
 fn calls_are_named_by_their_interface() {
-    let mut run = play(sample().said);
+    let mut run = play(services());
     run.close();
     assert_eq!(
         run.table(&["operation", "function", "target", "status", "status_code", "exchange"]),
@@ -352,7 +357,7 @@ fn bstr(text: &str) -> Vec<u8> {
 const USER: &[u8] = b"User";
 
 /// A session that adds two items and reads them; the answer is made of `fragments`.
-fn opc_read(fragments: usize) -> Run {
+fn opc_session(fragments: usize) -> Vec<(Side, Vec<u8>)> {
     let da = |number: Uuid| 0x39c13a00_011e_11d0_9675_0020afd8adb3 + (number << 96);
     let this = vec![0; 32];
     let mut add = [this.clone(), vec![2, 0, 0, 0, 2, 0, 0, 0]].concat();
@@ -388,13 +393,13 @@ fn opc_read(fragments: usize) -> Run {
         let flags = u8::from(at == 0) | if at + 1 == fragments { 2 } else { 0 };
         said.push(server(pdu(kind::RESPONSE, flags, 3, &response(1, part), &[])));
     }
-    play(said)
+    said
 }
 
 #[test]
 fn opc_values_that_are_read_are_samples_of_their_items() {
     for fragments in [1, 3] {
-        let run = opc_read(fragments);
+        let run = play(opc_session(fragments));
         assert_eq!(
             run.table(&["operation", "function", "values", "status", "status_code"]).split_off(1),
             [r#"configure|AddItems|["Etch.Pressure","Etch.RF"]|ok|"#, "read|Read|[2.5,1000000]|ok|S_FALSE",]

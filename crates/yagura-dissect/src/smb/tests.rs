@@ -188,6 +188,10 @@ pub(super) fn sample() -> Sample {
         asks(6, 6, 5, &close(FILE)),
         answers(6, 6, 5, 0, &closed()),
     ]);
+    let (bind, bound) = bind_of_services();
+    // Version 1 in the same connection, so that both are tried.
+    let (words, data, answer_words) = transact_of_old(&bind, &bound);
+    said.extend([asks1(0x25, 3, &words, &data), answers1(0x25, 3, 0, &answer_words, &bound)]);
     Sample::tcp(said)
 }
 
@@ -738,20 +742,26 @@ fn calls_in_pipes_are_read() {
     assert_eq!(calls(&said(file.to_vec())), [""; 0]);
 }
 
-#[test]
-fn calls_in_pipes_of_version_1_are_read() {
-    let (bind, bound) = bind_of_services();
-    let mut words = transaction(0x26, 0, bind.len());
+/// Words and data of a transaction in a pipe, and words of its answer.
+fn transact_of_old(ask: &[u8], answered: &[u8]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+    let mut words = transaction(0x26, 0, ask.len());
     words[26] = 2;
     words.extend([0x34, 0x12]);
     // The name, then the data four octets further on.
     let name = [utf16("\\PIPE\\"), vec![0, 0]].concat();
     let place = 32 + 1 + 32 + 2 + 1 + name.len() as u16;
     words[24..26].copy_from_slice(&place.to_le_bytes());
-    let request = [&[0][..], &name, &bind].concat();
+    let request = [&[0][..], &name, ask].concat();
     let mut answer = vec![0; 20];
-    answer[12..14].copy_from_slice(&(bound.len() as u16).to_le_bytes());
+    answer[12..14].copy_from_slice(&(answered.len() as u16).to_le_bytes());
     answer[14..16].copy_from_slice(&(32 + 1 + 20 + 2_u16).to_le_bytes());
+    (words, request, answer)
+}
+
+#[test]
+fn calls_in_pipes_of_version_1_are_read() {
+    let (bind, bound) = bind_of_services();
+    let (words, request, answer) = transact_of_old(&bind, &bound);
     let run = play(vec![asks1(0x25, 3, &words, &request), answers1(0x25, 3, 0, &answer, &bound)]);
     assert_eq!(calls(&run), ["bind svcctl pair"]);
     let row = run.messages().into_iter().find(|row| row.text("protocol") == "smb").unwrap();
