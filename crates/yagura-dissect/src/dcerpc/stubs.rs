@@ -5,7 +5,7 @@ use super::interfaces::{self, Uuid};
 use super::{Order, push_uuid};
 use crate::cursor::{Cursor, Cut};
 use crate::exchange::Draft;
-use crate::wide;
+use crate::{json, wide};
 
 /// Longest name that is shown, in characters.
 const NAME_MAX: usize = 256;
@@ -33,7 +33,7 @@ use Step::{Counted, Handle, Number, Pointer, Text, This};
 /// Where the name is; the last text is taken.
 fn steps(interface: &str, operation: u16) -> &'static [Step] {
     match (interface, operation) {
-        ("svcctl", 12 | 16 | 44 | 45) => &[Handle, Text],
+        ("svcctl", 16) => &[Handle, Text],
         ("svcctl", 20 | 21) => &[Handle, Text],
         ("winreg", 6 | 7 | 8 | 15 | 17 | 20 | 22 | 31 | 35) => &[Handle, Counted],
         ("samr", 5 | 10 | 12 | 14 | 50) => &[Handle, Counted],
@@ -65,6 +65,8 @@ pub(super) fn name(draft: &mut Draft, interface: &'static str, operation: u16, s
         ("ISystemActivator", 3 | 4) => activation(&mut name, stub),
         ("IActivation", 0) => class(&mut name, stub),
         ("samr", 34) => account(&mut name, stub),
+        ("svcctl", 12 | 45) => service(draft, &mut name, stub),
+        ("atsvc", 0) => job(&mut name, stub),
         _ => texts(&mut name, steps(interface, operation), stub),
     };
     // A stub of another layout has no name.
@@ -122,12 +124,43 @@ pub(super) fn this(c: &mut Cursor<'_>) -> Result<(), Cut> {
     c.check(extensions == 0, "extensions")
 }
 
+/// A service that is created: its name, and the program that it starts.
+fn service(draft: &mut Draft, name: &mut String, stub: &[u8]) -> Result<(), Cut> {
+    let mut c = Cursor::new(stub);
+    c.skip(20, "handle")?;
+    text(name, &mut c)?;
+    let mut other = String::new();
+    align(&mut c, 4)?;
+    if c.u32_le("display_name")? != 0 {
+        text(&mut other, &mut c)?;
+        align(&mut c, 4)?;
+    }
+    c.skip(16, "service")?;
+    text(&mut other, &mut c)?;
+    json::member_text(&mut draft.detail, "program", &other);
+    Ok(())
+}
+
+/// A job for a time: the command.
+fn job(name: &mut String, stub: &[u8]) -> Result<(), Cut> {
+    let mut c = Cursor::new(stub);
+    if c.u32_le("server")? != 0 {
+        text(name, &mut c)?;
+        name.clear();
+        align(&mut c, 4)?;
+    }
+    c.skip(12, "job")?;
+    let command = c.u32_le("command")?;
+    c.check(command != 0, "command")?;
+    text(name, &mut c)
+}
+
 /// Handle, access, relative id of the account.
 fn account(name: &mut String, stub: &[u8]) -> Result<(), Cut> {
     let mut c = Cursor::new(stub);
     c.skip(24, "handle")?;
     name.push_str("rid ");
-    crate::json::push_number(name, c.u32_le("rid")?.into());
+    json::push_number(name, c.u32_le("rid")?.into());
     Ok(())
 }
 

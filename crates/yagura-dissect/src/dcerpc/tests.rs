@@ -287,6 +287,31 @@ fn endpoints_and_classes_are_asked_for_by_name() {
 }
 
 #[test]
+fn what_a_new_service_or_job_starts_is_told() {
+    let atsvc = 0x1ff70682_0a51_30e8_076d_740be8cee98b;
+    let ask = |interface, number, stub: &[u8]| {
+        let mut run = play(vec![
+            client(pdu(kind::BIND, WHOLE, 1, &bind(&[interface]), &[])),
+            client(pdu(kind::REQUEST, WHOLE, 2, &request(0, number, stub), &[])),
+        ]);
+        run.close();
+        run
+    };
+    // Texts of an odd number of characters are padded.
+    let mut create =
+        [vec![0; 20], string("UPDATER"), vec![1, 0, 0, 0], string("Updater"), vec![0; 16]].concat();
+    create.extend(string("C:\\u.exe"));
+    create.extend([0; 40]);
+    let run = ask(SVCCTL, 12, &create);
+    assert_eq!(run.table(&["operation", "target"]).remove(1), "program.write|svcctl:UPDATER");
+    assert!(run.messages()[1].text("detail").contains(r#""program":"C:\\u.exe""#));
+    let mut add = [vec![1, 0, 0, 0], string("\\\\T"), vec![0; 12], vec![1, 0, 0, 0]].concat();
+    add.extend(string("cmd /c x"));
+    let run = ask(atsvc, 0, &add);
+    assert_eq!(run.table(&["operation", "target"]).remove(1), "program.write|atsvc:cmd /c x");
+}
+
+#[test]
 fn opc_groups_and_items_are_named() {
     let this = vec![0; 32];
     let said = |uuid, number, stub: &[u8]| {
