@@ -17,17 +17,21 @@ mod exchange;
 mod framing;
 mod json;
 mod md5;
+mod ntlm;
+mod ntstatus;
 pub mod secs2;
 mod settings;
 #[cfg(test)]
 mod testing;
 mod tpkt;
+mod wide;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod ads;
 mod arp;
 mod bsap;
 mod c1222;
+mod dcerpc;
 mod dhcp;
 mod dlms;
 mod dnp3;
@@ -55,6 +59,7 @@ mod roc;
 mod rtps;
 mod s7comm;
 mod sbus;
+mod smb;
 mod ssh;
 mod stp;
 mod synchrophasor;
@@ -92,6 +97,8 @@ static PROTOCOLS: &[Protocol] = &[
     rtps::PROTOCOL,
     sbus::SBUS,
     sbus::ESIO,
+    dcerpc::PROTOCOL,
+    smb::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,

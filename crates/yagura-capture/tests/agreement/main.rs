@@ -34,6 +34,7 @@ mod reference;
 mod ads;
 mod bsap;
 mod c1222;
+mod dcerpc;
 mod dlms;
 mod dnp3;
 mod enip;
@@ -55,6 +56,7 @@ mod roc;
 mod rtps;
 mod s7comm;
 mod sbus;
+mod smb;
 mod synchrophasor;
 
 /// Every protocol that is compared.
@@ -63,6 +65,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     ads::PROTOCOL,
     bsap::PROTOCOL,
     c1222::PROTOCOL,
+    dcerpc::PROTOCOL,
     dlms::PROTOCOL,
     dnp3::PROTOCOL,
     enip::PROTOCOL,
@@ -84,6 +87,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     rtps::PROTOCOL,
     s7comm::PROTOCOL,
     sbus::PROTOCOL,
+    smb::PROTOCOL,
     synchrophasor::PROTOCOL,
 ];
 
