@@ -24,6 +24,7 @@ mod tpkt;
 
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod arp;
+mod bacnet;
 mod dhcp;
 mod dnp3;
 mod dns;
@@ -54,6 +55,7 @@ static PROTOCOLS: &[Protocol] = &[
     iec104::PROTOCOL,
     modbus::PROTOCOL,
     s7comm::PROTOCOL,
+    bacnet::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
     ssh::PROTOCOL,
