@@ -31,6 +31,7 @@ mod identification;
 mod reference;
 
 // The protocols: a module, and its entry in `PROTOCOLS`.
+mod bacnet;
 mod dnp3;
 mod enip;
 mod hsms;
@@ -43,6 +44,7 @@ mod synchrophasor;
 /// Every protocol that is compared.
 #[rustfmt::skip]
 static PROTOCOLS: &[harness::Protocol] = &[
+    bacnet::PROTOCOL,
     dnp3::PROTOCOL,
     enip::PROTOCOL,
     hsms::PROTOCOL,
