@@ -29,6 +29,7 @@ mod wide;
 // The protocols: a module here, and its entry in `PROTOCOLS`.
 mod ads;
 mod arp;
+mod bacnet;
 mod bsap;
 mod c1222;
 mod dcerpc;
@@ -82,6 +83,7 @@ static PROTOCOLS: &[Protocol] = &[
     iec104::PROTOCOL,
     modbus::PROTOCOL,
     s7comm::PROTOCOL,
+    bacnet::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
     knx::PROTOCOL,

@@ -32,6 +32,7 @@ mod reference;
 
 // The protocols: a module, and its entry in `PROTOCOLS`.
 mod ads;
+mod bacnet;
 mod bsap;
 mod c1222;
 mod dcerpc;
@@ -63,6 +64,7 @@ mod synchrophasor;
 #[rustfmt::skip]
 static PROTOCOLS: &[harness::Protocol] = &[
     ads::PROTOCOL,
+    bacnet::PROTOCOL,
     bsap::PROTOCOL,
     c1222::PROTOCOL,
     dcerpc::PROTOCOL,
