@@ -13,7 +13,7 @@ const HELP: &str = "cargo xtask COMMAND
   setup        only the installing
   tidy         check the tree: dependency edges, long files, what must not be in it
   bench NAME   run a benchmark; prints a table, writes target/bench/NAME.json
-               NAMES: samples (log to alerts), samples-kafka (the same through a real broker)";
+               NAMES: packets (capture file to Arrow batches, beside tshark), samples (log to alerts), samples-kafka (the same through a real broker)";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 fn main() -> ExitCode {
@@ -51,7 +51,7 @@ fn test() -> Result<()> {
 }
 
 fn bench(name: &str) -> Result<()> {
-    if !["samples", "samples-kafka"].contains(&name) {
+    if !["packets", "samples", "samples-kafka"].contains(&name) {
         bail!("there is no benchmark `{name}`; see `cargo xtask help`");
     }
     cargo(&["run", "--release", "--locked", "--package", "yagura-bench", "--", name])

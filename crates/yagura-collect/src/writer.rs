@@ -15,6 +15,11 @@ use yagura_log::Record;
 /// Rows of one kind at which a batch is closed.
 const BATCH_ROWS: usize = 8192;
 
+/// Names and series known at a time. Both come from outside: a scan of addresses must not fill the
+/// memory. Beyond it, all are learned again.
+const NAMES_MAX: usize = 1 << 16;
+const SERIES_MAX: usize = 1 << 20;
+
 /// A collector says that it lives after this long without a row for a cell.
 const HEARTBEAT: Micros = 10 * SECOND;
 
@@ -26,15 +31,22 @@ pub struct RowWriter {
     collector: String,
     epoch: u64,
     assets: Arc<AssetTable>,
-    cells: BTreeMap<String, Cell>,
-    cell_of: FxHashMap<String, String>,
+    cells: Vec<Cell>,
+    /// Where a cell is in `cells`, by its name.
+    named: BTreeMap<String, usize>,
+    /// Where a tool's or an address's cell is in `cells`.
+    cell_of: FxHashMap<String, usize>,
+    /// The key of the row in hand: one buffer, so that a known series costs no allocation.
+    key: String,
     ready: Vec<Record>,
     failed: Option<EventError>,
 }
 
 #[derive(Default)]
 struct Cell {
+    name: String,
     next_row: u64,
+    next_series: u32,
     numbers: FxHashMap<String, u32>,
     observed: Option<(Micros, Micros)>,
     last_sent: Micros,
@@ -56,8 +68,10 @@ impl RowWriter {
             collector: collector.to_string(),
             epoch,
             assets,
-            cells: BTreeMap::new(),
+            cells: Vec::new(),
+            named: BTreeMap::new(),
             cell_of: FxHashMap::default(),
+            key: String::new(),
             ready: Vec::new(),
             failed: None,
         }
@@ -66,16 +80,16 @@ impl RowWriter {
     /// Closes all batches: the collector promises that no row before `promise` will follow.
     /// `Micros::MAX` says that none will follow at all.
     pub fn close(&mut self, promise: Micros) {
-        let names: Vec<String> = self.cells.keys().cloned().collect();
-        for name in names {
-            self.flush(&name, promise);
-            let Some(cell) = self.cells.get_mut(&name) else { continue };
+        let by_name: Vec<usize> = self.named.values().copied().collect();
+        for index in by_name {
+            self.flush(index, promise);
+            let cell = &mut self.cells[index];
             let due = promise == Micros::MAX || promise.saturating_sub(cell.last_sent) >= HEARTBEAT;
             if due {
                 let at = if promise == Micros::MAX { cell.last_sent } else { promise };
                 cell.last_sent = at;
                 let first_row = cell.next_row;
-                self.emit(&name, Kind::Coverage, first_row, 0, (at, at), promise, Bytes::new());
+                self.emit(index, Kind::Coverage, first_row, 0, (at, at), promise, Bytes::new());
             }
         }
     }
@@ -89,33 +103,45 @@ impl RowWriter {
         }
     }
 
-    fn cell_for(&mut self, name: &str) -> String {
+    /// Where the cell of a tool, or of an address, is.
+    fn cell_for(&mut self, name: &str) -> usize {
         if let Some(cell) = self.cell_of.get(name) {
-            return cell.clone();
+            return *cell;
         }
         let by_address = || name.parse::<IpAddr>().ok().and_then(|a| self.assets.find(&a));
         let cell = match self.assets.named(name).or_else(by_address) {
             Some(asset) => asset.cell.clone(),
             None => self.assets.default_cell.clone(),
         };
-        // Names come from outside: an address scan must not fill the memory.
-        if self.cell_of.len() >= 65_536 {
+        let cell = self.index_of(cell);
+        if self.cell_of.len() >= NAMES_MAX {
             self.cell_of.clear();
         }
-        self.cell_of.insert(name.to_string(), cell.clone());
+        self.cell_of.insert(name.to_string(), cell);
         cell
     }
 
-    fn all_cells(&self) -> Vec<String> {
-        let mut cells: Vec<String> = self.assets.assets().iter().map(|a| a.cell.clone()).collect();
-        cells.push(self.assets.default_cell.clone());
-        cells.sort();
-        cells.dedup();
-        cells
+    /// Where the cell with this name is; a new one is made.
+    fn index_of(&mut self, name: String) -> usize {
+        if let Some(index) = self.named.get(&name) {
+            return *index;
+        }
+        let index = self.cells.len();
+        self.cells.push(Cell { name: name.clone(), ..Cell::default() });
+        self.named.insert(name, index);
+        index
     }
 
-    fn cell(&mut self, name: &str, observed: Micros) -> &mut Cell {
-        let cell = self.cells.entry(name.to_string()).or_default();
+    fn all_cells(&mut self) -> Vec<usize> {
+        let mut names: Vec<String> = self.assets.assets().iter().map(|a| a.cell.clone()).collect();
+        names.push(self.assets.default_cell.clone());
+        names.sort();
+        names.dedup();
+        names.into_iter().map(|name| self.index_of(name)).collect()
+    }
+
+    fn cell(&mut self, index: usize, observed: Micros) -> &mut Cell {
+        let cell = &mut self.cells[index];
         if cell.last_sent == 0 {
             cell.last_sent = observed;
         }
@@ -129,8 +155,8 @@ impl RowWriter {
     /// Writes out what a cell holds, in an order in which each row finds what it needs before it:
     /// definitions and context first. Rows that change what others mean close what came before
     /// them (see [`RowSink::push`]), so this order never puts one before an earlier row.
-    fn flush(&mut self, name: &str, promise: Micros) {
-        let Some(cell) = self.cells.get_mut(name) else { return };
+    fn flush(&mut self, index: usize, promise: Micros) {
+        let cell = &mut self.cells[index];
         let Some(observed) = cell.observed.take() else { return };
         cell.last_sent = observed.1;
         let batches: [(Kind, RecordBatch); 9] = [
@@ -147,15 +173,15 @@ impl RowWriter {
         let mut row = cell.next_row;
         cell.next_row += batches.iter().map(|(_, rows)| rows.num_rows() as u64).sum::<u64>();
         let last = batches.iter().rposition(|(_, rows)| rows.num_rows() > 0);
-        for (index, (kind, rows)) in batches.iter().enumerate() {
+        for (nth, (kind, rows)) in batches.iter().enumerate() {
             let count = rows.num_rows();
             if count == 0 {
                 continue;
             }
             // Until the last of them is out, rows as early as these may follow.
-            let promise = if Some(index) == last { promise } else { observed.0.min(promise) };
+            let promise = if Some(nth) == last { promise } else { observed.0.min(promise) };
             match codec::encode_arrow(rows) {
-                Ok(value) => self.emit(name, *kind, row, count as u32, observed, promise, value.into()),
+                Ok(value) => self.emit(index, *kind, row, count as u32, observed, promise, value.into()),
                 Err(e) => self.failed = Some(e),
             }
             row += count as u64;
@@ -165,7 +191,7 @@ impl RowWriter {
     #[expect(clippy::too_many_arguments, reason = "the fields of one envelope")]
     fn emit(
         &mut self,
-        cell: &str,
+        cell: usize,
         kind: Kind,
         first_row: u64,
         rows: u32,
@@ -173,10 +199,11 @@ impl RowWriter {
         promise: Micros,
         value: Bytes,
     ) {
+        let cell = &self.cells[cell].name;
         let envelope = Envelope {
             kind,
             version: kind.version(),
-            cell: cell.to_string(),
+            cell: cell.clone(),
             collector: self.collector.clone(),
             epoch: self.epoch,
             first_row,
@@ -193,76 +220,82 @@ impl RowWriter {
     }
 
     /// Closes what a cell holds before a row that changes the meaning of those after it.
-    fn close_before(&mut self, name: &str) {
-        if let Some(cell) = self.cells.get(name)
-            && cell.message.len() + cell.sample.len() + cell.log.len() > 0
-        {
+    fn close_before(&mut self, index: usize) {
+        let cell = &self.cells[index];
+        if cell.message.len() + cell.sample.len() + cell.log.len() > 0 {
             let from = cell.observed.map_or(0, |o| o.0);
-            self.flush(name, from);
+            self.flush(index, from);
         }
     }
 
-    fn close_if_full(&mut self, name: &str, rows: usize) {
+    fn close_if_full(&mut self, index: usize, rows: usize) {
         if rows >= BATCH_ROWS {
-            let from = self.cells.get(name).and_then(|c| c.observed).map_or(0, |o| o.0);
-            self.flush(name, from);
+            let from = self.cells[index].observed.map_or(0, |o| o.0);
+            self.flush(index, from);
         }
     }
 
     fn measured(&mut self, row: &MeasuredRow<'_>) {
-        let name = self.cell_for(row.tool);
-        let cell = self.cell(&name, row.observed);
-        // The key is put together without allocation in the common case of a known series.
-        let mut key = String::with_capacity(row.tool.len() + row.chamber.len() + row.signal.len() + 2);
-        key.push_str(row.tool);
-        key.push('\u{1f}');
-        key.push_str(row.chamber);
-        key.push('\u{1f}');
-        key.push_str(row.signal);
-        let fresh = cell.numbers.len() as u32;
-        let number = *cell.numbers.entry(key).or_insert(fresh);
-        if number == fresh {
-            cell.series.push(&SeriesRow {
-                series: number,
-                tool: row.tool,
-                chamber: row.chamber,
-                signal: row.signal,
-                unit: row.unit,
-                class: row.class,
-                source: row.source,
-                ..Default::default()
-            });
+        let index = self.cell_for(row.tool);
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        for part in [row.tool, "\u{1f}", row.chamber, "\u{1f}", row.signal] {
+            key.push_str(part);
         }
+        let cell = self.cell(index, row.observed);
+        let series = match cell.numbers.get(&key) {
+            Some(number) => *number,
+            None => {
+                let number = cell.next_series;
+                cell.next_series += 1;
+                if cell.numbers.len() >= SERIES_MAX {
+                    cell.numbers.clear();
+                }
+                cell.numbers.insert(key.clone(), number);
+                cell.series.push(&SeriesRow {
+                    series: number,
+                    tool: row.tool,
+                    chamber: row.chamber,
+                    signal: row.signal,
+                    unit: row.unit,
+                    class: row.class,
+                    source: row.source,
+                    ..Default::default()
+                });
+                number
+            }
+        };
         cell.sample.push(&SampleRow {
-            series: number,
+            series,
             time: row.time,
             value: row.value,
             quality: row.quality,
             ..Default::default()
         });
         let rows = cell.sample.len();
-        self.close_if_full(&name, rows);
+        self.key = key;
+        self.close_if_full(index, rows);
     }
 
     fn message(&mut self, row: &MessageRow<'_>) {
-        let name = self.cell_for(row.tool);
-        let cell = self.cell(&name, row.observed);
+        let index = self.cell_for(row.tool);
+        let cell = self.cell(index, row.observed);
         cell.message.push(row);
         let rows = cell.message.len();
-        self.close_if_full(&name, rows);
+        self.close_if_full(index, rows);
     }
 
     fn flow(&mut self, row: &FlowRow<'_>) {
-        let known = |a: &str| a.parse::<IpAddr>().ok().and_then(|a| self.assets.find(&a)).cloned();
+        let known = |a: &str| a.parse::<IpAddr>().ok().and_then(|a| self.assets.find(&a));
         let equipment = [row.server, row.client]
             .into_iter()
             .find(|a| known(a).is_some_and(|a| a.equipment))
             .unwrap_or(row.server);
-        let name = self.cell_for(equipment);
-        let cell = self.cell(&name, row.observed);
+        let index = self.cell_for(equipment);
+        let cell = self.cell(index, row.observed);
         cell.flow.push(row);
         let rows = cell.flow.len();
-        self.close_if_full(&name, rows);
+        self.close_if_full(index, rows);
     }
 }
 
@@ -273,33 +306,33 @@ impl RowSink for RowWriter {
             Row::Measured(row) => self.measured(row),
             Row::Flow(row) => self.flow(row),
             Row::Identity(row) => {
-                let name = self.cell_for(if row.tool.is_empty() { row.address } else { row.tool });
-                self.cell(&name, row.observed).identity.push(row);
+                let index = self.cell_for(if row.tool.is_empty() { row.address } else { row.tool });
+                self.cell(index, row.observed).identity.push(row);
             }
             Row::Log(row) => {
-                let name = self.cell_for(row.tool);
-                let cell = self.cell(&name, row.observed);
+                let index = self.cell_for(row.tool);
+                let cell = self.cell(index, row.observed);
                 cell.log.push(row);
                 let rows = cell.log.len();
-                self.close_if_full(&name, rows);
+                self.close_if_full(index, rows);
             }
             Row::Context(row) => {
-                let name = self.cell_for(row.tool);
-                self.close_before(&name);
-                self.cell(&name, row.observed).context.push(row);
+                let index = self.cell_for(row.tool);
+                self.close_before(index);
+                self.cell(index, row.observed).context.push(row);
             }
             Row::Coverage(row) => {
-                let name = self.cell_for(row.subject);
-                let cell = self.cell(&name, row.observed);
+                let index = self.cell_for(row.subject);
+                let cell = self.cell(index, row.observed);
                 cell.coverage.push(row);
                 let rows = cell.coverage.len();
-                self.close_if_full(&name, rows);
+                self.close_if_full(index, rows);
             }
             // What changes results holds in every cell.
             Row::Control(row) => {
-                for name in self.all_cells() {
-                    self.close_before(&name);
-                    self.cell(&name, row.observed).control.push(row);
+                for index in self.all_cells() {
+                    self.close_before(index);
+                    self.cell(index, row.observed).control.push(row);
                 }
             }
         }

@@ -1,0 +1,155 @@
+//! The detection engine: one model over many series, from the log's bytes to alerts.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use yagura_detect::{Pipeline, Shard};
+use yagura_event::rows::{ControlBuilder, ControlRow, SampleBuilder, SampleRow, SeriesBuilder, SeriesRow};
+use yagura_event::{Encoding, Envelope, Kind, codec};
+use yagura_kafka::{KafkaLog, KafkaOptions};
+use yagura_log::embedded::{Embedded, Options};
+use yagura_log::{Log, Record};
+use yagura_scene::load::{LoadOptions, load, series_names};
+use yagura_sql::SqlCompiler;
+use yagura_testkit::kafka::Broker;
+
+use crate::report::{Figure, Report};
+
+const SERIES: u32 = 200_000;
+const BATCH_ROWS: usize = 1_000;
+const SAMPLES: u64 = 20_000_000;
+const TOPIC: &str = "bench.events";
+
+const PIPELINE: &str = "version: 1
+detections:
+  - id: guard
+    title: Guard
+    queue: equipment
+    severity: low
+    on: sample
+    by: [tool, chamber, signal]
+    model: { name: guard, parameters: { warm_up_samples: 20 } }
+    summary: '{signal} {seen}'
+    then: Look.
+";
+
+/// On the embedded log.
+pub fn embedded() -> Result<Report> {
+    let folder = tempfile::tempdir()?;
+    measure(&Embedded::open(folder.path(), Options::default())?)
+}
+
+/// Through a Kafka broker on the same machine.
+pub fn kafka() -> Result<Report> {
+    let broker = Broker::start()?;
+    measure(&KafkaLog::connect(KafkaOptions::new(broker.address()))?)
+}
+
+fn measure(log: &dyn Log) -> Result<Report> {
+    log.ensure_topic(TOPIC, 1)?;
+    let bytes = fill(log)?;
+    let mut rates = Vec::new();
+    for _ in 0..5 {
+        rates.push(judge(log)?);
+    }
+    rates.sort_by(f64::total_cmp);
+    Ok(Report {
+        input: format!("guard, {SERIES} series in random order, LZ4 Arrow, batches of {BATCH_ROWS} rows"),
+        figures: vec![
+            Figure::new("samples a second, median of 5", rates[2], "1/s"),
+            Figure::new("samples a second, slowest of 5", rates[0], "1/s"),
+            Figure::new("bytes a sample in the log", bytes as f64 / SAMPLES as f64, "B"),
+        ],
+    })
+}
+
+/// Writes definitions, an approval half-way and the samples; answers the bytes.
+fn fill(log: &dyn Log) -> Result<u64> {
+    let mut appender = log.appender(TOPIC)?;
+    let mut row = 0;
+    let mut bytes = 0;
+    let mut put = |kind: Kind, rows: RecordBatch| -> Result<()> {
+        let count = rows.num_rows() as u32;
+        let record = record(kind, row, count, codec::encode_arrow(&rows)?);
+        row += u64::from(count);
+        bytes += record.size() as u64;
+        Ok(appender.append(record)?)
+    };
+    let mut series = SeriesBuilder::default();
+    for (number, name) in series_names(SERIES).into_iter().enumerate() {
+        series.push(&SeriesRow {
+            series: number as u32,
+            tool: &name.tool,
+            chamber: &name.chamber,
+            signal: &name.signal,
+            unit: name.unit,
+            class: name.class,
+            ..Default::default()
+        });
+    }
+    put(Kind::Series, series.finish())?;
+    let options = LoadOptions {
+        samples: SAMPLES,
+        series: SERIES,
+        batch_rows: BATCH_ROWS,
+        hertz: 10.0,
+        start: 0,
+        seed: 1,
+    };
+    let mut written = 0;
+    for batch in load(options) {
+        let mut samples = SampleBuilder::default();
+        for ((&series, &time), &value) in batch.series.iter().zip(&batch.time).zip(&batch.value) {
+            samples.push(&SampleRow { series, time, value, ..Default::default() });
+        }
+        put(Kind::Sample, samples.finish())?;
+        let before = written;
+        written += batch.series.len() as u64;
+        if before < SAMPLES / 2 && written >= SAMPLES / 2 {
+            let mut control = ControlBuilder::default();
+            control.push(&ControlRow { action: "approve", subject: "*", ..Default::default() });
+            put(Kind::Control, control.finish())?;
+        }
+    }
+    appender.flush()?;
+    Ok(bytes)
+}
+
+fn record(kind: Kind, first_row: u64, rows: u32, value: Vec<u8>) -> Record {
+    let envelope = Envelope {
+        kind,
+        version: kind.version(),
+        cell: "bench".into(),
+        collector: "load".into(),
+        epoch: 1,
+        first_row,
+        rows,
+        observed: (0, 0),
+        promise: 0,
+        encoding: Encoding::Arrow,
+    };
+    Record { key: Bytes::from_static(b"bench"), header: envelope.to_header().into(), value: value.into() }
+}
+
+/// Samples a second of one thread from the log's bytes to alerts, decoding included.
+fn judge(log: &dyn Log) -> Result<f64> {
+    let detections = Pipeline::read("bench.yaml".as_ref(), PIPELINE, &SqlCompiler::default());
+    let detections = detections.map_err(|e| anyhow::anyhow!("{}", e[0]))?;
+    let mut shard = Shard::new("bench", Arc::new(Pipeline { detections }));
+    let held = log.held(TOPIC, 0)?;
+    let mut reader = log.reader(TOPIC, 0, held.start)?;
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    let began = Instant::now();
+    while reader.position() < held.end {
+        for stored in reader.read(1 << 20, Duration::from_secs(10))? {
+            std::hint::black_box(shard.step(stored.offset, &stored.record));
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let judged = shard.stats().rows;
+    anyhow::ensure!(judged > SAMPLES, "only {judged} rows were judged");
+    Ok(SAMPLES as f64 / seconds)
+}
