@@ -17,7 +17,7 @@ mod names;
 mod objects;
 
 use files::Files;
-use objects::Reading;
+use objects::{Reading, Texts};
 
 /// The registry's entry.
 pub const PROTOCOL: Protocol = Protocol {
@@ -280,6 +280,7 @@ impl Dnp3 {
             outstation: (side.other(), link.destination),
             echoes: false,
             files: &mut self.files,
+            texts: Texts::default(),
         };
         if known.is_some()
             && let Err(cut) = reading.objects(cx, &mut draft, cursor)
@@ -345,6 +346,7 @@ impl Dnp3 {
             outstation: (side, link.source),
             echoes,
             files: &mut self.files,
+            texts: Texts::default(),
         };
         if let Err(cut) = reading.objects(cx, &mut draft, cursor) {
             draft.wrong(cut);

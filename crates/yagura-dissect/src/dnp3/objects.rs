@@ -31,6 +31,15 @@ pub(super) struct Reading<'a> {
     pub echoes: bool,
     /// Files that are open.
     pub files: &'a mut Files,
+    /// Names of the values that are read.
+    pub texts: Texts,
+}
+
+/// A value's name and where it comes from: written anew for each value, allocated once a fragment.
+#[derive(Default)]
+pub(super) struct Texts {
+    signal: String,
+    source: String,
 }
 
 /// What a fragment's device attributes say.
@@ -251,7 +260,7 @@ impl Reading<'_> {
 
     /// A point's value: into the row, and as a sample when the outstation says it.
     fn value(
-        &self,
+        &mut self,
         cx: &mut Cx<'_>,
         draft: &mut Draft,
         header: &Header,
@@ -265,10 +274,16 @@ impl Reading<'_> {
         }
         if let Some(kind) = names::point(header.group) {
             let (side, address) = self.outstation;
-            let signal = format!("{kind} {index}");
-            let end = cx.flow.end(side);
-            let source = format!("dnp3 {}:{}/{address}", end.address, end.port);
-            cx.measured(side, &signal, &source, value, quality);
+            let Texts { signal, source } = &mut self.texts;
+            if source.is_empty() {
+                let end = cx.flow.end(side);
+                *source = format!("dnp3 {}:{}/{address}", end.address, end.port);
+            }
+            signal.clear();
+            signal.push_str(kind);
+            signal.push(' ');
+            json::push_number(signal, u64::from(index));
+            cx.measured(side, signal, source, value, quality);
         }
     }
 
