@@ -20,6 +20,8 @@ use crate::stream::Piece;
 const ATTEMPTS: u8 = 2;
 /// One found under way may be found in the middle of a message: several segments are tried.
 const ATTEMPTS_MIDWAY: u8 = 16;
+/// Most times that a connection goes over to another protocol.
+const HAND_OVERS_MAX: u8 = 4;
 /// Unread bytes beyond this give their memory back once they are read.
 const UNREAD_KEPT: usize = 64 << 10;
 
@@ -79,11 +81,21 @@ pub(crate) enum Application {
         /// Whose bytes came first.
         first: Option<Side>,
         attempts: u8,
+        past: Past,
     },
     /// A protocol recognised itself.
     Known(Box<Known>),
     /// None did, or it is over.
-    Ignored,
+    Ignored(Past),
+}
+
+/// What a connection was before it went over to another protocol.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Past {
+    /// The protocol that it began with.
+    began: Option<u16>,
+    /// How often it went over.
+    times: u8,
 }
 
 /// A connection that is dissected.
@@ -96,7 +108,21 @@ pub(crate) struct Known {
     done: [bool; 2],
     /// The dissector was told that the connection ended.
     closed: bool,
+    past: Past,
 }
+
+/// What became of bytes that a dissector was to read.
+enum Reading {
+    /// It is done with that many of them.
+    Used(usize),
+    /// With that many, and the rest is another protocol's.
+    HandedOver(usize),
+    /// It reads no more of that side.
+    Stopped,
+}
+
+/// What both sides have unread when a connection goes over to another protocol.
+type Rest = [Vec<u8>; 2];
 
 impl Application {
     pub(crate) fn new(midway: bool) -> Application {
@@ -104,6 +130,7 @@ impl Application {
             unread: [Vec::new(), Vec::new()],
             first: None,
             attempts: if midway { ATTEMPTS_MIDWAY } else { ATTEMPTS },
+            past: Past::default(),
         }
     }
 
@@ -116,23 +143,31 @@ impl Application {
         match self {
             Application::Undecided { .. } => true,
             Application::Known(known) => !known.done[side as usize],
-            Application::Ignored => false,
+            Application::Ignored(_) => false,
         }
     }
 
-    /// The protocol's name; empty when unknown.
+    /// Whether nobody ever will.
+    pub(crate) fn is_ignored(&self) -> bool {
+        matches!(self, Application::Ignored(_))
+    }
+
+    /// The protocol's name, the first one's where it went over to another; empty when unknown.
     pub(crate) fn protocol(&self, shared: &Shared) -> &'static str {
-        match self {
-            Application::Known(known) => shared.protocols[known.protocol].name,
-            _ => "",
-        }
+        let index = match self {
+            Application::Known(known) => Some(known.past.began.map_or(known.protocol, usize::from)),
+            Application::Undecided { past, .. } | Application::Ignored(past) => past.began.map(usize::from),
+        };
+        index.map_or("", |index| shared.protocols[index].name)
     }
 
     /// The next piece of one direction of a TCP connection.
     pub(crate) fn piece(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, piece: Piece<'_>) {
         match (&mut *self, piece) {
             (Application::Known(known), Piece::Bytes(bytes)) => {
-                known.bytes(shared, cause, side, bytes);
+                if let Some(rest) = known.bytes(shared, cause, side, bytes) {
+                    self.hand_over(shared, cause, side, rest);
+                }
             }
             (Application::Known(known), Piece::Gap(missing)) => {
                 known.gap(shared, cause, side, missing);
@@ -145,7 +180,7 @@ impl Application {
                 unread[side as usize] = Vec::new();
                 *attempts = (*attempts).max(ATTEMPTS_MIDWAY);
             }
-            (Application::Ignored, _) => {}
+            (Application::Ignored(_), _) => {}
         }
     }
 
@@ -158,15 +193,16 @@ impl Application {
         data: &[u8],
         length: u32,
     ) {
-        if let Application::Undecided { attempts, .. } = self {
+        if let Application::Undecided { attempts, past, .. } = self {
+            let past = *past;
             match probe(shared.protocols, &cause.identity, side, data) {
                 Verdict::Yes(protocol) => {
-                    *self = Application::Known(Box::new(Known::new(shared, cause, protocol)));
+                    *self = Application::Known(Box::new(Known::new(shared, cause, protocol, past)));
                 }
                 Verdict::More | Verdict::No => {
                     *attempts -= 1;
                     if *attempts == 0 {
-                        *self = Application::Ignored;
+                        *self = Application::Ignored(past);
                     }
                     return;
                 }
@@ -207,16 +243,39 @@ impl Application {
                     known.done[side as usize] = true;
                 }
             }
-            Application::Undecided { unread, .. } => {
+            Application::Undecided { unread, past, .. } => {
                 shared.unread -= unread[0].len() + unread[1].len();
-                *self = Application::Ignored;
+                *self = Application::Ignored(*past);
             }
-            Application::Ignored => {}
+            Application::Ignored(_) => {}
+        }
+    }
+
+    /// The dissector read up to where another protocol begins: it ends, and `rest` and what follows
+    /// is told by its content, `side`'s after the other's.
+    fn hand_over(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, rest: Rest) {
+        let Application::Known(known) = self else {
+            return;
+        };
+        known.call(shared, cause, |dissector, cx| dissector.close(cx));
+        let began = known.past.began.or(u16::try_from(known.protocol).ok());
+        let past = Past { began, times: known.past.times + 1 };
+        if past.times > HAND_OVERS_MAX {
+            *self = Application::Ignored(past);
+            return;
+        }
+        let unread = [Vec::new(), Vec::new()];
+        *self = Application::Undecided { unread, first: None, attempts: ATTEMPTS_MIDWAY, past };
+        for side in [side.other(), side] {
+            let bytes = &rest[side as usize];
+            if !bytes.is_empty() {
+                self.piece(shared, cause, side, Piece::Bytes(bytes));
+            }
         }
     }
 
     fn identify(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) {
-        let Application::Undecided { unread, first, attempts } = self else {
+        let Application::Undecided { unread, first, attempts, past } = self else {
             return;
         };
         let place = side as usize;
@@ -236,11 +295,11 @@ impl Application {
                 if held == 0 {
                     waiting[place] = bytes.to_vec();
                 }
-                let mut known = Box::new(Known::new(shared, cause, protocol));
+                let known = Known::new(shared, cause, protocol, *past);
+                *self = Application::Known(Box::new(known));
                 for side in [first, first.other()] {
-                    known.bytes(shared, cause, side, &waiting[side as usize]);
+                    self.piece(shared, cause, side, Piece::Bytes(&waiting[side as usize]));
                 }
-                *self = Application::Known(known);
             }
             Verdict::More
                 if held.max(bytes.len()) <= shared.limits.probe_bytes_max
@@ -262,7 +321,7 @@ impl Application {
                 *attempts -= 1;
                 if *attempts == 0 {
                     shared.unread -= unread[1 - place].len();
-                    *self = Application::Ignored;
+                    *self = Application::Ignored(*past);
                 }
             }
         }
@@ -270,7 +329,7 @@ impl Application {
 }
 
 impl Known {
-    fn new(shared: &Shared, cause: &Cause<'_>, protocol: usize) -> Known {
+    fn new(shared: &Shared, cause: &Cause<'_>, protocol: usize, past: Past) -> Known {
         let transport = cause.identity.transport;
         let endpoint = |(address, port): (Address, u16)| {
             let text = address_text(transport, address);
@@ -293,35 +352,58 @@ impl Known {
             server: endpoint(cause.identity.server),
         };
         let dissector = (shared.protocols[protocol].start)(&info);
-        Known { protocol, info, dissector, unread: [Vec::new(), Vec::new()], done: [false; 2], closed: false }
+        Known {
+            protocol,
+            info,
+            dissector,
+            unread: [Vec::new(), Vec::new()],
+            done: [false; 2],
+            closed: false,
+            past,
+        }
     }
 
-    fn bytes(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) {
+    /// The next bytes of one side; what is unread where another protocol begins.
+    fn bytes(
+        &mut self,
+        shared: &mut Shared,
+        cause: &mut Cause<'_>,
+        side: Side,
+        bytes: &[u8],
+    ) -> Option<Rest> {
         let place = side as usize;
         if self.done[place] || bytes.is_empty() {
-            return;
+            return None;
         }
         if self.unread[place].is_empty() {
             // The common case: whole messages, read where the packet lies.
-            if let Some(used) = self.read(shared, cause, side, bytes) {
-                self.unread[place].extend_from_slice(&bytes[used..]);
-                shared.unread += bytes.len() - used;
+            match self.read(shared, cause, side, bytes) {
+                Reading::Used(used) => {
+                    self.unread[place].extend_from_slice(&bytes[used..]);
+                    shared.unread += bytes.len() - used;
+                }
+                Reading::HandedOver(used) => return Some(self.rest(shared, side, bytes[used..].to_vec())),
+                Reading::Stopped => {}
             }
         } else {
             let mut unread = std::mem::take(&mut self.unread[place]);
+            shared.unread -= unread.len();
             unread.extend_from_slice(bytes);
-            shared.unread += bytes.len();
             match self.read(shared, cause, side, &unread) {
-                Some(used) => {
-                    shared.unread -= used;
+                Reading::Used(used) => {
                     if used == unread.len() && unread.capacity() > UNREAD_KEPT {
                         unread = Vec::new();
                     } else {
                         unread.drain(..used);
                     }
+                    shared.unread += unread.len();
                     self.unread[place] = unread;
                 }
-                None => shared.unread -= unread.len(),
+                Reading::HandedOver(used) => {
+                    unread.drain(..used);
+                    return Some(self.rest(shared, side, unread));
+                }
+                Reading::Stopped => {}
             }
         }
         let held = self.unread[place].len();
@@ -330,28 +412,34 @@ impl Known {
         } else if held > 0 && shared.unread > shared.limits.unread_bytes_max {
             self.give_up(shared, cause, side);
         }
+        None
     }
 
-    /// Lets the dissector read until it wants more; how many bytes it used, `None` when it stopped.
-    fn read(
-        &mut self,
-        shared: &mut Shared,
-        cause: &mut Cause<'_>,
-        side: Side,
-        bytes: &[u8],
-    ) -> Option<usize> {
+    /// Lets the dissector read until it wants more.
+    fn read(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) -> Reading {
         let mut used = 0;
         while used < bytes.len() {
             match self.parse(shared, cause, side, &bytes[used..]) {
                 Outcome::Consumed(0) => break,
                 Outcome::Consumed(n) => used = bytes.len().min(used + n),
+                Outcome::HandOver(n) => return Reading::HandedOver(bytes.len().min(used + n)),
                 Outcome::Unrecoverable => {
                     self.stop(shared, cause, side, "the bytes are not the protocol's any more");
-                    return None;
+                    return Reading::Stopped;
                 }
             }
         }
-        Some(used)
+        Reading::Used(used)
+    }
+
+    /// What both sides have unread: `own` is that of `side`.
+    fn rest(&mut self, shared: &mut Shared, side: Side, own: Vec<u8>) -> Rest {
+        let mut rest = Rest::default();
+        rest[side as usize] = own;
+        let other = side.other() as usize;
+        shared.unread -= self.unread[other].len();
+        rest[other] = std::mem::take(&mut self.unread[other]);
+        rest
     }
 
     fn parse(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) -> Outcome {

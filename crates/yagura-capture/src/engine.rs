@@ -8,7 +8,7 @@ use yagura_event::AssetTable;
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::rows::{FlowRow, Row, RowSink};
 
-use crate::application::{Application, Cause, Identity, Shared, customary, transport_name};
+use crate::application::{Cause, Identity, Shared, customary, transport_name};
 use crate::clock::Clock;
 use crate::fragments::Fragments;
 use crate::headers::{
@@ -643,7 +643,7 @@ fn exchange(
         flow.reset = true;
     }
     for half in &mut *halves {
-        if half.held_bytes() > 0 && matches!(application, Application::Ignored) {
+        if half.held_bytes() > 0 && application.is_ignored() {
             half.forget_data();
         }
     }

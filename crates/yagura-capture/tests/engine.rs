@@ -58,6 +58,30 @@ fn a_connection_on_any_port_gives_its_messages_and_one_flow_row() {
 }
 
 #[test]
+fn a_connection_that_goes_over_to_another_protocol_is_told_by_its_content_anew() {
+    let mut bench = Bench::new(Limits::default());
+    handshake(&mut bench, 6543);
+    bench.frame(&tcp_frame(true, 6543, C + 1, Some(S + 1), "", b"LN one\nover\nsomething else\n"));
+    assert_eq!(bench.seen(), ["c:LN one", "c:over", "close"]);
+    bench.frame(&tcp_frame(false, 6543, S + 1, Some(C + 28), "", b"LN tw"));
+    bench.frame(&tcp_frame(false, 6543, S + 6, Some(C + 28), "", b"o\n"));
+    assert_eq!(bench.seen(), ["c:LN one", "c:over", "close", "s:LN two"]);
+    bench.finish();
+    assert_eq!(bench.of(Kind::Flow)[0].text("protocol"), "lines");
+    assert_eq!(bench.of(Kind::Coverage).len(), 0);
+}
+
+#[test]
+fn a_connection_that_goes_over_without_end_is_let_go() {
+    let mut bench = Bench::new(Limits::default());
+    handshake(&mut bench, 6543);
+    bench.frame(&tcp_frame(true, 6543, C + 1, Some(S + 1), "", &b"LN\nover\n".repeat(9)));
+    assert_eq!(bench.seen().iter().filter(|line| *line == "close").count(), 5);
+    bench.finish();
+    assert_eq!(bench.of(Kind::Flow)[0].text("protocol"), "lines");
+}
+
+#[test]
 fn a_mirror_that_shows_everything_twice_gives_nothing_twice() {
     let mut once = Bench::new(Limits::default());
     let mut twice = Bench::new(Limits::default());

@@ -259,6 +259,10 @@ pub enum Probe {
 pub enum Outcome {
     /// That many bytes are done with (0 or more); call again when there are more.
     Consumed(usize),
+    /// That many bytes are done with (0 or more), and what follows on both sides is another protocol:
+    /// STARTTLS, HTTP's CONNECT. The dissector is closed, and the rest of the connection is told by
+    /// its content anew. Datagrams have no rest: for them it is the same as having read them.
+    HandOver(usize),
     /// Nothing more can be read from this direction.
     Unrecoverable,
 }
