@@ -22,8 +22,8 @@ const ATTEMPTS: u8 = 2;
 const ATTEMPTS_MIDWAY: u8 = 16;
 /// Most times that a connection goes over to another protocol.
 const HAND_OVERS_MAX: u8 = 4;
-/// Unread bytes beyond this give their memory back once they are read.
-const UNREAD_KEPT: usize = 64 << 10;
+/// Spare capacity for unread bytes that a connection keeps: there may be a million.
+const SPARE_BYTES_MAX: usize = 1024;
 
 /// What the engine's parts share.
 pub(crate) struct Shared {
@@ -340,8 +340,8 @@ impl Known {
             Endpoint {
                 address: text,
                 port: if matches!(transport, Transport::Tcp | Transport::Udp) { port } else { 0 },
-                asset: asset.map(|a| a.name.clone()).unwrap_or_default(),
-                area: asset.map(|a| a.area.clone()).unwrap_or_default(),
+                asset: asset.map(|a| a.name.as_str().into()).unwrap_or_default(),
+                area: asset.map(|a| a.area.as_str().into()).unwrap_or_default(),
                 equipment: asset.is_some_and(|a| a.equipment),
             }
         };
@@ -391,13 +391,14 @@ impl Known {
             unread.extend_from_slice(bytes);
             match self.read(shared, cause, side, &unread) {
                 Reading::Used(used) => {
-                    if used == unread.len() && unread.capacity() > UNREAD_KEPT {
-                        unread = Vec::new();
-                    } else {
+                    if used < unread.len() {
                         unread.drain(..used);
+                        if unread.capacity() > 2 * unread.len() + SPARE_BYTES_MAX {
+                            unread.shrink_to(unread.len() + SPARE_BYTES_MAX / 2);
+                        }
+                        shared.unread += unread.len();
+                        self.unread[place] = unread;
                     }
-                    shared.unread += unread.len();
-                    self.unread[place] = unread;
                 }
                 Reading::HandedOver(used) => {
                     unread.drain(..used);

@@ -187,7 +187,8 @@ impl Carrier {
 /// Stands for IEEE 802.2 frames among EtherTypes, which begin at 0x600: the DSAP is added.
 pub const LLC: u16 = 0x0100;
 
-/// One end of a connection, named.
+/// One end of a connection, named. There are two for each connection, of which there may be a
+/// million: texts without spare capacity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// Address as text.
@@ -195,9 +196,9 @@ pub struct Endpoint {
     /// Port; 0 where the transport has none.
     pub port: u16,
     /// Name in the asset table; empty when it has none.
-    pub asset: String,
+    pub asset: Box<str>,
     /// Area in the asset table; empty when it has none.
-    pub area: String,
+    pub area: Box<str>,
     /// Whether the asset table calls it equipment.
     pub equipment: bool,
 }

@@ -130,10 +130,7 @@ impl S7 {
                 }
                 if header.last {
                     let bytes = std::mem::take(&mut self.szl);
-                    let read = identify(cx, draft, &bytes);
-                    self.szl = bytes;
-                    self.szl.clear();
-                    read?;
+                    identify(cx, draft, &bytes)?;
                 }
             }
             (3, 2, 4) => draft.target.push_str(&String::from_utf8_lossy(payload.take_rest())),
