@@ -65,6 +65,13 @@ fn the_crc_is_that_of_the_standard() {
 }
 
 #[test]
+fn reserved_link_functions_are_named() {
+    let mut run = Run::new(&PROTOCOL);
+    run.send(Side::Client, b"\x05\x64\x0b\xc5\x00\x04\x01\x00\xcc\xa9\xc0\xc0\x01\x3c\x01\x06\xff\x50");
+    assert_eq!(run.table(&["function", "session", "status"]), ["link_function_5|1024|one_way"]);
+}
+
+#[test]
 fn a_read_has_values_samples_and_indications() {
     let run = exchange(
         &[1, 30, 2, 0, 4, 5],
