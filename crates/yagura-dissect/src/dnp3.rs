@@ -68,6 +68,9 @@ fn start(_flow: &FlowInfo) -> Box<dyn Dissector> {
     }))
 }
 
+/// The function of a response that is nothing special.
+const RESPONSE: u8 = 129;
+
 /// What a reply must have in common with its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key {
@@ -291,8 +294,9 @@ impl Dnp3 {
             echoes: false,
             files: &mut self.files,
         };
-        if known.is_some()
-            && let Err(cut) = reading.objects(cx, &mut draft, cursor)
+        // What an unknown function carries need not be objects.
+        if let Err(cut) = reading.objects(cx, &mut draft, cursor)
+            && known.is_some()
         {
             draft.wrong(cut);
         }
@@ -346,6 +350,9 @@ impl Dnp3 {
                 draft
             }
         };
+        if was_asked && function != RESPONSE {
+            json::member_number(&mut draft.detail, "response_function", u64::from(function));
+        }
         indicate(&mut draft, indications);
         let echoes = was_asked && matches!(&*draft.function, "select" | "operate" | "direct_operate");
         let mut reading = Reading {

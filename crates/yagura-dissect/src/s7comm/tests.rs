@@ -65,7 +65,7 @@ fn a_change_of_mode_is_told() {
     let run = talk(&[sample().said[0].clone(), sample().said[1].clone(), (Side::Server, told)]);
     assert_eq!(run.table(&["operation", "function", "status"])[1], "report|mode_transition|one_way");
     let detail = run.messages()[1].text("detail");
-    assert_eq!(detail, r#"{"pdu_reference":0,"group":0,"subfunction":0,"mode":"stop"}"#);
+    assert_eq!(detail, r#"{"pdu_reference":0,"group":0,"mode":"stop"}"#);
 }
 
 #[test]

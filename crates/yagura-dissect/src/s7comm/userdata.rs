@@ -80,7 +80,9 @@ impl S7 {
             draft.equipment = Side::Server;
             json::member_number(&mut draft.detail, "pdu_reference", u64::from(pdu.reference));
             json::member_number(&mut draft.detail, "group", u64::from(header.group));
-            json::member_number(&mut draft.detail, "subfunction", u64::from(header.subfunction));
+            if header.group != MODE {
+                json::member_number(&mut draft.detail, "subfunction", u64::from(header.subfunction));
+            }
             if header.sequence != 0 {
                 json::member_number(&mut draft.detail, "sequence", u64::from(header.sequence));
             }
