@@ -58,20 +58,37 @@ fn probe(customary: bool, side: Side, bytes: &[u8]) -> Probe {
         [_, _, 0, 0, 0, 0 | 1, rest @ ..] => rest,
         all => all,
     };
-    let judge = |bytes| match plausible(bytes) {
-        Plausible::Odd if customary => Plausible::Frame,
-        other => other,
-    };
-    match judge(bytes) {
+    if customary { probe_customary(side, bytes) } else { probe_elsewhere(bytes) }
+}
+
+/// On any port, whole frames fill the bytes: data that is mostly zeros has the beginning of one
+/// here and there.
+fn probe_elsewhere(mut bytes: &[u8]) -> Probe {
+    loop {
+        match plausible(bytes) {
+            Plausible::Short => return Probe::More,
+            Plausible::No | Plausible::Odd => return Probe::No,
+            Plausible::Shape | Plausible::Frame => {}
+        }
+        bytes = match bytes.get(HEADER + body_length(bytes)..) {
+            None => return Probe::More,
+            Some([]) => return Probe::Yes,
+            Some(rest) => rest,
+        };
+    }
+}
+
+fn probe_customary(side: Side, bytes: &[u8]) -> Probe {
+    match plausible(bytes) {
         Plausible::Short => Probe::More,
-        Plausible::No | Plausible::Odd => Probe::No,
+        Plausible::No => Probe::No,
         Plausible::Shape => Probe::Yes,
-        Plausible::Frame => match (bytes.len() - HEADER).cmp(&body_length(bytes)) {
+        Plausible::Frame | Plausible::Odd => match (bytes.len() - HEADER).cmp(&body_length(bytes)) {
             std::cmp::Ordering::Less => Probe::More,
             // Not of the standard: believed when whole frames fill the bytes.
             std::cmp::Ordering::Equal => Probe::Yes,
-            std::cmp::Ordering::Greater => match judge(&bytes[HEADER + body_length(bytes)..]) {
-                Plausible::No | Plausible::Odd => Probe::No,
+            std::cmp::Ordering::Greater => match plausible(&bytes[HEADER + body_length(bytes)..]) {
+                Plausible::No => Probe::No,
                 Plausible::Short if side == Side::Client => Probe::More,
                 _ => Probe::Yes,
             },

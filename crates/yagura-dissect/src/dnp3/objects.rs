@@ -70,7 +70,13 @@ impl Reading<'_> {
         let mut headers = 0u32;
         let mut attributes = Attributes::default();
         while !cursor.is_empty() {
-            let header = header(&mut cursor)?;
+            let begin = cursor.rest();
+            let header = header(&mut cursor).inspect_err(|_| {
+                if let (true, &[group, variation, ..]) = (self.names_target, begin) {
+                    let unread = Header { group, variation, prefix: 0, range: 6, start: 0, count: 0 };
+                    name_target(draft, &unread);
+                }
+            })?;
             headers += 1;
             if self.names_target {
                 name_target(draft, &header);
@@ -169,7 +175,13 @@ impl Reading<'_> {
             if header.prefix != 0 && self.names_target && draft.target.len() < TARGET_BYTES_MAX {
                 let _ = write!(draft.target, "{}{index}", if step == 0 { ' ' } else { '+' });
             }
+            let before = cursor.at();
             self.one(cx, draft, header, shape, index, cursor, attributes)?;
+            if cursor.at() == before && header.prefix == 0 {
+                // Points without a byte: a few headers could claim millions of them.
+                draft.set_count(draft.count().saturating_add(header.count - step - 1));
+                break;
+            }
         }
         Ok(true)
     }
