@@ -47,7 +47,9 @@ mod hislip;
 mod hsms;
 mod icmp;
 mod iec104;
+mod kerberos;
 mod knx;
+mod ldap;
 mod lldp;
 mod lontalk;
 mod melsec;
@@ -61,6 +63,7 @@ mod rtps;
 mod s7comm;
 mod sbus;
 mod smb;
+mod snmp;
 mod ssh;
 mod stp;
 mod synchrophasor;
@@ -101,6 +104,9 @@ static PROTOCOLS: &[Protocol] = &[
     sbus::ESIO,
     dcerpc::PROTOCOL,
     smb::PROTOCOL,
+    snmp::PROTOCOL,
+    kerberos::PROTOCOL,
+    ldap::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,
