@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use yagura_dissect::{
-    Cx, Dissector, Endpoint, FlowInfo, Glimpse, Outcome, Probe, Protocol, Settings, Side, Transport,
-};
+use yagura_dissect::{Cx, Dissector, Endpoint, FlowInfo, Glimpse, Outcome, Probe, Settings, Side, Transport};
 use yagura_event::AssetTable;
 use yagura_event::clock::Micros;
 use yagura_event::rows::{CoverageRow, Row, RowSink};
@@ -14,6 +12,7 @@ use crate::engine::Stats;
 use crate::headers::{Address, address_text, ip_address};
 use crate::limits::Limits;
 use crate::notices::{Notice, Notices};
+use crate::registry::Registry;
 use crate::stream::Piece;
 
 /// A connection seen from its first byte is judged by its first bytes, each side's once.
@@ -30,10 +29,10 @@ pub(crate) struct Shared {
     pub(crate) assets: Arc<AssetTable>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) limits: Limits,
-    pub(crate) protocols: &'static [Protocol],
+    pub(crate) registry: Registry,
     pub(crate) stats: Stats,
     pub(crate) notices: Notices,
-    /// Messages by position in `protocols`.
+    /// Messages by the protocol's position in `registry`.
     pub(crate) messages: Vec<u64>,
     /// Bytes that wait in all connections for the rest of their message.
     pub(crate) unread: usize,
@@ -44,7 +43,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether a protocol is customary under that number.
     pub(crate) fn reads(&self, transport: Transport, number: u16) -> bool {
-        self.protocols.iter().any(|p| p.runs_on(transport, number).1)
+        !self.registry.customary(transport, number).is_empty()
     }
 
     /// The most memory for what waits in a direction that has `own` bytes of it now.
@@ -158,7 +157,7 @@ impl Application {
             Application::Known(known) => Some(known.past.began.map_or(known.protocol, usize::from)),
             Application::Undecided { past, .. } | Application::Ignored(past) => past.began.map(usize::from),
         };
-        index.map_or("", |index| shared.protocols[index].name)
+        index.map_or("", |index| shared.registry.get(index).name)
     }
 
     /// The next piece of one direction of a TCP connection.
@@ -195,7 +194,7 @@ impl Application {
     ) {
         if let Application::Undecided { attempts, past, .. } = self {
             let past = *past;
-            match probe(shared.protocols, &cause.identity, side, data) {
+            match probe(&shared.registry, &cause.identity, side, data) {
                 Verdict::Yes(protocol) => {
                     *self = Application::Known(Box::new(Known::new(shared, cause, protocol, past)));
                 }
@@ -280,11 +279,11 @@ impl Application {
         };
         let place = side as usize;
         let verdict = if unread[place].is_empty() {
-            probe(shared.protocols, &cause.identity, side, bytes)
+            probe(&shared.registry, &cause.identity, side, bytes)
         } else {
             unread[place].extend_from_slice(bytes);
             shared.unread += bytes.len();
-            probe(shared.protocols, &cause.identity, side, &unread[place])
+            probe(&shared.registry, &cause.identity, side, &unread[place])
         };
         let held = unread[place].len();
         match verdict {
@@ -351,7 +350,7 @@ impl Known {
             client: endpoint(cause.identity.client),
             server: endpoint(cause.identity.server),
         };
-        let dissector = (shared.protocols[protocol].start)(&info);
+        let dissector = (shared.registry.get(protocol).start)(&info);
         Known {
             protocol,
             info,
@@ -408,7 +407,7 @@ impl Known {
             }
         }
         let held = self.unread[place].len();
-        if held > shared.protocols[self.protocol].buffer_bytes_max {
+        if held > shared.registry.get(self.protocol).buffer_bytes_max {
             self.stop(shared, cause, side, "a message is longer than the protocol's largest");
         } else if held > 0 && shared.unread > shared.limits.unread_bytes_max {
             self.give_up(shared, cause, side);
@@ -452,7 +451,7 @@ impl Known {
     fn gap(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, missing: u64) {
         shared.stats.gaps += 1;
         shared.stats.gap_bytes += missing;
-        let name = shared.protocols[self.protocol].name;
+        let name = shared.registry.get(self.protocol).name;
         let detail = format!(
             "{missing} bytes of the {name} {} are missing before packet {}",
             words(side),
@@ -479,7 +478,7 @@ impl Known {
         self.release(shared, side);
         self.done[side as usize] = true;
         shared.stats.malformed_streams += 1;
-        let name = shared.protocols[self.protocol].name;
+        let name = shared.registry.get(self.protocol).name;
         let detail =
             format!("{name} {} at packet {}: {why}; not read any further", words(side), cause.number);
         report(cause, coverage::MALFORMED, 1, &detail);
@@ -554,40 +553,40 @@ enum Verdict {
 
 /// Asks the protocols, those first that are customary there: one of them that cannot say yet is
 /// waited for. Below TCP and UDP, the number decides who is asked.
-fn probe(protocols: &[Protocol], identity: &Identity, side: Side, bytes: &[u8]) -> Verdict {
+fn probe(registry: &Registry, identity: &Identity, side: Side, bytes: &[u8]) -> Verdict {
     let transport = identity.transport;
-    let numbered = matches!(transport, Transport::Ip | Transport::Link);
-    let mut more = false;
-    for customary in [true, false] {
-        for (index, protocol) in protocols.iter().enumerate() {
-            let (on, server) = protocol.runs_on(transport, identity.server.1);
-            let by_custom = server || (on && protocol.runs_on(transport, identity.client.1).1);
-            if !on || by_custom != customary {
-                continue;
-            }
-            match (protocol.probe)(&Glimpse { transport, side, customary, bytes }) {
-                Probe::Yes => return Verdict::Yes(index),
-                Probe::More => more = true,
-                Probe::No => {}
-            }
+    let [server, client] =
+        [identity.server.1, identity.client.1].map(|number| registry.customary(transport, number));
+    let by_custom = || server.iter().chain(client.iter().filter(|index| !server.contains(index)));
+    match ask(registry, by_custom(), &Glimpse { transport, side, customary: true, bytes }) {
+        Verdict::No if matches!(transport, Transport::Tcp | Transport::Udp) => {
+            let others = registry.on(transport).iter().filter(|i| !server.contains(i) && !client.contains(i));
+            ask(registry, others, &Glimpse { transport, side, customary: false, bytes })
         }
-        if more {
-            return Verdict::More;
-        }
-        if numbered {
-            break;
+        verdict => verdict,
+    }
+}
+
+/// Asks protocols one after the other.
+fn ask<'a>(registry: &Registry, whom: impl Iterator<Item = &'a usize>, glimpse: &Glimpse<'_>) -> Verdict {
+    let mut verdict = Verdict::No;
+    for &index in whom {
+        match (registry.get(index).probe)(glimpse) {
+            Probe::Yes => return Verdict::Yes(index),
+            Probe::More => verdict = Verdict::More,
+            Probe::No => {}
         }
     }
-    Verdict::No
+    verdict
 }
 
 /// The protocol that is customary on the server's port: `own` where it is one of several; empty
 /// for none.
-pub(crate) fn customary(protocols: &[Protocol], identity: &Identity, own: &'static str) -> &'static str {
-    let mut all =
-        protocols.iter().filter(|p| p.runs_on(identity.transport, identity.server.1).1).map(|p| p.name);
-    let Some(first) = all.next() else { return "" };
-    if all.any(|name| name == own) { own } else { first }
+pub(crate) fn customary(registry: &Registry, identity: &Identity, own: &'static str) -> &'static str {
+    let all = registry.customary(identity.transport, identity.server.1);
+    let mut names = all.iter().map(|&index| registry.get(index).name);
+    let Some(first) = names.next() else { return "" };
+    if names.any(|name| name == own) { own } else { first }
 }
 
 /// Counts messages on their way out.

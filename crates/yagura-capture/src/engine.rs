@@ -17,6 +17,7 @@ use crate::headers::{
 };
 use crate::limits::Limits;
 use crate::notices::{Notice, Notices};
+use crate::registry::Registry;
 use crate::stream::{Fate, Treatment};
 use crate::table::{Activity, Flow, Key, Table};
 use crate::tunnels::{self, Inner};
@@ -147,7 +148,7 @@ impl Engine {
                 assets: options.assets,
                 settings: options.settings,
                 limits: options.limits,
-                protocols,
+                registry: Registry::new(protocols),
                 stats: Stats::default(),
                 notices: Notices::default(),
                 messages: vec![0; protocols.len()],
@@ -190,7 +191,7 @@ impl Engine {
     /// The counts so far.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
-        let named = shared.protocols.iter().zip(&shared.messages);
+        let named = shared.registry.protocols().iter().zip(&shared.messages);
         Stats {
             flows_open: self.table.len() as u64,
             fragments_lost: self.fragments.lost,
@@ -693,7 +694,7 @@ fn push_flow(shared: &Shared, flow: &Flow, state: &str, out: &mut dyn RowSink) {
         flow: flow.id,
         transport: transport_name(identity.transport),
         protocol,
-        customary: customary(shared.protocols, &identity, protocol),
+        customary: customary(&shared.registry, &identity, protocol),
         client: &text(identity.client.0),
         client_port: port(identity.client.1),
         server: &text(identity.server.0),
