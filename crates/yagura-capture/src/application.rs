@@ -16,10 +16,13 @@ use crate::limits::Limits;
 use crate::notices::{Notice, Notices};
 use crate::stream::Piece;
 
-/// A connection seen from its first byte is judged by its first bytes, each side's once.
+/// A connection seen from its first byte is judged by its first bytes, each side's once. After them
+/// only protocols that are customary on its ports are asked, and those that others turn to.
 const ATTEMPTS: u8 = 2;
-/// One found under way may be found in the middle of a message: several segments are tried.
-const ATTEMPTS_MIDWAY: u8 = 16;
+/// One found under way may be found in the middle of a message: all are asked at several segments.
+const ATTEMPTS_MAX: u8 = 16;
+/// Protocols that connections turn to after a beginning of another protocol (STARTTLS).
+const TURNED_TO: &[&str] = &["tls"];
 /// Unread bytes beyond this give their memory back once they are read.
 const UNREAD_KEPT: usize = 64 << 10;
 
@@ -78,7 +81,10 @@ pub(crate) enum Application {
         unread: [Vec<u8>; 2],
         /// Whose bytes came first.
         first: Option<Side>,
-        attempts: u8,
+        /// Pieces that told nothing.
+        tried: u8,
+        /// How many of them all protocols are asked at.
+        everyone: u8,
     },
     /// A protocol recognised itself.
     Known(Box<Known>),
@@ -103,7 +109,8 @@ impl Application {
         Application::Undecided {
             unread: [Vec::new(), Vec::new()],
             first: None,
-            attempts: if midway { ATTEMPTS_MIDWAY } else { ATTEMPTS },
+            tried: 0,
+            everyone: if midway { ATTEMPTS_MAX } else { ATTEMPTS },
         }
     }
 
@@ -140,10 +147,10 @@ impl Application {
             (Application::Undecided { .. }, Piece::Bytes(bytes)) => {
                 self.identify(shared, cause, side, bytes);
             }
-            (Application::Undecided { unread, attempts, .. }, Piece::Gap(_)) => {
+            (Application::Undecided { unread, everyone, .. }, Piece::Gap(_)) => {
                 shared.unread -= unread[side as usize].len();
                 unread[side as usize] = Vec::new();
-                *attempts = (*attempts).max(ATTEMPTS_MIDWAY);
+                *everyone = ATTEMPTS_MAX;
             }
             (Application::Ignored, _) => {}
         }
@@ -158,14 +165,15 @@ impl Application {
         data: &[u8],
         length: u32,
     ) {
-        if let Application::Undecided { attempts, .. } = self {
-            match probe(shared.protocols, &cause.identity, side, data) {
+        if let Application::Undecided { tried, everyone, .. } = self {
+            match probe(shared.protocols, &cause.identity, side, data, *tried < *everyone) {
                 Verdict::Yes(protocol) => {
                     *self = Application::Known(Box::new(Known::new(shared, cause, protocol)));
                 }
                 Verdict::More | Verdict::No => {
-                    *attempts -= 1;
-                    if *attempts == 0 {
+                    *tried += 1;
+                    let expected = !customary(shared.protocols, &cause.identity, "").is_empty();
+                    if *tried == ATTEMPTS_MAX || (*tried >= *everyone && !expected) {
                         *self = Application::Ignored;
                     }
                     return;
@@ -216,16 +224,24 @@ impl Application {
     }
 
     fn identify(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) {
-        let Application::Undecided { unread, first, attempts } = self else {
+        let Application::Undecided { unread, first, tried, everyone } = self else {
             return;
         };
         let place = side as usize;
-        let verdict = if unread[place].is_empty() {
-            probe(shared.protocols, &cause.identity, side, bytes)
+        let all = *tried < *everyone;
+        let turned = turned(shared.protocols, cause.identity.transport, side, bytes);
+        let verdict = if let Some(protocol) = turned {
+            // What waits belongs to the beginning, which is another protocol's.
+            shared.unread -= unread[0].len() + unread[1].len();
+            *unread = [Vec::new(), Vec::new()];
+            *first = None;
+            Verdict::Yes(protocol)
+        } else if unread[place].is_empty() {
+            probe(shared.protocols, &cause.identity, side, bytes, all)
         } else {
             unread[place].extend_from_slice(bytes);
             shared.unread += bytes.len();
-            probe(shared.protocols, &cause.identity, side, &unread[place])
+            probe(shared.protocols, &cause.identity, side, &unread[place], all)
         };
         let held = unread[place].len();
         match verdict {
@@ -259,8 +275,8 @@ impl Application {
                 }
                 shared.unread -= held;
                 unread[place] = Vec::new();
-                *attempts -= 1;
-                if *attempts == 0 {
+                *tried += 1;
+                if *tried == ATTEMPTS_MAX {
                     shared.unread -= unread[1 - place].len();
                     *self = Application::Ignored;
                 }
@@ -464,8 +480,9 @@ enum Verdict {
 }
 
 /// Asks the protocols, those first that are customary there: one of them that cannot say yet is
-/// waited for. Below TCP and UDP, the number decides who is asked.
-fn probe(protocols: &[Protocol], identity: &Identity, side: Side, bytes: &[u8]) -> Verdict {
+/// waited for. Of the others `all` are asked, or those that connections turn to. Below TCP and UDP,
+/// the number decides who is asked.
+fn probe(protocols: &[Protocol], identity: &Identity, side: Side, bytes: &[u8], all: bool) -> Verdict {
     let transport = identity.transport;
     let numbered = matches!(transport, Transport::Ip | Transport::Link);
     let mut more = false;
@@ -473,7 +490,8 @@ fn probe(protocols: &[Protocol], identity: &Identity, side: Side, bytes: &[u8]) 
         for (index, protocol) in protocols.iter().enumerate() {
             let (on, server) = protocol.runs_on(transport, identity.server.1);
             let by_custom = server || (on && protocol.runs_on(transport, identity.client.1).1);
-            if !on || by_custom != customary {
+            let asked = customary || all || TURNED_TO.contains(&protocol.name);
+            if !on || by_custom != customary || !asked {
                 continue;
             }
             match (protocol.probe)(&Glimpse { transport, side, customary, bytes }) {
@@ -490,6 +508,16 @@ fn probe(protocols: &[Protocol], identity: &Identity, side: Side, bytes: &[u8]) 
         }
     }
     Verdict::No
+}
+
+/// The protocol that a piece begins which connections turn to.
+fn turned(protocols: &[Protocol], transport: Transport, side: Side, bytes: &[u8]) -> Option<usize> {
+    let glimpse = Glimpse { transport, side, customary: false, bytes };
+    protocols.iter().position(|protocol| {
+        TURNED_TO.contains(&protocol.name)
+            && protocol.runs_on(transport, 0).0
+            && (protocol.probe)(&glimpse) == Probe::Yes
+    })
 }
 
 /// The protocol that is customary on the server's port: `own` where it is one of several; empty

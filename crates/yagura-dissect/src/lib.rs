@@ -53,6 +53,7 @@ mod lontalk;
 mod melsec;
 mod modbus;
 mod mqtt;
+mod nbdgm;
 mod ntp;
 mod opcua;
 mod powerlink;
@@ -101,6 +102,7 @@ static PROTOCOLS: &[Protocol] = &[
     sbus::ESIO,
     dcerpc::PROTOCOL,
     smb::PROTOCOL,
+    nbdgm::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,
