@@ -15,10 +15,13 @@ use crate::notices::{Notice, Notices};
 use crate::registry::Registry;
 use crate::stream::Piece;
 
-/// A connection seen from its first byte is judged by its first bytes, each side's once.
+/// A connection seen from its first byte is judged by its first bytes, each side's once. After them
+/// only protocols that are customary on its ports are asked, and those that others turn to.
 const ATTEMPTS: u8 = 2;
-/// One found under way may be found in the middle of a message: several segments are tried.
-const ATTEMPTS_MIDWAY: u8 = 16;
+/// One found under way may be found in the middle of a message: all are asked at several segments.
+const ATTEMPTS_MAX: u8 = 16;
+/// Protocols that connections turn to after a beginning of another protocol (STARTTLS).
+const TURNED_TO: &[&str] = &["tls"];
 /// Most times that a connection goes over to another protocol.
 const HAND_OVERS_MAX: u8 = 4;
 /// Spare capacity for unread bytes that a connection keeps: there may be a million.
@@ -79,7 +82,10 @@ pub(crate) enum Application {
         unread: [Vec<u8>; 2],
         /// Whose bytes came first.
         first: Option<Side>,
-        attempts: u8,
+        /// Pieces that told nothing.
+        tried: u8,
+        /// How many of them all protocols are asked at.
+        everyone: u8,
         past: Past,
     },
     /// A protocol recognised itself.
@@ -128,7 +134,8 @@ impl Application {
         Application::Undecided {
             unread: [Vec::new(), Vec::new()],
             first: None,
-            attempts: if midway { ATTEMPTS_MIDWAY } else { ATTEMPTS },
+            tried: 0,
+            everyone: if midway { ATTEMPTS_MAX } else { ATTEMPTS },
             past: Past::default(),
         }
     }
@@ -174,10 +181,10 @@ impl Application {
             (Application::Undecided { .. }, Piece::Bytes(bytes)) => {
                 self.identify(shared, cause, side, bytes);
             }
-            (Application::Undecided { unread, attempts, .. }, Piece::Gap(_)) => {
+            (Application::Undecided { unread, everyone, .. }, Piece::Gap(_)) => {
                 shared.unread -= unread[side as usize].len();
                 unread[side as usize] = Vec::new();
-                *attempts = (*attempts).max(ATTEMPTS_MIDWAY);
+                *everyone = ATTEMPTS_MAX;
             }
             (Application::Ignored(_), _) => {}
         }
@@ -192,15 +199,16 @@ impl Application {
         data: &[u8],
         length: u32,
     ) {
-        if let Application::Undecided { attempts, past, .. } = self {
+        if let Application::Undecided { tried, everyone, past, .. } = self {
             let past = *past;
-            match probe(&shared.registry, &cause.identity, side, data) {
+            match probe(&shared.registry, &cause.identity, side, data, *tried < *everyone) {
                 Verdict::Yes(protocol) => {
                     *self = Application::Known(Box::new(Known::new(shared, cause, protocol, past)));
                 }
                 Verdict::More | Verdict::No => {
-                    *attempts -= 1;
-                    if *attempts == 0 {
+                    *tried += 1;
+                    let expected = !customary(&shared.registry, &cause.identity, "").is_empty();
+                    if *tried == ATTEMPTS_MAX || (*tried >= *everyone && !expected) {
                         *self = Application::Ignored(past);
                     }
                     return;
@@ -264,7 +272,7 @@ impl Application {
             return;
         }
         let unread = [Vec::new(), Vec::new()];
-        *self = Application::Undecided { unread, first: None, attempts: ATTEMPTS_MIDWAY, past };
+        *self = Application::Undecided { unread, first: None, tried: 0, everyone: ATTEMPTS_MAX, past };
         for side in [side.other(), side] {
             let bytes = &rest[side as usize];
             if !bytes.is_empty() {
@@ -274,16 +282,24 @@ impl Application {
     }
 
     fn identify(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) {
-        let Application::Undecided { unread, first, attempts, past } = self else {
+        let Application::Undecided { unread, first, tried, everyone, past } = self else {
             return;
         };
         let place = side as usize;
-        let verdict = if unread[place].is_empty() {
-            probe(&shared.registry, &cause.identity, side, bytes)
+        let all = *tried < *everyone;
+        let turned = turned(&shared.registry, cause.identity.transport, side, bytes);
+        let verdict = if let Some(protocol) = turned {
+            // What waits belongs to the beginning, which is another protocol's.
+            shared.unread -= unread[0].len() + unread[1].len();
+            *unread = [Vec::new(), Vec::new()];
+            *first = None;
+            Verdict::Yes(protocol)
+        } else if unread[place].is_empty() {
+            probe(&shared.registry, &cause.identity, side, bytes, all)
         } else {
             unread[place].extend_from_slice(bytes);
             shared.unread += bytes.len();
-            probe(&shared.registry, &cause.identity, side, &unread[place])
+            probe(&shared.registry, &cause.identity, side, &unread[place], all)
         };
         let held = unread[place].len();
         match verdict {
@@ -317,8 +333,8 @@ impl Application {
                 }
                 shared.unread -= held;
                 unread[place] = Vec::new();
-                *attempts -= 1;
-                if *attempts == 0 {
+                *tried += 1;
+                if *tried == ATTEMPTS_MAX {
                     shared.unread -= unread[1 - place].len();
                     *self = Application::Ignored(*past);
                 }
@@ -552,15 +568,19 @@ enum Verdict {
 }
 
 /// Asks the protocols, those first that are customary there: one of them that cannot say yet is
-/// waited for. Below TCP and UDP, the number decides who is asked.
-fn probe(registry: &Registry, identity: &Identity, side: Side, bytes: &[u8]) -> Verdict {
+/// waited for. Of the others `all` are asked, or those that connections turn to. Below TCP and UDP,
+/// the number decides who is asked.
+fn probe(registry: &Registry, identity: &Identity, side: Side, bytes: &[u8], all: bool) -> Verdict {
     let transport = identity.transport;
     let [server, client] =
         [identity.server.1, identity.client.1].map(|number| registry.customary(transport, number));
     let by_custom = || server.iter().chain(client.iter().filter(|index| !server.contains(index)));
     match ask(registry, by_custom(), &Glimpse { transport, side, customary: true, bytes }) {
         Verdict::No if matches!(transport, Transport::Tcp | Transport::Udp) => {
-            let others = registry.on(transport).iter().filter(|i| !server.contains(i) && !client.contains(i));
+            let others = registry.on(transport).iter().filter(|&&i| {
+                let asked = all || TURNED_TO.contains(&registry.get(i).name);
+                asked && !server.contains(&i) && !client.contains(&i)
+            });
             ask(registry, others, &Glimpse { transport, side, customary: false, bytes })
         }
         verdict => verdict,
@@ -578,6 +598,15 @@ fn ask<'a>(registry: &Registry, whom: impl Iterator<Item = &'a usize>, glimpse: 
         }
     }
     verdict
+}
+
+/// The protocol that a piece begins which connections turn to.
+fn turned(registry: &Registry, transport: Transport, side: Side, bytes: &[u8]) -> Option<usize> {
+    let glimpse = Glimpse { transport, side, customary: false, bytes };
+    registry.on(transport).iter().copied().find(|&index| {
+        let protocol = registry.get(index);
+        TURNED_TO.contains(&protocol.name) && (protocol.probe)(&glimpse) == Probe::Yes
+    })
 }
 
 /// The protocol that is customary on the server's port: `own` where it is one of several; empty

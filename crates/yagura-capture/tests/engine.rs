@@ -3,9 +3,9 @@
 #[allow(unused, reason = "shared by the tests")]
 mod common;
 
-use common::{Bench, tcp_frame};
+use common::{Bench, options, tcp_frame};
 use etherparse::{PacketBuilder, SingleVlanHeader, VlanId};
-use yagura_capture::Limits;
+use yagura_capture::{Engine, Limits};
 use yagura_event::Kind;
 
 const C: u32 = 1000;
@@ -79,6 +79,40 @@ fn a_connection_that_goes_over_without_end_is_let_go() {
     assert_eq!(bench.seen().iter().filter(|line| *line == "close").count(), 5);
     bench.finish();
     assert_eq!(bench.of(Kind::Flow)[0].text("protocol"), "lines");
+}
+
+#[test]
+fn after_other_first_bytes_only_what_is_customary_there_is_found() {
+    for (port, found) in [(7777, 1), (6543, 0)] {
+        let mut bench = Bench::new(Limits::default());
+        handshake(&mut bench, port);
+        let mut seq = C + 1;
+        for said in ["??", "??", "??", "LN one\n"] {
+            bench.frame(&tcp_frame(true, port, seq, Some(S + 1), "", said.as_bytes()));
+            seq += said.len() as u32;
+        }
+        bench.finish();
+        assert_eq!(bench.seen().iter().filter(|s| *s == "c:LN one").count(), found, "port {port}");
+    }
+}
+
+#[test]
+fn a_connection_that_turns_to_tls_is_found() {
+    let mut bench = Bench::new(Limits::default());
+    bench.engine = Engine::new(options(Limits::default()));
+    handshake(&mut bench, 3333);
+    let mut seqs = [C + 1, S + 1];
+    let hello =
+        [&b"\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x03\x03"[..], &[7; 32], b"\0\0\x02\x13\x01\x01\0"].concat();
+    let said: [(bool, &[u8]); 5] =
+        [(false, b"?ready"), (true, b"?more"), (false, b"?turn"), (true, b"?yes"), (true, &hello)];
+    for (client, bytes) in said {
+        let [mine, other] = if client { [0, 1] } else { [1, 0] };
+        bench.frame(&tcp_frame(client, 3333, seqs[mine], Some(seqs[other]), "", bytes));
+        seqs[mine] += bytes.len() as u32;
+    }
+    bench.finish();
+    assert_eq!(bench.of(Kind::Flow)[0].text("protocol"), "tls");
 }
 
 #[test]

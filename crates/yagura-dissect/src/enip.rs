@@ -78,9 +78,10 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
         command::NOP => glimpse.customary,
         command::REGISTER_SESSION => data == 4 || (data == 0 && header.status != 0),
         command::UNREGISTER_SESSION => data == 0 && (glimpse.customary || header.session != 0),
-        // Without data they ask, and nothing but the number of the command is not zero or free.
+        // Without data they ask, and nothing but the number of the command is not zero or free:
+        // elsewhere the answer tells.
         command::LIST_SERVICES | command::LIST_IDENTITY | command::LIST_INTERFACES => {
-            data >= 2 || (data == 0 && (glimpse.customary || glimpse.side == Side::Client))
+            data >= 2 || (data == 0 && glimpse.customary)
         }
         command::LEGACY => glimpse.customary,
         // Interface handle 0, a time-out and at least one item.

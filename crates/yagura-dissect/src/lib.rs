@@ -55,6 +55,7 @@ mod lontalk;
 mod melsec;
 mod modbus;
 mod mqtt;
+mod nbdgm;
 mod ntp;
 mod opcua;
 mod powerlink;
@@ -107,6 +108,7 @@ static PROTOCOLS: &[Protocol] = &[
     snmp::PROTOCOL,
     kerberos::PROTOCOL,
     ldap::PROTOCOL,
+    nbdgm::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,

@@ -51,6 +51,7 @@ mod lontalk;
 mod melsec;
 mod modbus;
 mod mqtt;
+mod nbdgm;
 mod opcua;
 mod powerlink;
 mod roc;
@@ -83,6 +84,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     melsec::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
+    nbdgm::PROTOCOL,
     opcua::PROTOCOL,
     powerlink::PROTOCOL,
     roc::PROTOCOL,

@@ -242,7 +242,7 @@ fn the_encapsulation_refuses_what_waits() {
 
 #[test]
 fn the_probe_takes_nothing_else() {
-    // The middle of another protocol's stream: who is asked does not ask in return.
+    // The middle of another protocol's stream.
     let bytes =
         b"\x63\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x2c\x0e\x00\x00\x00\x00";
     let glimpse = Glimpse { transport: Transport::Tcp, side: Side::Server, customary: false, bytes };
