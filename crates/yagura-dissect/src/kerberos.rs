@@ -226,6 +226,9 @@ impl Kerberos {
         });
         if !was_asked {
             unasked(&mut draft, message);
+        } else if !message.client.is_empty() && !draft.detail.contains("\"client\":") {
+            // Who asks for a service is encrypted in the request, and named in the answer.
+            member_name(&mut draft.detail, "client", &message.client);
         }
         let detail = &mut draft.detail;
         if let Some(ticket) = message.ticket {

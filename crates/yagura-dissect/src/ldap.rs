@@ -39,8 +39,9 @@ pub const PROTOCOL: Protocol = Protocol {
 };
 
 const NAME: &str = "ldap";
-/// The longest message that is read whole; entries with pictures are longer.
-const WHOLE_MAX: usize = 1 << 18;
+/// The longest message that is read whole: a directory's schema comes in one of some 300 KiB;
+/// entries with pictures are longer.
+const WHOLE_MAX: usize = 1 << 20;
 /// That much is read of longer ones.
 const HEAD: usize = 4096;
 /// The longest message that is believed.

@@ -46,7 +46,9 @@ mod genisys;
 mod hart_ip;
 mod hislip;
 mod hsms;
+mod kerberos;
 mod knx;
+mod ldap;
 mod lontalk;
 mod melsec;
 mod modbus;
@@ -59,6 +61,7 @@ mod rtps;
 mod s7comm;
 mod sbus;
 mod smb;
+mod snmp;
 mod synchrophasor;
 
 /// Every protocol that is compared.
@@ -79,7 +82,9 @@ static PROTOCOLS: &[harness::Protocol] = &[
     hart_ip::PROTOCOL,
     hislip::PROTOCOL,
     hsms::PROTOCOL,
+    kerberos::PROTOCOL,
     knx::PROTOCOL,
+    ldap::PROTOCOL,
     lontalk::PROTOCOL,
     melsec::PROTOCOL,
     modbus::PROTOCOL,
@@ -92,6 +97,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     s7comm::PROTOCOL,
     sbus::PROTOCOL,
     smb::PROTOCOL,
+    snmp::PROTOCOL,
     synchrophasor::PROTOCOL,
 ];
 

@@ -116,7 +116,10 @@ fn zeek(text: &str) -> Vec<Record> {
     };
     let unset = header("#unset_field").unwrap_or("-");
     let empty = header("#empty_field").unwrap_or("(empty)");
-    let fields: Vec<&str> = header("#fields").map(|l| l.split('\t').collect()).unwrap_or_default();
+    // Some logs were cut to their columns, whose names stand in the first line then.
+    let plain = || text.lines().find(|l| l.starts_with("ts\tuid\t"));
+    let fields = header("#fields").or_else(plain);
+    let fields: Vec<&str> = fields.map(|l| l.split('\t').collect()).unwrap_or_default();
     let record = |line: &str| -> Option<Record> {
         if line.starts_with('{') {
             let Value::Object(members) = json(line) else {
@@ -132,7 +135,8 @@ fn zeek(text: &str) -> Vec<Record> {
         let set = columns.filter(|(_, value)| *value != unset && *value != empty);
         Some(Record(set.map(|(name, value)| (name.to_string(), unescaped(value))).collect()))
     };
-    text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).filter_map(record).collect()
+    let is_record = |l: &&str| !l.starts_with('#') && !l.is_empty() && !l.starts_with("ts\tuid\t");
+    text.lines().filter(is_record).filter_map(record).collect()
 }
 
 /// Zeek writes control characters and its separators as `\x09`.
