@@ -46,7 +46,9 @@ mod genisys;
 mod hart_ip;
 mod hislip;
 mod hsms;
+mod http;
 mod knx;
+mod lines;
 mod lontalk;
 mod melsec;
 mod modbus;
@@ -59,6 +61,7 @@ mod s7comm;
 mod sbus;
 mod smb;
 mod synchrophasor;
+mod syslog;
 
 /// Every protocol that is compared.
 #[rustfmt::skip]
@@ -74,23 +77,32 @@ static PROTOCOLS: &[harness::Protocol] = &[
     ethercat::PROTOCOL,
     fins::PROTOCOL,
     fox::PROTOCOL,
+    lines::FTP,
     genisys::PROTOCOL,
     hart_ip::PROTOCOL,
     hislip::PROTOCOL,
     hsms::PROTOCOL,
+    http::PROTOCOL,
+    lines::IMAP,
+    lines::IRC,
     knx::PROTOCOL,
     lontalk::PROTOCOL,
     melsec::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
+    lines::POP3,
     powerlink::PROTOCOL,
     roc::PROTOCOL,
     rtps::PROTOCOL,
     s7comm::PROTOCOL,
     sbus::PROTOCOL,
     smb::PROTOCOL,
+    lines::SMTP,
+    lines::SSDP,
     synchrophasor::PROTOCOL,
+    syslog::PROTOCOL,
+    lines::TELNET,
 ];
 
 #[test]
