@@ -16,11 +16,13 @@ mod ends;
 mod exchange;
 mod framing;
 mod json;
+mod lines;
 mod md5;
 mod ntlm;
 mod ntstatus;
 pub mod secs2;
 mod settings;
+mod talk;
 #[cfg(test)]
 mod testing;
 mod tpkt;
@@ -41,12 +43,16 @@ mod enip;
 mod ethercat;
 mod fins;
 mod fox;
+mod ftp;
 mod genisys;
 mod hart_ip;
 mod hislip;
 mod hsms;
+mod http;
 mod icmp;
 mod iec104;
+mod imap;
+mod irc;
 mod kerberos;
 mod knx;
 mod ldap;
@@ -58,16 +64,23 @@ mod mqtt;
 mod nbdgm;
 mod ntp;
 mod opcua;
+mod pop3;
 mod powerlink;
+mod rlogin;
 mod roc;
 mod rtps;
 mod s7comm;
 mod sbus;
+mod sip;
 mod smb;
+mod smtp;
 mod snmp;
+mod ssdp;
 mod ssh;
 mod stp;
 mod synchrophasor;
+mod syslog;
+mod telnet;
 mod tls;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
@@ -111,6 +124,20 @@ static PROTOCOLS: &[Protocol] = &[
     nbdgm::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
+    http::PROTOCOL,
+    ftp::PROTOCOL,
+    smtp::PROTOCOL,
+    pop3::PROTOCOL,
+    imap::PROTOCOL,
+    irc::PROTOCOL,
+    sip::SIP,
+    sip::RTSP,
+    ssdp::PROTOCOL,
+    syslog::PROTOCOL,
+    rlogin::RLOGIN,
+    rlogin::RSH,
+    rlogin::REXEC,
+    telnet::PROTOCOL,
     dns::PROTOCOL,
     dhcp::PROTOCOL,
     ntp::PROTOCOL,

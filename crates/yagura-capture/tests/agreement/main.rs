@@ -46,9 +46,11 @@ mod genisys;
 mod hart_ip;
 mod hislip;
 mod hsms;
+mod http;
 mod kerberos;
 mod knx;
 mod ldap;
+mod lines;
 mod lontalk;
 mod melsec;
 mod modbus;
@@ -63,6 +65,7 @@ mod sbus;
 mod smb;
 mod snmp;
 mod synchrophasor;
+mod syslog;
 
 /// Every protocol that is compared.
 #[rustfmt::skip]
@@ -78,11 +81,15 @@ static PROTOCOLS: &[harness::Protocol] = &[
     ethercat::PROTOCOL,
     fins::PROTOCOL,
     fox::PROTOCOL,
+    lines::FTP,
     genisys::PROTOCOL,
     hart_ip::PROTOCOL,
     hislip::PROTOCOL,
     hsms::PROTOCOL,
     kerberos::PROTOCOL,
+    http::PROTOCOL,
+    lines::IMAP,
+    lines::IRC,
     knx::PROTOCOL,
     ldap::PROTOCOL,
     lontalk::PROTOCOL,
@@ -91,6 +98,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     mqtt::PROTOCOL,
     nbdgm::PROTOCOL,
     opcua::PROTOCOL,
+    lines::POP3,
     powerlink::PROTOCOL,
     roc::PROTOCOL,
     rtps::PROTOCOL,
@@ -98,7 +106,11 @@ static PROTOCOLS: &[harness::Protocol] = &[
     sbus::PROTOCOL,
     smb::PROTOCOL,
     snmp::PROTOCOL,
+    lines::SMTP,
+    lines::SSDP,
     synchrophasor::PROTOCOL,
+    syslog::PROTOCOL,
+    lines::TELNET,
 ];
 
 #[test]
