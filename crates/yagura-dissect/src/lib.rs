@@ -47,6 +47,7 @@ mod hislip;
 mod hsms;
 mod icmp;
 mod iec104;
+mod kafka;
 mod knx;
 mod lldp;
 mod lontalk;
@@ -55,7 +56,11 @@ mod modbus;
 mod mqtt;
 mod ntp;
 mod opcua;
+mod others;
 mod powerlink;
+mod profinet;
+mod ptp;
+mod rdp;
 mod roc;
 mod rtps;
 mod s7comm;
@@ -63,6 +68,7 @@ mod sbus;
 mod smb;
 mod ssh;
 mod stp;
+mod sunrpc;
 mod synchrophasor;
 mod tls;
 
@@ -83,8 +89,10 @@ static PROTOCOLS: &[Protocol] = &[
     iec104::PROTOCOL,
     modbus::PROTOCOL,
     s7comm::PROTOCOL,
+    rdp::PROTOCOL,
     bacnet::PROTOCOL,
     mqtt::PROTOCOL,
+    kafka::PROTOCOL,
     opcua::PROTOCOL,
     knx::PROTOCOL,
     fox::PROTOCOL,
@@ -99,8 +107,12 @@ static PROTOCOLS: &[Protocol] = &[
     rtps::PROTOCOL,
     sbus::SBUS,
     sbus::ESIO,
+    profinet::PROTOCOL,
+    profinet::MRP,
+    ptp::PROTOCOL,
     dcerpc::PROTOCOL,
     smb::PROTOCOL,
+    sunrpc::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     dns::PROTOCOL,
@@ -111,6 +123,32 @@ static PROTOCOLS: &[Protocol] = &[
     lldp::CDP,
     stp::PROTOCOL,
     icmp::PROTOCOL,
+    others::COAP,
+    others::DTLS,
+    others::QUIC,
+    others::STUN,
+    others::GTP,
+    others::GPRS_NS,
+    others::RIP,
+    others::SFLOW,
+    others::SAP,
+    others::ZEP,
+    others::DROPBOX,
+    others::DHCPV6,
+    others::IGMP,
+    others::OSPF,
+    others::VRRP,
+    others::PIM,
+    others::SCTP,
+    others::DTP,
+    others::LOOP,
+    others::EAPOL,
+    others::SLOW,
+    others::MVRP,
+    others::PPPOE,
+    others::CLNP,
+    others::SOCKS,
+    others::SKINNY,
 ];
 
 /// Every protocol that is understood.

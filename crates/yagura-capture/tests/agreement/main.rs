@@ -25,6 +25,7 @@
 //!    ([`decisions::Decisions`] says which keys there are). A decision covers exactly the differences that it lists, and one that covers nothing fails the test.
 
 mod capture;
+mod covered;
 mod decisions;
 mod harness;
 mod identification;
@@ -46,18 +47,24 @@ mod genisys;
 mod hart_ip;
 mod hislip;
 mod hsms;
+mod kafka;
 mod knx;
 mod lontalk;
 mod melsec;
 mod modbus;
 mod mqtt;
 mod opcua;
+mod others;
 mod powerlink;
+mod profinet;
+mod ptp;
+mod rdp;
 mod roc;
 mod rtps;
 mod s7comm;
 mod sbus;
 mod smb;
+mod sunrpc;
 mod synchrophasor;
 
 /// Every protocol that is compared.
@@ -78,18 +85,24 @@ static PROTOCOLS: &[harness::Protocol] = &[
     hart_ip::PROTOCOL,
     hislip::PROTOCOL,
     hsms::PROTOCOL,
+    kafka::PROTOCOL,
     knx::PROTOCOL,
     lontalk::PROTOCOL,
     melsec::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
+    others::PROTOCOL,
     powerlink::PROTOCOL,
+    profinet::PROTOCOL,
+    ptp::PROTOCOL,
+    rdp::PROTOCOL,
     roc::PROTOCOL,
     rtps::PROTOCOL,
     s7comm::PROTOCOL,
     sbus::PROTOCOL,
     smb::PROTOCOL,
+    sunrpc::PROTOCOL,
     synchrophasor::PROTOCOL,
 ];
 
