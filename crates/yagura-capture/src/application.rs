@@ -20,8 +20,6 @@ use crate::stream::Piece;
 const ATTEMPTS: u8 = 2;
 /// One found under way may be found in the middle of a message: all are asked at several segments.
 const ATTEMPTS_MAX: u8 = 16;
-/// Protocols that connections turn to after a beginning of another protocol (STARTTLS).
-const TURNED_TO: &[&str] = &["tls"];
 /// Most times that a connection goes over to another protocol.
 const HAND_OVERS_MAX: u8 = 4;
 /// Spare capacity for unread bytes that a connection keeps: there may be a million.
@@ -577,10 +575,10 @@ fn probe(registry: &Registry, identity: &Identity, side: Side, bytes: &[u8], all
     let by_custom = || server.iter().chain(client.iter().filter(|index| !server.contains(index)));
     match ask(registry, by_custom(), &Glimpse { transport, side, customary: true, bytes }) {
         Verdict::No if matches!(transport, Transport::Tcp | Transport::Udp) => {
-            let others = registry.on(transport).iter().filter(|&&i| {
-                let asked = all || TURNED_TO.contains(&registry.get(i).name);
-                asked && !server.contains(&i) && !client.contains(&i)
-            });
+            if !all {
+                return turned(registry, transport, side, bytes).map_or(Verdict::No, Verdict::Yes);
+            }
+            let others = registry.on(transport).iter().filter(|i| !server.contains(i) && !client.contains(i));
             ask(registry, others, &Glimpse { transport, side, customary: false, bytes })
         }
         verdict => verdict,
@@ -603,10 +601,7 @@ fn ask<'a>(registry: &Registry, whom: impl Iterator<Item = &'a usize>, glimpse: 
 /// The protocol that a piece begins which connections turn to.
 fn turned(registry: &Registry, transport: Transport, side: Side, bytes: &[u8]) -> Option<usize> {
     let glimpse = Glimpse { transport, side, customary: false, bytes };
-    registry.on(transport).iter().copied().find(|&index| {
-        let protocol = registry.get(index);
-        TURNED_TO.contains(&protocol.name) && (protocol.probe)(&glimpse) == Probe::Yes
-    })
+    registry.turned_to(transport).find(|&index| (registry.get(index).probe)(&glimpse) == Probe::Yes)
 }
 
 /// The protocol that is customary on the server's port: `own` where it is one of several; empty

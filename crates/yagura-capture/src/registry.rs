@@ -3,6 +3,9 @@
 use rustc_hash::FxHashMap;
 use yagura_dissect::{Protocol, Transport};
 
+/// Protocols that connections turn to after a beginning of another protocol (STARTTLS).
+const TURNED_TO: &[&str] = &["tls"];
+
 /// The protocols and who of them is asked: looked up by number for each packet, so that what a
 /// packet costs does not grow with the protocols that run on something else.
 pub(crate) struct Registry {
@@ -11,6 +14,8 @@ pub(crate) struct Registry {
     on: FxHashMap<Transport, Vec<usize>>,
     /// Of those, the ones that are customary under a number.
     customary: FxHashMap<(Transport, u16), Vec<usize>>,
+    /// Those that connections turn to.
+    turned_to: Vec<usize>,
 }
 
 impl Registry {
@@ -22,6 +27,9 @@ impl Registry {
             }
         };
         for (index, protocol) in protocols.iter().enumerate() {
+            if TURNED_TO.contains(&protocol.name) {
+                registry.turned_to.push(index);
+            }
             for carrier in protocol.carriers {
                 note(registry.on.entry(carrier.transport).or_default(), index);
                 for &number in carrier.numbers {
@@ -45,6 +53,11 @@ impl Registry {
     /// Positions of the protocols on a transport.
     pub(crate) fn on(&self, transport: Transport) -> &[usize] {
         self.on.get(&transport).map_or(&[], Vec::as_slice)
+    }
+
+    /// Positions of those of them that connections turn to after another protocol's beginning.
+    pub(crate) fn turned_to(&self, transport: Transport) -> impl Iterator<Item = usize> {
+        self.turned_to.iter().copied().filter(move |&index| self.get(index).runs_on(transport, 0).0)
     }
 
     /// Positions of the protocols that are customary under a number.

@@ -78,6 +78,11 @@ impl<F: Framed> Framing<F> {
         Framing { inner, directions: Default::default() }
     }
 
+    /// What reads the frames.
+    pub fn inner(&self) -> &F {
+        &self.inner
+    }
+
     fn datagram(&mut self, cx: &mut Cx<'_>, side: Side, bytes: &[u8]) {
         let mut at = 0;
         while at < bytes.len() {

@@ -53,6 +53,7 @@ mod icmp;
 mod iec104;
 mod imap;
 mod irc;
+mod kafka;
 mod kerberos;
 mod knx;
 mod ldap;
@@ -64,8 +65,12 @@ mod mqtt;
 mod nbdgm;
 mod ntp;
 mod opcua;
+mod others;
 mod pop3;
 mod powerlink;
+mod profinet;
+mod ptp;
+mod rdp;
 mod rlogin;
 mod roc;
 mod rtps;
@@ -78,6 +83,7 @@ mod snmp;
 mod ssdp;
 mod ssh;
 mod stp;
+mod sunrpc;
 mod synchrophasor;
 mod syslog;
 mod telnet;
@@ -100,8 +106,10 @@ static PROTOCOLS: &[Protocol] = &[
     iec104::PROTOCOL,
     modbus::PROTOCOL,
     s7comm::PROTOCOL,
+    rdp::PROTOCOL,
     bacnet::PROTOCOL,
     mqtt::PROTOCOL,
+    kafka::PROTOCOL,
     opcua::PROTOCOL,
     knx::PROTOCOL,
     fox::PROTOCOL,
@@ -116,12 +124,16 @@ static PROTOCOLS: &[Protocol] = &[
     rtps::PROTOCOL,
     sbus::SBUS,
     sbus::ESIO,
+    profinet::PROTOCOL,
+    profinet::MRP,
+    ptp::PROTOCOL,
     dcerpc::PROTOCOL,
     smb::PROTOCOL,
     snmp::PROTOCOL,
     kerberos::PROTOCOL,
     ldap::PROTOCOL,
     nbdgm::PROTOCOL,
+    sunrpc::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
     http::PROTOCOL,
@@ -146,6 +158,32 @@ static PROTOCOLS: &[Protocol] = &[
     lldp::CDP,
     stp::PROTOCOL,
     icmp::PROTOCOL,
+    others::COAP,
+    others::DTLS,
+    others::QUIC,
+    others::STUN,
+    others::GTP,
+    others::GPRS_NS,
+    others::RIP,
+    others::SFLOW,
+    others::SAP,
+    others::ZEP,
+    others::DROPBOX,
+    others::DHCPV6,
+    others::IGMP,
+    others::OSPF,
+    others::VRRP,
+    others::PIM,
+    others::SCTP,
+    others::DTP,
+    others::LOOP,
+    others::EAPOL,
+    others::SLOW,
+    others::MVRP,
+    others::PPPOE,
+    others::CLNP,
+    others::SOCKS,
+    others::SKINNY,
 ];
 
 /// Every protocol that is understood.

@@ -25,6 +25,7 @@
 //!    ([`decisions::Decisions`] says which keys there are). A decision covers exactly the differences that it lists, and one that covers nothing fails the test.
 
 mod capture;
+mod covered;
 mod decisions;
 mod harness;
 mod identification;
@@ -47,6 +48,7 @@ mod hart_ip;
 mod hislip;
 mod hsms;
 mod http;
+mod kafka;
 mod kerberos;
 mod knx;
 mod ldap;
@@ -57,13 +59,18 @@ mod modbus;
 mod mqtt;
 mod nbdgm;
 mod opcua;
+mod others;
 mod powerlink;
+mod profinet;
+mod ptp;
+mod rdp;
 mod roc;
 mod rtps;
 mod s7comm;
 mod sbus;
 mod smb;
 mod snmp;
+mod sunrpc;
 mod synchrophasor;
 mod syslog;
 
@@ -90,6 +97,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     http::PROTOCOL,
     lines::IMAP,
     lines::IRC,
+    kafka::PROTOCOL,
     knx::PROTOCOL,
     ldap::PROTOCOL,
     lontalk::PROTOCOL,
@@ -99,7 +107,11 @@ static PROTOCOLS: &[harness::Protocol] = &[
     nbdgm::PROTOCOL,
     opcua::PROTOCOL,
     lines::POP3,
+    others::PROTOCOL,
     powerlink::PROTOCOL,
+    profinet::PROTOCOL,
+    ptp::PROTOCOL,
+    rdp::PROTOCOL,
     roc::PROTOCOL,
     rtps::PROTOCOL,
     s7comm::PROTOCOL,
@@ -108,6 +120,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     snmp::PROTOCOL,
     lines::SMTP,
     lines::SSDP,
+    sunrpc::PROTOCOL,
     synchrophasor::PROTOCOL,
     syslog::PROTOCOL,
     lines::TELNET,

@@ -101,7 +101,8 @@ mod tests {
         let read = parse(FILE).unwrap();
         let names = &read.tools["OX-9"];
         assert_eq!(read.variable("ETCH-07", "OX-9", "1001").unwrap().unit, "Pa");
-        let variables: Vec<_> = names.variables.iter().map(|(id, v)| (id.as_str(), v.name.as_str())).collect();
+        let variables: Vec<_> =
+            names.variables.iter().map(|(id, v)| (id.as_str(), v.name.as_str())).collect();
         assert_eq!(variables, [("1001", "Pressure"), ("2001", "LotID"), ("3001", "MaxPressure")]);
         assert_eq!(names.events["100"], "ProcessStarted");
         assert_eq!((names.alarms["7"].as_str(), names.alarms["8"].as_str()), ("DoorOpen", "pump"));
@@ -113,7 +114,8 @@ mod tests {
         assert!(parse("<Other/>").unwrap_err().contains("<Other>"));
         assert!(parse("<DataDictionary><SEDDHeader/></DataDictionary>").unwrap_err().contains("MDLN"));
         // Entities that expand without end are refused.
-        let bomb = "<!DOCTYPE d [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;'>]><DataDictionary>&b;</DataDictionary>";
+        let bomb =
+            "<!DOCTYPE d [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;'>]><DataDictionary>&b;</DataDictionary>";
         assert!(parse(bomb).is_err());
     }
 
