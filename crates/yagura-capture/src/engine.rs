@@ -8,7 +8,7 @@ use yagura_event::AssetTable;
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::rows::{FlowRow, Row, RowSink};
 
-use crate::application::{Application, Cause, Identity, Shared, customary, transport_name};
+use crate::application::{Cause, Identity, Shared, customary, transport_name};
 use crate::clock::Clock;
 use crate::fragments::Fragments;
 use crate::headers::{
@@ -17,6 +17,7 @@ use crate::headers::{
 };
 use crate::limits::Limits;
 use crate::notices::{Notice, Notices};
+use crate::registry::Registry;
 use crate::stream::{Fate, Treatment};
 use crate::table::{Activity, Flow, Key, Table};
 use crate::tunnels::{self, Inner};
@@ -25,6 +26,8 @@ use crate::tunnels::{self, Inner};
 const REPORT: Micros = 60 * SECOND;
 /// EtherType of EtherCAT.
 const ETHERCAT: u16 = 0x88a4;
+/// UDP port at which PROFINET's context manager is asked (IEC 61158-6-10); it answers from another.
+const PROFINET: u16 = 34964;
 /// The bit of a hardware address that its owner, and not its maker, gave it.
 const LOCAL: u8 = 2;
 
@@ -147,7 +150,7 @@ impl Engine {
                 assets: options.assets,
                 settings: options.settings,
                 limits: options.limits,
-                protocols,
+                registry: Registry::new(protocols),
                 stats: Stats::default(),
                 notices: Notices::default(),
                 messages: vec![0; protocols.len()],
@@ -190,7 +193,7 @@ impl Engine {
     /// The counts so far.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
-        let named = shared.protocols.iter().zip(&shared.messages);
+        let named = shared.registry.protocols().iter().zip(&shared.messages);
         Stats {
             flows_open: self.table.len() as u64,
             fragments_lost: self.fragments.lost,
@@ -451,12 +454,13 @@ impl Engine {
         let [source, target] = letter.ends;
         let vlan = self.vlan(letter.vlan);
         let (key, from_low) = Key::new(source, target, letter.transport, vlan, letter.network);
-        let at = match self.table.find(&key) {
-            Some(at) => at,
+        let found = self.table.find(&key).map(|at| (at, from_low));
+        let (at, from_low) = match found.or_else(|| self.asked_elsewhere(letter, vlan)) {
+            Some(found) => found,
             None => {
                 let client = self.looks_like_client(source.1, target.1, letter.transport);
                 let flow = Flow::new(key, from_low == client, false, packet.time);
-                self.begin(flow, letter.vlan, packet.observed, out)
+                (self.begin(flow, letter.vlan, packet.observed, out), from_low)
             }
         };
         let now = self.clock.elapsed();
@@ -484,6 +488,25 @@ impl Engine {
         if known {
             self.table.watch(at);
         }
+    }
+
+    /// The conversation that a call's datagram belongs to which goes to, or comes from, another port
+    /// than the one where the conversation began; and whether the sender is its lower end.
+    fn asked_elsewhere(&mut self, letter: &Letter<'_>, vlan: u16) -> Option<(u32, bool)> {
+        if letter.transport != Transport::Udp {
+            return None;
+        }
+        let [source, target] = letter.ends;
+        // Connectionless DCE-RPC (C706, 12.5): its version, and who sends which type.
+        let (source, target) = match letter.data {
+            [4, 0 | 1 | 7 | 8, ..] => (source, (target.0, PROFINET)),
+            [4, 2..=6 | 9 | 10, ..] => ((source.0, PROFINET), target),
+            _ => return None,
+        };
+        let (key, from_low) = Key::new(source, target, Transport::Udp, vlan, letter.network);
+        let at = self.table.find(&key)?;
+        let known = self.table.get(at)?.application.protocol(&self.shared) == "profinet";
+        known.then_some((at, from_low))
     }
 
     fn vlan(&self, vlan: u16) -> u16 {
@@ -643,7 +666,7 @@ fn exchange(
         flow.reset = true;
     }
     for half in &mut *halves {
-        if half.held_bytes() > 0 && matches!(application, Application::Ignored) {
+        if half.held_bytes() > 0 && application.is_ignored() {
             half.forget_data();
         }
     }
@@ -693,7 +716,7 @@ fn push_flow(shared: &Shared, flow: &Flow, state: &str, out: &mut dyn RowSink) {
         flow: flow.id,
         transport: transport_name(identity.transport),
         protocol,
-        customary: customary(shared.protocols, &identity, protocol),
+        customary: customary(&shared.registry, &identity, protocol),
         client: &text(identity.client.0),
         client_port: port(identity.client.1),
         server: &text(identity.server.0),

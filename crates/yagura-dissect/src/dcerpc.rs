@@ -19,7 +19,9 @@ mod stubs;
 mod tests;
 
 pub(crate) use calls::Rpc;
-use interfaces::{Uuid, is_profinet};
+pub(crate) use datagrams::Header as DatagramHeader;
+pub(crate) use interfaces::{Uuid, is_profinet};
+pub(crate) use names::fault;
 
 /// The registry's entry.
 pub const PROTOCOL: Protocol = Protocol {
@@ -36,14 +38,14 @@ const NAME: &str = "dcerpc";
 /// The common header of connection-oriented PDUs (C706, 12.6.3.1).
 const HEADER: usize = 16;
 /// The header of connectionless PDUs (C706, 12.5.1).
-const DATAGRAM_HEADER: usize = 80;
+pub(crate) const DATAGRAM_HEADER: usize = 80;
 /// The largest fragment that its length can say.
 const FRAGMENT_MAX: usize = 0xffff;
 /// A call without a response for that long gets a row of its own.
 const REPLY_TIMEOUT: Micros = 60 * SECOND;
 
 /// Types of PDUs (C706, 12.6.4).
-mod kind {
+pub(crate) mod kind {
     pub const REQUEST: u8 = 0;
     pub const RESPONSE: u8 = 2;
     pub const FAULT: u8 = 3;
@@ -175,20 +177,20 @@ impl Framed for DceRpc {
 
 /// Numbers in the order of bytes that a PDU says (C706, 14.1).
 #[derive(Clone, Copy, Debug)]
-struct Order {
+pub(crate) struct Order {
     little: bool,
 }
 
 impl Order {
-    fn u16(self, c: &mut Cursor<'_>, what: &'static str) -> Result<u16, Cut> {
+    pub fn u16(self, c: &mut Cursor<'_>, what: &'static str) -> Result<u16, Cut> {
         if self.little { c.u16_le(what) } else { c.u16_be(what) }
     }
 
-    fn u32(self, c: &mut Cursor<'_>, what: &'static str) -> Result<u32, Cut> {
+    pub fn u32(self, c: &mut Cursor<'_>, what: &'static str) -> Result<u32, Cut> {
         if self.little { c.u32_le(what) } else { c.u32_be(what) }
     }
 
-    fn uuid(self, c: &mut Cursor<'_>, what: &'static str) -> Result<Uuid, Cut> {
+    pub fn uuid(self, c: &mut Cursor<'_>, what: &'static str) -> Result<Uuid, Cut> {
         let mut part = *c;
         let first = self.u32(&mut part, what)?;
         let (second, third) = (self.u16(&mut part, what)?, self.u16(&mut part, what)?);
@@ -199,7 +201,7 @@ impl Order {
 }
 
 /// Appends a UUID as text.
-fn push_uuid(out: &mut String, uuid: Uuid) {
+pub(crate) fn push_uuid(out: &mut String, uuid: Uuid) {
     for (at, byte) in uuid.to_be_bytes().iter().enumerate() {
         if matches!(at, 4 | 6 | 8 | 10) {
             out.push('-');

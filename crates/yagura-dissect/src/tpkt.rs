@@ -120,12 +120,16 @@ pub(crate) struct Connect<'a> {
     pub destination: &'a [u8],
     /// The largest TPDU, as a power of two; 0 when it says nothing.
     pub size: u8,
+    /// The variable part as it is, for a protocol that has no parameters there.
+    pub variable: &'a [u8],
 }
 
 /// A protocol above. See [`Framed`] for what the calls mean.
 pub(crate) trait Upper: Send {
     /// Its name.
     const PROTOCOL: &'static str;
+    /// Whether a connection's variable part has the parameters of X.224.
+    const PARAMETERS: bool = true;
 
     /// A connection opens, or is confirmed: adds what the protocol says to the row.
     fn connect(&mut self, _cx: &mut Cx<'_>, _draft: &mut Draft, _connect: &Connect<'_>) -> Result<(), Cut> {
@@ -167,6 +171,11 @@ impl<U: Upper> Over<U> {
         Over { upper, connects, units: Default::default() }
     }
 
+    /// The protocol above.
+    pub fn upper(&self) -> &U {
+        &self.upper
+    }
+
     fn connect(
         &mut self,
         cx: &mut Cx<'_>,
@@ -176,8 +185,8 @@ impl<U: Upper> Over<U> {
     ) -> Result<(), Cut> {
         cursor.skip(4, "cotp_references")?;
         let class = cursor.u8("cotp_class")?;
-        let mut connect = Connect { confirms, ..Connect::default() };
-        while !cursor.is_empty() {
+        let mut connect = Connect { confirms, variable: cursor.rest(), ..Connect::default() };
+        while U::PARAMETERS && !cursor.is_empty() {
             let parameter = cursor.u8("cotp_parameter")?;
             let length = usize::from(cursor.u8("cotp_parameter_length")?);
             let value = cursor.take(length, "cotp_parameter_length")?;

@@ -25,6 +25,7 @@
 //!    ([`decisions::Decisions`] says which keys there are). A decision covers exactly the differences that it lists, and one that covers nothing fails the test.
 
 mod capture;
+mod covered;
 mod decisions;
 mod harness;
 mod identification;
@@ -46,22 +47,32 @@ mod genisys;
 mod hart_ip;
 mod hislip;
 mod hsms;
+mod http;
+mod kafka;
 mod kerberos;
 mod knx;
 mod ldap;
+mod lines;
 mod lontalk;
 mod melsec;
 mod modbus;
 mod mqtt;
+mod nbdgm;
 mod opcua;
+mod others;
 mod powerlink;
+mod profinet;
+mod ptp;
+mod rdp;
 mod roc;
 mod rtps;
 mod s7comm;
 mod sbus;
 mod smb;
 mod snmp;
+mod sunrpc;
 mod synchrophasor;
+mod syslog;
 
 /// Every protocol that is compared.
 #[rustfmt::skip]
@@ -77,26 +88,42 @@ static PROTOCOLS: &[harness::Protocol] = &[
     ethercat::PROTOCOL,
     fins::PROTOCOL,
     fox::PROTOCOL,
+    lines::FTP,
     genisys::PROTOCOL,
     hart_ip::PROTOCOL,
     hislip::PROTOCOL,
     hsms::PROTOCOL,
     kerberos::PROTOCOL,
+    http::PROTOCOL,
+    lines::IMAP,
+    lines::IRC,
+    kafka::PROTOCOL,
     knx::PROTOCOL,
     ldap::PROTOCOL,
     lontalk::PROTOCOL,
     melsec::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
+    nbdgm::PROTOCOL,
     opcua::PROTOCOL,
+    lines::POP3,
+    others::PROTOCOL,
     powerlink::PROTOCOL,
+    profinet::PROTOCOL,
+    ptp::PROTOCOL,
+    rdp::PROTOCOL,
     roc::PROTOCOL,
     rtps::PROTOCOL,
     s7comm::PROTOCOL,
     sbus::PROTOCOL,
     smb::PROTOCOL,
     snmp::PROTOCOL,
+    lines::SMTP,
+    lines::SSDP,
+    sunrpc::PROTOCOL,
     synchrophasor::PROTOCOL,
+    syslog::PROTOCOL,
+    lines::TELNET,
 ];
 
 #[test]

@@ -14,18 +14,18 @@ const MAYBE: u8 = 0x10;
 const BROADCAST: u8 = 0x40;
 
 /// A datagram's header.
-pub(super) struct Header {
+pub(crate) struct Header {
     pub kind: u8,
     pub flags: u8,
     pub order: Order,
     pub object: Uuid,
     pub interface: Uuid,
     pub activity: Uuid,
-    version: u32,
-    sequence: u32,
-    operation: u16,
+    pub version: u32,
+    pub sequence: u32,
+    pub operation: u16,
     pub length: usize,
-    fragment: u16,
+    pub fragment: u16,
     pub authentication: u8,
 }
 

@@ -4,7 +4,7 @@
 use yagura_event::vocabulary::operation;
 
 /// A UUID, its first field in the highest bits.
-pub(super) type Uuid = u128;
+pub(crate) type Uuid = u128;
 
 /// What the last four octets of an operation's response say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) fn known(uuid: Uuid) -> Option<&'static Interface> {
 }
 
 /// Whether an interface is PROFINET's.
-pub(super) fn is_profinet(uuid: Uuid) -> bool {
+pub(crate) fn is_profinet(uuid: Uuid) -> bool {
     uuid & !(0xff << 96) == PROFINET
 }
 

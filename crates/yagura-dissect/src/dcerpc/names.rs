@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::interfaces::Returns;
 
 /// Why a call failed (C706, appendix E; MS-RPCE 2.2.2.13, Win32 errors of RPC).
-pub(super) fn fault(status: u32) -> Cow<'static, str> {
+pub(crate) fn fault(status: u32) -> Cow<'static, str> {
     Cow::Borrowed(match status {
         0x0000_0005 => "access_denied",
         0x0000_06f7 => "RPC_X_BAD_STUB_DATA",
