@@ -9,7 +9,7 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "kerberos",
     folders: &["kerberos", "ldap"],
     tshark: &["kerberos"],
-    decisions: "",
+    decisions: include_str!("kerberos.yaml"),
     tools: &[
         Tool { name: "tshark", from: From::Tshark(MESSAGES), compare: messages },
         Tool { name: "zeek", from: From::File("zeek/kerberos.log"), compare: zeek },

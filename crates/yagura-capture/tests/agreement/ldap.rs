@@ -9,7 +9,7 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "ldap",
     folders: &["ldap", "kerberos"],
     tshark: &["ldap", "cldap"],
-    decisions: "",
+    decisions: include_str!("ldap.yaml"),
     tools: &[
         Tool { name: "tshark", from: From::Tshark(MESSAGES), compare: messages },
         Tool { name: "tshark-search", from: From::Tshark(SEARCHES), compare: searches },
