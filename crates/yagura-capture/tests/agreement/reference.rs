@@ -118,7 +118,8 @@ fn zeek(text: &str) -> Vec<Record> {
     let empty = header("#empty_field").unwrap_or("(empty)");
     let rows = || text.lines().filter(|l| !l.starts_with('#') && !l.is_empty());
     // A log that was cut into columns has the names in its first line.
-    let named = header("#fields").or_else(|| rows().next().filter(|l| l.starts_with("ts\t") || l.starts_with("uid\t")));
+    let first = rows().next().filter(|l| l.starts_with("ts\t") || l.starts_with("uid\t"));
+    let named = header("#fields").or(first);
     let fields: Vec<&str> = named.map(|l| l.split('\t').collect()).unwrap_or_default();
     let record = |line: &str| -> Option<Record> {
         if line.starts_with('{') {
