@@ -89,7 +89,7 @@ fn configure(folder: &Path, scene: &Scene, more: &str) -> PathBuf {
     ]);
     // JSON is YAML.
     let config = format!(
-        "version: 1\ndata: data\nconsole: 127.0.0.1:0\ndefault_cell: {}\nplant_key_file: plant.key\ndictionary: {}\nassets: {}\ncollectors: {collectors}\n{more}\n",
+        "version: 1\ndata: data\nconsole: 127.0.0.1:0\ndefault_cell: {}\nplant_key_file: plant.key\ndictionaries: [{}]\nassets: {}\ncollectors: {collectors}\n{more}\n",
         scene.cell,
         scene.dictionary.display(),
         serde_json::to_string(&assets).expect("assets"),

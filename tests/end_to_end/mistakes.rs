@@ -106,7 +106,7 @@ fn missing_files_are_named_with_what_to_do() {
     for (config, missing, said) in [
         ("collectors: [{ name: tap, kind: packets, path: no.pcap }]".to_string(), "no.pcap", "collector tap"),
         ("plant_key_file: no.key".into(), "no.key", "the plant's key cannot be read"),
-        ("dictionary: no.csv".into(), "no.csv", "No such file"),
+        ("dictionaries: [no.csv]".into(), "no.csv", "No such file"),
         ("pipelines: [no.yaml]".into(), "no.yaml", "cannot be read"),
         (
             format!("sinks: [{{ name: siem, kind: relp, address: 'a:1', {tls} }}]"),

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use yagura_dissect::{
-    Cx, Dissector, Endpoint, FlowInfo, Glimpse, Outcome, Probe, Protocol, Settings, Side, Transport,
-};
+use yagura_dissect::{Cx, Dissector, Endpoint, FlowInfo, Glimpse, Outcome, Probe, Settings, Side, Transport};
 use yagura_event::AssetTable;
 use yagura_event::clock::Micros;
 use yagura_event::rows::{CoverageRow, Row, RowSink};
@@ -14,24 +12,28 @@ use crate::engine::Stats;
 use crate::headers::{Address, address_text, ip_address};
 use crate::limits::Limits;
 use crate::notices::{Notice, Notices};
+use crate::registry::Registry;
 use crate::stream::Piece;
 
-/// A connection seen from its first byte is judged by its first bytes, each side's once.
+/// A connection seen from its first byte is judged by its first bytes, each side's once. After them
+/// only protocols that are customary on its ports are asked, and those that others turn to.
 const ATTEMPTS: u8 = 2;
-/// One found under way may be found in the middle of a message: several segments are tried.
-const ATTEMPTS_MIDWAY: u8 = 16;
-/// Unread bytes beyond this give their memory back once they are read.
-const UNREAD_KEPT: usize = 64 << 10;
+/// One found under way may be found in the middle of a message: all are asked at several segments.
+const ATTEMPTS_MAX: u8 = 16;
+/// Most times that a connection goes over to another protocol.
+const HAND_OVERS_MAX: u8 = 4;
+/// Spare capacity for unread bytes that a connection keeps: there may be a million.
+const SPARE_BYTES_MAX: usize = 1024;
 
 /// What the engine's parts share.
 pub(crate) struct Shared {
     pub(crate) assets: Arc<AssetTable>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) limits: Limits,
-    pub(crate) protocols: &'static [Protocol],
+    pub(crate) registry: Registry,
     pub(crate) stats: Stats,
     pub(crate) notices: Notices,
-    /// Messages by position in `protocols`.
+    /// Messages by the protocol's position in `registry`.
     pub(crate) messages: Vec<u64>,
     /// Bytes that wait in all connections for the rest of their message.
     pub(crate) unread: usize,
@@ -42,7 +44,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether a protocol is customary under that number.
     pub(crate) fn reads(&self, transport: Transport, number: u16) -> bool {
-        self.protocols.iter().any(|p| p.runs_on(transport, number).1)
+        !self.registry.customary(transport, number).is_empty()
     }
 
     /// The most memory for what waits in a direction that has `own` bytes of it now.
@@ -78,12 +80,25 @@ pub(crate) enum Application {
         unread: [Vec<u8>; 2],
         /// Whose bytes came first.
         first: Option<Side>,
-        attempts: u8,
+        /// Pieces that told nothing.
+        tried: u8,
+        /// How many of them all protocols are asked at.
+        everyone: u8,
+        past: Past,
     },
     /// A protocol recognised itself.
     Known(Box<Known>),
     /// None did, or it is over.
-    Ignored,
+    Ignored(Past),
+}
+
+/// What a connection was before it went over to another protocol.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Past {
+    /// The protocol that it began with.
+    began: Option<u16>,
+    /// How often it went over.
+    times: u8,
 }
 
 /// A connection that is dissected.
@@ -96,14 +111,30 @@ pub(crate) struct Known {
     done: [bool; 2],
     /// The dissector was told that the connection ended.
     closed: bool,
+    past: Past,
 }
+
+/// What became of bytes that a dissector was to read.
+enum Reading {
+    /// It is done with that many of them.
+    Used(usize),
+    /// With that many, and the rest is another protocol's.
+    HandedOver(usize),
+    /// It reads no more of that side.
+    Stopped,
+}
+
+/// What both sides have unread when a connection goes over to another protocol.
+type Rest = [Vec<u8>; 2];
 
 impl Application {
     pub(crate) fn new(midway: bool) -> Application {
         Application::Undecided {
             unread: [Vec::new(), Vec::new()],
             first: None,
-            attempts: if midway { ATTEMPTS_MIDWAY } else { ATTEMPTS },
+            tried: 0,
+            everyone: if midway { ATTEMPTS_MAX } else { ATTEMPTS },
+            past: Past::default(),
         }
     }
 
@@ -116,23 +147,31 @@ impl Application {
         match self {
             Application::Undecided { .. } => true,
             Application::Known(known) => !known.done[side as usize],
-            Application::Ignored => false,
+            Application::Ignored(_) => false,
         }
     }
 
-    /// The protocol's name; empty when unknown.
+    /// Whether nobody ever will.
+    pub(crate) fn is_ignored(&self) -> bool {
+        matches!(self, Application::Ignored(_))
+    }
+
+    /// The protocol's name, the first one's where it went over to another; empty when unknown.
     pub(crate) fn protocol(&self, shared: &Shared) -> &'static str {
-        match self {
-            Application::Known(known) => shared.protocols[known.protocol].name,
-            _ => "",
-        }
+        let index = match self {
+            Application::Known(known) => Some(known.past.began.map_or(known.protocol, usize::from)),
+            Application::Undecided { past, .. } | Application::Ignored(past) => past.began.map(usize::from),
+        };
+        index.map_or("", |index| shared.registry.get(index).name)
     }
 
     /// The next piece of one direction of a TCP connection.
     pub(crate) fn piece(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, piece: Piece<'_>) {
         match (&mut *self, piece) {
             (Application::Known(known), Piece::Bytes(bytes)) => {
-                known.bytes(shared, cause, side, bytes);
+                if let Some(rest) = known.bytes(shared, cause, side, bytes) {
+                    self.hand_over(shared, cause, side, rest);
+                }
             }
             (Application::Known(known), Piece::Gap(missing)) => {
                 known.gap(shared, cause, side, missing);
@@ -140,12 +179,12 @@ impl Application {
             (Application::Undecided { .. }, Piece::Bytes(bytes)) => {
                 self.identify(shared, cause, side, bytes);
             }
-            (Application::Undecided { unread, attempts, .. }, Piece::Gap(_)) => {
+            (Application::Undecided { unread, everyone, .. }, Piece::Gap(_)) => {
                 shared.unread -= unread[side as usize].len();
                 unread[side as usize] = Vec::new();
-                *attempts = (*attempts).max(ATTEMPTS_MIDWAY);
+                *everyone = ATTEMPTS_MAX;
             }
-            (Application::Ignored, _) => {}
+            (Application::Ignored(_), _) => {}
         }
     }
 
@@ -158,15 +197,17 @@ impl Application {
         data: &[u8],
         length: u32,
     ) {
-        if let Application::Undecided { attempts, .. } = self {
-            match probe(shared.protocols, &cause.identity, side, data) {
+        if let Application::Undecided { tried, everyone, past, .. } = self {
+            let past = *past;
+            match probe(&shared.registry, &cause.identity, side, data, *tried < *everyone) {
                 Verdict::Yes(protocol) => {
-                    *self = Application::Known(Box::new(Known::new(shared, cause, protocol)));
+                    *self = Application::Known(Box::new(Known::new(shared, cause, protocol, past)));
                 }
                 Verdict::More | Verdict::No => {
-                    *attempts -= 1;
-                    if *attempts == 0 {
-                        *self = Application::Ignored;
+                    *tried += 1;
+                    let expected = !customary(&shared.registry, &cause.identity, "").is_empty();
+                    if *tried == ATTEMPTS_MAX || (*tried >= *everyone && !expected) {
+                        *self = Application::Ignored(past);
                     }
                     return;
                 }
@@ -207,25 +248,56 @@ impl Application {
                     known.done[side as usize] = true;
                 }
             }
-            Application::Undecided { unread, .. } => {
+            Application::Undecided { unread, past, .. } => {
                 shared.unread -= unread[0].len() + unread[1].len();
-                *self = Application::Ignored;
+                *self = Application::Ignored(*past);
             }
-            Application::Ignored => {}
+            Application::Ignored(_) => {}
+        }
+    }
+
+    /// The dissector read up to where another protocol begins: it ends, and `rest` and what follows
+    /// is told by its content, `side`'s after the other's.
+    fn hand_over(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, rest: Rest) {
+        let Application::Known(known) = self else {
+            return;
+        };
+        known.call(shared, cause, |dissector, cx| dissector.close(cx));
+        let began = known.past.began.or(u16::try_from(known.protocol).ok());
+        let past = Past { began, times: known.past.times + 1 };
+        if past.times > HAND_OVERS_MAX {
+            *self = Application::Ignored(past);
+            return;
+        }
+        let unread = [Vec::new(), Vec::new()];
+        *self = Application::Undecided { unread, first: None, tried: 0, everyone: ATTEMPTS_MAX, past };
+        for side in [side.other(), side] {
+            let bytes = &rest[side as usize];
+            if !bytes.is_empty() {
+                self.piece(shared, cause, side, Piece::Bytes(bytes));
+            }
         }
     }
 
     fn identify(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) {
-        let Application::Undecided { unread, first, attempts } = self else {
+        let Application::Undecided { unread, first, tried, everyone, past } = self else {
             return;
         };
         let place = side as usize;
-        let verdict = if unread[place].is_empty() {
-            probe(shared.protocols, &cause.identity, side, bytes)
+        let all = *tried < *everyone;
+        let turned = turned(&shared.registry, cause.identity.transport, side, bytes);
+        let verdict = if let Some(protocol) = turned {
+            // What waits belongs to the beginning, which is another protocol's.
+            shared.unread -= unread[0].len() + unread[1].len();
+            *unread = [Vec::new(), Vec::new()];
+            *first = None;
+            Verdict::Yes(protocol)
+        } else if unread[place].is_empty() {
+            probe(&shared.registry, &cause.identity, side, bytes, all)
         } else {
             unread[place].extend_from_slice(bytes);
             shared.unread += bytes.len();
-            probe(shared.protocols, &cause.identity, side, &unread[place])
+            probe(&shared.registry, &cause.identity, side, &unread[place], all)
         };
         let held = unread[place].len();
         match verdict {
@@ -236,11 +308,11 @@ impl Application {
                 if held == 0 {
                     waiting[place] = bytes.to_vec();
                 }
-                let mut known = Box::new(Known::new(shared, cause, protocol));
+                let known = Known::new(shared, cause, protocol, *past);
+                *self = Application::Known(Box::new(known));
                 for side in [first, first.other()] {
-                    known.bytes(shared, cause, side, &waiting[side as usize]);
+                    self.piece(shared, cause, side, Piece::Bytes(&waiting[side as usize]));
                 }
-                *self = Application::Known(known);
             }
             Verdict::More
                 if held.max(bytes.len()) <= shared.limits.probe_bytes_max
@@ -259,10 +331,10 @@ impl Application {
                 }
                 shared.unread -= held;
                 unread[place] = Vec::new();
-                *attempts -= 1;
-                if *attempts == 0 {
+                *tried += 1;
+                if *tried == ATTEMPTS_MAX {
                     shared.unread -= unread[1 - place].len();
-                    *self = Application::Ignored;
+                    *self = Application::Ignored(*past);
                 }
             }
         }
@@ -270,7 +342,7 @@ impl Application {
 }
 
 impl Known {
-    fn new(shared: &Shared, cause: &Cause<'_>, protocol: usize) -> Known {
+    fn new(shared: &Shared, cause: &Cause<'_>, protocol: usize, past: Past) -> Known {
         let transport = cause.identity.transport;
         let endpoint = |(address, port): (Address, u16)| {
             let text = address_text(transport, address);
@@ -281,8 +353,8 @@ impl Known {
             Endpoint {
                 address: text,
                 port: if matches!(transport, Transport::Tcp | Transport::Udp) { port } else { 0 },
-                asset: asset.map(|a| a.name.clone()).unwrap_or_default(),
-                area: asset.map(|a| a.area.clone()).unwrap_or_default(),
+                asset: asset.map(|a| a.name.as_str().into()).unwrap_or_default(),
+                area: asset.map(|a| a.area.as_str().into()).unwrap_or_default(),
                 equipment: asset.is_some_and(|a| a.equipment),
             }
         };
@@ -292,66 +364,96 @@ impl Known {
             client: endpoint(cause.identity.client),
             server: endpoint(cause.identity.server),
         };
-        let dissector = (shared.protocols[protocol].start)(&info);
-        Known { protocol, info, dissector, unread: [Vec::new(), Vec::new()], done: [false; 2], closed: false }
-    }
-
-    fn bytes(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) {
-        let place = side as usize;
-        if self.done[place] || bytes.is_empty() {
-            return;
-        }
-        if self.unread[place].is_empty() {
-            // The common case: whole messages, read where the packet lies.
-            if let Some(used) = self.read(shared, cause, side, bytes) {
-                self.unread[place].extend_from_slice(&bytes[used..]);
-                shared.unread += bytes.len() - used;
-            }
-        } else {
-            let mut unread = std::mem::take(&mut self.unread[place]);
-            unread.extend_from_slice(bytes);
-            shared.unread += bytes.len();
-            match self.read(shared, cause, side, &unread) {
-                Some(used) => {
-                    shared.unread -= used;
-                    if used == unread.len() && unread.capacity() > UNREAD_KEPT {
-                        unread = Vec::new();
-                    } else {
-                        unread.drain(..used);
-                    }
-                    self.unread[place] = unread;
-                }
-                None => shared.unread -= unread.len(),
-            }
-        }
-        let held = self.unread[place].len();
-        if held > shared.protocols[self.protocol].buffer_bytes_max {
-            self.stop(shared, cause, side, "a message is longer than the protocol's largest");
-        } else if held > 0 && shared.unread > shared.limits.unread_bytes_max {
-            self.give_up(shared, cause, side);
+        let dissector = (shared.registry.get(protocol).start)(&info);
+        Known {
+            protocol,
+            info,
+            dissector,
+            unread: [Vec::new(), Vec::new()],
+            done: [false; 2],
+            closed: false,
+            past,
         }
     }
 
-    /// Lets the dissector read until it wants more; how many bytes it used, `None` when it stopped.
-    fn read(
+    /// The next bytes of one side; what is unread where another protocol begins.
+    fn bytes(
         &mut self,
         shared: &mut Shared,
         cause: &mut Cause<'_>,
         side: Side,
         bytes: &[u8],
-    ) -> Option<usize> {
+    ) -> Option<Rest> {
+        let place = side as usize;
+        if self.done[place] || bytes.is_empty() {
+            return None;
+        }
+        if self.unread[place].is_empty() {
+            // The common case: whole messages, read where the packet lies.
+            match self.read(shared, cause, side, bytes) {
+                Reading::Used(used) => {
+                    self.unread[place].extend_from_slice(&bytes[used..]);
+                    shared.unread += bytes.len() - used;
+                }
+                Reading::HandedOver(used) => return Some(self.rest(shared, side, bytes[used..].to_vec())),
+                Reading::Stopped => {}
+            }
+        } else {
+            let mut unread = std::mem::take(&mut self.unread[place]);
+            shared.unread -= unread.len();
+            unread.extend_from_slice(bytes);
+            match self.read(shared, cause, side, &unread) {
+                Reading::Used(used) => {
+                    if used < unread.len() {
+                        unread.drain(..used);
+                        if unread.capacity() > 2 * unread.len() + SPARE_BYTES_MAX {
+                            unread.shrink_to(unread.len() + SPARE_BYTES_MAX / 2);
+                        }
+                        shared.unread += unread.len();
+                        self.unread[place] = unread;
+                    }
+                }
+                Reading::HandedOver(used) => {
+                    unread.drain(..used);
+                    return Some(self.rest(shared, side, unread));
+                }
+                Reading::Stopped => {}
+            }
+        }
+        let held = self.unread[place].len();
+        if held > shared.registry.get(self.protocol).buffer_bytes_max {
+            self.stop(shared, cause, side, "a message is longer than the protocol's largest");
+        } else if held > 0 && shared.unread > shared.limits.unread_bytes_max {
+            self.give_up(shared, cause, side);
+        }
+        None
+    }
+
+    /// Lets the dissector read until it wants more.
+    fn read(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) -> Reading {
         let mut used = 0;
         while used < bytes.len() {
             match self.parse(shared, cause, side, &bytes[used..]) {
                 Outcome::Consumed(0) => break,
                 Outcome::Consumed(n) => used = bytes.len().min(used + n),
+                Outcome::HandOver(n) => return Reading::HandedOver(bytes.len().min(used + n)),
                 Outcome::Unrecoverable => {
                     self.stop(shared, cause, side, "the bytes are not the protocol's any more");
-                    return None;
+                    return Reading::Stopped;
                 }
             }
         }
-        Some(used)
+        Reading::Used(used)
+    }
+
+    /// What both sides have unread: `own` is that of `side`.
+    fn rest(&mut self, shared: &mut Shared, side: Side, own: Vec<u8>) -> Rest {
+        let mut rest = Rest::default();
+        rest[side as usize] = own;
+        let other = side.other() as usize;
+        shared.unread -= self.unread[other].len();
+        rest[other] = std::mem::take(&mut self.unread[other]);
+        rest
     }
 
     fn parse(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) -> Outcome {
@@ -363,7 +465,7 @@ impl Known {
     fn gap(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, missing: u64) {
         shared.stats.gaps += 1;
         shared.stats.gap_bytes += missing;
-        let name = shared.protocols[self.protocol].name;
+        let name = shared.registry.get(self.protocol).name;
         let detail = format!(
             "{missing} bytes of the {name} {} are missing before packet {}",
             words(side),
@@ -390,7 +492,7 @@ impl Known {
         self.release(shared, side);
         self.done[side as usize] = true;
         shared.stats.malformed_streams += 1;
-        let name = shared.protocols[self.protocol].name;
+        let name = shared.registry.get(self.protocol).name;
         let detail =
             format!("{name} {} at packet {}: {why}; not read any further", words(side), cause.number);
         report(cause, coverage::MALFORMED, 1, &detail);
@@ -464,41 +566,51 @@ enum Verdict {
 }
 
 /// Asks the protocols, those first that are customary there: one of them that cannot say yet is
-/// waited for. Below TCP and UDP, the number decides who is asked.
-fn probe(protocols: &[Protocol], identity: &Identity, side: Side, bytes: &[u8]) -> Verdict {
+/// waited for. Of the others `all` are asked, or those that connections turn to. Below TCP and UDP,
+/// the number decides who is asked.
+fn probe(registry: &Registry, identity: &Identity, side: Side, bytes: &[u8], all: bool) -> Verdict {
     let transport = identity.transport;
-    let numbered = matches!(transport, Transport::Ip | Transport::Link);
-    let mut more = false;
-    for customary in [true, false] {
-        for (index, protocol) in protocols.iter().enumerate() {
-            let (on, server) = protocol.runs_on(transport, identity.server.1);
-            let by_custom = server || (on && protocol.runs_on(transport, identity.client.1).1);
-            if !on || by_custom != customary {
-                continue;
+    let [server, client] =
+        [identity.server.1, identity.client.1].map(|number| registry.customary(transport, number));
+    let by_custom = || server.iter().chain(client.iter().filter(|index| !server.contains(index)));
+    match ask(registry, by_custom(), &Glimpse { transport, side, customary: true, bytes }) {
+        Verdict::No if matches!(transport, Transport::Tcp | Transport::Udp) => {
+            if !all {
+                return turned(registry, transport, side, bytes).map_or(Verdict::No, Verdict::Yes);
             }
-            match (protocol.probe)(&Glimpse { transport, side, customary, bytes }) {
-                Probe::Yes => return Verdict::Yes(index),
-                Probe::More => more = true,
-                Probe::No => {}
-            }
+            let others = registry.on(transport).iter().filter(|i| !server.contains(i) && !client.contains(i));
+            ask(registry, others, &Glimpse { transport, side, customary: false, bytes })
         }
-        if more {
-            return Verdict::More;
-        }
-        if numbered {
-            break;
+        verdict => verdict,
+    }
+}
+
+/// Asks protocols one after the other.
+fn ask<'a>(registry: &Registry, whom: impl Iterator<Item = &'a usize>, glimpse: &Glimpse<'_>) -> Verdict {
+    let mut verdict = Verdict::No;
+    for &index in whom {
+        match (registry.get(index).probe)(glimpse) {
+            Probe::Yes => return Verdict::Yes(index),
+            Probe::More => verdict = Verdict::More,
+            Probe::No => {}
         }
     }
-    Verdict::No
+    verdict
+}
+
+/// The protocol that a piece begins which connections turn to.
+fn turned(registry: &Registry, transport: Transport, side: Side, bytes: &[u8]) -> Option<usize> {
+    let glimpse = Glimpse { transport, side, customary: false, bytes };
+    registry.turned_to(transport).find(|&index| (registry.get(index).probe)(&glimpse) == Probe::Yes)
 }
 
 /// The protocol that is customary on the server's port: `own` where it is one of several; empty
 /// for none.
-pub(crate) fn customary(protocols: &[Protocol], identity: &Identity, own: &'static str) -> &'static str {
-    let mut all =
-        protocols.iter().filter(|p| p.runs_on(identity.transport, identity.server.1).1).map(|p| p.name);
-    let Some(first) = all.next() else { return "" };
-    if all.any(|name| name == own) { own } else { first }
+pub(crate) fn customary(registry: &Registry, identity: &Identity, own: &'static str) -> &'static str {
+    let all = registry.customary(identity.transport, identity.server.1);
+    let mut names = all.iter().map(|&index| registry.get(index).name);
+    let Some(first) = names.next() else { return "" };
+    if names.any(|name| name == own) { own } else { first }
 }
 
 /// Counts messages on their way out.

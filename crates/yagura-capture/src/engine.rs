@@ -8,7 +8,7 @@ use yagura_event::AssetTable;
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::rows::{FlowRow, Row, RowSink};
 
-use crate::application::{Application, Cause, Identity, Shared, customary, transport_name};
+use crate::application::{Cause, Identity, Shared, customary, transport_name};
 use crate::clock::Clock;
 use crate::fragments::Fragments;
 use crate::headers::{
@@ -17,6 +17,7 @@ use crate::headers::{
 };
 use crate::limits::Limits;
 use crate::notices::{Notice, Notices};
+use crate::registry::Registry;
 use crate::stream::{Fate, Treatment};
 use crate::table::{Activity, Flow, Key, Table};
 use crate::tunnels::{self, Inner};
@@ -149,7 +150,7 @@ impl Engine {
                 assets: options.assets,
                 settings: options.settings,
                 limits: options.limits,
-                protocols,
+                registry: Registry::new(protocols),
                 stats: Stats::default(),
                 notices: Notices::default(),
                 messages: vec![0; protocols.len()],
@@ -192,7 +193,7 @@ impl Engine {
     /// The counts so far.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
-        let named = shared.protocols.iter().zip(&shared.messages);
+        let named = shared.registry.protocols().iter().zip(&shared.messages);
         Stats {
             flows_open: self.table.len() as u64,
             fragments_lost: self.fragments.lost,
@@ -665,7 +666,7 @@ fn exchange(
         flow.reset = true;
     }
     for half in &mut *halves {
-        if half.held_bytes() > 0 && matches!(application, Application::Ignored) {
+        if half.held_bytes() > 0 && application.is_ignored() {
             half.forget_data();
         }
     }
@@ -715,7 +716,7 @@ fn push_flow(shared: &Shared, flow: &Flow, state: &str, out: &mut dyn RowSink) {
         flow: flow.id,
         transport: transport_name(identity.transport),
         protocol,
-        customary: customary(shared.protocols, &identity, protocol),
+        customary: customary(&shared.registry, &identity, protocol),
         client: &text(identity.client.0),
         client_port: port(identity.client.1),
         server: &text(identity.server.0),

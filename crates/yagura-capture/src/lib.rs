@@ -20,6 +20,7 @@ mod fragments;
 mod headers;
 mod limits;
 mod notices;
+mod registry;
 mod ring;
 mod stream;
 mod table;

@@ -3,9 +3,9 @@
 #[allow(unused, reason = "shared by the tests")]
 mod common;
 
-use common::{Bench, tcp_frame};
+use common::{Bench, options, tcp_frame};
 use etherparse::{PacketBuilder, SingleVlanHeader, VlanId};
-use yagura_capture::Limits;
+use yagura_capture::{Engine, Limits};
 use yagura_event::Kind;
 
 const C: u32 = 1000;
@@ -55,6 +55,64 @@ fn a_connection_on_any_port_gives_its_messages_and_one_flow_row() {
     assert_eq!((stats.packets, stats.flows, stats.gaps, stats.malformed), (10, 1, 0, 0));
     assert_eq!(stats.messages.get("lines"), Some(&3));
     assert_eq!(bench.of(Kind::Coverage).len(), 0);
+}
+
+#[test]
+fn a_connection_that_goes_over_to_another_protocol_is_told_by_its_content_anew() {
+    let mut bench = Bench::new(Limits::default());
+    handshake(&mut bench, 6543);
+    bench.frame(&tcp_frame(true, 6543, C + 1, Some(S + 1), "", b"LN one\nover\nsomething else\n"));
+    assert_eq!(bench.seen(), ["c:LN one", "c:over", "close"]);
+    bench.frame(&tcp_frame(false, 6543, S + 1, Some(C + 28), "", b"LN tw"));
+    bench.frame(&tcp_frame(false, 6543, S + 6, Some(C + 28), "", b"o\n"));
+    assert_eq!(bench.seen(), ["c:LN one", "c:over", "close", "s:LN two"]);
+    bench.finish();
+    assert_eq!(bench.of(Kind::Flow)[0].text("protocol"), "lines");
+    assert_eq!(bench.of(Kind::Coverage).len(), 0);
+}
+
+#[test]
+fn a_connection_that_goes_over_without_end_is_let_go() {
+    let mut bench = Bench::new(Limits::default());
+    handshake(&mut bench, 6543);
+    bench.frame(&tcp_frame(true, 6543, C + 1, Some(S + 1), "", &b"LN\nover\n".repeat(9)));
+    assert_eq!(bench.seen().iter().filter(|line| *line == "close").count(), 5);
+    bench.finish();
+    assert_eq!(bench.of(Kind::Flow)[0].text("protocol"), "lines");
+}
+
+#[test]
+fn after_other_first_bytes_only_what_is_customary_there_is_found() {
+    for (port, found) in [(7777, 1), (6543, 0)] {
+        let mut bench = Bench::new(Limits::default());
+        handshake(&mut bench, port);
+        let mut seq = C + 1;
+        for said in ["??", "??", "??", "LN one\n"] {
+            bench.frame(&tcp_frame(true, port, seq, Some(S + 1), "", said.as_bytes()));
+            seq += said.len() as u32;
+        }
+        bench.finish();
+        assert_eq!(bench.seen().iter().filter(|s| *s == "c:LN one").count(), found, "port {port}");
+    }
+}
+
+#[test]
+fn a_connection_that_turns_to_tls_is_found() {
+    let mut bench = Bench::new(Limits::default());
+    bench.engine = Engine::new(options(Limits::default()));
+    handshake(&mut bench, 3333);
+    let mut seqs = [C + 1, S + 1];
+    let hello =
+        [&b"\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x03\x03"[..], &[7; 32], b"\0\0\x02\x13\x01\x01\0"].concat();
+    let said: [(bool, &[u8]); 5] =
+        [(false, b"?ready"), (true, b"?more"), (false, b"?turn"), (true, b"?yes"), (true, &hello)];
+    for (client, bytes) in said {
+        let [mine, other] = if client { [0, 1] } else { [1, 0] };
+        bench.frame(&tcp_frame(client, 3333, seqs[mine], Some(seqs[other]), "", bytes));
+        seqs[mine] += bytes.len() as u32;
+    }
+    bench.finish();
+    assert_eq!(bench.of(Kind::Flow)[0].text("protocol"), "tls");
 }
 
 #[test]

@@ -1,11 +1,25 @@
 //! Tool dictionaries: what the numbers in a tool's messages are called.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use yagura_dissect::{ContextName, Dictionary, Variable};
 
 use crate::SourceError;
+
+mod sedd;
+
+/// Reads dictionaries: XML files as equipment data dictionaries (SEDD, SEMI E172), others as CSV.
+/// What a later file says of an id wins, so that a short CSV adds contexts and classes, which a
+/// SEDD does not have, to a long SEDD.
+pub fn read(files: &[PathBuf]) -> Result<Dictionary, SourceError> {
+    let mut dictionary = Dictionary::default();
+    for file in files {
+        let xml = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("xml"));
+        dictionary.extend(if xml { sedd::read(file) } else { read_csv(file) }?);
+    }
+    Ok(dictionary)
+}
 
 /// One line of the CSV file. `kind` is `svid` (any variable), `ceid` or `alid`; `context` is empty,
 /// `lot`, `recipe`, `step` or `chamber`.
@@ -27,7 +41,7 @@ struct Line {
 }
 
 /// Reads a CSV file with a header line: `model,kind,id,name,unit,context,class,chamber`.
-pub fn read_csv(file: &Path) -> Result<Dictionary, SourceError> {
+fn read_csv(file: &Path) -> Result<Dictionary, SourceError> {
     let fail = |cause: String| SourceError::Open { file: file.display().to_string(), cause };
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file).map_err(|e| fail(e.to_string()))?;

@@ -1,12 +1,14 @@
 //! Rows to log records: which cell, which number, which batch.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::rows::*;
 use yagura_event::{AssetTable, Encoding, Envelope, EventError, Kind, codec};
@@ -36,8 +38,8 @@ pub struct RowWriter {
     named: BTreeMap<String, usize>,
     /// Where a tool's or an address's cell is in `cells`.
     cell_of: FxHashMap<String, usize>,
-    /// The key of the row in hand: one buffer, so that a known series costs no allocation.
-    key: String,
+    /// The last name that was looked up there: most rows have the tool of the row before.
+    last: (String, usize),
     ready: Vec<Record>,
     failed: Option<EventError>,
 }
@@ -47,7 +49,8 @@ struct Cell {
     name: String,
     next_row: u64,
     next_series: u32,
-    numbers: FxHashMap<String, u32>,
+    /// Series by tool, chamber and signal.
+    numbers: HashTable<([Box<str>; 3], u32)>,
     observed: Option<(Micros, Micros)>,
     last_sent: Micros,
     message: MessageBuilder,
@@ -71,7 +74,7 @@ impl RowWriter {
             cells: Vec::new(),
             named: BTreeMap::new(),
             cell_of: FxHashMap::default(),
-            key: String::new(),
+            last: (String::new(), usize::MAX),
             ready: Vec::new(),
             failed: None,
         }
@@ -105,6 +108,17 @@ impl RowWriter {
 
     /// Where the cell of a tool, or of an address, is.
     fn cell_for(&mut self, name: &str) -> usize {
+        if self.last.1 != usize::MAX && self.last.0 == name {
+            return self.last.1;
+        }
+        let cell = self.look_up(name);
+        self.last.0.clear();
+        self.last.0.push_str(name);
+        self.last.1 = cell;
+        cell
+    }
+
+    fn look_up(&mut self, name: &str) -> usize {
         if let Some(cell) = self.cell_of.get(name) {
             return *cell;
         }
@@ -237,21 +251,21 @@ impl RowWriter {
 
     fn measured(&mut self, row: &MeasuredRow<'_>) {
         let index = self.cell_for(row.tool);
-        let mut key = std::mem::take(&mut self.key);
-        key.clear();
-        for part in [row.tool, "\u{1f}", row.chamber, "\u{1f}", row.signal] {
-            key.push_str(part);
-        }
         let cell = self.cell(index, row.observed);
-        let series = match cell.numbers.get(&key) {
-            Some(number) => *number,
+        let names = [row.tool, row.chamber, row.signal];
+        let hash = hash_of(&names);
+        let found = cell.numbers.find(hash, |(key, _)| key.iter().map(|k| &**k).eq(names));
+        let series = match found {
+            Some((_, number)) => *number,
             None => {
                 let number = cell.next_series;
                 cell.next_series += 1;
                 if cell.numbers.len() >= SERIES_MAX {
                     cell.numbers.clear();
                 }
-                cell.numbers.insert(key.clone(), number);
+                cell.numbers.insert_unique(hash, (names.map(Into::into), number), |(key, _)| {
+                    hash_of(&[&*key[0], &*key[1], &*key[2]])
+                });
                 cell.series.push(&SeriesRow {
                     series: number,
                     tool: row.tool,
@@ -273,7 +287,6 @@ impl RowWriter {
             ..Default::default()
         });
         let rows = cell.sample.len();
-        self.key = key;
         self.close_if_full(index, rows);
     }
 
@@ -297,6 +310,10 @@ impl RowWriter {
         let rows = cell.flow.len();
         self.close_if_full(index, rows);
     }
+}
+
+fn hash_of(names: &[&str; 3]) -> u64 {
+    FxBuildHasher.hash_one(names)
 }
 
 impl RowSink for RowWriter {

@@ -77,10 +77,34 @@ pub(crate) fn optional<'a>(
     if cursor.peek() == Some(tag) { element(cursor, what).map(Some) } else { Ok(None) }
 }
 
+/// The content of an INTEGER or ENUMERATED; `None` for an empty one or one that does not fit.
+pub(crate) fn integer(body: &[u8]) -> Option<i64> {
+    let negative = *body.first()? >= 0x80;
+    let fill = if negative { 0xff } else { 0 };
+    let kept = body.len().min(8);
+    let (surplus, kept) = body.split_at(body.len() - kept);
+    let extends = surplus.is_empty() || (kept[0] >= 0x80) == negative;
+    let start = if negative { -1_i64 } else { 0 };
+    let fits = extends && surplus.iter().all(|octet| *octet == fill);
+    fits.then(|| kept.iter().fold(start, |sum, octet| sum << 8 | i64::from(*octet)))
+}
+
+/// The same of a number that has no sign, whether its highest bit has a zero octet before it, as it
+/// must, or not, as some write it.
+pub(crate) fn unsigned(body: &[u8]) -> Option<u64> {
+    let kept = body.len().min(8);
+    let (surplus, kept) = body.split_at(body.len() - kept);
+    let fits = !body.is_empty() && surplus.iter().all(|octet| *octet == 0);
+    fits.then(|| kept.iter().fold(0_u64, |sum, octet| sum << 8 | u64::from(*octet)))
+}
+
+/// Longest object identifier that is shown whole: 128 parts of five octets (RFC 2578, 3.5).
+const OID_BYTES_MAX: usize = 640;
+
 /// An object identifier's content in dotted decimals; long ones are cut.
 pub(crate) fn push_oid(out: &mut String, body: &[u8]) {
     let (mut value, mut first) = (0_u64, true);
-    for octet in body.iter().take(64) {
+    for octet in body.iter().take(OID_BYTES_MAX) {
         value = value << 7 | u64::from(octet & 0x7f);
         if octet & 0x80 != 0 {
             continue;
@@ -110,6 +134,20 @@ mod tests {
         assert_eq!(header(&[0x30, 0x80]), Header::Bad);
         assert_eq!(header(&[0x30, 0x85, 0, 0, 0, 0, 1]), Header::Bad);
         assert_eq!(header(&[0x1f, 0x81]), Header::Bad);
+    }
+
+    #[test]
+    fn numbers_with_and_without_a_sign() {
+        assert_eq!((integer(&[]), integer(&[0]), integer(&[0xff])), (None, Some(0), Some(-1)));
+        assert_eq!(integer(&[0xff, 0x34, 0xab, 0xcd]), Some(-13_325_363));
+        assert_eq!(integer(&[0, 0x80]), Some(128));
+        assert_eq!(integer(&[0x7f, 255, 255, 255, 255, 255, 255, 255]), Some(i64::MAX));
+        assert_eq!(integer(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 5]), Some(5));
+        assert_eq!(integer(&[0, 0x80, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(integer(&[1, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!((unsigned(&[]), unsigned(&[0xff; 4])), (None, Some(u64::from(u32::MAX))));
+        assert_eq!(unsigned(&[0, 255, 255, 255, 255, 255, 255, 255, 255]), Some(u64::MAX));
+        assert_eq!(unsigned(&[1; 9]), None);
     }
 
     #[test]

@@ -46,14 +46,20 @@ const STATION_MAX: usize = 7;
 fn probe(glimpse: &Glimpse<'_>) -> Probe {
     let fits = match glimpse.transport {
         Transport::Link => npdu_begins(glimpse.bytes),
-        _ => match (link_frame(glimpse.bytes), glimpse.bytes) {
-            (Frame::Of(length), bytes) if length == bytes.len() => match (bytes[1], &bytes[4..]) {
-                (0 | 5, body) => body.len() == 2,
-                (1 | 3 | 7 | 8, body) => body.len() % 10 == 0,
-                (2 | 6, body) => body.is_empty(),
-                (4, [_, _, _, _, _, _, npdu @ ..]) | (9..=11, npdu) => npdu_begins(npdu),
-                _ => false,
-            },
+        _ => match glimpse.bytes {
+            [BVLC, function, high, low, body @ ..] => {
+                let exact = usize::from(u16::from_be_bytes([*high, *low])) == glimpse.bytes.len();
+                match (function, body) {
+                    (0 | 5, body) => exact && body.len() == 2,
+                    (1 | 3 | 7 | 8, body) => exact && body.len() % 10 == 0,
+                    (2 | 6, body) => exact && body.is_empty(),
+                    // Some stacks write a length that is not the datagram's.
+                    (4, [_, _, _, _, _, _, npdu @ ..]) | (9..=11, npdu) => {
+                        (exact || glimpse.customary) && npdu_begins(npdu)
+                    }
+                    _ => false,
+                }
+            }
             _ => false,
         },
     };
@@ -65,12 +71,14 @@ fn npdu_begins(bytes: &[u8]) -> bool {
     matches!(bytes, [1, control, _, ..] if control & 0x50 == 0)
 }
 
+/// One message is one datagram, whatever its length field says.
 fn link_frame(bytes: &[u8]) -> Frame {
     match *bytes {
         [BVLC, function, high, low, ..] if function <= FUNCTION_MAX => {
-            match u16::from_be_bytes([high, low]) {
-                0..4 => Frame::Bad("bvlc_length"),
-                length => Frame::Of(usize::from(length)),
+            if u16::from_be_bytes([high, low]) < 4 {
+                Frame::Bad("bvlc_length")
+            } else {
+                Frame::Of(bytes.len())
             }
         }
         [BVLC, _, _, _, ..] => Frame::Bad("bvlc_function"),
@@ -154,6 +162,8 @@ struct Envelope {
     side: Side,
     /// Function of the virtual link control.
     function: u8,
+    /// Its length field, where that is not the datagram's length.
+    claims: Option<u16>,
     /// Who sent a forwarded message in the first place.
     origin: Option<(Ipv4Addr, u16)>,
     control: u8,
@@ -168,6 +178,9 @@ impl Envelope {
         asked.show(&mut draft.session);
         if matches!(self.function, 4 | 9 | 11) {
             json::member_text(&mut draft.detail, "bvlc", names::link_function(self.function).0);
+        }
+        if let Some(length) = self.claims {
+            json::member_number(&mut draft.detail, "bvlc_length", u64::from(length));
         }
         if let Some((address, port)) = self.origin {
             json::key(&mut draft.detail, "origin");
@@ -204,13 +217,14 @@ impl Bacnet {
         let mut cursor = Cursor::new(frame);
         cursor.skip(1, "bvlc_type")?;
         let function = cursor.u8("bvlc_function")?;
-        cursor.skip(2, "bvlc_length")?;
+        let length = cursor.u16_be("bvlc_length")?;
+        let claims = (usize::from(length) != frame.len()).then_some(length);
         match function {
             4 => {
                 let origin = endpoint(&mut cursor)?;
-                self.npdu(cx, side, function, Some(origin), cursor)
+                self.npdu(cx, side, (function, claims, Some(origin)), cursor)
             }
-            9..=11 => self.npdu(cx, side, function, None, cursor),
+            9..=11 => self.npdu(cx, side, (function, claims, None), cursor),
             0 => self.link_result(cx, side, cursor.u16_be("result_code")?),
             3 => self.link_table(cx, side, function, 2, cursor),
             7 => self.link_table(cx, side, function, 6, cursor),
@@ -314,13 +328,12 @@ impl Bacnet {
         }
     }
 
-    /// A network layer message.
+    /// A network layer message, and what its virtual link control says.
     fn npdu(
         &mut self,
         cx: &mut Cx<'_>,
         side: Side,
-        function: u8,
-        origin: Option<(Ipv4Addr, u16)>,
+        (function, claims, origin): (u8, Option<u16>, Option<(Ipv4Addr, u16)>),
         mut cursor: Cursor<'_>,
     ) -> Result<(), Cut> {
         let version = cursor.u8("npdu_version")?;
@@ -329,6 +342,7 @@ impl Bacnet {
         let mut envelope = Envelope {
             side,
             function,
+            claims,
             origin,
             control,
             source: Station::default(),
@@ -676,7 +690,11 @@ impl Framed for Bacnet {
     }
 
     fn read(&mut self, cx: &mut Cx<'_>, side: Side, frame: &[u8]) -> Result<(), Cut> {
-        if self.bare { self.npdu(cx, side, 10, None, Cursor::new(frame)) } else { self.link(cx, side, frame) }
+        if self.bare {
+            self.npdu(cx, side, (10, None, None), Cursor::new(frame))
+        } else {
+            self.link(cx, side, frame)
+        }
     }
 
     fn lost(&mut self, _cx: &mut Cx<'_>, side: Side) {

@@ -17,7 +17,7 @@ mod names;
 mod objects;
 
 use files::Files;
-use objects::Reading;
+use objects::{Reading, Texts};
 
 /// The registry's entry.
 pub const PROTOCOL: Protocol = Protocol {
@@ -67,6 +67,9 @@ fn start(_flow: &FlowInfo) -> Box<dyn Dissector> {
         headless: 0,
     }))
 }
+
+/// The function of a response that is nothing special.
+const RESPONSE: u8 = 129;
 
 /// What a reply must have in common with its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +143,7 @@ impl Dnp3 {
                 2 => "test_link_states",
                 9 => "request_link_status",
                 1 => "reset_user_process",
-                _ => return Err(Cut { what: "link_function", at: 3 }),
+                _ => return self.reserved(cx, side, link),
             };
             let mut draft = self.exchanges.draft(cx, side, operation::SESSION_KEEP, function);
             addressed(&mut draft, link.source, link.destination, link.destination);
@@ -153,7 +156,7 @@ impl Dnp3 {
             1 => "nack",
             11 => "link_status",
             14 | 15 => "not_supported",
-            _ => return Err(Cut { what: "link_function", at: 3 }),
+            _ => return self.reserved(cx, side, link),
         };
         let key = Key { addresses: (link.destination, link.source), what: What::Link };
         if let Some(mut draft) = self.exchanges.answered(side, &key) {
@@ -167,6 +170,16 @@ impl Dnp3 {
             self.exchanges.unasked(cx, draft);
         }
         // An acknowledgement of confirmed user data says no more than TCP's own.
+        Ok(())
+    }
+
+    /// A function that the standard reserves (IEEE 1815 clause 9.2.4.1.3): nobody answers it.
+    fn reserved(&mut self, cx: &mut Cx<'_>, side: Side, link: Link) -> Result<(), Cut> {
+        let function = format!("link_function_{}", link.control & 15);
+        let mut draft = self.exchanges.draft(cx, side, operation::OTHER, function);
+        addressed(&mut draft, link.source, link.destination, link.destination);
+        json::member_bool(&mut draft.detail, "reserved", true);
+        self.exchanges.one_way(cx, draft);
         Ok(())
     }
 
@@ -280,9 +293,11 @@ impl Dnp3 {
             outstation: (side.other(), link.destination),
             echoes: false,
             files: &mut self.files,
+            texts: Texts::default(),
         };
-        if known.is_some()
-            && let Err(cut) = reading.objects(cx, &mut draft, cursor)
+        // What an unknown function carries need not be objects.
+        if let Err(cut) = reading.objects(cx, &mut draft, cursor)
+            && known.is_some()
         {
             draft.wrong(cut);
         }
@@ -336,6 +351,9 @@ impl Dnp3 {
                 draft
             }
         };
+        if was_asked && function != RESPONSE {
+            json::member_number(&mut draft.detail, "response_function", u64::from(function));
+        }
         indicate(&mut draft, indications);
         let echoes = was_asked && matches!(&*draft.function, "select" | "operate" | "direct_operate");
         let mut reading = Reading {
@@ -345,6 +363,7 @@ impl Dnp3 {
             outstation: (side, link.source),
             echoes,
             files: &mut self.files,
+            texts: Texts::default(),
         };
         if let Err(cut) = reading.objects(cx, &mut draft, cursor) {
             draft.wrong(cut);

@@ -77,8 +77,12 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
     let fits = match header.command {
         command::NOP => glimpse.customary,
         command::REGISTER_SESSION => data == 4 || (data == 0 && header.status != 0),
-        command::UNREGISTER_SESSION => data == 0,
-        command::LIST_SERVICES | command::LIST_IDENTITY | command::LIST_INTERFACES => data == 0 || data >= 2,
+        command::UNREGISTER_SESSION => data == 0 && (glimpse.customary || header.session != 0),
+        // Without data they ask, and nothing but the number of the command is not zero or free:
+        // elsewhere the answer tells.
+        command::LIST_SERVICES | command::LIST_IDENTITY | command::LIST_INTERFACES => {
+            data >= 2 || (data == 0 && glimpse.customary)
+        }
         command::LEGACY => glimpse.customary,
         // Interface handle 0, a time-out and at least one item.
         command::SEND_RR_DATA | command::SEND_UNIT_DATA => match bytes.get(HEADER..HEADER + 8) {

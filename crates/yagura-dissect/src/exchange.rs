@@ -2,9 +2,11 @@
 //!
 //! A dissector fills a [`Draft`] from the request and hands it to [`Exchanges`]; when the reply
 //! comes it takes the draft back, completes it and lets it be written. What is never answered
-//! becomes a row too. Drafts are used again, so that a busy connection allocates nothing.
+//! becomes a row too. Drafts are used again, by all connections of a thread together: a busy one
+//! allocates nothing, and one of a million that are idle holds none.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -21,14 +23,27 @@ pub(crate) const WAITING_MAX: usize = 256;
 
 /// Longest text of `values`, in bytes; what is beyond is cut, and `detail` says so.
 const VALUES_BYTES_MAX: usize = 4096;
-/// Most spare drafts that a connection keeps.
-const SPARE_MAX: usize = 8;
+/// Places of a queue that are kept while nothing waits.
+const KEPT_MAX: usize = 8;
+/// Most spare drafts that a thread keeps.
+const SPARE_MAX: usize = 64;
+/// Longest text whose memory a spare draft keeps, in bytes.
+const SPARE_TEXT_MAX: usize = 1024;
 /// Most bytes of a message that could not be read which its row shows.
 const SHOWN_BYTES_MAX: usize = 32;
 
-/// The columns of a message row in the making.
+thread_local! {
+    /// Drafts that were written, for their memory. What they said is not used again.
+    static SPARE: RefCell<Vec<Draft>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A message row in the making. It stands apart from the queue that it waits in, which most of the
+/// time is empty and should then be small.
+pub(crate) type Draft = Box<Columns>;
+
+/// The columns of a message row.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct Columns {
     /// When the request, or the only message, was on the wire.
     pub time: Micros,
     /// The end that asked.
@@ -59,9 +74,9 @@ pub(crate) struct Draft {
     count: u32,
 }
 
-impl Draft {
+impl Columns {
     fn new() -> Self {
-        Draft {
+        Columns {
             time: 0,
             asker: Side::Client,
             equipment: Side::Server,
@@ -96,6 +111,20 @@ impl Draft {
         self.value = None;
         self.values_cut = false;
         self.count = 0;
+    }
+
+    /// Keeps the draft for another message.
+    fn spare(mut self: Box<Self>) {
+        for text in [&mut self.session, &mut self.target, &mut self.detail, &mut self.values] {
+            if text.capacity() > SPARE_TEXT_MAX {
+                *text = String::new();
+            }
+        }
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_MAX {
+                spare.push(self);
+            }
+        });
     }
 
     /// Adds a number to `values`; `value` is the number when it stays the only one.
@@ -181,14 +210,13 @@ pub(crate) struct Exchanges<K> {
     protocol: &'static str,
     timeout: Micros,
     waiting: VecDeque<(K, Draft)>,
-    spare: Vec<Draft>,
     evicted: u64,
 }
 
 impl<K> Exchanges<K> {
     /// None waiting. A request without a reply for `timeout` becomes a row of its own.
     pub fn new(protocol: &'static str, timeout: Micros) -> Self {
-        Exchanges { protocol, timeout, waiting: VecDeque::new(), spare: Vec::new(), evicted: 0 }
+        Exchanges { protocol, timeout, waiting: VecDeque::new(), evicted: 0 }
     }
 
     /// A draft of a message that `asker` sends now.
@@ -199,7 +227,8 @@ impl<K> Exchanges<K> {
         operation: &'static str,
         function: impl Into<Cow<'static, str>>,
     ) -> Draft {
-        let mut draft = self.spare.pop().unwrap_or_else(Draft::new);
+        let spare = SPARE.with_borrow_mut(Vec::pop);
+        let mut draft = spare.unwrap_or_else(|| Box::new(Columns::new()));
         draft.begin(cx.time, asker);
         draft.operation = operation;
         draft.function = function.into();
@@ -215,6 +244,10 @@ impl<K> Exchanges<K> {
                 cx.cover(self.protocol, coverage::DROP, self.evicted, &detail);
             }
             self.give_up_oldest(cx);
+        }
+        if self.waiting.capacity() == 0 {
+            // Most connections ask one thing at a time.
+            self.waiting.reserve_exact(1);
         }
         self.waiting.push_back((key, draft));
     }
@@ -235,7 +268,11 @@ impl<K> Exchanges<K> {
     /// The same with its key, for protocols whose replies can be read only with what was asked.
     pub fn take_if(&mut self, side: Side, fits: impl Fn(&K, &Draft) -> bool) -> Option<(K, Draft)> {
         let at = self.waiting.iter().position(|(key, draft)| draft.asker != side && fits(key, draft))?;
-        self.waiting.remove(at)
+        let taken = self.waiting.remove(at);
+        if self.waiting.is_empty() && self.waiting.capacity() > KEPT_MAX {
+            self.waiting = VecDeque::new();
+        }
+        taken
     }
 
     /// Writes a request with its reply, which came now.
@@ -311,9 +348,7 @@ impl<K> Exchanges<K> {
         row.body_bytes = draft.body_bytes;
         row.detail = &draft.detail;
         cx.out.push(Row::Message(&row));
-        if self.spare.len() < SPARE_MAX {
-            self.spare.push(draft);
-        }
+        draft.spare();
     }
 }
 

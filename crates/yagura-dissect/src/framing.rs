@@ -37,6 +37,12 @@ pub(crate) trait Framed: Send {
     /// Reads one whole frame. An error is a row of its own (`malformed`), and the next frame is read.
     fn read(&mut self, cx: &mut Cx<'_>, side: Side, frame: &[u8]) -> Result<(), Cut>;
 
+    /// Whether what follows on both sides is another protocol, see [`Outcome::HandOver`]. Asked after
+    /// every frame that was read.
+    fn handed_over(&self) -> bool {
+        false
+    }
+
     /// Frames of that side are missing: what spans several is forgotten.
     fn lost(&mut self, cx: &mut Cx<'_>, side: Side);
 
@@ -182,6 +188,9 @@ impl<F: Framed> Dissector for Framing<F> {
                     self.directions[side as usize].place += length.max(1) as u64;
                     self.frame(cx, side, &rest[..length.max(1)]);
                     at += length.max(1);
+                    if self.inner.handed_over() {
+                        return Outcome::HandOver(at);
+                    }
                 }
                 Frame::Head(head, after) if head <= rest.len() => {
                     let direction = &mut self.directions[side as usize];

@@ -11,9 +11,14 @@ pub fn push_text(out: &mut String, text: &str) {
 
 /// Appends `text` as the inside of a JSON string.
 pub fn push_escaped(out: &mut String, text: &str) {
-    for c in text.chars() {
-        push_char(out, c);
+    let mut rest = text;
+    // Whole stretches that need no escape at a time.
+    while let Some(at) = rest.bytes().position(|b| b < 0x20 || matches!(b, b'"' | b'\\' | 0x7f)) {
+        out.push_str(&rest[..at]);
+        push_char(out, rest.as_bytes()[at] as char);
+        rest = &rest[at + 1..];
     }
+    out.push_str(rest);
 }
 
 /// Appends one character of a JSON string.
@@ -48,7 +53,14 @@ pub fn push_number(out: &mut String, mut n: u64) {
 
 /// Appends a floating-point number; `null` for what JSON cannot say.
 pub fn push_float(out: &mut String, v: f64) {
-    if !v.is_finite() {
+    let whole = v as i64;
+    if whole as f64 == v && whole.unsigned_abs() < 1 << 53 && !(whole == 0 && v.is_sign_negative()) {
+        // Most values on the wire are whole numbers, for which digits suffice.
+        if whole < 0 {
+            out.push('-');
+        }
+        push_number(out, whole.unsigned_abs());
+    } else if !v.is_finite() {
         out.push_str("null");
     } else if v != 0.0 && !(1e-5..1e16).contains(&v.abs()) {
         let _ = write!(out, "{v:e}");
@@ -118,7 +130,7 @@ mod tests {
         member_bool(&mut out, "t", true);
         key(&mut out, "f");
         out.push('[');
-        for (i, v) in [1e300, -2.5, 1e-9, f64::NAN, 0.0, 123456.0].into_iter().enumerate() {
+        for (i, v) in [1e300, -2.5, 1e-9, f64::NAN, 0.0, 123456.0, -7.0, -0.0, 9e15, 1e17].into_iter().enumerate() {
             if i > 0 {
                 out.push(',');
             }
@@ -127,7 +139,7 @@ mod tests {
         out.push(']');
         end(&mut out);
         let read: serde_json::Value = serde_json::from_str(&out).unwrap();
-        let f = serde_json::json!([1e300, -2.5, 1e-9, null, 0, 123456]);
+        let f = serde_json::json!([1e300, -2.5, 1e-9, null, 0, 123456, -7, -0.0, 9e15, 1e17]);
         assert_eq!(read["a\"b"], "x\\y\n\u{1}\u{7f}櫓");
         assert_eq!(read["n"], u64::MAX);
         assert_eq!(read["zero"], 0);

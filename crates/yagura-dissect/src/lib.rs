@@ -16,11 +16,13 @@ mod ends;
 mod exchange;
 mod framing;
 mod json;
+mod lines;
 mod md5;
 mod ntlm;
 mod ntstatus;
 pub mod secs2;
 mod settings;
+mod talk;
 #[cfg(test)]
 mod testing;
 mod tpkt;
@@ -41,35 +43,50 @@ mod enip;
 mod ethercat;
 mod fins;
 mod fox;
+mod ftp;
 mod genisys;
 mod hart_ip;
 mod hislip;
 mod hsms;
+mod http;
 mod icmp;
 mod iec104;
+mod imap;
+mod irc;
 mod kafka;
+mod kerberos;
 mod knx;
+mod ldap;
 mod lldp;
 mod lontalk;
 mod melsec;
 mod modbus;
 mod mqtt;
+mod nbdgm;
 mod ntp;
 mod opcua;
 mod others;
+mod pop3;
 mod powerlink;
 mod profinet;
 mod ptp;
 mod rdp;
+mod rlogin;
 mod roc;
 mod rtps;
 mod s7comm;
 mod sbus;
+mod sip;
 mod smb;
+mod smtp;
+mod snmp;
+mod ssdp;
 mod ssh;
 mod stp;
 mod sunrpc;
 mod synchrophasor;
+mod syslog;
+mod telnet;
 mod tls;
 
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
@@ -112,9 +129,27 @@ static PROTOCOLS: &[Protocol] = &[
     ptp::PROTOCOL,
     dcerpc::PROTOCOL,
     smb::PROTOCOL,
+    snmp::PROTOCOL,
+    kerberos::PROTOCOL,
+    ldap::PROTOCOL,
+    nbdgm::PROTOCOL,
     sunrpc::PROTOCOL,
     ssh::PROTOCOL,
     tls::PROTOCOL,
+    http::PROTOCOL,
+    ftp::PROTOCOL,
+    smtp::PROTOCOL,
+    pop3::PROTOCOL,
+    imap::PROTOCOL,
+    irc::PROTOCOL,
+    sip::SIP,
+    sip::RTSP,
+    ssdp::PROTOCOL,
+    syslog::PROTOCOL,
+    rlogin::RLOGIN,
+    rlogin::RSH,
+    rlogin::REXEC,
+    telnet::PROTOCOL,
     dns::PROTOCOL,
     dhcp::PROTOCOL,
     ntp::PROTOCOL,
@@ -225,7 +260,8 @@ impl Carrier {
 /// Stands for IEEE 802.2 frames among EtherTypes, which begin at 0x600: the DSAP is added.
 pub const LLC: u16 = 0x0100;
 
-/// One end of a connection, named.
+/// One end of a connection, named. There are two for each connection, of which there may be a
+/// million: texts without spare capacity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// Address as text.
@@ -233,9 +269,9 @@ pub struct Endpoint {
     /// Port; 0 where the transport has none.
     pub port: u16,
     /// Name in the asset table; empty when it has none.
-    pub asset: String,
+    pub asset: Box<str>,
     /// Area in the asset table; empty when it has none.
-    pub area: String,
+    pub area: Box<str>,
     /// Whether the asset table calls it equipment.
     pub equipment: bool,
 }
@@ -297,6 +333,10 @@ pub enum Probe {
 pub enum Outcome {
     /// That many bytes are done with (0 or more); call again when there are more.
     Consumed(usize),
+    /// That many bytes are done with (0 or more), and what follows on both sides is another protocol:
+    /// STARTTLS, HTTP's CONNECT. The dissector is closed, and the rest of the connection is told by
+    /// its content anew. Datagrams have no rest: for them it is the same as having read them.
+    HandOver(usize),
     /// Nothing more can be read from this direction.
     Unrecoverable,
 }

@@ -6,6 +6,7 @@
 //! protocol must be seen. Requests and responses are paired by
 //! transaction, unit and function; what the PDUs say is read in [`pdu`].
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use yagura_event::clock::{Micros, SECOND};
@@ -42,8 +43,8 @@ const HEADER: usize = 6;
 /// 260 bytes), but Schneider's programming tools probe with a byte more, and controllers answer.
 const BODY_MAX: usize = 255;
 
-/// Largest PDU.
-const PDU_MAX: usize = BODY_MAX - 1;
+/// Longest PDU that is kept without memory of its own.
+const PDU_SHORT: usize = 14;
 
 /// Bad frames in a row that are believed to be frames before the place is searched anew.
 const BAD_MAX: u8 = 2;
@@ -57,20 +58,37 @@ fn probe(customary: bool, side: Side, bytes: &[u8]) -> Probe {
         [_, _, 0, 0, 0, 0 | 1, rest @ ..] => rest,
         all => all,
     };
-    let judge = |bytes| match plausible(bytes) {
-        Plausible::Odd if customary => Plausible::Frame,
-        other => other,
-    };
-    match judge(bytes) {
+    if customary { probe_customary(side, bytes) } else { probe_elsewhere(bytes) }
+}
+
+/// On any port, whole frames fill the bytes: data that is mostly zeros has the beginning of one
+/// here and there.
+fn probe_elsewhere(mut bytes: &[u8]) -> Probe {
+    loop {
+        match plausible(bytes) {
+            Plausible::Short => return Probe::More,
+            Plausible::No | Plausible::Odd => return Probe::No,
+            Plausible::Shape | Plausible::Frame => {}
+        }
+        bytes = match bytes.get(HEADER + body_length(bytes)..) {
+            None => return Probe::More,
+            Some([]) => return Probe::Yes,
+            Some(rest) => rest,
+        };
+    }
+}
+
+fn probe_customary(side: Side, bytes: &[u8]) -> Probe {
+    match plausible(bytes) {
         Plausible::Short => Probe::More,
-        Plausible::No | Plausible::Odd => Probe::No,
+        Plausible::No => Probe::No,
         Plausible::Shape => Probe::Yes,
-        Plausible::Frame => match (bytes.len() - HEADER).cmp(&body_length(bytes)) {
+        Plausible::Frame | Plausible::Odd => match (bytes.len() - HEADER).cmp(&body_length(bytes)) {
             std::cmp::Ordering::Less => Probe::More,
             // Not of the standard: believed when whole frames fill the bytes.
             std::cmp::Ordering::Equal => Probe::Yes,
-            std::cmp::Ordering::Greater => match judge(&bytes[HEADER + body_length(bytes)..]) {
-                Plausible::No | Plausible::Odd => Probe::No,
+            std::cmp::Ordering::Greater => match plausible(&bytes[HEADER + body_length(bytes)..]) {
+                Plausible::No => Probe::No,
                 Plausible::Short if side == Side::Client => Probe::More,
                 _ => Probe::Yes,
             },
@@ -136,14 +154,39 @@ struct Waiting {
     unit: u8,
     time: Micros,
     asker: Side,
-    length: u8,
-    pdu: [u8; PDU_MAX],
+    pdu: Pdu,
 }
 
-impl Waiting {
-    fn pdu(&self) -> &[u8] {
-        &self.pdu[..usize::from(self.length)]
+/// A PDU that is kept. Most requests fit where they stand; few write many registers.
+enum Pdu {
+    Short(u8, [u8; PDU_SHORT]),
+    Long(Box<[u8]>),
+}
+
+impl Pdu {
+    fn new(pdu: &[u8]) -> Pdu {
+        let mut short = [0; PDU_SHORT];
+        match short.get_mut(..pdu.len()) {
+            Some(place) => {
+                place.copy_from_slice(pdu);
+                Pdu::Short(pdu.len() as u8, short)
+            }
+            None => Pdu::Long(pdu.into()),
+        }
     }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Pdu::Short(length, short) => &short[..usize::from(*length)],
+            Pdu::Long(long) => long,
+        }
+    }
+}
+
+thread_local! {
+    /// Where rows are put together, for all connections of a thread: one of a million that are idle
+    /// keeps no strings.
+    static TEXTS: RefCell<Texts> = RefCell::default();
 }
 
 /// One direction's framing.
@@ -172,7 +215,6 @@ struct Modbus {
     /// The end that asks, once a frame has told; the opener until then.
     master: Option<Side>,
     evicted: u64,
-    texts: Texts,
 }
 
 impl Dissector for Modbus {
@@ -296,36 +338,30 @@ impl Modbus {
                 cover(cx, coverage::DROP, self.evicted, &detail);
             }
         }
-        let mut waiting = Waiting {
-            transaction,
-            unit,
-            time: cx.time,
-            asker: side,
-            length: pdu.len() as u8,
-            pdu: [0; PDU_MAX],
-        };
-        waiting.pdu[..pdu.len()].copy_from_slice(pdu);
+        let waiting = Waiting { transaction, unit, time: cx.time, asker: side, pdu: Pdu::new(pdu) };
+        if self.waiting.capacity() == 0 {
+            // Most masters ask one thing at a time.
+            self.waiting.reserve_exact(1);
+        }
         self.waiting.push_back(waiting);
     }
 
     fn response(&mut self, cx: &mut Cx<'_>, side: Side, transaction: u16, unit: u8, pdu: &[u8]) {
         let same = |w: &Waiting| w.transaction == transaction && w.unit == unit && w.asker != side;
-        let asked = self.waiting.iter().position(|w| same(w) && w.pdu[0] == pdu[0] & 0x7f);
+        let asked = self.waiting.iter().position(|w| same(w) && w.pdu.bytes()[0] == pdu[0] & 0x7f);
         match asked.and_then(|index| self.waiting.remove(index)) {
-            Some(w) => {
-                self.texts.exchange(cx, w.asker, (transaction, unit), Some((w.pdu(), w.time)), Some(pdu))
-            }
+            Some(w) => write(cx, &w, Some(pdu)),
             None => {
                 // A response to the right transaction with the wrong function is worth saying.
-                let other = self.waiting.iter().find(|w| same(w)).map(|w| w.pdu[0]);
-                self.texts.unasked(cx, side.other(), (transaction, unit), pdu, other);
+                let other = self.waiting.iter().find(|w| same(w)).map(|w| w.pdu.bytes()[0]);
+                TEXTS.with_borrow_mut(|t| t.unasked(cx, side.other(), (transaction, unit), pdu, other));
             }
         }
     }
 
     fn give_up_oldest(&mut self, cx: &mut Cx<'_>) {
         if let Some(w) = self.waiting.pop_front() {
-            self.texts.exchange(cx, w.asker, (w.transaction, w.unit), Some((w.pdu(), w.time)), None);
+            write(cx, &w, None);
         }
     }
 
@@ -377,6 +413,12 @@ impl Modbus {
             cover(cx, coverage::MALFORMED, skipped, &detail);
         }
     }
+}
+
+/// Writes a request's row.
+fn write(cx: &mut Cx<'_>, w: &Waiting, response: Option<&[u8]>) {
+    let request = Some((w.pdu.bytes(), w.time));
+    TEXTS.with_borrow_mut(|t| t.exchange(cx, w.asker, (w.transaction, w.unit), request, response));
 }
 
 fn cover(cx: &mut Cx<'_>, event: &str, count: u64, detail: &str) {

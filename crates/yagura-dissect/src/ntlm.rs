@@ -1,12 +1,12 @@
 //! What Windows presents as credentials: NTLMSSP messages (MS-NLMP 2.2), alone or in SPNEGO
-//! (RFC 4178), and the beginning of Kerberos tickets (RFC 4120, 5.5.1).
+//! (RFC 4178), and Kerberos tickets (RFC 4121, 4.1), which [`crate::kerberos`] reads.
 //!
 //! Not a protocol of its own: SMB, DCE-RPC and others carry these tokens. Responses to challenges
 //! and keys are never shown.
 
 use crate::asn1;
 use crate::cursor::{Cursor, Cut};
-use crate::{json, wide};
+use crate::{json, kerberos, wide};
 
 /// Longest name that is shown, in characters.
 const NAME_MAX: usize = 128;
@@ -70,7 +70,7 @@ fn read(detail: &mut String, presented: &mut Presented, token: &[u8]) -> Result<
         _ if token.starts_with(SIGNATURE) => ntlm(detail, presented, token),
         [0x60, ..] => initial(detail, presented, token),
         [0xa0 | 0xa1, ..] => negotiation(detail, presented, token),
-        [0x6e, ..] => kerberos(detail, token),
+        [0x6e | 0x6f | 0x7e, ..] => kerberos::describe(detail, token),
         _ => Ok(()),
     }
 }
@@ -83,8 +83,11 @@ fn initial(detail: &mut String, presented: &mut Presented, token: &[u8]) -> Resu
         return negotiation(detail, presented, inside.rest());
     }
     if matches!(mechanism, oid::KERBEROS | oid::KERBEROS_OLD) {
-        let kind = inside.u16_be("kerberos_token")?;
-        return if kind == 0x0100 { kerberos(detail, inside.rest()) } else { named(detail, mechanism) };
+        // A request, its answer or an error; others protect messages.
+        return match inside.u16_be("kerberos_token")? {
+            0x0100 | 0x0200 | 0x0300 => kerberos::describe(detail, inside.rest()),
+            _ => named(detail, mechanism),
+        };
     }
     named(detail, mechanism)
 }
@@ -160,62 +163,14 @@ fn negotiation(detail: &mut String, presented: &mut Presented, token: &[u8]) -> 
             let mut inside = asn1::expect(&mut Cursor::new(inner), 0x60, "gss_token")?.inside();
             let mechanism = asn1::expect(&mut inside, asn1::OBJECT_IDENTIFIER, "gss_mechanism")?.body;
             match inside.u16_be("kerberos_token")? {
-                0x0100 => kerberos(detail, inside.rest()),
+                0x0100 | 0x0200 | 0x0300 => kerberos::describe(detail, inside.rest()),
                 _ => named(detail, mechanism),
             }
         }
-        [0x6e, ..] => kerberos(detail, inner),
+        [0x6e | 0x6f | 0x7e, ..] => kerberos::describe(detail, inner),
         _ if inner.starts_with(SIGNATURE) => ntlm(detail, presented, inner),
         _ => Ok(()),
     }
-}
-
-/// The ticket of an AP-REQ names the service and its realm; the client's name is encrypted.
-fn kerberos(detail: &mut String, request: &[u8]) -> Result<(), Cut> {
-    json::member_text(detail, "mechanism", "kerberos");
-    let mut fields = sequence(request, 0x6e, "kerberos_request")?;
-    let mut ticket = None;
-    while !fields.is_empty() {
-        let field = asn1::element(&mut fields, "kerberos_request")?;
-        if field.tag == 0xa3 {
-            ticket = Some(field.body);
-        }
-    }
-    let mut fields = sequence(ticket.unwrap_or_default(), 0x61, "kerberos_ticket")?;
-    while !fields.is_empty() {
-        let field = asn1::element(&mut fields, "kerberos_ticket")?;
-        let mut inside = field.inside();
-        match field.tag {
-            0xa1 => {
-                let realm = asn1::element(&mut inside, "kerberos_realm")?.body;
-                json::member_text(detail, "realm", &plain(realm));
-            }
-            0xa2 => {
-                let mut service = String::new();
-                let mut parts = asn1::expect(&mut inside, asn1::SEQUENCE, "kerberos_service")?.inside();
-                asn1::expect(&mut parts, 0xa0, "kerberos_service")?;
-                let list = asn1::expect(&mut parts, 0xa1, "kerberos_service")?;
-                let mut names =
-                    asn1::expect(&mut list.inside(), asn1::SEQUENCE, "kerberos_service")?.inside();
-                while !names.is_empty() && service.len() < NAME_MAX {
-                    let part = asn1::element(&mut names, "kerberos_service")?;
-                    if !service.is_empty() {
-                        service.push('/');
-                    }
-                    service.push_str(&plain(part.body));
-                }
-                json::member_text(detail, "service", &service);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// The fields of a sequence in an application's tag.
-fn sequence<'a>(bytes: &'a [u8], tag: u8, what: &'static str) -> Result<Cursor<'a>, Cut> {
-    let outer = asn1::expect(&mut Cursor::new(bytes), tag, what)?;
-    Ok(asn1::expect(&mut outer.inside(), asn1::SEQUENCE, what)?.inside())
 }
 
 fn plain(bytes: &[u8]) -> String {

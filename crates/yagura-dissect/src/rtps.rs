@@ -1,4 +1,4 @@
-//! RTPS (OMG DDSI-RTPS 2.x), the wire protocol of DDS: participants, writers and readers announce
+//! RTPS (OMG DDSI-RTPS 2.x, and 1.x before it), the wire protocol of DDS: participants, writers and readers announce
 //! themselves, then exchange samples of topics.
 //!
 //! Submessages repeat and are counted by kind and writer; an announcement is a row of its own when
@@ -31,6 +31,8 @@ const NAME: &str = "rtps";
 const TIMEOUT: Micros = 60 * SECOND;
 /// Magic, version, vendor, prefix of the participant.
 const HEADER: usize = 20;
+/// The same before version 2, whose prefix is a host and an application.
+const HEADER_1: usize = 16;
 /// A maker's datagram that keeps paths open.
 const PING: &[u8] = b"NDDSPING";
 /// Most announcements of one connection that are remembered.
@@ -52,15 +54,20 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
 }
 
 fn known(bytes: &[u8]) -> bool {
-    matches!(bytes, [b'R', b'T', b'P', b'S', 1 | 2, 0..=9, _, _, rest @ ..]
-        if rest.starts_with(PING) || bytes.len() >= HEADER)
+    matches!(bytes, [b'R', b'T', b'P', b'S', major @ (1 | 2), 0..=9, _, _, rest @ ..]
+        if rest.starts_with(PING) || bytes.len() >= if *major == 1 { HEADER_1 } else { HEADER })
 }
 
+/// Samples of version 1.
+const VAR: u8 = 0x02;
+const ISSUE: u8 = 0x03;
 const DATA: u8 = 0x15;
 
 fn name(kind: u8) -> &'static str {
     match kind {
         0x01 => "PAD",
+        VAR => "VAR",
+        ISSUE => "ISSUE",
         0x06 => "ACKNACK",
         0x07 => "HEARTBEAT",
         0x08 => "GAP",
@@ -124,7 +131,9 @@ impl Framed for Rtps {
             self.count(cx, side, (0, 0), frame.len());
             return Ok(());
         }
-        let prefix = cursor.array::<12>("guid_prefix")?;
+        let mut prefix = [0; 12];
+        let length = if version[0] == 1 { HEADER_1 } else { HEADER } - cursor.at();
+        prefix[..length].copy_from_slice(cursor.take(length, "guid_prefix")?);
         while cursor.remaining() >= 4 {
             let kind = cursor.u8("submessage")?;
             let flags = cursor.u8("flags")?;
@@ -182,6 +191,7 @@ impl Rtps {
         let built_in = writer & 0xc0 == 0xc0;
         let (function, does) = match kind {
             0 => ("ping", operation::SESSION_KEEP),
+            VAR | ISSUE => (name(kind), operation::REPORT),
             DATA | 0x16 if !built_in => (name(kind), operation::REPORT),
             DATA | 0x16 => (writer_name(writer).unwrap_or(name(kind)), operation::DISCOVER),
             _ => (name(kind), operation::SESSION_KEEP),
@@ -209,7 +219,7 @@ impl Rtps {
         let (bytes, little) = (body.remaining(), flags & 1 == 1);
         let mut writer = 0;
         match kind {
-            0x06..=0x08 | 0x12 | 0x13 => {
+            VAR | ISSUE | 0x06..=0x08 | 0x12 | 0x13 => {
                 body.skip(4, "reader")?;
                 writer = body.u32_be("writer")?;
             }
@@ -494,6 +504,17 @@ mod tests {
         assert!(counted.contains(&"DATA writer 0x80000002 Some(1.0)".to_string()), "{counted:?}");
         assert!(counted.contains(&"participant_announcement writer 0x000100c2 Some(2.0)".to_string()));
         assert_eq!(counted.len(), 4, "{counted:?}");
+    }
+
+    #[test]
+    fn version_1_has_a_shorter_header() {
+        let mut run = Run::over(&PROTOCOL, Transport::Udp);
+        let issue = b"RTPS\x01\x02\x01\x01\x0a\x00\x00\x01\x00\x00\x09\x01\
+            \x09\x01\x08\x00\x01\x02\x03\x04\x05\x06\x07\x08\
+            \x03\x01\x10\x00\x00\x00\x00\x00\x80\x00\x00\x01\x00\x00\x00\x00\x01\x00\x00\x00";
+        run.send(Side::Client, issue);
+        run.close();
+        assert_eq!(run.table(&["function", "target", "status"]), ["ISSUE|writer 0x80000001|one_way"]);
     }
 
     #[test]

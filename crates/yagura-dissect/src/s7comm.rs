@@ -121,7 +121,7 @@ struct Asked {
 
 /// A block on its way: only its length and its HMAC are kept.
 struct Body {
-    mac: Option<Hmac<Sha256>>,
+    mac: Option<Box<Hmac<Sha256>>>,
     bytes: u64,
 }
 
@@ -236,6 +236,9 @@ impl S7 {
                 }
                 if self.asked.len() == WAITING_MAX {
                     self.asked.pop_front();
+                }
+                if self.asked.capacity() == 0 {
+                    self.asked.reserve_exact(1);
                 }
                 self.asked.push_back(Asked { side, reference: pdu.reference, items });
             }
@@ -382,7 +385,7 @@ impl S7 {
 
 impl Body {
     fn new(cx: &Cx<'_>) -> Body {
-        Body { mac: Hmac::new_from_slice(&cx.settings.plant_key).ok(), bytes: 0 }
+        Body { mac: Hmac::new_from_slice(&cx.settings.plant_key).ok().map(Box::new), bytes: 0 }
     }
 
     fn add(&mut self, part: &[u8]) {

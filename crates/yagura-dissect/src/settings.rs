@@ -65,6 +65,16 @@ pub enum ContextName {
 }
 
 impl Dictionary {
+    /// Adds another dictionary's entries, which win over those of the same id.
+    pub fn extend(&mut self, other: Dictionary) {
+        for (tool, names) in other.tools {
+            let own = self.tools.entry(tool).or_default();
+            own.variables.extend(names.variables);
+            own.events.extend(names.events);
+            own.alarms.extend(names.alarms);
+        }
+    }
+
     /// The entries that hold for a tool, the closest first.
     pub fn of<'a>(&'a self, asset: &str, model: &str) -> impl Iterator<Item = &'a ToolNames> {
         [asset, model, "*"].map(|key| self.tools.get(key)).into_iter().flatten()

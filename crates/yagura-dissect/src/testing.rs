@@ -35,6 +35,8 @@ pub struct Run {
     dissector: Box<dyn Dissector>,
     unread: [Vec<u8>; 2],
     done: [bool; 2],
+    /// What came after the dissector was done.
+    pub rest: [Vec<u8>; 2],
 }
 
 impl Run {
@@ -54,6 +56,7 @@ impl Run {
             time: 1_000 * SECOND,
             unread: [Vec::new(), Vec::new()],
             done: [false; 2],
+            rest: [Vec::new(), Vec::new()],
         }
     }
 
@@ -70,6 +73,7 @@ impl Run {
 
     pub fn send(&mut self, side: Side, bytes: &[u8]) {
         if self.done[side as usize] {
+            self.rest[side as usize].extend_from_slice(bytes);
             return;
         }
         let mut unread = std::mem::take(&mut self.unread[side as usize]);
@@ -79,6 +83,11 @@ impl Run {
                 assert!(n <= unread.len());
                 unread.drain(..n);
                 self.unread[side as usize] = unread;
+            }
+            Outcome::HandOver(n) => {
+                assert!(n <= unread.len());
+                self.rest[side as usize].extend_from_slice(&unread[n..]);
+                self.done = [true; 2];
             }
             Outcome::Unrecoverable => self.done[side as usize] = true,
         }

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float64Builder, Int64Builder, RecordBatch, StringBuilder, StringDictionaryBuilder,
-    TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
+    ArrayRef, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
 };
-use arrow::datatypes::{DataType, Field, Int32Type};
+use arrow::datatypes::{DataType, Field};
 
 use crate::clock::Micros;
+use crate::dictionary::DictionaryColumn;
 use crate::schema::{Kind, dictionary_type, timestamp_type};
 
 /// Where dissectors and collectors put what they found.
@@ -103,7 +104,7 @@ macro_rules! row {
     (@null ($ty:tt)) => { true };
     (@null $ty:tt) => { false };
     (@builder time) => { TimestampMicrosecondBuilder };
-    (@builder dict) => { StringDictionaryBuilder<Int32Type> };
+    (@builder dict) => { DictionaryColumn };
     (@builder text) => { StringBuilder };
     (@builder f64) => { Float64Builder };
     (@builder u8) => { UInt8Builder };
@@ -113,8 +114,7 @@ macro_rules! row {
     (@builder (f64)) => { Float64Builder };
     (@builder (i64)) => { Int64Builder };
     (@builder (u64)) => { UInt64Builder };
-    // Fewer than 2^31 distinct strings fit into any batch, so appending cannot fail.
-    (@append dict, $b:expr, $v:expr) => { let _ = $b.append($v); };
+    (@append dict, $b:expr, $v:expr) => { $b.append($v) };
     (@append (f64), $b:expr, $v:expr) => { $b.append_option($v) };
     (@append (i64), $b:expr, $v:expr) => { $b.append_option($v) };
     (@append (u64), $b:expr, $v:expr) => { $b.append_option($v) };

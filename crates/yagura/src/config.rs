@@ -39,9 +39,9 @@ pub struct Config {
     /// File with the plant's key for recipe hashes.
     #[serde(default)]
     pub plant_key_file: Option<PathBuf>,
-    /// CSV file with the names of variables, events and alarms.
+    /// Files with the names of variables, events and alarms (SEDD or CSV); a later one wins.
     #[serde(default)]
-    pub dictionary: Option<PathBuf>,
+    pub dictionaries: Vec<PathBuf>,
     /// What is read.
     #[serde(default)]
     pub collectors: Vec<CollectorConfig>,
@@ -159,7 +159,7 @@ impl Config {
         config.pipelines.iter_mut().for_each(place);
         config.collectors.iter_mut().for_each(|c| place(&mut c.path));
         config.plant_key_file.iter_mut().for_each(place);
-        config.dictionary.iter_mut().for_each(place);
+        config.dictionaries.iter_mut().for_each(place);
         match &mut config.log {
             LogConfig::Embedded(embedded) => embedded.folder.iter_mut().for_each(place),
             LogConfig::Kafka(options) => {

@@ -158,7 +158,7 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
         assets: scene.assets.clone(),
         default_cell: scene.cell.into(),
         plant_key_file: Some(key),
-        dictionary: Some(scene.dictionary.clone()),
+        dictionaries: vec![scene.dictionary.clone()],
         collectors: vec![
             lines("recipe-master", &scene.releases, Kind::Control, &release),
             lines("recipe-master-starts", &scene.releases, Kind::Control, &start),

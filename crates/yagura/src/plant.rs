@@ -80,9 +80,7 @@ pub fn assets(config: &Config) -> Arc<AssetTable> {
 pub fn sources(config: &Config, assets: &Arc<AssetTable>) -> Result<Vec<Box<dyn Source>>, Failure> {
     let input = |e: SourceError| Failure::Input(e.to_string());
     let mut settings = Settings::default();
-    if let Some(file) = &config.dictionary {
-        settings.dictionary = dictionary::read_csv(file).map_err(input)?;
-    }
+    settings.dictionary = dictionary::read(&config.dictionaries).map_err(input)?;
     if let Some(file) = &config.plant_key_file {
         settings.plant_key = std::fs::read(file).map_err(|e| {
             Failure::Input(format!("{}: the plant's key cannot be read: {e}", file.display()))

@@ -57,9 +57,10 @@ pub struct Arguments {
     /// Write the rows to this Parquet file instead of printing them.
     #[arg(long)]
     parquet: Option<PathBuf>,
-    /// CSV file with the names of variables, events and alarms.
+    /// File with the names of variables, events and alarms: an equipment data dictionary (SEDD,
+    /// SEMI E172) or CSV; may be given several times.
     #[arg(long)]
-    dictionary: Option<PathBuf>,
+    dictionary: Vec<PathBuf>,
     /// File with the plant's key for hashes of recipe bodies; without it they have an empty key.
     #[arg(long)]
     plant_key_file: Option<PathBuf>,
@@ -147,9 +148,8 @@ impl Shown {
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let mut printer = Printer::new(arguments, format)?;
     let mut settings = Settings::default();
-    if let Some(file) = &arguments.dictionary {
-        settings.dictionary = dictionary::read_csv(file).map_err(|e| Failure::Input(e.to_string()))?;
-    }
+    settings.dictionary =
+        dictionary::read(&arguments.dictionary).map_err(|e| Failure::Input(e.to_string()))?;
     if let Some(file) = &arguments.plant_key_file {
         settings.plant_key = std::fs::read(file).map_err(|e| {
             Failure::Input(format!("{}: the plant's key cannot be read: {e}", file.display()))

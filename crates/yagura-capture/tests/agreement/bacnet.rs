@@ -83,7 +83,7 @@ const CONFIRMED: [&str; 33] = [
 ];
 
 /// Unconfirmed services by their number.
-const UNCONFIRMED: [&str; 11] = [
+const UNCONFIRMED: [&str; 15] = [
     "i_am",
     "i_have",
     "unconfirmed_cov_notification",
@@ -95,6 +95,10 @@ const UNCONFIRMED: [&str; 11] = [
     "who_is",
     "utc_time_synchronization",
     "write_group",
+    "unconfirmed_cov_notification_multiple",
+    "unconfirmed_audit_notification",
+    "who_am_i",
+    "you_are",
 ];
 
 /// Our messages as facts: network layer messages only where `routing`, errors named where `errors`.
@@ -153,6 +157,7 @@ fn icsnpp(capture: &Capture, reference: &Reference) -> Facts {
             "SEGMENT_ACK" => None,
             "CONFIRMED_REQUEST" => Some(format!("{ends} request {service}/{invoke}")),
             "SIMPLE_ACK" | "COMPLEX_ACK" => Some(format!("{ends} ack {service}/{invoke}")),
+            "REJECT_PDU" | "ABORT_PDU" => Some(format!("{ends} {service} {invoke}")),
             "ERROR_PDU" => Some(format!("{ends} error {service}/{invoke} {}", r.get("result_code"))),
             _ => Some(format!("{ends} {service}")),
         }

@@ -99,7 +99,8 @@ fn ours(row: &OwnedRow, out: &mut Vec<String>) {
         out.push(format!("{source}>{destination} {function} #{sequence} {target} {shown}"));
         // A response whose last fragment is not in the capture is there all the same.
         if row.text("exchange") == "pair" || detail["fragmented"] == true {
-            out.push(said(destination, source, 129, if carries { "" } else { &values }));
+            let answer = detail["response_function"].as_u64().unwrap_or(129);
+            out.push(said(destination, source, answer, if carries { "" } else { &values }));
         }
     } else {
         out.push(said(source, destination, function, &values));

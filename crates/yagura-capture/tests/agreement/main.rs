@@ -47,12 +47,17 @@ mod genisys;
 mod hart_ip;
 mod hislip;
 mod hsms;
+mod http;
 mod kafka;
+mod kerberos;
 mod knx;
+mod ldap;
+mod lines;
 mod lontalk;
 mod melsec;
 mod modbus;
 mod mqtt;
+mod nbdgm;
 mod opcua;
 mod others;
 mod powerlink;
@@ -64,8 +69,10 @@ mod rtps;
 mod s7comm;
 mod sbus;
 mod smb;
+mod snmp;
 mod sunrpc;
 mod synchrophasor;
+mod syslog;
 
 /// Every protocol that is compared.
 #[rustfmt::skip]
@@ -81,17 +88,25 @@ static PROTOCOLS: &[harness::Protocol] = &[
     ethercat::PROTOCOL,
     fins::PROTOCOL,
     fox::PROTOCOL,
+    lines::FTP,
     genisys::PROTOCOL,
     hart_ip::PROTOCOL,
     hislip::PROTOCOL,
     hsms::PROTOCOL,
+    kerberos::PROTOCOL,
+    http::PROTOCOL,
+    lines::IMAP,
+    lines::IRC,
     kafka::PROTOCOL,
     knx::PROTOCOL,
+    ldap::PROTOCOL,
     lontalk::PROTOCOL,
     melsec::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
+    nbdgm::PROTOCOL,
     opcua::PROTOCOL,
+    lines::POP3,
     others::PROTOCOL,
     powerlink::PROTOCOL,
     profinet::PROTOCOL,
@@ -102,8 +117,13 @@ static PROTOCOLS: &[harness::Protocol] = &[
     s7comm::PROTOCOL,
     sbus::PROTOCOL,
     smb::PROTOCOL,
+    snmp::PROTOCOL,
+    lines::SMTP,
+    lines::SSDP,
     sunrpc::PROTOCOL,
     synchrophasor::PROTOCOL,
+    syslog::PROTOCOL,
+    lines::TELNET,
 ];
 
 #[test]

@@ -116,7 +116,11 @@ fn zeek(text: &str) -> Vec<Record> {
     };
     let unset = header("#unset_field").unwrap_or("-");
     let empty = header("#empty_field").unwrap_or("(empty)");
-    let fields: Vec<&str> = header("#fields").map(|l| l.split('\t').collect()).unwrap_or_default();
+    let rows = || text.lines().filter(|l| !l.starts_with('#') && !l.is_empty());
+    // Some logs were cut to their columns, whose names stand in the first line then.
+    let plain = || rows().next().filter(|l| l.starts_with("ts\t") || l.starts_with("uid\t"));
+    let named = header("#fields").or_else(plain);
+    let fields: Vec<&str> = named.map(|l| l.split('\t').collect()).unwrap_or_default();
     let record = |line: &str| -> Option<Record> {
         if line.starts_with('{') {
             let Value::Object(members) = json(line) else {
@@ -132,7 +136,7 @@ fn zeek(text: &str) -> Vec<Record> {
         let set = columns.filter(|(_, value)| *value != unset && *value != empty);
         Some(Record(set.map(|(name, value)| (name.to_string(), unescaped(value))).collect()))
     };
-    text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).filter_map(record).collect()
+    rows().filter(|l| Some(*l) != named).filter_map(record).collect()
 }
 
 /// Zeek writes control characters and its separators as `\x09`.
@@ -206,6 +210,14 @@ impl Layer {
     /// A field's first value; empty when it has none.
     pub fn first(&self, field: &str) -> String {
         self.all(field).into_iter().next().unwrap_or_default()
+    }
+}
+
+/// A field's values in one of a frame's layers, or in all of that name.
+pub fn texts_of(layer: &Value, field: &str) -> Vec<String> {
+    match layer {
+        Value::Array(several) => several.iter().flat_map(|one| texts(&one[field])).collect(),
+        one => texts(&one[field]),
     }
 }
 

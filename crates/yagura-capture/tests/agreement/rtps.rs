@@ -25,7 +25,7 @@ fn tshark(capture: &Capture, reference: &Reference) -> Facts {
         let told = kinds.split(',').map(number).filter(|kind| !matches!(kind, 1 | 9 | 12..=15));
         told.map(move |kind| {
             let writer =
-                if matches!(kind, 6..=8 | 0x12 | 0x13 | 0x15 | 0x16) { writers.next() } else { None };
+                if matches!(kind, 2 | 3 | 6..=8 | 0x12 | 0x13 | 0x15 | 0x16) { writers.next() } else { None };
             format!("{kind} {:08x}", writer.unwrap_or(0))
         })
     });

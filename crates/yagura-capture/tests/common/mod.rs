@@ -11,7 +11,8 @@ use yagura_dissect::{Carrier, Cx, Dissector, FlowInfo, Outcome, Probe, Protocol,
 use yagura_event::AssetTable;
 use yagura_event::rows::{LogRow, MessageRow, OwnedRow, Row};
 
-/// `LN` and lines that end in a line feed; a `!` at a line's begin breaks the protocol.
+/// `LN` and lines that end in a line feed; a `!` at a line's begin breaks the protocol, after a
+/// line `over` comes another.
 pub static LINES: &[Protocol] = &[Protocol {
     name: "lines",
     carriers: &[Carrier::tcp(&[7777]), Carrier::udp(&[7777])],
@@ -48,7 +49,7 @@ impl Dissector for Lines {
         };
         log(cx, "line", Some(side), &String::from_utf8_lossy(&bytes[..end]));
         cx.out.push(Row::Message(&MessageRow { flow: cx.flow.flow, ..MessageRow::default() }));
-        Outcome::Consumed(end + 1)
+        if &bytes[..end] == b"over" { Outcome::HandOver(end + 1) } else { Outcome::Consumed(end + 1) }
     }
 
     fn gap(&mut self, cx: &mut Cx<'_>, side: Side, missing: u64) {

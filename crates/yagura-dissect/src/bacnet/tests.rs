@@ -77,6 +77,27 @@ fn requests_and_their_answers_are_rows() {
 }
 
 #[test]
+fn a_length_field_that_is_not_the_datagrams_is_only_noted() {
+    // A request with a password behind the length's end; the refusal is shorter than its length.
+    let asked = b"\x81\x0a\x00\x11\x01\x04\x00\x05\x09\x14\x09\x06\x1d\x0a\x00Breloom20";
+    let refused = b"\x81\x0a\x00\x11\x01\x04\x50\x09\x14\x91\x05\x91\x1a";
+    let glimpse =
+        |customary, bytes| Glimpse { transport: Transport::Udp, side: Side::Client, customary, bytes };
+    assert_eq!(probe(&glimpse(true, asked)), Probe::Yes);
+    assert_eq!(probe(&glimpse(false, asked)), Probe::No);
+    let run = run(&[(Side::Client, asked.to_vec()), (Side::Server, refused.to_vec())]);
+    assert_eq!(
+        run.table(&["function", "target", "status", "status_code"]),
+        ["reinitialize_device|abortrestore|denied|password-failure"]
+    );
+    let detail = run.messages()[0].text("detail");
+    assert!(
+        detail.contains("\"bvlc_length\":17") && detail.contains("\"password\":\"presented\""),
+        "{detail}"
+    );
+}
+
+#[test]
 fn stations_behind_a_router_keep_their_exchanges_apart() {
     let asked = |station: u8, invoke: u8| {
         let head = [1, 0x24, 0, 20, 1, station, 255, 0, 5, invoke, 12];
@@ -197,7 +218,7 @@ fn what_breaks_the_standard_is_malformed() {
         (unicast(&[0x90, 1]), "apdu_type"),
         (ip(10, &[2, 0, 0x10, 8]), "npdu_version"),
         (unicast(&[0, 5, 1, 12, 0x0c, 0, 0]), "tag_content"),
-        (vec![BVLC, 10, 0, 9, 1], "cut_off"),
+        (vec![BVLC, 10, 0, 9, 1], "npdu_control"),
         (vec![BVLC, 10, 0, 2], "bvlc_length"),
         (vec![0x82, 10, 0, 4], "bvlc_type"),
     ] {

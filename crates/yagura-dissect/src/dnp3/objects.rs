@@ -31,6 +31,15 @@ pub(super) struct Reading<'a> {
     pub echoes: bool,
     /// Files that are open.
     pub files: &'a mut Files,
+    /// Names of the values that are read.
+    pub texts: Texts,
+}
+
+/// A value's name and where it comes from: written anew for each value, allocated once a fragment.
+#[derive(Default)]
+pub(super) struct Texts {
+    signal: String,
+    source: String,
 }
 
 /// What a fragment's device attributes say.
@@ -61,7 +70,13 @@ impl Reading<'_> {
         let mut headers = 0u32;
         let mut attributes = Attributes::default();
         while !cursor.is_empty() {
-            let header = header(&mut cursor)?;
+            let begin = cursor.rest();
+            let header = header(&mut cursor).inspect_err(|_| {
+                if let (true, &[group, variation, ..]) = (self.names_target, begin) {
+                    let unread = Header { group, variation, prefix: 0, range: 6, start: 0, count: 0 };
+                    name_target(draft, &unread);
+                }
+            })?;
             headers += 1;
             if self.names_target {
                 name_target(draft, &header);
@@ -160,7 +175,13 @@ impl Reading<'_> {
             if header.prefix != 0 && self.names_target && draft.target.len() < TARGET_BYTES_MAX {
                 let _ = write!(draft.target, "{}{index}", if step == 0 { ' ' } else { '+' });
             }
+            let before = cursor.at();
             self.one(cx, draft, header, shape, index, cursor, attributes)?;
+            if cursor.at() == before && header.prefix == 0 {
+                // Points without a byte: a few headers could claim millions of them.
+                draft.set_count(draft.count().saturating_add(header.count - step - 1));
+                break;
+            }
         }
         Ok(true)
     }
@@ -251,7 +272,7 @@ impl Reading<'_> {
 
     /// A point's value: into the row, and as a sample when the outstation says it.
     fn value(
-        &self,
+        &mut self,
         cx: &mut Cx<'_>,
         draft: &mut Draft,
         header: &Header,
@@ -265,10 +286,16 @@ impl Reading<'_> {
         }
         if let Some(kind) = names::point(header.group) {
             let (side, address) = self.outstation;
-            let signal = format!("{kind} {index}");
-            let end = cx.flow.end(side);
-            let source = format!("dnp3 {}:{}/{address}", end.address, end.port);
-            cx.measured(side, &signal, &source, value, quality);
+            let Texts { signal, source } = &mut self.texts;
+            if source.is_empty() {
+                let end = cx.flow.end(side);
+                *source = format!("dnp3 {}:{}/{address}", end.address, end.port);
+            }
+            signal.clear();
+            signal.push_str(kind);
+            signal.push(' ');
+            json::push_number(signal, u64::from(index));
+            cx.measured(side, signal, source, value, quality);
         }
     }
 

@@ -65,6 +65,40 @@ fn the_crc_is_that_of_the_standard() {
 }
 
 #[test]
+fn points_without_a_byte_are_only_counted() {
+    let mut run = Run::new(&PROTOCOL);
+    let header = [112, 0, 1, 0, 0, 0xff, 0xff];
+    run.send(Side::Client, &ask(5, &[&[2][..], &header.repeat(30)].concat()));
+    run.close();
+    assert_eq!(run.messages()[0].number("count"), Some(30.0 * 65_536.0));
+}
+
+#[test]
+fn objects_are_named_as_far_as_they_go() {
+    let mut run = Run::new(&PROTOCOL);
+    run.send(Side::Client, &ask(5, &[112, 60, 1, 6]));
+    run.send(Side::Client, &ask(6, b"\x15\x3c\x02\x06\x3c\x03\x06\x3c\x04\xed"));
+    run.close();
+    assert_eq!(
+        run.table(&["function", "target", "status", "status_code"]),
+        ["function_112|g60v1|no_reply|", "disable_unsolicited|g60v2, g60v3, g60v4|malformed|qualifier"]
+    );
+}
+
+#[test]
+fn an_authentication_response_says_so() {
+    let run = exchange(&[32, 120, 6, 0x5b, 1, 0, 0], &[131, 0x90, 0]);
+    assert!(run.messages()[0].text("detail").contains("\"response_function\":131"));
+}
+
+#[test]
+fn reserved_link_functions_are_named() {
+    let mut run = Run::new(&PROTOCOL);
+    run.send(Side::Client, b"\x05\x64\x0b\xc5\x00\x04\x01\x00\xcc\xa9\xc0\xc0\x01\x3c\x01\x06\xff\x50");
+    assert_eq!(run.table(&["function", "session", "status"]), ["link_function_5|1024|one_way"]);
+}
+
+#[test]
 fn a_read_has_values_samples_and_indications() {
     let run = exchange(
         &[1, 30, 2, 0, 4, 5],

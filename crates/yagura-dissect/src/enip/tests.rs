@@ -242,6 +242,12 @@ fn the_encapsulation_refuses_what_waits() {
 
 #[test]
 fn the_probe_takes_nothing_else() {
+    // The middle of another protocol's stream.
+    let bytes =
+        b"\x63\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x2c\x0e\x00\x00\x00\x00";
+    let glimpse = Glimpse { transport: Transport::Tcp, side: Side::Server, customary: false, bytes };
+    assert_eq!(probe(&glimpse), Probe::No);
+    assert_eq!(probe(&Glimpse { customary: true, ..glimpse }), Probe::Yes);
     for (name, bytes) in OTHERS.iter().filter(|(name, _)| *name != "EtherNet/IP") {
         for customary in [true, false] {
             let glimpse = Glimpse { transport: Transport::Tcp, side: Side::Client, customary, bytes };

@@ -70,10 +70,7 @@ pub(super) fn read_tag(
         }
         index += 1;
     })?;
-    for (index, value) in values.into_iter().enumerate() {
-        draft.push_value(value);
-        sample(cx, side, &draft.target, if more { None } else { Some(index) }, value);
-    }
+    samples(cx, side, draft, &values, !more);
     Ok(())
 }
 
@@ -88,12 +85,19 @@ fn numbers(kind: u16, cursor: &mut Cursor<'_>, mut each: impl FnMut(usize, f64))
     Ok(())
 }
 
-fn sample(cx: &mut Cx<'_>, side: Side, target: &str, index: Option<usize>, value: f64) {
+/// Values of the draft's target, numbered where it may have several.
+fn samples(cx: &mut Cx<'_>, side: Side, draft: &mut Draft, values: &[f64], numbered: bool) {
     let end = cx.flow.end(side);
     let source = format!("enip {}:{}", end.address, end.port);
-    match index {
-        None => cx.measured(side, target, &source, value, 0),
-        Some(index) => cx.measured(side, &format!("{target}+{index}"), &source, value, 0),
+    let mut signal = draft.target.clone();
+    for (index, value) in values.iter().enumerate() {
+        draft.push_value(*value);
+        if numbered {
+            signal.truncate(draft.target.len());
+            signal.push('+');
+            json::push_number(&mut signal, index as u64);
+        }
+        cx.measured(side, &signal, &source, *value, 0);
     }
 }
 
@@ -168,11 +172,7 @@ pub(super) fn pccc_reply(
             Some(kind) if cursor.remaining().is_multiple_of(width(kind)) => {
                 let mut values = Vec::new();
                 numbers(kind, cursor, |_, value| values.push(value))?;
-                let one = values.len() == 1;
-                for (index, value) in values.into_iter().enumerate() {
-                    draft.push_value(value);
-                    sample(cx, side, &draft.target, if one { None } else { Some(index) }, value);
-                }
+                samples(cx, side, draft, &values, values.len() != 1);
             }
             _ => draft.push_bytes(cursor.take_rest()),
         }

@@ -277,6 +277,10 @@ fn the_probe_takes_modbus_and_nothing_else() {
         assert_eq!(probe(false, Side::Client, bytes), Probe::No, "{name}");
     }
     assert_eq!(probe(false, Side::Client, &[0; 64]), Probe::No);
+    // The middle of a list of addresses: on another port, frames fill the bytes.
+    let peers = b"\0\0\0\0\0\x06\0\x03\0\0\0\x01\xff\xff\x18\x6d\x3f\x07\x20\x8d\xf6\x9a\x90\x4d";
+    assert_eq!(probe(false, Side::Server, peers), Probe::No);
+    assert_eq!(probe(false, Side::Server, &peers[..12]), Probe::Yes);
     assert_eq!(probe(false, Side::Client, b"\0\0\0\x0a\xff\xff\0\0\0\x01\0\0\0\x01"), Probe::No);
 }
 
@@ -356,7 +360,7 @@ fn the_count_of_a_read_and_write_is_that_of_the_registers_written() {
 #[test]
 fn a_frame_of_one_byte_more_than_the_standard_allows_is_read() {
     let mut run = Run::new(&PROTOCOL);
-    let longest = vec![90; PDU_MAX];
+    let longest = vec![90; BODY_MAX - 1];
     run.send(Side::Client, &frame(7, 0, &longest));
     run.send(Side::Server, &frame(7, 0, &longest));
     assert_eq!(run.table(&["function", "exchange"]), ["vendor_program_transfer|pair"]);

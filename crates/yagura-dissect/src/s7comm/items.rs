@@ -154,7 +154,9 @@ pub(super) fn values(
         if cx.is_some() && code != 0xff {
             draft.deny(return_code(code));
             draft.push_json("null");
-            // A refused item may claim a length that is not there.
+            // A refused item without a type has no data, whatever its length says; others may claim
+            // a length that is not there.
+            let length = if coding == 0 { 0 } else { length };
             data.skip(length.min(data.remaining()), "data_length")?;
             continue;
         }

@@ -60,6 +60,25 @@ fn connecting_and_reading_gives_targets_values_and_samples() {
 }
 
 #[test]
+fn a_change_of_mode_is_told() {
+    let told = pdu(7, 0, None, b"\x01\x00\x10\x10\x00\x00\x00\x00", &[]);
+    let run = talk(&[sample().said[0].clone(), sample().said[1].clone(), (Side::Server, told)]);
+    assert_eq!(run.table(&["operation", "function", "status"])[1], "report|mode_transition|one_way");
+    let detail = run.messages()[1].text("detail");
+    assert_eq!(detail, r#"{"pdu_reference":0,"group":0,"mode":"stop"}"#);
+}
+
+#[test]
+fn a_refused_item_without_a_type_has_no_data() {
+    let item = [0x12, 10, 0x10, 2, 0, 16, 0, 0, 0x83, 0, 0, 0];
+    let run = talk(&[
+        (Side::Client, job(10, &[&[4, 2][..], &item, &item].concat(), &[])),
+        (Side::Server, ack(10, &[4, 2], &[0x0a, 0, 0, 4, 0xff, 4, 0, 8, 7])),
+    ]);
+    assert_eq!(run.table(&["values", "status"]), [r#"[null,"0x07"]|denied"#]);
+}
+
+#[test]
 fn addresses_are_written_as_usual() {
     let cases: [(&[u8], &str); 6] = [
         (&[0x10, 1, 0, 1, 0, 1, 0x84, 0, 0, 3], "DB1.DBX0.3"),

@@ -16,6 +16,11 @@ use crate::{Cx, Side, json};
 const MODULE_IDENTIFICATION: u16 = 0x0011;
 const COMPONENT_IDENTIFICATION: u16 = 0x001c;
 
+/// What the parameter of a change of mode begins with, where others have 00 01 12.
+const MODE_HEAD: [u8; 3] = [1, 0, 0x10];
+/// The group of changes of mode.
+const MODE: u8 = 0;
+
 /// The parameter of user data.
 struct Header {
     /// 4 asks, 8 answers, 0 tells.
@@ -29,8 +34,10 @@ struct Header {
 
 impl Header {
     fn read(parameter: &mut Cursor<'_>) -> Result<Header, Cut> {
-        parameter.skip(3, "userdata_head")?;
+        let head = parameter.array::<3>("userdata_head")?;
         let length = usize::from(parameter.u8("userdata_length")?);
+        // A change of mode has a head of its own, and no length.
+        let length = if head == MODE_HEAD { parameter.remaining() } else { length };
         let mut part = parameter.part(length, "userdata_length")?;
         let method = part.u8("userdata_method")?;
         let function = part.u8("userdata_function")?;
@@ -73,12 +80,17 @@ impl S7 {
             draft.equipment = Side::Server;
             json::member_number(&mut draft.detail, "pdu_reference", u64::from(pdu.reference));
             json::member_number(&mut draft.detail, "group", u64::from(header.group));
-            json::member_number(&mut draft.detail, "subfunction", u64::from(header.subfunction));
+            if header.group != MODE {
+                json::member_number(&mut draft.detail, "subfunction", u64::from(header.subfunction));
+            }
             if header.sequence != 0 {
                 json::member_number(&mut draft.detail, "sequence", u64::from(header.sequence));
             }
             draft
         });
+        if header.group == MODE && header.kind == 0 {
+            json::member_text(&mut draft.detail, "mode", &mode(header.subfunction));
+        }
         if header.error != 0 {
             draft.deny(error(header.error));
         } else if let Err(cut) = self.body(cx, &mut draft, &header, &mut pdu.data) {
@@ -130,10 +142,7 @@ impl S7 {
                 }
                 if header.last {
                     let bytes = std::mem::take(&mut self.szl);
-                    let read = identify(cx, draft, &bytes);
-                    self.szl = bytes;
-                    self.szl.clear();
-                    read?;
+                    identify(cx, draft, &bytes)?;
                 }
             }
             (3, 2, 4) => draft.target.push_str(&String::from_utf8_lossy(payload.take_rest())),
@@ -240,6 +249,23 @@ fn identify(cx: &mut Cx<'_>, draft: &mut Draft, bytes: &[u8]) -> Result<(), Cut>
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).trim().to_string()
+}
+
+/// A controller's mode.
+fn mode(code: u8) -> Cow<'static, str> {
+    let name = match code {
+        0 => "stop",
+        1 => "warm_restart",
+        2 => "run",
+        3 => "hot_restart",
+        4 => "hold",
+        6 => "cold_restart",
+        9 => "run_redundant",
+        11 => "link_up",
+        12 => "update",
+        _ => return format!("mode_{code}").into(),
+    };
+    name.into()
 }
 
 /// Operation and name of a function.

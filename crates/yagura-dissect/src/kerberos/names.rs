@@ -1,0 +1,163 @@
+//! Names of Kerberos' numbers (RFC 4120, 7.5, and the registries of IANA).
+
+use std::borrow::Cow;
+
+/// Encryption types (RFC 3961, RFC 3962, RFC 4757, RFC 6803, RFC 8009).
+pub fn cipher(number: i64) -> Cow<'static, str> {
+    Cow::Borrowed(match number {
+        0 => "null",
+        1 => "des-cbc-crc",
+        2 => "des-cbc-md4",
+        3 => "des-cbc-md5",
+        5 => "des3-cbc-md5",
+        7 => "des3-cbc-sha1",
+        15 => "dsaWithSHA1-CmsOID",
+        16 => "des3-cbc-sha1-kd",
+        17 => "aes128-cts-hmac-sha1-96",
+        18 => "aes256-cts-hmac-sha1-96",
+        19 => "aes128-cts-hmac-sha256-128",
+        20 => "aes256-cts-hmac-sha384-192",
+        23 => "rc4-hmac",
+        24 => "rc4-hmac-exp",
+        25 => "camellia128-cts-cmac",
+        26 => "camellia256-cts-cmac",
+        -128 => "rc4-md4",
+        -133 => "rc4-hmac-old",
+        -135 => "rc4-hmac-old-exp",
+        other => return Cow::Owned(format!("etype_{other}")),
+    })
+}
+
+/// Kinds of pre-authentication (7.5.2).
+pub fn preauthentication(number: i64) -> Cow<'static, str> {
+    Cow::Borrowed(match number {
+        1 => "tgs_req",
+        2 => "enc_timestamp",
+        3 => "pw_salt",
+        11 => "etype_info",
+        14 => "pk_as_req_old",
+        15 => "pk_as_rep_old",
+        16 => "pk_as_req",
+        17 => "pk_as_rep",
+        19 => "etype_info2",
+        128 => "pac_request",
+        129 => "for_user",
+        130 => "for_x509_user",
+        133 => "fx_cookie",
+        136 => "fx_fast",
+        137 => "fx_error",
+        138 => "encrypted_challenge",
+        149 => "req_enc_pa_rep",
+        150 => "as_freshness",
+        151 => "spake",
+        161 => "kerb_key_list_req",
+        165 => "supported_etypes",
+        167 => "pac_options",
+        other => return Cow::Owned(format!("padata_{other}")),
+    })
+}
+
+/// Options of a request (5.4.1) by their bit, 0 the highest.
+pub const OPTIONS: [(u32, &str); 18] = [
+    (1, "forwardable"),
+    (2, "forwarded"),
+    (3, "proxiable"),
+    (4, "proxy"),
+    (5, "allow_postdate"),
+    (6, "postdated"),
+    (8, "renewable"),
+    (11, "opt_hardware_auth"),
+    (14, "constrained_delegation"),
+    (15, "canonicalize"),
+    (16, "request_anonymous"),
+    (26, "disable_transited_check"),
+    (27, "renewable_ok"),
+    (28, "enc_tkt_in_skey"),
+    (30, "renew"),
+    (31, "validate"),
+    (0, "reserved"),
+    (7, "unused7"),
+];
+
+/// Error codes (7.5.9; RFC 4556, RFC 6113).
+pub fn error(code: i64) -> Cow<'static, str> {
+    Cow::Borrowed(match code {
+        0 => "KDC_ERR_NONE",
+        1 => "KDC_ERR_NAME_EXP",
+        2 => "KDC_ERR_SERVICE_EXP",
+        3 => "KDC_ERR_BAD_PVNO",
+        4 => "KDC_ERR_C_OLD_MAST_KVNO",
+        5 => "KDC_ERR_S_OLD_MAST_KVNO",
+        6 => "KDC_ERR_C_PRINCIPAL_UNKNOWN",
+        7 => "KDC_ERR_S_PRINCIPAL_UNKNOWN",
+        8 => "KDC_ERR_PRINCIPAL_NOT_UNIQUE",
+        9 => "KDC_ERR_NULL_KEY",
+        10 => "KDC_ERR_CANNOT_POSTDATE",
+        11 => "KDC_ERR_NEVER_VALID",
+        12 => "KDC_ERR_POLICY",
+        13 => "KDC_ERR_BADOPTION",
+        14 => "KDC_ERR_ETYPE_NOSUPP",
+        15 => "KDC_ERR_SUMTYPE_NOSUPP",
+        16 => "KDC_ERR_PADATA_TYPE_NOSUPP",
+        17 => "KDC_ERR_TRTYPE_NOSUPP",
+        18 => "KDC_ERR_CLIENT_REVOKED",
+        19 => "KDC_ERR_SERVICE_REVOKED",
+        20 => "KDC_ERR_TGT_REVOKED",
+        21 => "KDC_ERR_CLIENT_NOTYET",
+        22 => "KDC_ERR_SERVICE_NOTYET",
+        23 => "KDC_ERR_KEY_EXPIRED",
+        24 => "KDC_ERR_PREAUTH_FAILED",
+        25 => "KDC_ERR_PREAUTH_REQUIRED",
+        26 => "KDC_ERR_SERVER_NOMATCH",
+        27 => "KDC_ERR_MUST_USE_USER2USER",
+        28 => "KDC_ERR_PATH_NOT_ACCEPTED",
+        29 => "KDC_ERR_SVC_UNAVAILABLE",
+        31 => "KRB_AP_ERR_BAD_INTEGRITY",
+        32 => "KRB_AP_ERR_TKT_EXPIRED",
+        33 => "KRB_AP_ERR_TKT_NYV",
+        34 => "KRB_AP_ERR_REPEAT",
+        35 => "KRB_AP_ERR_NOT_US",
+        36 => "KRB_AP_ERR_BADMATCH",
+        37 => "KRB_AP_ERR_SKEW",
+        38 => "KRB_AP_ERR_BADADDR",
+        39 => "KRB_AP_ERR_BADVERSION",
+        40 => "KRB_AP_ERR_MSG_TYPE",
+        41 => "KRB_AP_ERR_MODIFIED",
+        42 => "KRB_AP_ERR_BADORDER",
+        44 => "KRB_AP_ERR_BADKEYVER",
+        45 => "KRB_AP_ERR_NOKEY",
+        46 => "KRB_AP_ERR_MUT_FAIL",
+        47 => "KRB_AP_ERR_BADDIRECTION",
+        48 => "KRB_AP_ERR_METHOD",
+        49 => "KRB_AP_ERR_BADSEQ",
+        50 => "KRB_AP_ERR_INAPP_CKSUM",
+        51 => "KRB_AP_PATH_NOT_ACCEPTED",
+        52 => "KRB_ERR_RESPONSE_TOO_BIG",
+        60 => "KRB_ERR_GENERIC",
+        61 => "KRB_ERR_FIELD_TOOLONG",
+        62 => "KDC_ERR_CLIENT_NOT_TRUSTED",
+        63 => "KDC_ERR_KDC_NOT_TRUSTED",
+        64 => "KDC_ERR_INVALID_SIG",
+        65 => "KDC_ERR_KEY_TOO_WEAK",
+        66 => "KDC_ERR_CERTIFICATE_MISMATCH",
+        67 => "KRB_AP_ERR_NO_TGT",
+        68 => "KDC_ERR_WRONG_REALM",
+        69 => "KRB_AP_ERR_USER_TO_USER_REQUIRED",
+        70 => "KDC_ERR_CANT_VERIFY_CERTIFICATE",
+        71 => "KDC_ERR_INVALID_CERTIFICATE",
+        72 => "KDC_ERR_REVOKED_CERTIFICATE",
+        73 => "KDC_ERR_REVOCATION_STATUS_UNKNOWN",
+        75 => "KDC_ERR_CLIENT_NAME_MISMATCH",
+        76 => "KDC_ERR_KDC_NAME_MISMATCH",
+        91 => "KDC_ERR_MORE_PREAUTH_DATA_REQUIRED",
+        93 => "KDC_ERR_UNKNOWN_CRITICAL_FAST_OPTIONS",
+        100 => "KDC_ERR_NO_ACCEPTABLE_KDF",
+        other => return Cow::Owned(format!("error_{other}")),
+    })
+}
+
+/// Whether an error is the next step of an exchange and no refusal: pre-authentication is asked
+/// for, or the answer is too long for a datagram.
+pub fn is_step(code: i64) -> bool {
+    matches!(code, 25 | 52 | 91)
+}

@@ -1,0 +1,146 @@
+//! A column of repeated words in the making.
+
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use arrow::array::{DictionaryArray, PrimitiveArray, StringArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::Int32Type;
+use hashbrown::HashTable;
+use rustc_hash::FxHasher;
+
+/// Builds a dictionary of words and the numbers of those that rows have, in order of appearance.
+///
+/// Arrow's own builder hashes each row's word with a keyed hash. A message has fourteen such
+/// columns, and most rows have the word of the row before: that is looked at first, and the rest
+/// goes through a quicker hash without a key. What words that were made to collide can cost is
+/// bounded by a batch's rows.
+#[derive(Default)]
+pub struct DictionaryColumn {
+    /// The number of each row's word.
+    rows: Vec<i32>,
+    /// All words, one after the other.
+    text: String,
+    /// Where each word ends.
+    ends: Vec<i32>,
+    /// Word numbers by the word's hash.
+    numbers: HashTable<i32>,
+}
+
+impl DictionaryColumn {
+    /// Adds a row.
+    pub fn append(&mut self, word: &str) {
+        let number = match self.rows.last() {
+            Some(&last) if same(self.word(last), word) => last,
+            _ => self.number(word),
+        };
+        self.rows.push(number);
+    }
+
+    /// The rows so far as a column; there are none afterwards.
+    pub fn finish(&mut self) -> DictionaryArray<Int32Type> {
+        self.numbers.clear();
+        let mut offsets = Vec::with_capacity(self.ends.len() + 1);
+        offsets.push(0);
+        offsets.append(&mut self.ends);
+        let text = std::mem::take(&mut self.text).into_bytes();
+        let words = StringArray::new(OffsetBuffer::new(offsets.into()), text.into(), None);
+        let rows = PrimitiveArray::from(std::mem::take(&mut self.rows));
+        DictionaryArray::new(rows, Arc::new(words))
+    }
+
+    fn word(&self, number: i32) -> &str {
+        word(&self.text, &self.ends, number)
+    }
+
+    fn number(&mut self, new: &str) -> i32 {
+        let DictionaryColumn { text, ends, numbers, .. } = self;
+        let hash = hash(new);
+        if let Some(number) = numbers.find(hash, |number| same(word(text, ends, *number), new)) {
+            return *number;
+        }
+        let number = ends.len() as i32;
+        text.push_str(new);
+        ends.push(text.len() as i32);
+        numbers.insert_unique(hash, number, |number| self::hash(word(text, ends, *number)));
+        number
+    }
+}
+
+fn word<'a>(text: &'a str, ends: &[i32], number: i32) -> &'a str {
+    let number = number as usize;
+    let begin = if number == 0 { 0 } else { ends[number - 1] as usize };
+    &text[begin..ends[number] as usize]
+}
+
+/// Whether two words are the same. Most are shorter than 16 bytes, for which a call to compare
+/// memory costs more than the comparison.
+#[inline]
+fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    match a.len() {
+        0 => true,
+        1..4 => a.iter().eq(b),
+        4..8 => ends_of::<4>(a) == ends_of::<4>(b),
+        8..=16 => ends_of::<8>(a) == ends_of::<8>(b),
+        _ => a == b,
+    }
+}
+
+/// The first and the last `N` bytes, which overlap in a text shorter than twice that.
+fn ends_of<const N: usize>(text: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+    Some((text.first_chunk()?, text.last_chunk()?))
+}
+
+fn hash(word: &str) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(word.as_bytes());
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back_in_order_and_are_kept_once() {
+        let mut column = DictionaryColumn::default();
+        for _ in 0..2 {
+            let rows = ["", "b", "b", "", "櫓", "b", "a"];
+            rows.iter().for_each(|word| column.append(word));
+            let built = column.finish();
+            let read: Vec<_> = built.downcast_dict::<StringArray>().unwrap().into_iter().flatten().collect();
+            assert_eq!(read, rows);
+            assert_eq!(built.values().len(), 4);
+        }
+        assert!(column.finish().is_empty());
+    }
+
+    #[test]
+    fn words_of_any_length_are_the_same_or_not() {
+        let text = "abcdefghijklmnopqrstuvwxyz";
+        for length in 0..=text.len() {
+            let word = &text[..length];
+            assert!(same(word, &String::from(word)));
+            assert!(!same(word, &text[..length.saturating_sub(1)]) || length == 0);
+            for at in 0..length {
+                let other: String =
+                    word.chars().enumerate().map(|(n, c)| if n == at { '_' } else { c }).collect();
+                assert!(!same(word, &other), "{word} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_words_are_told_apart() {
+        let mut column = DictionaryColumn::default();
+        let words: Vec<String> = (0..10_000).map(|n| format!("word-{}", n % 3000)).collect();
+        words.iter().for_each(|word| column.append(word));
+        let built = column.finish();
+        assert_eq!(built.values().len(), 3000);
+        assert!(built.downcast_dict::<StringArray>().unwrap().into_iter().flatten().eq(words.iter()));
+    }
+}
