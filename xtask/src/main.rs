@@ -13,7 +13,8 @@ const HELP: &str = "cargo xtask COMMAND
   setup        only the installing
   tidy         check the tree: dependency edges, long files, what must not be in it
   bench NAME   run a benchmark; prints a table, writes target/bench/NAME.json
-               NAMES: packets (capture file to Arrow batches, beside tshark), samples (log to alerts), samples-kafka (the same through a real broker)";
+               NAMES: packets (capture file to Arrow batches, beside tshark), samples (log to alerts), samples-kafka (the same through a real broker),
+               line-rate (a veth pair into live capture, 10 minutes; YAGURA_LINE_RATE_SECONDS for less)";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 fn main() -> ExitCode {
@@ -47,14 +48,25 @@ fn test() -> Result<()> {
     tidy::check()?;
     setup::all()?;
     cargo(&["test", "--workspace", "--locked"])?;
+    // Live capture is no part of the program unless it is asked for. The whole workspace stays
+    // selected, so that what others wrote is not built again with other features.
+    let live =
+        ["--features", "yagura-capture/pcap,yagura-collect/pcap", "--test", "live", "--test", "interface"];
+    cargo(&[&["test", "--workspace", "--locked"], &live[..]].concat())?;
     cargo(&["run", "--locked", "--package", "yagura", "--", "test", "pipelines"])
 }
 
 fn bench(name: &str) -> Result<()> {
-    if !["packets", "samples", "samples-kafka"].contains(&name) {
+    if !["packets", "samples", "samples-kafka", "line-rate"].contains(&name) {
         bail!("there is no benchmark `{name}`; see `cargo xtask help`");
     }
-    cargo(&["run", "--release", "--locked", "--package", "yagura-bench", "--", name])
+    let mut arguments = vec!["run", "--release", "--locked", "--package", "yagura-bench"];
+    if name == "line-rate" {
+        setup::packages()?;
+        arguments.extend(["--features", "pcap"]);
+    }
+    arguments.extend(["--", name]);
+    cargo(&arguments)
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {

@@ -13,6 +13,9 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("/usr/bin/promtool", &["prometheus"]),
     ("/usr/bin/prometheus", &["prometheus"]),
     ("/usr/sbin/rsyslogd", &["rsyslog"]),
+    ("/usr/include/pcap/pcap.h", &["libpcap-dev"]),
+    ("/usr/sbin/ip", &["iproute2"]),
+    ("/usr/bin/setpriv", &["util-linux"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/imrelp.so", &["rsyslog-relp"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so", &["rsyslog-openssl"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_gtls.so", &["rsyslog-gnutls"]),
@@ -25,8 +28,9 @@ pub fn all() -> Result<()> {
     Ok(())
 }
 
+/// Debian packages.
 #[expect(clippy::print_stdout, reason = "progress of long work")]
-fn packages() -> Result<()> {
+pub fn packages() -> Result<()> {
     let mut missing: Vec<&str> = PROGRAMS
         .iter()
         .filter(|(program, _)| !Path::new(program).exists() && !elsewhere(program))
