@@ -20,6 +20,9 @@ use crate::stream::Piece;
 const ATTEMPTS: u8 = 2;
 /// One found under way may be found in the middle of a message: several segments are tried.
 const ATTEMPTS_MIDWAY: u8 = 16;
+/// So many of them while one side goes on sending: what it sends is one long message, and the next
+/// begins after the other side has spoken.
+const ATTEMPTS_IN_A_ROW: u8 = 4;
 /// Spare capacity for unread bytes that a connection keeps: there may be a million.
 const SPARE_BYTES_MAX: usize = 1024;
 
@@ -79,6 +82,8 @@ pub(crate) enum Application {
         /// Whose bytes came first.
         first: Option<Side>,
         attempts: u8,
+        /// Who sent last, and how many attempts that was in a row.
+        turn: (Side, u8),
     },
     /// A protocol recognised itself.
     Known(Box<Known>),
@@ -104,6 +109,7 @@ impl Application {
             unread: [Vec::new(), Vec::new()],
             first: None,
             attempts: if midway { ATTEMPTS_MIDWAY } else { ATTEMPTS },
+            turn: (Side::Client, 0),
         }
     }
 
@@ -216,10 +222,16 @@ impl Application {
     }
 
     fn identify(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) {
-        let Application::Undecided { unread, first, attempts } = self else {
+        let Application::Undecided { unread, first, attempts, turn } = self else {
             return;
         };
         let place = side as usize;
+        if turn.0 != side {
+            *turn = (side, 0);
+        }
+        if turn.1 == ATTEMPTS_IN_A_ROW && unread[place].is_empty() {
+            return;
+        }
         let verdict = if unread[place].is_empty() {
             probe(shared.protocols, &cause.identity, side, bytes)
         } else {
@@ -259,6 +271,7 @@ impl Application {
                 }
                 shared.unread -= held;
                 unread[place] = Vec::new();
+                turn.1 += 1;
                 *attempts -= 1;
                 if *attempts == 0 {
                     shared.unread -= unread[1 - place].len();
