@@ -276,7 +276,14 @@ impl Application {
             return;
         }
         let unread = [Vec::new(), Vec::new()];
-        *self = Application::Undecided { unread, first: None, tried: 0, everyone: ATTEMPTS_MAX, turn: (side, 0), past };
+        *self = Application::Undecided {
+            unread,
+            first: None,
+            tried: 0,
+            everyone: ATTEMPTS_MAX,
+            turn: (side, 0),
+            past,
+        };
         for side in [side.other(), side] {
             let bytes = &rest[side as usize];
             if !bytes.is_empty() {
