@@ -1,5 +1,7 @@
 //! Benchmarks: `cargo xtask bench NAME` prints a table and writes `target/bench/NAME.json`.
 
+#[cfg(feature = "pcap")]
+mod line_rate;
 mod packets;
 mod report;
 mod samples;
@@ -10,12 +12,27 @@ use report::Report;
 /// A benchmark: its name, and what runs it.
 type Benchmark = (&'static str, fn() -> Result<Report>);
 
-static BENCHMARKS: &[Benchmark] =
-    &[("packets", packets::mix), ("samples", samples::embedded), ("samples-kafka", samples::kafka)];
+static BENCHMARKS: &[Benchmark] = &[
+    ("packets", packets::mix),
+    ("samples", samples::embedded),
+    ("samples-kafka", samples::kafka),
+    #[cfg(feature = "pcap")]
+    ("line-rate", line_rate::line_rate),
+];
 
 #[expect(clippy::print_stderr, reason = "a command line tool")]
 fn main() -> std::process::ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
+    #[cfg(feature = "pcap")]
+    if let Some(outcome) = line_rate::part(&std::env::args().skip(1).collect::<Vec<_>>()) {
+        return match outcome {
+            Ok(()) => std::process::ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bench: {error:#}");
+                std::process::ExitCode::FAILURE
+            }
+        };
+    }
     let Some((name, run)) = BENCHMARKS.iter().find(|(known, _)| *known == name) else {
         let names: Vec<&str> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
         eprintln!("bench: there is no benchmark `{name}`; there are: {}", names.join(", "));

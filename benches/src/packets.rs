@@ -79,7 +79,7 @@ pub fn mix() -> Result<Report> {
 }
 
 /// The captures one after the other, again and again, in a classic pcap file.
-fn write_mix(to: &Path) -> Result<usize> {
+pub(crate) fn write_mix(to: &Path) -> Result<usize> {
     let shared = std::env::var_os("YAGURA_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
     let captures = shared.join("captures");
     let mut out = BufWriter::new(std::fs::File::create(to)?);

@@ -63,7 +63,23 @@ fn mistakes_in_the_configuration_name_their_place() {
     assert!(message.contains("yagura.yaml:2:1:") && message.contains("collectors"), "{message}");
     std::fs::write(&file, "version: 1\ncollectors: [{name: a, kind: opcua, path: x}]\n").expect("a file");
     let message = text(&yagura(&["run", "--config", &file.display().to_string()]).stderr);
-    assert!(message.contains("opcua") && message.contains("packets, jsonl"), "{message}");
+    assert!(message.contains("opcua") && message.contains("packets, jsonl, interface"), "{message}");
+    for (collector, said) in [
+        ("kind: packets", "`packets` needs `path`"),
+        ("kind: jsonl, path: x", "`jsonl` needs `mapping`"),
+        ("kind: packets, path: x, filter: 'port 1'", "`packets` takes no `filter`; it takes: path, limits"),
+        ("kind: interface", "`interface` needs `interfaces`"),
+        ("kind: interface, interfaces: []", "`interfaces` has 1 to 64 names"),
+        ("kind: interface, interfaces: [a], ring: { folder: r, byte_max: 1 }", "byte_max"),
+        ("kind: interface, interfaces: [a], capture: { wait: soon }", "soon"),
+    ] {
+        let config = format!("version: 1\ncollectors: [{{ name: tap, {collector} }}]\n");
+        std::fs::write(&file, config).expect("a file");
+        let out = yagura(&["validate", "--config", &file.display().to_string()]);
+        let message = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{collector}: {message}");
+        assert!(message.contains(said), "{collector}: {message}");
+    }
     assert!(!folder.path().join("yagura-data").exists(), "nothing was started");
 }
 
@@ -94,6 +110,14 @@ fn the_configurations_in_the_readme_are_valid() {
         }
         std::fs::write(folder.path().join("kafka.password"), "secret").expect("a file");
         let out = yagura(&["validate", "--config", &file.display().to_string()]);
+        if block.contains("kind: interface") {
+            // The rest of it was read; this machine has no such interface, and this program no libpcap.
+            let message = text(&out.stderr);
+            assert_eq!(out.status.code(), Some(2), "{message}");
+            let said = if cfg!(feature = "pcap") { "no interface eth1" } else { "--features pcap" };
+            assert!(message.contains("collector mirror") && message.contains(said), "{message}");
+            continue;
+        }
         assert!(out.status.success(), "{block}\n{}", text(&out.stderr));
     }
 }

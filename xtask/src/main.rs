@@ -1,5 +1,6 @@
 //! Set-up, tests, benchmarks and tidy checks: `cargo xtask help` lists them.
 
+mod fuzz;
 mod setup;
 mod tidy;
 
@@ -12,17 +13,39 @@ const HELP: &str = "cargo xtask COMMAND
   test         install what the tests need, then run all of them
   setup        only the installing
   tidy         check the tree: dependency edges, long files, what must not be in it
+  fuzz [TARGET] [--seconds N]
+               let libFuzzer look for inputs that break a dissector: every protocol in turn, and whole
+               packets, or one of them; N seconds each, 600 unless told (a night for all of them)
+  trees [N]    read N random SECS-II trees of secsgem's encoder, a million unless told
   bench NAME   run a benchmark; prints a table, writes target/bench/NAME.json
-               NAMES: packets (capture file to Arrow batches, beside tshark), samples (log to alerts), samples-kafka (the same through a real broker)";
+               NAMES: packets (capture file to Arrow batches, beside tshark), samples (log to alerts), samples-kafka (the same through a real broker),
+               line-rate (a veth pair into live capture, 10 minutes; YAGURA_LINE_RATE_SECONDS for less)";
+
+/// What each target has in a night.
+const FUZZ_SECONDS: u32 = 600;
+/// What each target has in the tests: a minute or so for all of them on two cores.
+const FUZZ_SECONDS_SHORT: u32 = 2;
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 fn main() -> ExitCode {
+    if let Some(compiled) = fuzz::as_compiler() {
+        return compiled;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["test"] => test(),
         ["setup"] => setup::all(),
         ["tidy"] => tidy::check(),
+        ["fuzz", rest @ ..] => match fuzzed(rest) {
+            Some(wanted) => fuzz::run(&wanted),
+            None => {
+                eprintln!("{HELP}");
+                return ExitCode::from(2);
+            }
+        },
+        ["trees"] => trees("1000000"),
+        ["trees", count] => trees(count),
         ["bench", name] => bench(name),
         ["help" | "--help" | "-h"] | [] => {
             println!("{HELP}");
@@ -47,14 +70,47 @@ fn test() -> Result<()> {
     tidy::check()?;
     setup::all()?;
     cargo(&["test", "--workspace", "--locked"])?;
-    cargo(&["run", "--locked", "--package", "yagura", "--", "test", "pipelines"])
+    // Live capture is no part of the program unless it is asked for. The whole workspace stays
+    // selected, so that what others wrote is not built again with other features.
+    let live =
+        ["--features", "yagura-capture/pcap,yagura-collect/pcap", "--test", "live", "--test", "interface"];
+    cargo(&[&["test", "--workspace", "--locked"], &live[..]].concat())?;
+    cargo(&["run", "--locked", "--package", "yagura", "--", "test", "pipelines"])?;
+    fuzz::run(&fuzz::Wanted { target: None, seconds: FUZZ_SECONDS_SHORT })
+}
+
+fn fuzzed<'a>(words: &[&'a str]) -> Option<fuzz::Wanted<'a>> {
+    let (target, rest) = match words {
+        [target, rest @ ..] if !target.starts_with('-') => (Some(*target), rest),
+        rest => (None, rest),
+    };
+    let seconds = match rest {
+        [] => FUZZ_SECONDS,
+        ["--seconds", seconds] => seconds.parse().ok()?,
+        _ => return None,
+    };
+    Some(fuzz::Wanted { target, seconds })
+}
+
+fn trees(count: &str) -> Result<()> {
+    setup::secsgem()?;
+    let arguments =
+        ["test", "--locked", "--package", "yagura-dissect", "--test", "secsgem", "--", "--nocapture"];
+    let name = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    run(Command::new(name).args(arguments).env("YAGURA_TREES", count))
 }
 
 fn bench(name: &str) -> Result<()> {
-    if !["packets", "samples", "samples-kafka"].contains(&name) {
+    if !["packets", "samples", "samples-kafka", "line-rate"].contains(&name) {
         bail!("there is no benchmark `{name}`; see `cargo xtask help`");
     }
-    cargo(&["run", "--release", "--locked", "--package", "yagura-bench", "--", name])
+    let mut arguments = vec!["run", "--release", "--locked", "--package", "yagura-bench"];
+    if name == "line-rate" {
+        setup::packages()?;
+        arguments.extend(["--features", "pcap"]);
+    }
+    arguments.extend(["--", name]);
+    cargo(&arguments)
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {

@@ -13,20 +13,44 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("/usr/bin/promtool", &["prometheus"]),
     ("/usr/bin/prometheus", &["prometheus"]),
     ("/usr/sbin/rsyslogd", &["rsyslog"]),
+    ("/usr/include/pcap/pcap.h", &["libpcap-dev"]),
+    ("/usr/sbin/ip", &["iproute2"]),
+    ("/usr/bin/setpriv", &["util-linux"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/imrelp.so", &["rsyslog-relp"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so", &["rsyslog-openssl"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_gtls.so", &["rsyslog-gnutls"]),
 ];
 
-/// Debian packages, and Kafka's jars through Maven.
+/// secsgem, as `pip` names it with its version.
+const SECSGEM: &str = "secsgem==0.3.0";
+
+/// Debian packages, Kafka's jars through Maven, and secsgem.
 pub fn all() -> Result<()> {
     packages()?;
     yagura_testkit::kafka::fetch(&yagura_testkit::build_folder()).context("Kafka cannot be fetched")?;
-    Ok(())
+    secsgem()
 }
 
-#[expect(clippy::print_stdout, reason = "progress of long work")]
-fn packages() -> Result<()> {
+/// secsgem in a folder of its own, from the Python package index.
+pub fn secsgem() -> Result<()> {
+    let folder = yagura_testkit::build_folder().join("secsgem");
+    let done = folder.join("installed");
+    if std::fs::read_to_string(&done).is_ok_and(|what| what == SECSGEM) {
+        return Ok(());
+    }
+    let environment = || run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
+    // Debian keeps the module in a package of its own.
+    if environment().is_err() {
+        install(&["python3-venv"])?;
+        environment()?;
+    }
+    run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", SECSGEM]))
+        .context("secsgem cannot be installed")?;
+    Ok(std::fs::write(done, SECSGEM)?)
+}
+
+/// Debian packages.
+pub fn packages() -> Result<()> {
     let mut missing: Vec<&str> = PROGRAMS
         .iter()
         .filter(|(program, _)| !Path::new(program).exists() && !elsewhere(program))
@@ -37,7 +61,12 @@ fn packages() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    println!("installing {}", missing.join(", "));
+    install(&missing)
+}
+
+#[expect(clippy::print_stdout, reason = "progress of long work")]
+fn install(packages: &[&str]) -> Result<()> {
+    println!("installing {}", packages.join(", "));
     let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout == b"0\n");
     let apt = |arguments: &[&str]| {
         let mut command = if root {
@@ -52,11 +81,11 @@ fn packages() -> Result<()> {
     };
     let installed = apt(&["update"]).and_then(|()| {
         let mut arguments = vec!["install", "--no-install-recommends"];
-        arguments.extend(&missing);
+        arguments.extend(packages);
         apt(&arguments)
     });
     if let Err(cause) = installed {
-        bail!("the tests need the Debian packages {}: {cause:#}", missing.join(" "));
+        bail!("the tests need the Debian packages {}: {cause:#}", packages.join(" "));
     }
     Ok(())
 }

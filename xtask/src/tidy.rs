@@ -13,6 +13,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("rustls", &["yagura-respond"]),
     ("tokio-rustls", &["yagura-respond"]),
     ("axum", &["yagura-console"]),
+    ("pcap", &["yagura-capture", "yagura-bench"]),
 ];
 
 /// Crates without I/O and without async.

@@ -20,6 +20,9 @@ use crate::stream::Piece;
 const ATTEMPTS: u8 = 2;
 /// One found under way may be found in the middle of a message: all are asked at several segments.
 const ATTEMPTS_MAX: u8 = 16;
+/// So many of them while one side goes on sending: what it sends is one long message, and the next
+/// begins after the other side has spoken.
+const ATTEMPTS_IN_A_ROW: u8 = 4;
 /// Most times that a connection goes over to another protocol.
 const HAND_OVERS_MAX: u8 = 4;
 /// Spare capacity for unread bytes that a connection keeps: there may be a million.
@@ -84,6 +87,8 @@ pub(crate) enum Application {
         tried: u8,
         /// How many of them all protocols are asked at.
         everyone: u8,
+        /// Who sent last, and how many pieces that told nothing in a row.
+        turn: (Side, u8),
         past: Past,
     },
     /// A protocol recognised itself.
@@ -134,6 +139,7 @@ impl Application {
             first: None,
             tried: 0,
             everyone: if midway { ATTEMPTS_MAX } else { ATTEMPTS },
+            turn: (Side::Client, 0),
             past: Past::default(),
         }
     }
@@ -270,7 +276,7 @@ impl Application {
             return;
         }
         let unread = [Vec::new(), Vec::new()];
-        *self = Application::Undecided { unread, first: None, tried: 0, everyone: ATTEMPTS_MAX, past };
+        *self = Application::Undecided { unread, first: None, tried: 0, everyone: ATTEMPTS_MAX, turn: (side, 0), past };
         for side in [side.other(), side] {
             let bytes = &rest[side as usize];
             if !bytes.is_empty() {
@@ -280,12 +286,18 @@ impl Application {
     }
 
     fn identify(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) {
-        let Application::Undecided { unread, first, tried, everyone, past } = self else {
+        let Application::Undecided { unread, first, tried, everyone, turn, past } = self else {
             return;
         };
         let place = side as usize;
+        if turn.0 != side {
+            *turn = (side, 0);
+        }
         let all = *tried < *everyone;
         let turned = turned(&shared.registry, cause.identity.transport, side, bytes);
+        if turned.is_none() && turn.1 == ATTEMPTS_IN_A_ROW && unread[place].is_empty() {
+            return;
+        }
         let verdict = if let Some(protocol) = turned {
             // What waits belongs to the beginning, which is another protocol's.
             shared.unread -= unread[0].len() + unread[1].len();
@@ -331,6 +343,7 @@ impl Application {
                 }
                 shared.unread -= held;
                 unread[place] = Vec::new();
+                turn.1 += 1;
                 *tried += 1;
                 if *tried == ATTEMPTS_MAX {
                     shared.unread -= unread[1 - place].len();

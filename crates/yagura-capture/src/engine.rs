@@ -177,6 +177,15 @@ impl Engine {
         }
     }
 
+    /// No packet came until `time`: what has waited for too long becomes rows. A source that is
+    /// read to its end has no use for it; a live one may be silent for hours.
+    pub fn idle(&mut self, time: Micros, observed: Micros, out: &mut dyn RowSink) {
+        self.observed = observed;
+        if self.clock.advance(time) {
+            self.tick(observed, out);
+        }
+    }
+
     /// The source ended: everything that still waits becomes rows.
     pub fn finish(&mut self, out: &mut dyn RowSink) {
         let observed = self.observed;

@@ -83,7 +83,7 @@ impl Default for Limits {
 }
 
 /// Times as people write them.
-mod duration {
+pub(crate) mod duration {
     use serde::de::{Error, Visitor};
     use serde::{Deserializer, Serializer};
     use yagura_event::clock::{Micros, SECOND};
@@ -97,12 +97,12 @@ mod duration {
         ("d", 24 * 3600 * SECOND),
     ];
 
-    pub(super) fn serialize<S: Serializer>(time: &Micros, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(time: &Micros, to: S) -> Result<S::Ok, S::Error> {
         let (name, unit) = UNITS.into_iter().rev().find(|(_, unit)| time % unit == 0).unwrap_or(UNITS[0]);
         to.serialize_str(&format!("{}{name}", time / unit))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Micros, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Micros, D::Error> {
         from.deserialize_any(Duration)
     }
 

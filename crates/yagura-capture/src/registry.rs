@@ -20,7 +20,12 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn new(protocols: &'static [Protocol]) -> Registry {
-        let mut registry = Registry { protocols, on: FxHashMap::default(), customary: FxHashMap::default() };
+        let mut registry = Registry {
+            protocols,
+            on: FxHashMap::default(),
+            customary: FxHashMap::default(),
+            turned_to: Vec::new(),
+        };
         let note = |list: &mut Vec<usize>, index| {
             if list.last() != Some(&index) {
                 list.push(index);

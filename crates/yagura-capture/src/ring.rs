@@ -9,25 +9,33 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use yagura_event::clock::{Micros, SECOND};
 
 use crate::engine::Packet;
+use crate::limits::duration;
+use crate::sizes;
 
 const BATCH: usize = 1 << 20;
 const INTERFACES_MAX: usize = 256;
 const PREFIX: &str = "packets-";
 const SUFFIX: &str = ".pcapng";
 
-/// How much the ring keeps.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How much the ring keeps. Sizes and times are written with their units: `16GiB`, `7d`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RingOptions {
     /// The most bytes of all files; the oldest file goes first.
+    #[serde(with = "sizes")]
     pub bytes_max: u64,
-    /// A file is closed when it has this many bytes.
+    /// A file is closed when it has this many bytes, or a quarter of the whole.
+    #[serde(with = "sizes")]
     pub file_bytes_max: u64,
     /// A file whose last packet is older than this goes.
+    #[serde(with = "duration")]
     pub age_max: Micros,
     /// What waits in memory is written after this time at the latest.
+    #[serde(with = "duration")]
     pub flush_after: Micros,
 }
 
@@ -50,9 +58,25 @@ pub struct Ring {
     files: VecDeque<Kept>,
     current: Option<Current>,
     batch: Vec<u8>,
+    /// Packets in it.
+    waiting: u64,
     /// When the oldest packet of the batch came.
     waiting_since: Micros,
     latest: Micros,
+    lost: u64,
+    /// No file can be begun; it is tried again at this time.
+    retry_at: Option<Micros>,
+}
+
+/// Where a packet was captured.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin<'a> {
+    /// Number of the interface.
+    pub interface: u16,
+    /// Its name; empty when there is none.
+    pub name: &'a str,
+    /// Nanoseconds above the packet's microseconds.
+    pub nanoseconds: u16,
 }
 
 struct Kept {
@@ -65,14 +89,15 @@ struct Kept {
 struct Current {
     kept: Kept,
     file: File,
-    /// Link types, by interface number.
-    links: Vec<u16>,
+    /// Interface and link type, by the interface's number in the file.
+    links: Vec<(u16, u16)>,
 }
 
 impl Ring {
     /// Opens a folder, and makes it if it is not there. Files of an earlier run stay.
-    pub fn open(folder: &Path, options: RingOptions) -> io::Result<Ring> {
+    pub fn open(folder: &Path, mut options: RingOptions) -> io::Result<Ring> {
         fs::create_dir_all(folder)?;
+        options.file_bytes_max = options.file_bytes_max.min(options.bytes_max / 4);
         let mut files = Vec::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -97,14 +122,22 @@ impl Ring {
             files: files.into(),
             current: None,
             batch: Vec::new(),
+            waiting: 0,
             waiting_since: 0,
             latest: 0,
+            lost: 0,
+            retry_at: None,
         })
     }
 
-    /// Takes a packet. What fails is the writing of a batch: its packets are lost, the next ones
-    /// go to another file.
+    /// Takes a packet. What fails is the writing of a batch: its packets are lost and counted, the
+    /// next ones go to another file. Where no file can be begun, packets of a second are lost.
     pub fn packet(&mut self, packet: &Packet<'_>) -> io::Result<()> {
+        self.packet_from(Origin::default(), packet)
+    }
+
+    /// The same, with the interface that it came from.
+    pub fn packet_from(&mut self, origin: Origin<'_>, packet: &Packet<'_>) -> io::Result<()> {
         self.latest = self.latest.max(packet.time);
         if self.current.as_ref().is_some_and(|current| {
             current.kept.bytes + self.batch.len() as u64 >= self.options.file_bytes_max
@@ -113,28 +146,45 @@ impl Ring {
         }
         let mut current = match self.current.take() {
             Some(current) => current,
-            None => self.begin(packet.time)?,
+            None if self.retry_at.is_some_and(|at| packet.time < at) => {
+                self.lost += 1;
+                return Ok(());
+            }
+            None => match self.begin(packet.time) {
+                Ok(current) => current,
+                Err(error) => {
+                    self.lost += 1;
+                    self.retry_at = Some(packet.time + SECOND);
+                    return Err(error);
+                }
+            },
         };
-        if self.batch.is_empty() {
+        self.retry_at = None;
+        if self.waiting == 0 {
             self.waiting_since = packet.time;
         }
-        let interface = match current.links.iter().position(|link| *link == packet.link) {
+        let from = (origin.interface, packet.link);
+        let interface = match current.links.iter().position(|link| *link == from) {
             Some(at) => at,
             None if current.links.len() < INTERFACES_MAX => {
-                current.links.push(packet.link);
-                let link = u32::from(packet.link).to_le_bytes();
-                block(&mut self.batch, 1, &[&link, &0u32.to_le_bytes()]);
+                current.links.push(from);
+                describe(&mut self.batch, packet.link, origin.name);
                 current.links.len() - 1
             }
-            None => return Err(io::Error::other("too many link types in one file")),
+            None => {
+                self.lost += 1;
+                self.current = Some(current);
+                return Err(io::Error::other("too many interfaces and link types in one file"));
+            }
         };
         current.kept.last = current.kept.last.max(packet.time);
         self.current = Some(current);
-        let time = packet.time.max(0) as u64;
+        let time = packet.time.max(0) as u64 * 1000 + u64::from(origin.nanoseconds);
         let head =
             [interface as u32, (time >> 32) as u32, time as u32, packet.data.len() as u32, packet.original]
                 .map(u32::to_le_bytes);
         block(&mut self.batch, 6, &[head.as_flattened(), packet.data]);
+        self.waiting += 1;
         let late = packet.time.saturating_sub(self.waiting_since) >= self.options.flush_after;
         if self.batch.len() >= BATCH || late {
             self.flush()?;
@@ -142,14 +192,37 @@ impl Ring {
         Ok(())
     }
 
+    /// Nothing came until `now`: what waits is written, and what has become too old goes.
+    pub fn idle(&mut self, now: Micros) -> io::Result<()> {
+        self.latest = self.latest.max(now);
+        self.flush()
+    }
+
     /// Writes what waits in memory, and removes what is too old or too much.
     pub fn flush(&mut self) -> io::Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
         if let Some(mut current) = self.current.take() {
-            current.file.write_all(&self.batch)?;
+            let written = current.file.write_all(&self.batch);
             current.kept.bytes += self.batch.len() as u64;
+            self.batch.clear();
+            if let Err(error) = written {
+                // It may end within a block: nothing more goes into it.
+                self.lost += waiting;
+                self.files.push_back(current.kept);
+                return Err(error);
+            }
             self.current = Some(current);
         }
-        self.batch.clear();
+        self.remove()
+    }
+
+    /// Packets that could not be written so far.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Removes what is too old or too much.
+    fn remove(&mut self) -> io::Result<()> {
         let mut bytes: u64 = self.files.iter().map(|kept| kept.bytes).sum();
         bytes += self.current.as_ref().map_or(0, |current| current.kept.bytes);
         while let Some(oldest) = self.files.front() {
@@ -157,9 +230,14 @@ impl Ring {
             if bytes <= self.options.bytes_max && age <= self.options.age_max {
                 break;
             }
-            fs::remove_file(&oldest.path)?;
+            let removed = fs::remove_file(&oldest.path);
             bytes -= oldest.bytes;
             self.files.pop_front();
+            match removed {
+                // Somebody else made room.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
         Ok(())
     }
@@ -195,6 +273,19 @@ impl Drop for Ring {
         // Who wants to know whether it succeeded calls `flush`.
         let _ = self.flush();
     }
+}
+
+/// Appends the description of an interface: its link type, its name, and that times are in nanoseconds.
+fn describe(to: &mut Vec<u8>, link: u16, name: &str) {
+    const NAME: u16 = 2;
+    const RESOLUTION: u16 = 9;
+    let name = &name.as_bytes()[..name.len().min(255)];
+    let pad = &[0; 3][..name.len().next_multiple_of(4) - name.len()];
+    let option = |code: u16, length: usize| (u32::from(code) | (length as u32) << 16).to_le_bytes();
+    let head = [u32::from(link), 0].map(u32::to_le_bytes);
+    let named = option(NAME, name.len());
+    let tail = [option(RESOLUTION, 1), [9, 0, 0, 0], option(0, 0)];
+    block(to, 1, &[head.as_flattened(), &named, name, pad, tail.as_flattened()]);
 }
 
 /// Appends a block: type, length, body padded to four bytes, length.

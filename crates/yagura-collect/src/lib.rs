@@ -2,14 +2,19 @@
 //!
 //! A [`Source`] is read in the order of its own time; [`run::collect`] merges the recorded ones by
 //! that time, so that the log of a recording is the same whenever it is made. A new source is one
-//! file, its `mod` line and one line in [`SOURCES`].
+//! file, its `mod` line and one line in [`SOURCES`]. A [`LiveSource`] has no end: [`live::collect`]
+//! writes what it brings within about a second.
 
 pub mod cursor;
 pub mod dictionary;
+pub mod interface;
 pub mod jsonl;
+pub mod live;
 pub mod packets;
 pub mod run;
 pub mod writer;
+
+use std::time::Duration;
 
 use yagura_event::clock::Micros;
 use yagura_event::rows::RowSink;
@@ -18,6 +23,7 @@ use yagura_event::rows::RowSink;
 pub const SOURCES: &[(&str, &str)] = &[
     ("packets", "a pcap or pcapng file"),
     ("jsonl", "a file of JSON objects, one a line, with a mapping to a kind's columns"),
+    ("interface", "packets of network interfaces, as they come (built with `--features pcap`)"),
 ];
 
 /// Something that is read.
@@ -42,6 +48,34 @@ pub trait Source: Send {
     fn progress(&self) -> (u64, u64);
 }
 
+/// Something that is read as it happens.
+pub trait LiveSource: Send {
+    /// Name of its collector.
+    fn collector(&self) -> &str;
+
+    /// When it was opened, in microseconds of UTC: each start numbers its rows anew.
+    fn epoch(&self) -> u64;
+
+    /// Reads what came, or waits for something, at most for `wait`. Answers the collector's clock:
+    /// no row observed before will follow.
+    fn advance(&mut self, wait: Duration, out: &mut dyn RowSink) -> Micros;
+
+    /// Stops, and reads what came before.
+    fn finish(&mut self, out: &mut dyn RowSink);
+
+    /// What it has read and lost so far.
+    fn seen(&self) -> Seen;
+}
+
+/// What a live source has read and lost.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// What its packets were.
+    pub stats: yagura_capture::Stats,
+    /// Packets that were lost, wherever.
+    pub dropped: u64,
+}
+
 /// Why a source cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -53,6 +87,9 @@ pub enum SourceError {
         /// Why not, and what to do.
         cause: String,
     },
+    /// Packets cannot be captured.
+    #[error(transparent)]
+    Live(#[from] yagura_capture::live::LiveError),
     /// The mapping names something that does not exist.
     #[error("{0}")]
     Mapping(String),

@@ -18,7 +18,7 @@ use crate::writer::RowWriter;
 const CLOSE_EVERY: Micros = SECOND;
 
 /// Records are acknowledged at the latest after this many bytes.
-const UNACKNOWLEDGED_BYTES_MAX: usize = 4 << 20;
+pub(crate) const UNACKNOWLEDGED_BYTES_MAX: usize = 4 << 20;
 
 /// Why collecting ended early.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,8 @@ pub struct Progress {
     pub repeated: AtomicU64,
     /// Times that the log refused for a while.
     pub retries: AtomicU64,
+    /// Packets that live sources lost, or the kernel before them.
+    pub dropped: AtomicU64,
     /// Every source has been read and everything is acknowledged.
     pub done: AtomicBool,
 }
@@ -86,8 +88,7 @@ pub fn collect(
         writers.entry(id.clone()).or_insert_with(fresh);
     }
     progress.total.store(sources.iter().map(|(s, _)| s.progress().1).sum(), Ordering::Relaxed);
-    let mut out =
-        Output { log, topic, appender: log.appender(topic)?, pending: Vec::new(), bytes: 0, progress };
+    let mut out = Output::new(log, topic, progress)?;
     let mut close_at: Option<Micros> = None;
     let mut pacer = Pacer::new(pace);
     // The earliest next row over all sources; ties go to the one that stands first.
@@ -136,7 +137,7 @@ pub fn collect(
 
 /// The log's end of collecting: what was handed over and is not acknowledged yet is kept, so that
 /// it can be handed over again.
-struct Output<'a> {
+pub(crate) struct Output<'a> {
     log: &'a dyn Log,
     topic: &'a str,
     appender: Box<dyn Appender>,
@@ -145,8 +146,18 @@ struct Output<'a> {
     progress: &'a Progress,
 }
 
-impl Output<'_> {
-    fn hand_over(
+impl<'a> Output<'a> {
+    pub(crate) fn new(log: &'a dyn Log, topic: &'a str, progress: &'a Progress) -> Result<Self, LogError> {
+        let appender = log.appender(topic)?;
+        Ok(Output { log, topic, appender, pending: Vec::new(), bytes: 0, progress })
+    }
+
+    /// Bytes that were handed over and not acknowledged.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn hand_over(
         &mut self,
         records: Vec<Record>,
         stop: &AtomicBool,
@@ -167,7 +178,7 @@ impl Output<'_> {
     }
 
     /// Returns when everything is durable; goes on trying while the log says that it may help.
-    fn acknowledge(&mut self, stop: &AtomicBool, cursor: &mut Cursor) -> Result<(), LogError> {
+    pub(crate) fn acknowledge(&mut self, stop: &AtomicBool, cursor: &mut Cursor) -> Result<(), LogError> {
         if self.pending.is_empty() {
             return Ok(());
         }

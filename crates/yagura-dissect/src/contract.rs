@@ -149,6 +149,27 @@ fn requests_that_are_never_answered_take_bounded_memory() {
     }
 }
 
+/// Writes the conversations into the folder `YAGURA_SEEDS` in the form that the fuzzer reads
+/// (`input.rs` of `yagura-fuzz`), a folder for each protocol.
+#[test]
+fn samples_are_seeds() {
+    let Some(seeds) = std::env::var_os("YAGURA_SEEDS").map(std::path::PathBuf::from) else { return };
+    for protocol in protocols() {
+        let sample = (protocol.sample)();
+        let carrier = protocol.carriers.iter().position(|c| c.transport == sample.transport);
+        let mut input = vec![carrier.unwrap_or(0) as u8];
+        for (side, bytes) in &sample.said {
+            input.push(*side as u8);
+            input.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
+            input.extend_from_slice(bytes);
+        }
+        let folder = seeds.join(protocol.name);
+        let written =
+            std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(folder.join("sample"), input));
+        assert!(written.is_ok(), "{}: {written:?}", folder.display());
+    }
+}
+
 /// Which protocol the capture layer would take a conversation for.
 fn identified(sample: &Sample, number: Option<u16>) -> Option<&'static str> {
     let mut unread = [Vec::new(), Vec::new()];

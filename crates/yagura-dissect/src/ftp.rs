@@ -56,7 +56,8 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
     let bytes = glimpse.bytes;
     let end = bytes.iter().take(talk::LINE_MAX).position(|b| *b == b'\n');
     if bytes.first().is_none_or(u8::is_ascii_digit) {
-        if ["220", "120"].iter().all(|code| lines::begins(bytes, code) == Begins::No) {
+        let codes = ["220", "120"].map(|code| lines::begins(bytes, code));
+        if !glimpse.customary && codes == [Begins::No; 2] {
             return Probe::No;
         }
         let Some(end) = end else {

@@ -16,8 +16,8 @@ mod gem;
 mod variables;
 
 use frame::{
-    HEADER, Header, LENGTH_MAX, PREFIX, UNKNOWN_LENGTH_MAX, claims_a_frame, control_operation, judge, probe,
-    scan,
+    HEADER, Header, LENGTH_MAX, PREFIX, UNKNOWN_LENGTH_MAX, better_frame, claims_a_frame, control_operation,
+    judge, probe, scan, whole_frame,
 };
 use variables::{Definition, Variables};
 
@@ -158,6 +158,10 @@ struct Framing {
     place: u64,
     /// The header and whole size of the frame that is not yet whole.
     partial: Option<(Header, u64)>,
+    /// Whether a sound frame was read where frames were looked for.
+    sure: bool,
+    /// How far the bytes of a frame that is not sure were searched for a better one.
+    searched: usize,
 }
 
 /// The state of a connection.
@@ -224,6 +228,8 @@ impl Dissector for Hsms {
             }
             if framing.lost {
                 let (skipped, found) = scan(rest);
+                framing.sure = false;
+                framing.searched = 0;
                 framing.scanned += skipped as u64;
                 framing.place += skipped as u64;
                 at += skipped;
@@ -261,11 +267,25 @@ impl Dissector for Hsms {
             }
             let size = PREFIX + length;
             let framing = &mut self.framing[side as usize];
+            if !framing.sure && whole_frame(rest, 0).is_none() {
+                // In a connection that is joined in the middle of a message, its bytes may look like
+                // a beginning, and the frames that follow like what that is the beginning of.
+                let inside = &rest[..rest.len().min(size)];
+                if let Some(from) = better_frame(inside, &mut framing.searched) {
+                    framing.scanned += from as u64;
+                    framing.place += from as u64;
+                    framing.partial = None;
+                    at += from;
+                    self.found_again(cx, side, "the next frame was found");
+                    continue;
+                }
+            }
             let Some(text) = rest.get(PREFIX + HEADER..size) else {
                 framing.partial = Some((header, size as u64));
                 return Outcome::Consumed(at);
             };
             framing.partial = None;
+            framing.sure = true;
             let place = framing.place;
             framing.place += size as u64;
             if header.is_data() {
@@ -281,7 +301,7 @@ impl Dissector for Hsms {
         let framing = &mut self.framing[side as usize];
         framing.place += missing;
         framing.begun = true;
-        if let Some((header, size)) = framing.partial.take() {
+        if let Some((header, size)) = framing.partial.take().filter(|_| framing.sure) {
             let place = framing.place - missing;
             // The frame's end is known even when its middle is not: the next one begins there.
             match size.checked_sub(missing) {

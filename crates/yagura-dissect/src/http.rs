@@ -462,7 +462,10 @@ impl Http {
     /// The request that the next response of `side` answers.
     fn waiting(&mut self, cx: &mut Cx<'_>, side: Side) -> Option<usize> {
         let waits = |t: &Transaction| t.asker != side && t.answered.is_none();
-        if !std::mem::take(&mut self.directions[side as usize].doubt) {
+        let doubt = std::mem::take(&mut self.directions[side as usize].doubt);
+        // A request that was given up by time is not answered when another was sent since.
+        let late = self.transactions.iter().any(|t| waits(t) && t.is_written());
+        if !doubt && !late {
             return self.transactions.iter().position(waits);
         }
         // Requests are hardly ever sent ahead: the last one is the one that is answered, and what

@@ -193,11 +193,7 @@ impl Imap {
         });
         if word == "AUTHENTICATE" {
             self.auth = None;
-            let token = std::mem::take(&mut self.token);
-            if let Some(members) = token.strip_prefix('{') {
-                draft.detail.push(if draft.detail.is_empty() { '{' } else { ',' });
-                draft.detail.push_str(members);
-            }
+            lines::member_object(&mut draft.detail, "token", std::mem::take(&mut self.token));
             draft.target.push_str(&self.user);
         }
         if answer == "OK" {

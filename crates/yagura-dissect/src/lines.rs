@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::framing::Frame;
-use crate::ntlm;
+use crate::{json, ntlm};
 
 /// Longest text that a row takes over from a line, in bytes.
 pub(crate) const TEXT_MAX: usize = 1024;
@@ -176,6 +176,15 @@ pub(crate) fn plain_user(encoded: &str) -> Option<String> {
     let mut parts = message.split(|b| *b == 0);
     let (_, user, _) = (parts.next()?, parts.next()?, parts.next()?);
     Some(String::from_utf8_lossy(user).into_owned())
+}
+
+/// A member that is an object, whose `inside` is left out when it is empty.
+pub(crate) fn member_object(detail: &mut String, name: &str, mut inside: String) {
+    if !inside.is_empty() {
+        json::end(&mut inside);
+        json::key(detail, name);
+        detail.push_str(&inside);
+    }
 }
 
 /// The user that a SASL response names (RFC 4422), the `step`th from 0 of its mechanism; what a

@@ -169,11 +169,7 @@ impl Pop3 {
         match &*asked.command {
             "AUTH" if draft.target.is_empty() => {
                 self.auth = None;
-                let token = std::mem::take(&mut self.token);
-                if let Some(members) = token.strip_prefix('{') {
-                    draft.detail.push(if draft.detail.is_empty() { '{' } else { ',' });
-                    draft.detail.push_str(members);
-                }
+                lines::member_object(&mut draft.detail, "token", std::mem::take(&mut self.token));
                 draft.target.push_str(&self.user);
             }
             "STLS" if good => self.over = true,

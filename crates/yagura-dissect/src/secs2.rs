@@ -283,7 +283,8 @@ impl<'a> Item<'a> {
     /// A text without surrounding blanks; `None` when it is none. Bytes that are no UTF-8 are read as Latin-1.
     pub fn text(&self) -> Option<Cow<'a, str>> {
         let text = match self.format {
-            Format::Ascii | Format::Jis8 => latin(self.data),
+            Format::Ascii => latin(self.data),
+            Format::Jis8 => jis(self.data),
             Format::Unicode => unicode(self.data),
             _ => return None,
         };
@@ -431,7 +432,8 @@ impl Writer<'_> {
                 self.out.push(']');
                 cut
             }
-            Format::Ascii | Format::Jis8 => self.string(&latin(item.data), depth),
+            Format::Ascii => self.string(&latin(item.data), depth),
+            Format::Jis8 => self.string(&jis(item.data), depth),
             Format::Unicode => self.string(&unicode(item.data), depth),
             Format::Binary => {
                 let room = self.limit.saturating_sub(self.out.len() + depth + 4) / 2;
@@ -507,6 +509,24 @@ fn latin(bytes: &[u8]) -> Cow<'_, str> {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(bytes.iter().map(|&b| b as char).collect()),
     }
+}
+
+/// JIS X 0201: ASCII but for two signs, and the katakana of half width.
+fn jis(bytes: &[u8]) -> Cow<'_, str> {
+    if bytes.iter().all(|&b| b.is_ascii() && !matches!(b, 0x5c | 0x7e)) {
+        return latin(bytes);
+    }
+    Cow::Owned(
+        bytes
+            .iter()
+            .map(|&b| match b {
+                0x5c => '¥',
+                0x7e => '\u{203e}',
+                0xa1..=0xdf => char::from_u32(0xff61 + u32::from(b - 0xa1)).unwrap_or('\u{fffd}'),
+                _ => b as char,
+            })
+            .collect(),
+    )
 }
 
 /// Localised text: two bytes name the encoding (E5: 1 is UCS-2, 2 is UTF-8), then the characters.

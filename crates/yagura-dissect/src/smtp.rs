@@ -40,7 +40,8 @@ const COMMANDS: &[(&str, &str)] = &[
 fn probe(glimpse: &Glimpse<'_>) -> Probe {
     let bytes = glimpse.bytes;
     if bytes.first().is_none_or(u8::is_ascii_digit) {
-        if ["220", "554"].iter().all(|code| lines::begins(bytes, code) == Begins::No) {
+        let codes = ["220", "554"].map(|code| lines::begins(bytes, code));
+        if !glimpse.customary && codes == [Begins::No; 2] {
             return Probe::No;
         }
         let Some(end) = bytes.iter().take(512).position(|b| *b == b'\n') else {
@@ -198,11 +199,7 @@ impl Smtp {
         match &*command {
             "AUTH" => {
                 self.mode = Mode::Commands;
-                let token = std::mem::take(&mut self.token);
-                match token.strip_prefix('{').filter(|_| !draft.detail.is_empty()) {
-                    Some(members) => draft.detail.push_str(&format!(",{members}")),
-                    None => draft.detail.push_str(&token),
-                }
+                lines::member_object(&mut draft.detail, "token", std::mem::take(&mut self.token));
                 draft.target.push_str(&self.user);
             }
             "DATA" => {

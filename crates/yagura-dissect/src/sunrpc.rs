@@ -43,7 +43,9 @@ fn header(bytes: &[u8]) -> Option<(u32, bool)> {
             let (version, program, revision, procedure) = (number(8)?, number(12)?, number(16)?, number(20)?);
             let flavors = number(24)? <= 6 && number(28)? as usize <= AUTHENTICATION_MAX;
             let known = (100_000..200_000).contains(&program) || program >> 29 == 1 || program >> 28 == 4;
-            (version == 2 && known && revision <= 64 && procedure < 1000 && flavors).then_some((xid, true))
+            // Scanners call procedure 0 of versions that do not exist.
+            let usual = revision <= 64 && procedure < 1000 || procedure == 0;
+            (version == 2 && known && usual && flavors).then_some((xid, true))
         }
         1 => match number(8)? {
             // Accepted: a verifier, then its state; or denied for one of two reasons.

@@ -109,7 +109,9 @@ pub mod coverage {
     pub const STOP: &str = "stop";
     /// Bytes, packets or time that were not seen.
     pub const GAP: &str = "gap";
-    /// Dropped by the collector itself.
+    /// An interface is down or gone: nothing is seen until it is back.
+    pub const DOWN: &str = "down";
+    /// Dropped by the collector itself, or before it by the kernel or an interface.
     pub const DROP: &str = "drop";
     /// The source is damaged from here on.
     pub const CORRUPT: &str = "corrupt";

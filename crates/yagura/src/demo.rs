@@ -129,11 +129,12 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
     let lines = |name: &str, path: &Path, kind: Kind, columns: &[(&str, &str)]| CollectorConfig {
         name: name.into(),
         kind: "jsonl".into(),
-        path: path.to_path_buf(),
+        path: Some(path.to_path_buf()),
         mapping: Some(Mapping {
             kind,
             columns: columns.iter().map(|(a, b)| ((*a).to_string(), (*b).to_string())).collect(),
         }),
+        ..CollectorConfig::default()
     };
     let release = [
         ("action", "release"),
@@ -165,8 +166,8 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
             CollectorConfig {
                 name: "mirror-port".into(),
                 kind: "packets".into(),
-                path: scene.packets.clone(),
-                mapping: None,
+                path: Some(scene.packets.clone()),
+                ..CollectorConfig::default()
             },
             lines("fdc-collector", &scene.telemetry, Kind::Sample, &[]),
             lines("fdc-coverage", &scene.coverage, Kind::Coverage, &[]),

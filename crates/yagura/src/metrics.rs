@@ -66,6 +66,11 @@ impl RunMetrics {
             "Times that the log did not take records for a while.",
             c.retries.load(Ordering::Relaxed),
         );
+        count(
+            "yagura_collect_dropped_packets_total",
+            "Packets that live sources, the kernel or an interface dropped.",
+            c.dropped.load(Ordering::Relaxed),
+        );
         let d = &self.detecting;
         count(
             "yagura_detect_alerts_total",

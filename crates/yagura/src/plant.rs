@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use yagura_capture::{EngineOptions, Limits};
-use yagura_collect::{Source, SourceError, dictionary, jsonl::JsonLines, packets::Packets};
+use yagura_capture::EngineOptions;
+use yagura_capture::live::LiveOptions;
+use yagura_collect::{
+    LiveSource, Source, SourceError, dictionary, interface, jsonl::JsonLines, packets::Packets,
+};
 use yagura_detect::Pipeline;
 use yagura_detect::snapshot;
 use yagura_detect::worker::{ALERTS, EVENTS};
@@ -76,8 +79,24 @@ pub fn assets(config: &Config) -> Arc<AssetTable> {
     Arc::new(AssetTable::new(config.assets.clone(), &config.default_cell))
 }
 
+/// What a configuration reads.
+#[derive(Default)]
+pub struct Sources {
+    /// Read to their ends, merged by their own time.
+    pub recorded: Vec<Box<dyn Source>>,
+    /// Read as they come.
+    pub live: Vec<Box<dyn LiveSource>>,
+}
+
+impl Sources {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.recorded.len() + self.live.len()
+    }
+}
+
 /// Opens every source.
-pub fn sources(config: &Config, assets: &Arc<AssetTable>) -> Result<Vec<Box<dyn Source>>, Failure> {
+pub fn sources(config: &Config, assets: &Arc<AssetTable>) -> Result<Sources, Failure> {
     let input = |e: SourceError| Failure::Input(e.to_string());
     let mut settings = Settings::default();
     settings.dictionary = dictionary::read(&config.dictionaries).map_err(input)?;
@@ -87,44 +106,49 @@ pub fn sources(config: &Config, assets: &Arc<AssetTable>) -> Result<Vec<Box<dyn 
         })?;
     }
     let settings = Arc::new(settings);
-    let mut out: Vec<Box<dyn Source>> = Vec::new();
+    let mut out = Sources::default();
     for collector in &config.collectors {
-        let opened = source(collector, assets, &settings).map_err(|e| match e {
+        let name = &collector.name;
+        open(collector, assets, &settings, &mut out).map_err(|e| match e {
             SourceError::Open { .. } => Failure::Input(format!(
-                "collector {}: {e}; correct its `path` (relative to the configuration's folder) or put the file there",
-                collector.name
+                "collector {name}: {e}; correct its `path` (relative to the configuration's folder) or put the file there",
             )),
+            SourceError::Live(e) => Failure::Input(format!("collector {name}: {e}")),
             e => input(e),
-        });
-        out.push(opened?);
+        })?;
     }
     Ok(out)
 }
 
-/// Opens one source; the names are those of [`yagura_collect::SOURCES`].
-fn source(
+/// Opens one source; the names are those of [`yagura_collect::SOURCES`], and what each kind needs
+/// was checked with the configuration.
+fn open(
     collector: &CollectorConfig,
     assets: &Arc<AssetTable>,
     settings: &Arc<Settings>,
-) -> Result<Box<dyn Source>, SourceError> {
-    match (collector.kind.as_str(), &collector.mapping) {
-        ("packets", None) => {
-            let options = EngineOptions {
-                assets: Arc::clone(assets),
-                settings: Arc::clone(settings),
-                limits: Limits::default(),
+    out: &mut Sources,
+) -> Result<(), SourceError> {
+    let engine = || EngineOptions {
+        assets: Arc::clone(assets),
+        settings: Arc::clone(settings),
+        limits: collector.limits.clone().unwrap_or_default(),
+    };
+    let name = &collector.name;
+    match (collector.kind.as_str(), &collector.path, &collector.mapping, &collector.interfaces) {
+        ("packets", Some(path), ..) => out.recorded.push(Box::new(Packets::open(name, path, engine())?)),
+        ("jsonl", Some(path), Some(mapping), _) => {
+            out.recorded.push(Box::new(JsonLines::open(name, path, mapping.clone())?));
+        }
+        ("interface", _, _, Some(interfaces)) => {
+            let options = LiveOptions {
+                interfaces: interfaces.clone(),
+                filter: collector.filter.clone().unwrap_or_default(),
+                tuning: collector.capture.clone().unwrap_or_default(),
+                ring: collector.ring.clone(),
             };
-            Ok(Box::new(Packets::open(&collector.name, &collector.path, options)?))
+            out.live.push(interface::open(name, options, engine())?);
         }
-        ("jsonl", Some(mapping)) => {
-            Ok(Box::new(JsonLines::open(&collector.name, &collector.path, mapping.clone())?))
-        }
-        ("jsonl", None) => {
-            Err(SourceError::Mapping(format!("collector {}: `jsonl` needs a `mapping`", collector.name)))
-        }
-        _ => Err(SourceError::Mapping(format!(
-            "collector {}: `{}` takes no `mapping`",
-            collector.name, collector.kind
-        ))),
+        (kind, ..) => return Err(SourceError::Mapping(format!("collector {name}: `{kind}` cannot be read"))),
     }
+    Ok(())
 }

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use anyhow::Context;
 use arrow::array::{
@@ -16,8 +18,11 @@ use clap::{Args, ValueEnum};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use yagura_capture::{Engine, EngineOptions, FileSummary, Limits, PacketFile, read_file, read_packets};
-use yagura_collect::dictionary;
+use yagura_capture::live::LiveOptions;
+use yagura_capture::{
+    Engine, EngineOptions, FileSummary, Limits, PacketFile, Stats, read_file, read_packets,
+};
+use yagura_collect::{dictionary, interface};
 use yagura_detect::Condition;
 use yagura_dissect::Settings;
 use yagura_event::rows::{
@@ -28,6 +33,7 @@ use yagura_event::schema::{dictionary_type, timestamp_type};
 use yagura_event::{AssetTable, Kind, clock, codec};
 use yagura_sql::SqlCompiler;
 
+use crate::run::listen_for_signals;
 use crate::{Failure, Format};
 
 /// Rows at which a batch of a file's rows is written.
@@ -40,8 +46,15 @@ const CELL_CHARS: usize = 60;
 #[command(after_help = HELP)]
 pub struct Arguments {
     /// Capture files (pcap, pcapng); `-` is standard input.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "interface")]
     files: Vec<PathBuf>,
+    /// Read packets of this network interface as they come, until SIGINT or the limit; may be given
+    /// again for another one. For a program that was built with `--features pcap`.
+    #[arg(long, short, conflicts_with = "files")]
+    interface: Vec<String>,
+    /// Only packets for which this filter holds, in the language of pcap-filter(7).
+    #[arg(long, requires = "interface")]
+    filter: Option<String>,
     /// What to print.
     #[arg(long, value_enum, default_value = "message")]
     kind: Shown,
@@ -71,7 +84,8 @@ const HELP: &str = help!(
   yagura read day-*.pcapng --where \"operation LIKE 'recipe.%'\" --format json
   yagura read cell.pcap --kind flow --columns client,server,server_port,protocol
   yagura read cell.pcap --kind sample --parquet values.parquet
-  tcpdump -w - -i eth1 | yagura read -"
+  tcpdump -w - -i eth1 | yagura read -
+  yagura read --interface eth1 --interface eth2 --filter 'not port 22'"
 );
 
 /// What can be printed.
@@ -155,11 +169,15 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
             Failure::Input(format!("{}: the plant's key cannot be read: {e}", file.display()))
         })?;
     }
-    let mut engine = Engine::new(EngineOptions {
+    let options = EngineOptions {
         assets: Arc::new(AssetTable::default()),
         settings: Arc::new(settings),
         limits: Limits::default(),
-    });
+    };
+    if !arguments.interface.is_empty() {
+        return follow(arguments, options, printer);
+    }
+    let mut engine = Engine::new(options);
     let mut broken = Vec::new();
     for file in &arguments.files {
         let summary = read_one(file, &mut engine, &mut printer)?;
@@ -170,7 +188,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     }
     engine.finish(&mut printer);
     let written = printer.finish()?;
-    tell(&engine, written, &broken);
+    tell(&engine.stats(), written, &broken);
     match broken.is_empty() {
         true => Ok(()),
         false => Err(anyhow::anyhow!(
@@ -180,6 +198,31 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
         )
         .into()),
     }
+}
+
+/// Prints what interfaces show, until a signal or until nothing more is wanted.
+fn follow(arguments: &Arguments, options: EngineOptions, mut printer: Printer) -> Result<(), Failure> {
+    let wanted = LiveOptions {
+        interfaces: arguments.interface.clone(),
+        filter: arguments.filter.clone().unwrap_or_default(),
+        ..LiveOptions::default()
+    };
+    let mut source = interface::open("read", wanted, options).map_err(|e| Failure::Input(e.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let signal = Arc::new(AtomicBool::new(false));
+    listen_for_signals(&runtime, Arc::clone(&signal));
+    while !signal.load(Ordering::Acquire) && !printer.is_done() {
+        source.advance(Duration::from_millis(200), &mut printer);
+    }
+    source.finish(&mut printer);
+    let written = printer.finish()?;
+    let seen = source.seen();
+    let lost = match seen.dropped {
+        0 => Vec::new(),
+        dropped => vec![format!("{dropped} packets were dropped; `--kind coverage` says where")],
+    };
+    tell(&seen.stats, written, &lost);
+    Ok(())
 }
 
 fn read_one(file: &Path, engine: &mut Engine, printer: &mut Printer) -> Result<FileSummary, Failure> {
@@ -209,8 +252,7 @@ fn show_progress(name: &str, percent: u64) {
 
 /// What was read, and what was not, on standard error: the rows are on standard output.
 #[expect(clippy::print_stderr, reason = "beside the rows")]
-fn tell(engine: &Engine, written: u64, broken: &[String]) {
-    let stats = engine.stats();
+fn tell(stats: &Stats, written: u64, broken: &[String]) {
     let named: Vec<String> = stats.messages.iter().map(|(name, n)| format!("{name} {n}")).collect();
     let clear = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
     eprintln!(
@@ -310,7 +352,10 @@ impl Printer {
             columns,
             left: arguments.limit.unwrap_or(u64::MAX),
             written: 0,
-            batch_rows: if arguments.files.iter().any(|f| f.as_os_str() == "-") { 1 } else { BATCH_ROWS },
+            batch_rows: match arguments.files.iter().all(|f| f.as_os_str() != "-") {
+                true if arguments.interface.is_empty() => BATCH_ROWS,
+                _ => 1,
+            },
             output,
             error: None,
             message: MessageBuilder::default(),

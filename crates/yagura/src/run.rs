@@ -78,7 +78,10 @@ pub struct Running {
     stop_collecting: Arc<AtomicBool>,
     stop_detecting: Arc<AtomicBool>,
     stop_responding: tokio::sync::watch::Sender<bool>,
+    /// Reads the recorded sources.
     collector: JoinHandle<anyhow::Result<()>>,
+    /// Each reads a live source.
+    live: Vec<JoinHandle<anyhow::Result<()>>>,
     detectors: Vec<JoinHandle<anyhow::Result<()>>>,
     responders: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
 }
@@ -87,7 +90,7 @@ impl Running {
     /// Opens everything, then starts every role; nothing is started when anything is wrong.
     pub fn start(config: &Config, pipeline: &Arc<Pipeline>) -> Result<Running, Failure> {
         let assets = plant::assets(config);
-        let sources = plant::sources(config, &assets)?;
+        let plant::Sources { recorded, live } = plant::sources(config, &assets)?;
         let mut sinks = Vec::new();
         for sink in &config.sinks {
             sinks.push((
@@ -132,13 +135,22 @@ impl Running {
                 Ok(worker::run(log.as_ref(), &pipeline, &options, &stop, &progress)?)
             })?);
         }
+        let mut lasting = Vec::new();
+        for source in live {
+            let (log, assets) = (Arc::clone(&log), Arc::clone(&assets));
+            let (stop, progress) = (Arc::clone(&stop_collecting), Arc::clone(&collecting));
+            lasting.push(thread(&format!("collect-{}", source.collector()), move || {
+                yagura_collect::live::collect(source, &assets, log.as_ref(), EVENTS, &stop, &progress)?;
+                Ok(())
+            })?);
+        }
         let collector = {
             let (log, stop, progress) =
                 (Arc::clone(&log), Arc::clone(&stop_collecting), Arc::clone(&collecting));
             let pace = config.pace;
             thread("collect", move || {
                 let destination = Destination { log: log.as_ref(), topic: EVENTS, cursor };
-                yagura_collect::run::collect(sources, &assets, destination, pace, &stop, &progress)?;
+                yagura_collect::run::collect(recorded, &assets, destination, pace, &stop, &progress)?;
                 Ok(())
             })?
         };
@@ -170,6 +182,7 @@ impl Running {
             stop_detecting,
             stop_responding,
             collector,
+            live: lasting,
             detectors,
             responders,
         })
@@ -197,6 +210,7 @@ impl Running {
             // Whatever ended on its own has failed or is done; what failed is told by `stop`.
             let failed = |done: bool| done && !self.collecting.done.load(Ordering::Acquire);
             if failed(self.collector.is_finished())
+                || self.live.iter().any(JoinHandle::is_finished)
                 || self.detectors.iter().any(JoinHandle::is_finished)
                 || self.responders.iter().any(tokio::task::JoinHandle::is_finished)
             {
@@ -238,17 +252,25 @@ impl Running {
 
     fn line(&self) -> String {
         let c = &self.collecting;
-        let (read, total) = (c.read.load(Ordering::Relaxed), c.total.load(Ordering::Relaxed).max(1));
+        let (read, total) = (c.read.load(Ordering::Relaxed), c.total.load(Ordering::Relaxed));
         let time = clock::time_of_day(c.time.load(Ordering::Relaxed) as i64);
         let rows: u64 = self.detecting.stats().values().map(|s| s.rows).sum();
         let alerts = self.detecting.alerts.load(Ordering::Relaxed);
-        format!("{:3} %  {time}  {rows} rows judged, {alerts} alerts", read * 100 / total)
+        let far = match (self.live.len(), c.dropped.load(Ordering::Relaxed)) {
+            (0, _) => format!("{:3} %", read * 100 / total.max(1)),
+            (_, 0) => "live".to_string(),
+            (_, dropped) => format!("live, {dropped} packets dropped"),
+        };
+        format!("{far}  {time}  {rows} rows judged, {alerts} alerts")
     }
 
     /// Stops in the order of the data's way, so that what was collected is judged or will be.
     pub fn stop(self) -> anyhow::Result<()> {
         self.stop_collecting.store(true, Ordering::Release);
-        let collected = join(self.collector, "collect");
+        let mut collected = join(self.collector, "collect");
+        for live in self.live {
+            collected = collected.and(join(live, "collect"));
+        }
         self.stop_detecting.store(true, Ordering::Release);
         let mut outcome = collected;
         for detector in self.detectors {
@@ -321,7 +343,8 @@ fn join(handle: JoinHandle<anyhow::Result<()>>, name: &str) -> anyhow::Result<()
     }
 }
 
-fn listen_for_signals(runtime: &tokio::runtime::Runtime, signal: Arc<AtomicBool>) {
+/// Sets `signal` when the process is asked to end.
+pub fn listen_for_signals(runtime: &tokio::runtime::Runtime, signal: Arc<AtomicBool>) {
     runtime.spawn(async move {
         use tokio::signal::unix::{SignalKind, signal as listen};
         let (Ok(mut interrupt), Ok(mut terminate)) =

@@ -45,7 +45,8 @@ fn zeek(capture: &Capture, reference: &Reference) -> Facts {
             record.get("uri"),
             if ports { record.get("user_agent") } else { "" },
             record.get("status_code"),
-            record.get("status_msg"),
+            // A reason of no letters.
+            record.get("status_msg").replace("<empty>", ""),
             length("request_body_len"),
             length("response_body_len"),
         )

@@ -9,7 +9,7 @@ pub const FTP: Protocol = Protocol {
     name: "ftp",
     folders: &["modbus", "l2l4_robustness"],
     tshark: &["ftp"],
-    decisions: include_str!("ftp.yaml"),
+    decisions: "",
     tools: &[
         Tool { name: "suricata", from: From::File("suricata/eve.json.gz"), compare: ftp_suricata },
         Tool { name: "tshark", from: From::Tshark(FTP_FIELDS), compare: ftp },
@@ -36,7 +36,7 @@ pub const IMAP: Protocol = Protocol {
     name: "imap",
     folders: &["l2l4_robustness"],
     tshark: &["imap"],
-    decisions: include_str!("imap.yaml"),
+    decisions: "",
     tools: &[Tool { name: "tshark", from: From::Tshark(IMAP_FIELDS), compare: imap }],
 };
 
@@ -85,7 +85,6 @@ const IMAP_FIELDS: &[&str] = &[
 #[rustfmt::skip]
 const IRC_FIELDS: &[&str] = &[
     "-Y", "irc", "-T", "fields", "-e", "tcp.srcport", "-e", "irc.request.command", "-e", "irc.response.command",
-    "-e", "irc.response.num_command",
 ];
 #[rustfmt::skip]
 const SSDP_FIELDS: &[&str] = &[
@@ -112,7 +111,8 @@ fn ours(capture: &Capture, protocol: &'static str, target: bool) -> Vec<String> 
             let target = if target { row.text("target") } else { "" };
             facts.push(format!("{client} {} {target}", row.text("function").to_uppercase()));
         }
-        if row.text("exchange") != "request" && !row.text("status_code").is_empty() {
+        let untagged = protocol == "imap" && row.text("function") == "greeting";
+        if row.text("exchange") != "request" && !row.text("status_code").is_empty() && !untagged {
             facts.push(format!("{server} {}", row.text("status_code")));
         }
     }
@@ -217,9 +217,12 @@ fn irc(capture: &Capture, reference: &Reference) -> Facts {
         .map(|row| format!("{} {}", port(row, "client_port"), row.text("function").to_uppercase()));
     let mut theirs = Vec::new();
     for line in lines(reference) {
-        let [port, requests, responses, numbers] = &line[..] else { continue };
-        let all = [requests, responses, numbers].into_iter().flat_map(|list| list.split(','));
-        theirs.extend(all.filter(|c| !c.is_empty()).map(|c| format!("{port} {c}")));
+        let [port, requests, responses] = &line[..] else { continue };
+        let all = [requests, responses].into_iter().flat_map(|list| list.split(','));
+        // tshark goes on to read lines after STARTTLS.
+        let is_word =
+            |c: &&str| c.len() >= 3 && c.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+        theirs.extend(all.filter(is_word).map(|c| format!("{port} {c}")));
     }
     Facts { ours: ours.collect(), theirs }
 }

@@ -39,6 +39,10 @@ fn compare(capture: &Capture, reference: &Reference) -> Facts {
     for row in capture.messages("rdp") {
         let detail = row.detail();
         let text = |member: &str| detail[member].as_str().unwrap_or_default().to_string();
+        // How a connection ends, and who logs in, is not in the log.
+        if !matches!(row.text("function"), "connection_request" | "mcs_connect") {
+            continue;
+        }
         let connection = connections.entry(row.client()).or_default();
         match row.text("function") {
             "connection_request" => {

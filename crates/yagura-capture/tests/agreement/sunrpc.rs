@@ -38,7 +38,11 @@ fn compare(capture: &Capture, reference: &Reference) -> Facts {
             Some(digits) => u64::from_str_radix(digits, 16).unwrap_or_default(),
             None => text.parse().unwrap_or_default(),
         };
+        // BACnet on ports of a call is taken for a call without a number.
         for ((xid, kind), program) in xids.split(',').zip(kinds.split(',')).zip(programs.split(',')) {
+            if xid.is_empty() {
+                continue;
+            }
             let xid = number(xid);
             theirs.push(match number(kind) {
                 0 => format!("{source} calls {xid} {}", number(program)),

@@ -24,6 +24,9 @@ pub(super) const JUDGED: usize = PREFIX + HEADER + 4;
 /// Bytes in which a probe searches for frames when the first bytes lie inside one.
 pub(super) const PROBE_BYTES_MAX: usize = 1024;
 
+/// How far back a frame that is not whole yet is looked for, see [`better_frame`].
+const BETTER_BYTES_MAX: usize = 8 << 10;
+
 /// A message's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
@@ -193,6 +196,27 @@ pub(super) fn claims_a_frame(bytes: &[u8]) -> bool {
         return false;
     };
     (HEADER..=UNKNOWN_LENGTH_MAX).contains(&length) && header.ptype == 0 && header.stype <= 9
+}
+
+/// The frame inside of one that is not sure: whole and sound, with nothing or another after it.
+/// `searched` remembers how far it was looked for, so that every byte is looked at few times.
+pub(super) fn better_frame(bytes: &[u8], searched: &mut usize) -> Option<usize> {
+    let mut undecided = None;
+    let from = (*searched).max(1).max(bytes.len().saturating_sub(BETTER_BYTES_MAX));
+    for at in from..bytes.len() {
+        if judge(&bytes[at..]) == Probe::No {
+            continue;
+        }
+        undecided.get_or_insert(at);
+        if let Some(end) = whole_frame(bytes, at)
+            && (end == bytes.len() || judge(&bytes[end..]) == Probe::Yes)
+        {
+            *searched = 0;
+            return Some(at);
+        }
+    }
+    *searched = undecided.unwrap_or(bytes.len());
+    None
 }
 
 /// Finds the next frame: how many bytes lie before it, and whether it is there. Bytes that may

@@ -266,12 +266,13 @@ impl Head {
             "digest" => {
                 lines::parameter(&format!(";{}", rest.replace(',', ";")), "username").map(str::to_string)
             }
-            "ntlm" | "negotiate" => {
-                if let Some(token) = lines::base64(rest) {
-                    ntlm::describe(self.out(), &token);
-                }
-                None
-            }
+            "ntlm" | "negotiate" => lines::base64(rest).and_then(|token| {
+                // Its members may be named like those of the request.
+                let mut inside = String::new();
+                let presented = ntlm::describe(&mut inside, &token);
+                lines::member_object(self.out(), "token", inside);
+                Some(presented.account).filter(|account| !account.is_empty())
+            }),
             _ => None,
         };
         if let Some(user) = user {

@@ -222,3 +222,14 @@ fn a_line_without_end_is_survived() {
     run.close();
     assert_eq!(run.table(&["target"]), ["/x"]);
 }
+
+#[test]
+fn a_request_that_was_given_up_does_not_take_the_next_ones_response() {
+    let mut run = Run::new(&PROTOCOL);
+    run.send(C, b"GET /1 HTTP/1.1\r\n\r\n");
+    run.pass(REPLY_TIMEOUT + SECOND);
+    run.send(C, b"GET /2 HTTP/1.1\r\n\r\n");
+    run.send(S, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    run.close();
+    assert_eq!(run.table(&["target", "status"]), ["/1|no_reply", "/2|ok"]);
+}

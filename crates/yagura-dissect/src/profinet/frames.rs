@@ -33,8 +33,8 @@ pub(super) fn class(id: u16) -> Option<Class> {
         0x0020 | 0x0021 | 0x0080 | 0x0081 => Class::Counted("ptcp_sync"),
         0x0100..=0x0fff => Class::Data("rt_class_3"),
         0x3400..=0x37ff => Class::Data("rt_class_stream"),
-        0x8000..=0xbfff => Class::Data("rt_class_2"),
-        0xc000..=0xfbff => Class::Data("rt_class_1"),
+        // The second half is that of older devices, and of data over UDP.
+        0x8000..=0xfbff => Class::Data("rt_class_1"),
         0xfc01 => Class::Alarm(true),
         0xfe01 => Class::Alarm(false),
         0xfc41 | 0xfe02 => Class::Counted("remote_service"),

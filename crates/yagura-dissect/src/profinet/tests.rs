@@ -269,7 +269,7 @@ fn cyclic_data_is_counted_and_a_stop_is_said() {
     run.close();
     assert_eq!(
         run.table(&["operation", "function", "target", "status"]),
-        ["report|data_status|0x8020|one_way", "report|rt_class_2|0x8020|one_way"]
+        ["report|data_status|0x8020|one_way", "report|rt_class_1|0x8020|one_way"]
     );
     assert!(run.messages()[0].text("detail").contains("\"run\":false"));
     let counted = run.messages()[1];

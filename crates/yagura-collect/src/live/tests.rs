@@ -1,0 +1,161 @@
+use std::ops::Range;
+use std::sync::Mutex;
+
+use yagura_event::Envelope;
+use yagura_event::rows::{LogRow, Row, RowSink};
+use yagura_log::embedded::{Embedded, Options};
+use yagura_log::{Appender, LogError, Member, Reader, Record, memory};
+
+use super::*;
+
+const TOPIC: &str = "events";
+const START: Micros = 1_760_000_000_000_000;
+
+/// Brings a row every 300 ms of its clock; stops the collector after so many steps.
+struct Clockwork {
+    epoch: u64,
+    now: Micros,
+    steps: u32,
+    stop: Arc<AtomicBool>,
+    /// Told at each step which one it is.
+    told: Box<dyn FnMut(u32) + Send>,
+}
+
+impl Clockwork {
+    fn row(&self, what: &str, out: &mut dyn RowSink) {
+        out.push(Row::Log(&LogRow { time: self.now, observed: self.now, event: what, ..Default::default() }));
+    }
+}
+
+impl LiveSource for Clockwork {
+    fn collector(&self) -> &str {
+        "clockwork"
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn advance(&mut self, _: Duration, out: &mut dyn RowSink) -> Micros {
+        self.now += 3 * SECOND / 10;
+        self.row("tick", out);
+        self.steps -= 1;
+        (self.told)(self.steps);
+        self.stop.store(self.steps == 0, Ordering::Release);
+        self.now
+    }
+
+    fn finish(&mut self, out: &mut dyn RowSink) {
+        self.row("last", out);
+    }
+
+    fn seen(&self) -> Seen {
+        Seen { dropped: 7, ..Seen::default() }
+    }
+}
+
+fn run(log: &dyn Log, epoch: u64, steps: u32, told: impl FnMut(u32) + Send + 'static) -> Progress {
+    let (stop, progress) = (Arc::new(AtomicBool::new(false)), Progress::default());
+    let source = Clockwork { epoch, now: START, steps, stop: Arc::clone(&stop), told: Box::new(told) };
+    let assets = Arc::new(AssetTable::new(vec![], "bay"));
+    collect(Box::new(source), &assets, log, TOPIC, &stop, &progress).expect("it ends in order");
+    progress
+}
+
+fn envelopes(log: &dyn Log) -> Vec<Envelope> {
+    let held: Range<u64> = log.held(TOPIC, 0).expect("held");
+    let mut reader = log.reader(TOPIC, 0, held.start).expect("a reader");
+    let mut out = Vec::new();
+    while reader.position() < held.end {
+        let records = reader.read(1 << 20, Duration::from_secs(10)).expect("records");
+        out.extend(records.iter().map(|s| Envelope::from_header(&s.record.header).expect("an envelope")));
+    }
+    out
+}
+
+fn log() -> Embedded {
+    let log = memory::open(Options::default()).expect("a log");
+    log.ensure_topic(TOPIC, 1).expect("a topic");
+    log
+}
+
+#[test]
+fn rows_are_in_the_log_within_a_second_and_a_restart_numbers_them_anew() {
+    let log = Arc::new(log());
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let (noted, seen) = (Arc::clone(&ends), Arc::clone(&log));
+    let progress = run(log.as_ref(), 1, 20, move |_| {
+        let rows: u32 = envelopes(seen.as_ref()).iter().map(|e| e.rows).sum();
+        noted.lock().expect("a lock").push(rows);
+    });
+    assert_eq!(progress.dropped.load(Ordering::Relaxed), 7);
+    // At each step the log lacks less than what two seconds bring.
+    for (step, rows) in ends.lock().expect("a lock").iter().enumerate() {
+        assert!(*rows as usize + 7 > step, "{rows} rows are in the log at step {step}");
+    }
+    run(log.as_ref(), 2, 5, |_| {});
+    let envelopes = envelopes(log.as_ref());
+    for (epoch, rows) in [(1, 21), (2, 6)] {
+        let mut next = 0;
+        let mut promised = Micros::MIN;
+        for envelope in envelopes.iter().filter(|e| e.epoch == epoch) {
+            assert_eq!((envelope.collector.as_str(), envelope.first_row), ("clockwork", next));
+            assert!(envelope.rows == 0 || envelope.observed.0 >= promised, "{envelope:?}");
+            (next, promised) = (envelope.end_row(), envelope.promise);
+        }
+        assert_eq!((next, promised), (rows, Micros::MAX));
+    }
+}
+
+/// A log whose disk is full until it has refused so many times.
+struct Refusing(Embedded, Arc<Mutex<u32>>);
+
+impl Log for Refusing {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
+        self.0.ensure_topic(topic, partitions)
+    }
+    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.0.partitions(topic)
+    }
+    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
+        self.0.held(topic, partition)
+    }
+    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
+        Ok(Box::new(RefusingAppender(self.0.appender(topic)?, Arc::clone(&self.1))))
+    }
+    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
+        self.0.reader(topic, partition, from)
+    }
+    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
+        self.0.join(group, topic)
+    }
+}
+
+struct RefusingAppender(Box<dyn Appender>, Arc<Mutex<u32>>);
+
+impl Appender for RefusingAppender {
+    fn append(&mut self, record: Record) -> Result<(), LogError> {
+        self.0.append(record)
+    }
+
+    fn flush(&mut self) -> Result<(), LogError> {
+        let mut left = self.1.lock().expect("a lock");
+        if *left > 0 {
+            *left -= 1;
+            return Err(LogError::Full { folder: "memory".into() });
+        }
+        self.0.flush()
+    }
+}
+
+#[test]
+fn a_log_that_refuses_is_waited_for_and_no_row_is_missing() {
+    let log = Refusing(log(), Arc::new(Mutex::new(3)));
+    let progress = run(&log, 1, 20, |_| {});
+    assert_eq!(progress.retries.load(Ordering::Relaxed), 3);
+    let rows = envelopes(&log).iter().map(Envelope::end_row).max();
+    assert_eq!(rows, Some(21));
+}
