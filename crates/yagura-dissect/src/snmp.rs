@@ -233,6 +233,13 @@ impl Snmp {
             _ => (false, "asked"),
         };
         self.variables(cx, side, &mut draft, fields, (values, notifies, list));
+        if let (pdu::TRAP_2, Some(secured)) = (tag, message.secured) {
+            // Who reports on its own names its own engine.
+            self.facts[side as usize].engine(secured.engine);
+        }
+        if notifies {
+            self.facts[side as usize].say(cx, side);
+        }
         if tag == pdu::TRAP_2 {
             self.exchanges.one_way(cx, draft);
         } else {

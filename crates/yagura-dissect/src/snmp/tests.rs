@@ -243,3 +243,15 @@ fn names_of_several_variables_are_listed_once() {
     );
     assert_eq!(run.messages()[0].number("count"), Some(2.0));
 }
+
+#[test]
+fn a_notification_says_who_sends_it() {
+    let name = variable(system(5), element(4, b"ups3"));
+    let trap = secured(8, 1, &ENGINE, b"ope", scoped(unit(0xa7, 4, 0, 0, &[name])));
+    let (_, run) = table(&[(Side::Client, trap)], &[]);
+    let said = run.of(Kind::Identity);
+    assert_eq!(
+        (said[0].text("name"), said[0].text("vendor"), said[0].text("address")),
+        ("ups3", "Cisco", "10.0.0.1")
+    );
+}
