@@ -52,7 +52,7 @@ pub const SSDP: Protocol = Protocol {
     name: "ssdp",
     folders: &["beckhoff_ads", "bsap", "dnp3", "iec104", "lldp_cdp", "s7comm", "synchrophasor"],
     tshark: &["ssdp"],
-    decisions: "",
+    decisions: include_str!("ssdp.yaml"),
     tools: &[Tool { name: "tshark", from: From::Tshark(SSDP_FIELDS), compare: ssdp }],
 };
 

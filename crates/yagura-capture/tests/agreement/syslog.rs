@@ -8,7 +8,7 @@ pub const PROTOCOL: Protocol = Protocol {
     name: "syslog",
     folders: &["syslog", "l2l4_robustness"],
     tshark: &["syslog"],
-    decisions: "",
+    decisions: include_str!("syslog.yaml"),
     tools: &[Tool { name: "zeek", from: From::File("zeek/syslog.log"), compare: zeek }],
 };
 
