@@ -51,7 +51,7 @@ fn header(bytes: &[u8]) -> Option<(u32, bool)> {
             // Accepted: a verifier, then its state; or denied for one of two reasons.
             0 => {
                 let verifier = number(16)? as usize;
-                let fits = number(12)? <= 6 && verifier <= AUTHENTICATION_MAX && verifier % 4 == 0;
+                let fits = number(12)? <= 6 && verifier <= AUTHENTICATION_MAX && verifier.is_multiple_of(4);
                 (fits && number(20 + verifier)? <= 5).then_some((xid, false))
             }
             1 => (number(12)? <= 1).then_some((xid, false)),

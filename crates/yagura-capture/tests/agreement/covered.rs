@@ -70,7 +70,7 @@ static TABLE: &[(&str, Covered)] = &[
     ("pppoes", LAYER), ("pres", PART), ("ptp", By(&["ptp"])), ("pweth.cw", LAYER), ("pwethcw", LAYER),
     ("quic", By(&["quic"])),
     ("raw", LAYER), ("rdp", By(&["rdp"])), ("remunk2", By(&["dcerpc"])), ("rip", By(&["rip"])),
-    ("rlogin", By(&["rlogin"])), ("rpc", By(&["sunrpc"])), ("rpc_netlogon", By(&["dcerpc"])),
+    ("rlogin", Not("sessions under way: single keystrokes, which tshark names by the port alone")), ("rpc", By(&["sunrpc"])), ("rpc_netlogon", By(&["dcerpc"])),
     ("rpcap", Not("DLMS that tshark takes for another: its wrapper begins with 0x0001")),
     ("rsh", Not("syslog over TCP at the port of the remote shell")), ("rtps", By(&["rtps"])),
     ("s7comm", By(&["s7comm"])), ("samr", By(&["dcerpc"])), ("sap", By(&["sap"])), ("sctp", By(&["sctp"])),

@@ -216,7 +216,7 @@ pub(super) fn gtp(_side: Side, bytes: &[u8], _first: bool) -> Option<Said> {
     })
 }
 
-pub(super) fn gprs_ns(_side: Side, bytes: &[u8], first: bool) -> Option<Said> {
+pub(super) fn gprs_ns(_side: Side, bytes: &[u8], _first: bool) -> Option<Said> {
     let function = match bytes {
         [0, 0, _, _, _, ..] => "unit_data",
         [2, 0 | 1, ..] => "reset",
@@ -228,7 +228,6 @@ pub(super) fn gprs_ns(_side: Side, bytes: &[u8], first: bool) -> Option<Said> {
         [11] => "alive_ack",
         _ => return None,
     };
-    let _ = first;
     Some(Said::keeps(function))
 }
 

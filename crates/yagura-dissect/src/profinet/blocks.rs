@@ -19,8 +19,6 @@ const ITEM_MAX: usize = 64;
 /// A block: its header is read, its body is not.
 struct Block<'a> {
     kind: u16,
-    /// The low half of the version.
-    version: u8,
     body: Cursor<'a>,
 }
 
@@ -32,8 +30,8 @@ impl<'a> Block<'a> {
         let mut body = c.part(length, "block_length")?;
         let high = body.u8("block_version")?;
         body.check(high == 1, "block_version")?;
-        let version = body.u8("block_version")?;
-        Ok(Block { kind, version, body })
+        body.skip(1, "block_version")?;
+        Ok(Block { kind, body })
     }
 }
 
@@ -73,7 +71,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         let mut record = None;
         for _ in 0..BLOCKS_MAX {
             // Many writes are filled up to a multiple of four, and so may the last block be.
-            while self.many && c.at() % 4 != 0 && c.peek() == Some(0) {
+            while self.many && !c.at().is_multiple_of(4) && c.peek() == Some(0) {
                 c.skip(1, "padding")?;
             }
             if c.remaining() < 6 {
@@ -419,7 +417,7 @@ impl<'r, 'c> Reader<'r, 'c> {
                 let length = usize::from(b.u8("name_length")?);
                 let name = text(b.take(length, "name")?);
                 // Fills up to a multiple of four from the block's beginning, which has six bytes more.
-                while (b.at() + 4) % 4 != 0 {
+                while !(b.at() + 4).is_multiple_of(4) {
                     b.skip(1, "padding")?;
                 }
                 json::member_text(&mut facts, "mac", &mac(b.array("mac")?));
@@ -432,7 +430,6 @@ impl<'r, 'c> Reader<'r, 'c> {
             }
             _ => {}
         }
-        let _ = block.version;
         Ok(())
     }
 
