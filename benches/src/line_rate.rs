@@ -8,7 +8,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -216,7 +216,7 @@ impl Network {
     }
 
     /// Starts this program's part in a namespace.
-    fn start(&self, end: usize, part: &[&str]) -> Result<(Child, ChildStdin, BufReader<impl Read>)> {
+    fn start(&self, end: usize, part: &[&str]) -> Result<(Child, ChildStdin, BufReader<ChildStdout>)> {
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", &self.0[end]])
@@ -382,7 +382,7 @@ fn parsed(rate: &str, seconds: &str) -> Result<(f64, u64)> {
 }
 
 /// The last word of a part: a line of JSON.
-fn told<T: DeserializeOwned>(output: BufReader<impl Read>) -> Result<T> {
+fn told<T: DeserializeOwned>(output: BufReader<ChildStdout>) -> Result<T> {
     let last = output.lines().last().context("a part of the benchmark said nothing")??;
     serde_json::from_str(&last).with_context(|| last)
 }

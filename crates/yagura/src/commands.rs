@@ -36,7 +36,7 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
     let pipeline = plant::pipeline(&paths)?;
     let mut sources = 0;
     if let Some(config) = &config {
-        sources = plant::sources(config, &plant::assets(config))?.len();
+        sources = plant::sources(config, &plant::assets(config))?.count();
         for sink in &config.sinks {
             sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?;
         }

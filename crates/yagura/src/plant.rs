@@ -90,7 +90,7 @@ pub struct Sources {
 
 impl Sources {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.recorded.len() + self.live.len()
     }
 }

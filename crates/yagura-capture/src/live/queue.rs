@@ -197,10 +197,10 @@ impl Queue {
         Some(batch)
     }
 
-    /// Waits until something waits, all threads have ended, or `wait` is over.
+    /// Waits until something waits, or `wait` is over.
     pub fn wait(&self, wait: Duration) {
         let state = self.lock();
-        let empty = |state: &mut State| state.threads > 0 && state.waiting.iter().all(VecDeque::is_empty);
+        let empty = |state: &mut State| state.waiting.iter().all(VecDeque::is_empty);
         // Whoever waits looks again anyway.
         let _ = self.arrived.wait_timeout_while(state, wait, empty);
     }
@@ -208,7 +208,6 @@ impl Queue {
     /// A thread ends.
     pub fn ended(&self) {
         self.lock().threads -= 1;
-        self.arrived.notify_one();
     }
 }
 
@@ -264,7 +263,8 @@ mod tests {
         assert_eq!(drain(&queue, 0), []);
         let expected: Vec<_> = (0..30).map(|t| (t, t as u8, 100)).collect();
         assert_eq!(drain(&queue, 1), expected);
-        assert_eq!((queue.lock().bytes, queue.lock().captured), (0, 30));
+        let state = queue.lock();
+        assert_eq!((state.bytes, state.captured), (0, 30));
     }
 
     #[test]
@@ -277,13 +277,14 @@ mod tests {
         queue.hand_over(0, &mut batch(200..300, 2000));
         queue.hand_over(0, &mut batch(300..400, 2000));
         let lost = |i: usize| queue.lock().news[i].queue;
-        assert_eq!(lost(0), Lost { count: 100, from: 0, until: 99 });
-        assert_eq!(lost(1), Lost { count: 100, from: 50, until: 149 });
+        let (first, second) = (lost(0), lost(1));
+        assert_eq!(first, Lost { count: 100, from: 0, until: 99 });
+        assert_eq!(second, Lost { count: 100, from: 50, until: 149 });
         assert!(queue.lock().bytes <= 3 * size);
         let left: Vec<Micros> = drain(&queue, 0).iter().map(|p| p.0).collect();
         assert_eq!(left, (100..400).collect::<Vec<_>>());
         let read = left.len() as u64;
-        assert_eq!(queue.lock().captured, read + lost(0).count + lost(1).count);
+        assert_eq!(queue.lock().captured, read + first.count + second.count);
         // Buffers are used again.
         let buffers = queue.lock().free.len();
         for start in 0..50 {

@@ -114,7 +114,7 @@ impl Live {
             if self.queue.lock().threads == 0 {
                 break;
             }
-            self.queue.wait(Duration::from_millis(100));
+            self.queue.wait(Duration::from_millis(20));
         }
         for thread in self.threads.drain(..) {
             // One that panicked has said so where it counts: its interface is down.
