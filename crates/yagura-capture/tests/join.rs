@@ -2,7 +2,7 @@
 //! follows gives the rows that the whole connection gives.
 //!
 //! Joined are places a prime apart; `YAGURA_JOIN_STRIDE=1` joins at every byte. That nothing else is
-//! taken for HSMS is said by `no_capture_is_taken_for_another_protocol` (or its like) in `agreement`.
+//! taken for HSMS is what `identification` in `agreement` checks.
 #![allow(clippy::print_stderr, reason = "the test says what it skips and what it read")]
 
 #[allow(unused, reason = "shared by the tests")]
@@ -131,7 +131,7 @@ fn said(rows: &[OwnedRow], after: usize, until: usize) -> Vec<String> {
 #[test]
 fn a_connection_joined_at_any_byte_is_read_right_after_three_messages() {
     let Some(captures) = common::captures() else { return };
-    let stride = std::env::var("YAGURA_JOIN_STRIDE").map_or(37, |s| s.parse().unwrap_or(37));
+    let stride = std::env::var("YAGURA_JOIN_STRIDE").map_or(101, |s| s.parse().unwrap_or(101));
     let mut files: Vec<_> = common::manifest(&captures)
         .into_iter()
         .map(|(path, _)| path)

@@ -1,5 +1,6 @@
 //! Packets that were tampered with are read without a panic or a hang, in bounded memory. The
-//! long form: `cargo run --release -p yagura-capture --example mutate -- 10000000`.
+//! long form, through the row writer too:
+//! `cargo run --release -p yagura-collect --example mutate -- 10000000`.
 #![allow(clippy::print_stderr, reason = "tests say what they skip and what they met")]
 
 #[allow(unused, reason = "shared by the tests")]
@@ -18,7 +19,9 @@ fn a_hundred_thousand_tampered_packets_are_survived() {
     let originals = mutate::originals(&files, 40);
     let limits =
         Limits { flows_max: 1000, held_bytes_max: 1 << 20, unread_bytes_max: 1 << 20, ..Limits::default() };
-    let outcome = mutate::run(&originals, 100_000, 1, limits.clone());
+    let run =
+        |count, seed| mutate::run(&originals, count, seed, limits.clone(), &mut mutate::Nothing, |_| {});
+    let outcome = run(100_000, 1);
     eprintln!(
         "{} packets of {} originals, {} flows, {} rows, the slowest took {:?}",
         outcome.packets,
@@ -30,7 +33,6 @@ fn a_hundred_thousand_tampered_packets_are_survived() {
     assert_eq!(outcome.packets, 100_000);
     assert!(outcome.slowest.as_secs() < 5, "{:?}", outcome.slowest);
     // The same seed gives the same.
-    let (one, two) =
-        (mutate::run(&originals, 5000, 2, limits.clone()), mutate::run(&originals, 5000, 2, limits));
+    let (one, two) = (run(5000, 2), run(5000, 2));
     assert_eq!((one.rows, one.flows), (two.rows, two.flows));
 }

@@ -261,11 +261,8 @@ impl Dissector for Hsms {
                 continue;
             }
             let header = Header::of(header);
-            if header.ptype != 0 || matches!(header.stype, 8 | 10..) {
-                at += self.bad_type(cx, side, header, length);
-                continue;
-            }
             let size = PREFIX + length;
+            let odd = header.ptype != 0 || matches!(header.stype, 8 | 10..);
             let framing = &mut self.framing[side as usize];
             if !framing.sure && whole_frame(rest, 0).is_none() {
                 // In a connection that is joined in the middle of a message, its bytes may look like
@@ -279,6 +276,13 @@ impl Dissector for Hsms {
                     self.found_again(cx, side, "the next frame was found");
                     continue;
                 }
+                if odd && inside.len() < size && size <= UNKNOWN_LENGTH_MAX {
+                    return Outcome::Consumed(at);
+                }
+            }
+            if odd {
+                at += self.bad_type(cx, side, header, length);
+                continue;
             }
             let Some(text) = rest.get(PREFIX + HEADER..size) else {
                 framing.partial = Some((header, size as u64));

@@ -5,13 +5,23 @@ use std::path::PathBuf;
 use yagura_capture::{Engine, Limits, Packet, PacketFile};
 use yagura_event::rows::{Row, RowSink};
 
-/// Counts rows.
-#[derive(Default)]
-pub struct Rows(pub u64);
+/// Takes rows and does nothing with them.
+pub struct Nothing;
 
-impl RowSink for Rows {
-    fn push(&mut self, _: Row<'_>) {
-        self.0 += 1;
+impl RowSink for Nothing {
+    fn push(&mut self, _: Row<'_>) {}
+}
+
+/// Counts rows on their way.
+struct Rows<'a, S> {
+    count: u64,
+    out: &'a mut S,
+}
+
+impl<S: RowSink> RowSink for Rows<'_, S> {
+    fn push(&mut self, row: Row<'_>) {
+        self.count += 1;
+        self.out.push(row);
     }
 }
 
@@ -80,12 +90,20 @@ pub fn originals(files: &[PathBuf], each: usize) -> Vec<Original> {
 }
 
 /// Tampers with `count` packets and lets an engine read them. The originals come in order, so
-/// that connections make sense until something breaks.
-pub fn run(originals: &[Original], count: u64, seed: u64, limits: Limits) -> Outcome {
+/// that connections make sense until something breaks. Rows go to `out`, and `take` takes from it
+/// what is ready, now and then and at the end.
+pub fn run<S: RowSink>(
+    originals: &[Original],
+    count: u64,
+    seed: u64,
+    limits: Limits,
+    out: &mut S,
+    mut take: impl FnMut(&mut S),
+) -> Outcome {
     let flows_max = limits.flows_max as u64;
     let mut engine = Engine::new(super::options(limits));
     let mut random = Random::new(seed);
-    let mut rows = Rows::default();
+    let mut rows = Rows { count: 0, out };
     let (mut time, mut at) = (1_700_000_000_000_000i64, 0);
     let mut data = Vec::new();
     let mut slowest = std::time::Duration::ZERO;
@@ -115,11 +133,13 @@ pub fn run(originals: &[Original], count: u64, seed: u64, limits: Limits) -> Out
         if number % 1024 == 0 {
             let stats = engine.stats();
             assert!(stats.flows_open <= flows_max, "seed {seed}, packet {number}");
+            take(rows.out);
         }
     }
     engine.finish(&mut rows);
+    take(rows.out);
     let stats = engine.stats();
-    Outcome { packets: stats.packets, rows: rows.0, flows: stats.flows, slowest }
+    Outcome { packets: stats.packets, rows: rows.count, flows: stats.flows, slowest }
 }
 
 fn tamper(data: &mut Vec<u8>, originals: &[Original], random: &mut Random) {

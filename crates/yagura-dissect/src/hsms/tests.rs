@@ -451,6 +451,26 @@ fn a_stream_that_begins_inside_a_message_is_picked_up() {
 }
 
 #[test]
+fn the_rest_of_a_message_that_looks_like_a_beginning_swallows_nothing() {
+    // Joined within system bytes and text: a length and a header that could be, also of an odd SType.
+    let rests: [&[u8]; 2] = [
+        b"\x00\x00\x8d\x05\x4d\xa4",
+        b"\x00\x00\x0d\x00\x03\x06\x0c\x00\x00\x08\x2a\x0e\x90\x21\x01\x00",
+    ];
+    for rest in rests {
+        let mut run = Run::new(&PROTOCOL);
+        run.send(HOST, rest);
+        for system in 1..4 {
+            run.send(HOST, &message(1, 3, true, system, &u(7).to_bytes()));
+            run.send(TOOL, &message(1, 4, false, system, &a("IDLE").to_bytes()));
+        }
+        run.close();
+        let pairs = run.messages().iter().filter(|m| m.text("status") == "ok").count();
+        assert!(pairs >= 2, "{:?}", run.table(&["function", "status", "values"]));
+    }
+}
+
+#[test]
 fn a_gap_inside_a_message_costs_that_message_only() {
     let text = l(&[a("OX"), a("some steps of a recipe")]).to_bytes();
     let frame = message(7, 3, true, 1, &text);

@@ -51,7 +51,9 @@ fn words(item: &Item<'_>, out: &mut String) {
         }
         Format::Ascii | Format::Jis8 => {
             let text: String = serde_json::from_str(&shown).unwrap_or_else(|e| panic!("{e}: {shown}"));
-            text.bytes().for_each(|b| drop(write!(out, "{b:02x}")));
+            for byte in text.bytes() {
+                let _ = write!(out, "{byte:02x}");
+            }
         }
         format => {
             let inner = shown.strip_prefix('[').and_then(|s| s.strip_suffix(']')).unwrap_or(&shown);

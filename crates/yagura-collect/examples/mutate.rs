@@ -1,15 +1,19 @@
-//! Reads packets that were tampered with: `mutate [COUNT [SEED]]`, a million unless told
+//! Reads packets that were tampered with, from bytes to records of Arrow batches: `mutate [COUNT [SEED]]`, a million unless told
 //! otherwise. Originals are the captures under `YAGURA_SHARED`, if there are any.
 #![allow(clippy::print_stdout, reason = "the figures are the output")]
 
 #[allow(unused, reason = "shared with the tests")]
-#[path = "../tests/common/mod.rs"]
+#[path = "../../yagura-capture/tests/common/mod.rs"]
 mod common;
-#[path = "../tests/common/mutate.rs"]
+#[path = "../../yagura-capture/tests/common/mutate.rs"]
 mod mutate;
+
+use std::sync::Arc;
 
 use common::{options, tcp_frame};
 use yagura_capture::Limits;
+use yagura_collect::writer::RowWriter;
+use yagura_event::AssetTable;
 
 const ROUND: u64 = 500_000;
 const MEMORY_MAX: u64 = 2 << 30;
@@ -29,16 +33,22 @@ fn main() {
         .map(|captures| common::manifest(&captures).into_iter().map(|(path, _)| path).collect())
         .unwrap_or_default();
     let originals = mutate::originals(&files, 400);
-    let mut done = 0;
+    let (mut done, mut records) = (0, 0);
     for round in 0.. {
         let now = (count - done).min(ROUND);
         if now == 0 {
             break;
         }
-        let outcome = mutate::run(&originals, now, seed + round, Limits::default());
+        let mut writer = RowWriter::new("mutate", seed + round, Arc::new(AssetTable::default()));
+        let mut take = |writer: &mut RowWriter| {
+            records += writer.take().unwrap_or_else(|e| panic!("{e}")).len();
+        };
+        let outcome = mutate::run(&originals, now, seed + round, Limits::default(), &mut writer, &mut take);
+        writer.close(i64::MAX);
+        take(&mut writer);
         done += outcome.packets;
         println!(
-            "seed {}: {done} of {count} packets, {} flows, {} rows, the slowest packet took {:?}, peak {} MiB",
+            "seed {}: {done} of {count} packets, {} flows, {} rows, {records} records, the slowest packet took {:?}, peak {} MiB",
             seed + round,
             outcome.flows,
             outcome.rows,
