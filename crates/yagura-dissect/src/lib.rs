@@ -42,6 +42,7 @@ mod ethercat;
 mod fins;
 mod fox;
 mod genisys;
+mod goose;
 mod hart_ip;
 mod hislip;
 mod hsms;
@@ -51,6 +52,7 @@ mod knx;
 mod lldp;
 mod lontalk;
 mod melsec;
+mod mms;
 mod modbus;
 mod mqtt;
 mod ntp;
@@ -59,10 +61,12 @@ mod powerlink;
 mod roc;
 mod rtps;
 mod s7comm;
+mod s7comm_plus;
 mod sbus;
 mod smb;
 mod ssh;
 mod stp;
+mod sv;
 mod synchrophasor;
 mod tls;
 
@@ -83,6 +87,10 @@ static PROTOCOLS: &[Protocol] = &[
     iec104::PROTOCOL,
     modbus::PROTOCOL,
     s7comm::PROTOCOL,
+    s7comm_plus::PROTOCOL,
+    mms::PROTOCOL,
+    goose::PROTOCOL,
+    sv::PROTOCOL,
     bacnet::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
