@@ -442,16 +442,17 @@ mod tests {
         }
         run.close();
         assert_eq!(
-            run.table(&["function", "session", "target", "values", "count", "status"]),
+            run.table(&["function", "session", "target", "values", "status"]),
             [
-                "goose_state|0x0003|LD/GO$gcb|[false,9]|2|one_way",
-                "goose_state|0x0003|LD/GO$gcb|[true,9]|2|one_way",
-                "goose_state|0x0003|LD/GO$gcb|[true,9]|2|one_way",
-                "goose_repetition|0x0003|LD/GO$gcb||2|one_way",
+                "goose_state|0x0003|LD/GO$gcb|[false,9]|one_way",
+                "goose_state|0x0003|LD/GO$gcb|[true,9]|one_way",
+                "goose_state|0x0003|LD/GO$gcb|[true,9]|one_way",
+                "goose_repetition|0x0003|LD/GO$gcb||one_way",
             ]
         );
         assert!(run.messages()[2].text("detail").contains("\"state_jump_from\":2"));
         assert!(run.messages()[3].text("detail").contains("\"sequence_gaps\":1"));
+        assert_eq!(run.messages()[3].number("count"), Some(2.0));
         assert_eq!(run.of(Kind::Sample).len(), 6);
     }
 

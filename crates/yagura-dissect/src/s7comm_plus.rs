@@ -501,14 +501,14 @@ impl S7Plus {
                 self.errors(draft, addresses, cursor)?;
             }
             function::SET_MULTI_VARIABLES => self.errors(draft, addresses, cursor)?,
-            function::GET_VAR_SUB_STREAMED | function::GET_VARIABLE => {
-                if draft.operation != operation::AUTHENTICATE {
-                    self.text.clear();
-                    let value = values::read(cursor, &mut self.text)?;
-                    match value.number {
-                        Some(number) => draft.push_value(number),
-                        None => draft.push_json(&self.text),
-                    }
+            function::GET_VAR_SUB_STREAMED | function::GET_VARIABLE
+                if draft.operation != operation::AUTHENTICATE =>
+            {
+                self.text.clear();
+                let value = values::read(cursor, &mut self.text)?;
+                match value.number {
+                    Some(number) => draft.push_value(number),
+                    None => draft.push_json(&self.text),
                 }
             }
             function::EXPLORE => {

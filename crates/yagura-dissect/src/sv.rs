@@ -370,15 +370,16 @@ mod tests {
         }
         run.close();
         assert_eq!(
-            run.table(&["function", "session", "target", "values", "count"]),
+            run.table(&["function", "session", "target", "values"]),
             [
-                "sampled_values|0x4000|MU01|[5]|1",
-                "sampled_values|0x4000|MU01|[9]|1",
-                "sampled_values_repetition|0x4000|MU01||2",
+                "sampled_values|0x4000|MU01|[5]",
+                "sampled_values|0x4000|MU01|[9]",
+                "sampled_values_repetition|0x4000|MU01|",
             ]
         );
         let detail = run.messages()[2].text("detail").to_string();
         assert!(detail.contains("\"sample_gaps\":1") && detail.contains("\"ranges\":[[3,9]]"), "{detail}");
+        assert_eq!(run.messages()[2].number("count"), Some(2.0));
         assert_eq!(run.of(Kind::Sample).len(), 2);
     }
 }

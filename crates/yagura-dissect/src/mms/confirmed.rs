@@ -19,6 +19,12 @@ const TEXT_MAX: usize = 256;
 impl Mms {
     pub(super) fn request(&mut self, cx: &mut Cx<'_>, side: Side, apdu: &Tlv<'_>) -> Result<(), Cut> {
         let (id, service) = parts(apdu)?;
+        let Some(service) = service else {
+            let mut draft = self.draft(cx, side, operation::OTHER, "request");
+            json::member_number(&mut draft.detail, "invoke_id", id);
+            self.exchanges.ask(cx, Key::Invoke(id, Asked { service: u32::MAX, ..Asked::default() }), draft);
+            return Ok(());
+        };
         let number = service.choice().unwrap_or(u32::MAX);
         let (operation, name) = services::confirmed(number);
         let mut draft = self.draft(cx, side, operation, name);
@@ -62,59 +68,6 @@ impl Mms {
                     origin(draft, values.first());
                 }
             }
-            tag::GET_NAME_LIST => {
-                if let Some(class) = service.child(context(0)).and_then(|class| class.children().next()) {
-                    let class = class.unsigned().unwrap_or(0);
-                    json::member_text(&mut draft.detail, "object_class", object_class(class));
-                }
-                if let Some(scope) = service.child(context(1)).and_then(|scope| scope.children().next()) {
-                    let scope_name = match scope.choice() {
-                        Some(0) => "vmd",
-                        Some(1) => "domain",
-                        _ => "association",
-                    };
-                    json::member_text(&mut draft.detail, "scope", scope_name);
-                    draft.target.push_str(&scope.text());
-                }
-                if let Some(after) = service.child(context(2)) {
-                    json::member_text(&mut draft.detail, "continue_after", &after.text());
-                }
-            }
-            tag::GET_VARIABLE_ACCESS_ATTRIBUTES | tag::GET_NAMED_VARIABLE_LIST_ATTRIBUTES => {
-                let Some(name) = service.children().next() else { return broken(draft, "object_name") };
-                // The name of a variable is one choice deeper than that of a list.
-                if asked.service == tag::GET_NAMED_VARIABLE_LIST_ATTRIBUTES {
-                    names::push(&mut draft.target, &name);
-                } else if let (Some(0), Some(name)) = (name.choice(), name.children().next()) {
-                    names::push(&mut draft.target, &name);
-                }
-            }
-            tag::DEFINE_NAMED_VARIABLE_LIST => {
-                let mut children = service.children();
-                if let Some(name) = children.next() {
-                    names::push(&mut draft.target, &name);
-                }
-                if let Some(accessed) = children.next().and_then(|list| names::accessed(&list)) {
-                    list(draft, accessed.names.iter().map(String::as_str));
-                }
-            }
-            tag::DELETE_NAMED_VARIABLE_LIST => {
-                let lists = service.child(context(1));
-                let lists = lists.iter().flat_map(Tlv::children).take(names::NAMES_MAX);
-                let names: Vec<String> = lists.map(|name| names::of(&name)).collect();
-                let count = names.len() as u32;
-                report::targets(draft, &Accessed { names, count, list: false });
-                draft.set_count(count);
-            }
-            tag::FILE_OPEN => {
-                if let Some(name) = service.child(context(0)) {
-                    file_name(&mut draft.target, &name);
-                }
-                if let Some(at) = service.child(context(1)).and_then(|at| at.unsigned()).filter(|at| *at > 0)
-                {
-                    json::member_number(&mut draft.detail, "position", at);
-                }
-            }
             tag::FILE_READ | tag::FILE_CLOSE | tag::UPLOAD_SEGMENT | tag::TERMINATE_UPLOAD_SEQUENCE => {
                 let number = service.unsigned().unwrap_or(0);
                 let files = matches!(asked.service, tag::FILE_READ | tag::FILE_CLOSE);
@@ -122,32 +75,6 @@ impl Mms {
                 json::member_number(&mut draft.detail, kind, number);
                 asked.transfer = format!("{key} {number}");
                 draft.target.push_str(self.bodies.name(&asked.transfer));
-            }
-            tag::FILE_RENAME => {
-                if let Some(name) = service.child(context(0)) {
-                    file_name(&mut draft.target, &name);
-                }
-                if let Some(name) = service.child(context(1)) {
-                    let mut new = String::new();
-                    file_name(&mut new, &name);
-                    json::member_text(&mut draft.detail, "new_name", &new);
-                }
-            }
-            tag::FILE_DELETE => file_name(&mut draft.target, service),
-            tag::FILE_DIRECTORY => {
-                if let Some(name) = service.child(context(0)) {
-                    file_name(&mut draft.target, &name);
-                }
-            }
-            tag::OBTAIN_FILE => {
-                if let Some(name) = service.child(context(1)) {
-                    let mut source = String::new();
-                    file_name(&mut source, &name);
-                    json::member_text(&mut draft.detail, "source_file", &source);
-                }
-                if let Some(name) = service.child(context(2)) {
-                    file_name(&mut draft.target, &name);
-                }
             }
             tag::INITIATE_DOWNLOAD_SEQUENCE => {
                 any_name(&mut draft.target, service);
@@ -161,13 +88,19 @@ impl Mms {
                     self.bodies.finish(&asked.transfer, draft);
                 }
             }
-            tag::STATUS | tag::IDENTIFY => {}
-            _ => any_name(&mut draft.target, service),
+            _ => about(draft, asked.service, service),
         }
     }
 
     pub(super) fn response(&mut self, cx: &mut Cx<'_>, side: Side, apdu: &Tlv<'_>) -> Result<(), Cut> {
         let (id, service) = parts(apdu)?;
+        let Some(service) = service else {
+            // Some devices answer with the id alone.
+            let mut draft = self.draft(cx, side.other(), operation::OTHER, "response");
+            json::member_number(&mut draft.detail, "invoke_id", id);
+            self.exchanges.unasked(cx, draft);
+            return Ok(());
+        };
         let number = service.choice().unwrap_or(u32::MAX);
         let found = self.exchanges.take_if(
             side,
@@ -314,14 +247,99 @@ impl Mms {
     }
 }
 
-/// The invoke id and the service of a confirmed PDU.
-fn parts<'a>(apdu: &Tlv<'a>) -> Result<(u64, Tlv<'a>), Cut> {
+/// What a request of a service without further state is about.
+fn about(draft: &mut Draft, number: u32, service: &Tlv<'_>) {
+    match number {
+        tag::GET_NAME_LIST => {
+            if let Some(class) = service.child(context(0)).and_then(|class| class.children().next()) {
+                let class = class.unsigned().unwrap_or(0);
+                json::member_text(&mut draft.detail, "object_class", object_class(class));
+            }
+            if let Some(scope) = service.child(context(1)).and_then(|scope| scope.children().next()) {
+                let scope_name = match scope.choice() {
+                    Some(0) => "vmd",
+                    Some(1) => "domain",
+                    _ => "association",
+                };
+                json::member_text(&mut draft.detail, "scope", scope_name);
+                draft.target.push_str(&scope.text());
+            }
+            if let Some(after) = service.child(context(2)) {
+                json::member_text(&mut draft.detail, "continue_after", &after.text());
+            }
+        }
+        tag::GET_VARIABLE_ACCESS_ATTRIBUTES | tag::GET_NAMED_VARIABLE_LIST_ATTRIBUTES => {
+            let Some(name) = service.children().next() else { return broken(draft, "object_name") };
+            // The name of a variable is one choice deeper than that of a list.
+            if number == tag::GET_NAMED_VARIABLE_LIST_ATTRIBUTES {
+                names::push(&mut draft.target, &name);
+            } else if let (Some(0), Some(name)) = (name.choice(), name.children().next()) {
+                names::push(&mut draft.target, &name);
+            }
+        }
+        tag::DEFINE_NAMED_VARIABLE_LIST => {
+            let mut children = service.children();
+            if let Some(name) = children.next() {
+                names::push(&mut draft.target, &name);
+            }
+            if let Some(accessed) = children.next().and_then(|list| names::accessed(&list)) {
+                list(draft, accessed.names.iter().map(String::as_str));
+            }
+        }
+        tag::DELETE_NAMED_VARIABLE_LIST => {
+            let lists = service.child(context(1));
+            let lists = lists.iter().flat_map(Tlv::children).take(names::NAMES_MAX);
+            let names: Vec<String> = lists.map(|name| names::of(&name)).collect();
+            let count = names.len() as u32;
+            report::targets(draft, &Accessed { names, count, list: false });
+            draft.set_count(count);
+        }
+        tag::FILE_OPEN => {
+            if let Some(name) = service.child(context(0)) {
+                file_name(&mut draft.target, &name);
+            }
+            if let Some(at) = service.child(context(1)).and_then(|at| at.unsigned()).filter(|at| *at > 0) {
+                json::member_number(&mut draft.detail, "position", at);
+            }
+        }
+        tag::FILE_RENAME => {
+            if let Some(name) = service.child(context(0)) {
+                file_name(&mut draft.target, &name);
+            }
+            if let Some(name) = service.child(context(1)) {
+                let mut new = String::new();
+                file_name(&mut new, &name);
+                json::member_text(&mut draft.detail, "new_name", &new);
+            }
+        }
+        tag::FILE_DELETE => file_name(&mut draft.target, service),
+        tag::FILE_DIRECTORY => {
+            if let Some(name) = service.child(context(0)) {
+                file_name(&mut draft.target, &name);
+            }
+        }
+        tag::OBTAIN_FILE => {
+            if let Some(name) = service.child(context(1)) {
+                let mut source = String::new();
+                file_name(&mut source, &name);
+                json::member_text(&mut draft.detail, "source_file", &source);
+            }
+            if let Some(name) = service.child(context(2)) {
+                file_name(&mut draft.target, &name);
+            }
+        }
+        tag::STATUS | tag::IDENTIFY => {}
+        _ => any_name(&mut draft.target, service),
+    }
+}
+
+/// The invoke id and the service of a confirmed PDU, which some leave out.
+fn parts<'a>(apdu: &Tlv<'a>) -> Result<(u64, Option<Tlv<'a>>), Cut> {
     let mut children = apdu.children();
     let id = children.next().filter(|id| id.tag == universal(2)).and_then(|id| id.unsigned());
     let id = id.ok_or(Cut { what: "invoke_id", at: 0 })?;
     // Modifiers come before the service, under a universal tag.
-    let service = children.find(|child| child.choice().is_some());
-    Ok((id, service.ok_or(Cut { what: "confirmed_service", at: 0 })?))
+    Ok((id, children.find(|child| child.choice().is_some())))
 }
 
 /// What a device says of its state (`Status`, `UnsolicitedStatus`).
