@@ -45,6 +45,7 @@ mod fins;
 mod fox;
 mod ftp;
 mod genisys;
+mod goose;
 mod hart_ip;
 mod hislip;
 mod hsms;
@@ -60,6 +61,7 @@ mod ldap;
 mod lldp;
 mod lontalk;
 mod melsec;
+mod mms;
 mod modbus;
 mod mqtt;
 mod nbdgm;
@@ -75,6 +77,7 @@ mod rlogin;
 mod roc;
 mod rtps;
 mod s7comm;
+mod s7comm_plus;
 mod sbus;
 mod sip;
 mod smb;
@@ -84,6 +87,7 @@ mod ssdp;
 mod ssh;
 mod stp;
 mod sunrpc;
+mod sv;
 mod synchrophasor;
 mod syslog;
 mod telnet;
@@ -107,6 +111,10 @@ static PROTOCOLS: &[Protocol] = &[
     modbus::PROTOCOL,
     s7comm::PROTOCOL,
     rdp::PROTOCOL,
+    s7comm_plus::PROTOCOL,
+    mms::PROTOCOL,
+    goose::PROTOCOL,
+    sv::PROTOCOL,
     bacnet::PROTOCOL,
     mqtt::PROTOCOL,
     kafka::PROTOCOL,
