@@ -20,6 +20,9 @@ use crate::stream::Piece;
 const ATTEMPTS: u8 = 2;
 /// One found under way may be found in the middle of a message: several segments are tried.
 const ATTEMPTS_MIDWAY: u8 = 16;
+/// Lines of text that are passed over: mail, chat and directory protocols greet in text before one
+/// side asks to go over to TLS.
+const LINES_MAX: u8 = 24;
 /// Unread bytes beyond this give their memory back once they are read.
 const UNREAD_KEPT: usize = 64 << 10;
 
@@ -79,6 +82,8 @@ pub(crate) enum Application {
         /// Whose bytes came first.
         first: Option<Side>,
         attempts: u8,
+        /// Lines of text that may still be passed over.
+        lines: u8,
     },
     /// A protocol recognised itself.
     Known(Box<Known>),
@@ -104,6 +109,7 @@ impl Application {
             unread: [Vec::new(), Vec::new()],
             first: None,
             attempts: if midway { ATTEMPTS_MIDWAY } else { ATTEMPTS },
+            lines: LINES_MAX,
         }
     }
 
@@ -216,7 +222,7 @@ impl Application {
     }
 
     fn identify(&mut self, shared: &mut Shared, cause: &mut Cause<'_>, side: Side, bytes: &[u8]) {
-        let Application::Undecided { unread, first, attempts } = self else {
+        let Application::Undecided { unread, first, attempts, lines } = self else {
             return;
         };
         let place = side as usize;
@@ -259,6 +265,10 @@ impl Application {
                 }
                 shared.unread -= held;
                 unread[place] = Vec::new();
+                if *lines > 0 && is_text(bytes) {
+                    *lines -= 1;
+                    return;
+                }
                 *attempts -= 1;
                 if *attempts == 0 {
                     shared.unread -= unread[1 - place].len();
@@ -455,6 +465,12 @@ fn words(side: Side) -> &'static str {
         Side::Client => "client's stream",
         Side::Server => "server's stream",
     }
+}
+
+/// Whether a segment is one or more lines of plain text, or a piece of XML.
+fn is_text(bytes: &[u8]) -> bool {
+    let plain = |b: &u8| matches!(b, b'\t' | b'\r' | b'\n' | b' '..=b'~');
+    matches!(bytes.last(), Some(b'\n' | b'>')) && bytes.iter().all(plain)
 }
 
 enum Verdict {

@@ -16,7 +16,6 @@ mod ends;
 mod exchange;
 mod framing;
 mod json;
-mod md5;
 mod ntlm;
 mod ntstatus;
 pub mod secs2;

@@ -28,29 +28,38 @@ mod capture;
 mod decisions;
 mod harness;
 mod identification;
+mod malformed;
 mod reference;
 
 // The protocols: a module, and its entry in `PROTOCOLS`.
 mod ads;
+mod arp;
 mod bacnet;
 mod bsap;
 mod c1222;
 mod dcerpc;
+mod dhcp;
 mod dlms;
 mod dnp3;
+mod dns;
 mod enip;
 mod ethercat;
 mod fins;
+mod flow;
 mod fox;
 mod genisys;
 mod hart_ip;
 mod hislip;
 mod hsms;
+mod icmp;
+mod iec104;
 mod knx;
+mod lldp;
 mod lontalk;
 mod melsec;
 mod modbus;
 mod mqtt;
+mod ntp;
 mod opcua;
 mod powerlink;
 mod roc;
@@ -58,31 +67,42 @@ mod rtps;
 mod s7comm;
 mod sbus;
 mod smb;
+mod ssh;
 mod synchrophasor;
+mod tls;
 
 /// Every protocol that is compared.
 #[rustfmt::skip]
 static PROTOCOLS: &[harness::Protocol] = &[
     ads::PROTOCOL,
+    arp::PROTOCOL,
     bacnet::PROTOCOL,
     bsap::PROTOCOL,
     c1222::PROTOCOL,
     dcerpc::PROTOCOL,
+    dhcp::PROTOCOL,
     dlms::PROTOCOL,
     dnp3::PROTOCOL,
+    dns::PROTOCOL,
     enip::PROTOCOL,
     ethercat::PROTOCOL,
     fins::PROTOCOL,
+    flow::PROTOCOL,
     fox::PROTOCOL,
     genisys::PROTOCOL,
     hart_ip::PROTOCOL,
     hislip::PROTOCOL,
     hsms::PROTOCOL,
+    icmp::PROTOCOL,
+    iec104::PROTOCOL,
     knx::PROTOCOL,
+    lldp::CDP,
+    lldp::LLDP,
     lontalk::PROTOCOL,
     melsec::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
+    ntp::PROTOCOL,
     opcua::PROTOCOL,
     powerlink::PROTOCOL,
     roc::PROTOCOL,
@@ -90,7 +110,9 @@ static PROTOCOLS: &[harness::Protocol] = &[
     s7comm::PROTOCOL,
     sbus::PROTOCOL,
     smb::PROTOCOL,
+    ssh::PROTOCOL,
     synchrophasor::PROTOCOL,
+    tls::PROTOCOL,
 ];
 
 #[test]
@@ -101,4 +123,9 @@ fn messages_are_those_that_other_tools_read() {
 #[test]
 fn no_capture_has_messages_of_a_protocol_that_it_does_not_hold() {
     identification::run(PROTOCOLS);
+}
+
+#[test]
+fn what_is_malformed_is_so_to_tshark_or_is_decided() {
+    malformed::run(include_str!("malformed.yaml"));
 }

@@ -41,6 +41,8 @@ impl Reference {
         }
         let output = Command::new("tshark").arg("-n").arg("-r").arg(capture).args(arguments).output();
         let output = output.unwrap_or_else(|e| panic!("tshark {arguments:?}: {e}"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("aren't valid"), "tshark {arguments:?}: {said}");
         // A capture whose last packet is cut ends with an error after all that can be read.
         Some(Reference { path: capture.to_path_buf(), written: Some(output.stdout) })
     }
@@ -116,7 +118,9 @@ fn zeek(text: &str) -> Vec<Record> {
     };
     let unset = header("#unset_field").unwrap_or("-");
     let empty = header("#empty_field").unwrap_or("(empty)");
-    let fields: Vec<&str> = header("#fields").map(|l| l.split('\t').collect()).unwrap_or_default();
+    // Some logs were cut down to a few columns, whose names are then the first line.
+    let plain = || text.lines().find(|l| !l.starts_with('#') && l.split('\t').any(|f| f == "id.orig_h"));
+    let fields: Vec<&str> = header("#fields").or_else(plain).map(|l| l.split('\t').collect()).unwrap_or_default();
     let record = |line: &str| -> Option<Record> {
         if line.starts_with('{') {
             let Value::Object(members) = json(line) else {
@@ -132,7 +136,8 @@ fn zeek(text: &str) -> Vec<Record> {
         let set = columns.filter(|(_, value)| *value != unset && *value != empty);
         Some(Record(set.map(|(name, value)| (name.to_string(), unescaped(value))).collect()))
     };
-    text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).filter_map(record).collect()
+    let is_record = |l: &&str| !l.starts_with('#') && !l.is_empty() && l.split('\t').next() != fields.first().copied();
+    text.lines().filter(is_record).filter_map(record).collect()
 }
 
 /// Zeek writes control characters and its separators as `\x09`.
