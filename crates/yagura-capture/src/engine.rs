@@ -267,7 +267,7 @@ impl Engine {
         let segment = headers::segment(protocol, payload, length)?;
         let inner = match &segment {
             Segment::Tcp(_) => None,
-            Segment::Udp(udp) => tunnels::in_udp(udp.target, udp.data, udp.length)?,
+            Segment::Udp(udp) => tunnels::in_udp([udp.source, udp.target], udp.data, udp.length)?,
             Segment::Other(_) => tunnels::in_ip(protocol, payload, length)?,
         };
         match inner {
@@ -641,6 +641,9 @@ fn exchange(
         halves[own].start(seq);
         seq = seq.wrapping_add(1);
     }
+    if tcp.has_ack() && tcp.length > 0 && !tcp.rst() && !tcp.syn() && halves[own].is_near(seq) {
+        halves[other].chosen(tcp.ack);
+    }
     // An acknowledgement says what the other side sent before this packet was made. That of a
     // reset may be anything.
     if tcp.has_ack() && !tcp.rst() && halves[own].is_near(seq) {
@@ -671,7 +674,9 @@ fn exchange(
     if tcp.fin() {
         halves[own].finish(seq.wrapping_add(tcp.length));
     }
-    if tcp.rst() && halves[own].is_near(seq) {
+    // After both ends have closed, a reset says only that somebody does not listen any more.
+    let over = halves[0].is_finished() && halves[1].is_finished();
+    if tcp.rst() && halves[own].is_near(seq) && !over {
         flow.reset = true;
     }
     for half in &mut *halves {

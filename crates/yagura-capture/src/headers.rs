@@ -255,6 +255,22 @@ pub(crate) fn network(link: u16, data: &[u8], original: u32) -> Result<Network<'
                 other => return Err(Unread::Ethertype(other)),
             }
         }
+        // LINKTYPE_NFLOG: a family, then attributes; the packet is attribute 9. Their numbers are in
+        // the capturing host's byte order, in practice the low byte first.
+        239 => {
+            let mut at = 4;
+            loop {
+                let attribute = frame.take(at, 4, Malformed::Link)?;
+                let size = usize::from(u16::from_le_bytes([attribute[0], attribute[1]]));
+                if size < 4 {
+                    return Err(Unread::Malformed(Malformed::Link));
+                }
+                if attribute[2..4] == [9, 0] {
+                    break Network::Ip(ip(frame, at + 4, length.min(at + size))?);
+                }
+                at += size.next_multiple_of(4);
+            }
+        }
         104 => {
             let header = frame.take(0, 4, Malformed::Link)?;
             tagged(frame, 4, length, be16(header, 2))?

@@ -149,6 +149,16 @@ impl Half {
         }
     }
 
+    /// The peer sends data and expects this byte next. A server that answered twice, each time with
+    /// another initial number, is heard from the one that its peer took.
+    pub(crate) fn chosen(&mut self, expected: u32) {
+        let untouched = self.isn.is_some() && self.bytes == 0 && self.missing == 0 && self.held.is_none();
+        if untouched && (expected.wrapping_sub(self.next) as i32).unsigned_abs() > UNSEEN_ACK_MAX as u32 {
+            self.isn = Some(expected.wrapping_sub(1));
+            self.begin(expected);
+        }
+    }
+
     /// Whether a SYN with this number can belong to this direction: it is the one seen, or, in
     /// a connection found under way, its first byte comes soon before the first byte seen.
     pub(crate) fn admits(&self, isn: u32) -> bool {

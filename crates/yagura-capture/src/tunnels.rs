@@ -3,8 +3,10 @@
 //! GRE (RFC 2784, 2890; version 1 is PPTP's, RFC 2637), ERSPAN I to III
 //! (draft-foschiano-erspan-03), IP in IP (RFC 2003, 4213), MPLS (RFC 3032; pseudowires with
 //! RFC 4385 and 4448), PPPoE sessions (RFC 2516), NSH (RFC 8300), EtherIP (RFC 3378), VXLAN
-//! (RFC 7348), GENEVE (RFC 8926) and GRE in UDP (RFC 8086). Bytes that only share a number with
-//! one of these are left to whoever else reads them.
+//! (RFC 7348), GENEVE (RFC 8926), GRE in UDP (RFC 8086), Teredo (RFC 4380), AYIYA
+//! (draft-massar-v6ops-ayiya-02), GTP-U version 1 (3GPP TS 29.281) and the frames of wireless
+//! stations that access points send to their controller (IEEE 802.11 in GRE). Bytes that only share
+//! a number with one of these are left to whoever else reads them.
 
 use crate::headers::Unread;
 
@@ -66,10 +68,22 @@ pub(crate) fn in_ip(protocol: u8, data: &[u8], length: usize) -> Result<Option<I
     }
 }
 
-/// The packet in a UDP datagram to this port.
-pub(crate) fn in_udp(port: u16, data: &[u8], length: u32) -> Result<Option<Inner<'_>>, Unread> {
+/// The packet in a UDP datagram between these ports, the sender's first.
+pub(crate) fn in_udp(ports: [u16; 2], data: &[u8], length: u32) -> Result<Option<Inner<'_>>, Unread> {
     let body = Body { data, length: length as usize };
-    match port {
+    if ports.contains(&2152) {
+        return gtp(body);
+    }
+    if ports.contains(&5072) {
+        return ayiya(body);
+    }
+    // Stations of Teredo talk to each other on any port.
+    if let [0x60..=0x6f, ..] | [0, 0 | 1, ..] = data
+        && let Some(inner) = teredo(body, ports.contains(&3544))
+    {
+        return Ok(Some(inner));
+    }
+    match ports[1] {
         // 8472 is what Linux used before the port was assigned.
         4789 | 8472 => match body.take(8)? {
             // The I flag; the reserved bits are to be ignored (RFC 7348, 5), which takes a look at
@@ -153,8 +167,9 @@ fn gre<'a>(name: &'static str, body: Body<'a>) -> Result<Option<Inner<'a>>, Unre
         }
         0x8847 | 0x8848 => mpls(body.after(at)),
         0x880b => ppp("gre", body.after(at)),
-        // Keep-alives of routers carry nothing.
+        // Keep-alives of routers carry nothing; access points say it of the frames of stations.
         0 => Ok(None),
+        0x8200..=0x82ff => Ok(wireless(body.after(at))),
         ethertype => Ok(Some(body.inner(name, Form::EtherType(ethertype), at))),
     }
 }
@@ -199,9 +214,8 @@ fn pppoe(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
     if header[..2] != [0x11, 0] || 6 + length > body.length {
         return Ok(None);
     }
-    let payload = body.after(6);
-    let captured = payload.data.len().min(length);
-    ppp("pppoe", Body { data: &payload.data[..captured], length })
+    // The packet inside says where it ends: devices that rewrite it leave this length as it was.
+    ppp("pppoe", body.after(6))
 }
 
 fn ppp<'a>(name: &'static str, body: Body<'a>) -> Result<Option<Inner<'a>>, Unread> {
@@ -251,6 +265,107 @@ fn geneve(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
         ethertype => Form::EtherType(ethertype),
     };
     Ok(Some(Inner { network: Some(be24(&header[4..])), ..body.inner("geneve", form, at) }))
+}
+
+/// IPv6 behind what a Teredo server may put before it. Away from its port only addresses of
+/// Teredo's own prefix are believed, and always a length that is the datagram's; trailers may follow
+/// (\[MS-TERE\], 2.2.3).
+fn teredo(mut body: Body<'_>, customary: bool) -> Option<Inner<'_>> {
+    if let [0, 1, client, authentication, ..] = *body.data {
+        // Two lengths, then a nonce and a confirmation.
+        body = body.after(4 + usize::from(client) + usize::from(authentication) + 9);
+    }
+    if body.data.starts_with(&[0, 0]) {
+        body = body.after(8);
+    }
+    let header = body.data.get(..40)?;
+    let own = [&header[8..12], &header[24..28]].contains(&&[0x20, 1, 0, 0][..]);
+    let mut end = 40 + usize::from(be16(&header[4..]));
+    while let Some(&[_, size]) = body.data.get(end..end + 2) {
+        end += 2 + usize::from(size);
+    }
+    let fits = header[0] >> 4 == 6 && end == body.length;
+    (fits && (own || customary)).then(|| body.inner("teredo", Form::Ip, 0))
+}
+
+fn ayiya(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
+    let Some(header) = body.take(8)? else {
+        return Ok(None);
+    };
+    let identity = 1_usize << (header[0] >> 4);
+    let at = 8 + identity + usize::from(header[1] >> 4) * 4;
+    // Operation 1 forwards a packet.
+    let forwards = header[2] & 15 == 1 && matches!(header[3], 4 | 41) && at < body.length;
+    Ok(forwards.then(|| body.inner("ayiya", Form::Ip, at)))
+}
+
+fn gtp(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
+    const PACKET: u8 = 0xff;
+    const EXTENSIONS_MAX: usize = 8;
+    let Some(header) = body.take(8)? else {
+        return Ok(None);
+    };
+    // Version 1 of GTP proper; the length is that of all behind the first eight bytes.
+    if header[0] >> 4 != 3 || header[1] != PACKET || 8 + usize::from(be16(&header[2..])) != body.length {
+        return Ok(None);
+    }
+    let mut at = 8;
+    if header[0] & 7 != 0 {
+        let Some(optional) = body.take(12)? else {
+            return Ok(None);
+        };
+        at = 12;
+        let mut next = if header[0] & 4 != 0 { optional[11] } else { 0 };
+        for _ in 0..EXTENSIONS_MAX {
+            if next == 0 {
+                break;
+            }
+            let Some(first) = body.after(at).take(1)? else {
+                return Ok(None);
+            };
+            let size = usize::from(first[0]) * 4;
+            let Some(extension) = body.after(at).take(size)?.filter(|e| !e.is_empty()) else {
+                return Ok(None);
+            };
+            next = extension[size - 1];
+            at += size;
+        }
+    }
+    let Some(first) = body.after(at).take(1)? else {
+        return Ok(None);
+    };
+    Ok(matches!(first[0] >> 4, 4 | 6).then(|| body.inner("gtp", Form::Ip, at)))
+}
+
+/// An unencrypted data frame of IEEE 802.11: what is behind its LLC header; of several frames in
+/// one (A-MSDU) the first.
+fn wireless(body: Body<'_>) -> Option<Inner<'_>> {
+    let control = body.data.get(..2)?;
+    let (kind, subtype, flags) = (control[0] >> 2 & 3, control[0] >> 4, control[1]);
+    // Subtypes with the third bit carry no data; the protected bit means that it is encrypted.
+    if control[0] & 3 != 0 || kind != 2 || subtype & 4 != 0 || flags & 0x40 != 0 {
+        return None;
+    }
+    let mut at = if flags & 3 == 3 { 30 } else { 24 };
+    if subtype & 8 != 0 {
+        let several = body.data.get(at)? & 0x80 != 0;
+        at += 2;
+        if several {
+            // Two addresses and a length of its own.
+            let length = usize::from(be16(body.data.get(at + 12..at + 14)?));
+            let first = body.after(at + 14);
+            let captured = first.data.len().min(length);
+            let first = Body { data: &first.data[..captured], length: first.length.min(length) };
+            return llc(first);
+        }
+    }
+    llc(body.after(at))
+}
+
+fn llc(body: Body<'_>) -> Option<Inner<'_>> {
+    let header = body.data.get(..8)?;
+    let ethertype = Form::EtherType(be16(&header[6..]));
+    (header[..6] == [0xaa, 0xaa, 3, 0, 0, 0]).then(|| body.inner("gre", ethertype, 8))
 }
 
 fn be16(bytes: &[u8]) -> u16 {
@@ -322,9 +437,11 @@ mod tests {
     }
 
     #[test]
-    fn the_length_that_pppoe_states_leaves_the_padding_out() {
+    fn pppoe_is_opened_where_its_length_fits_the_frame() {
         let frame = [0x11, 0, 0, 9, 0, 4, 0, 0x21, 0x45, 0, 0, 0, 0, 0];
-        assert_eq!(opened(in_frame(0x8864, &frame, 14)), Some(("pppoe", Form::Ip, vec![0x45, 0])));
+        // Padding is left to the packet inside, which states its own length.
+        let inside = vec![0x45, 0, 0, 0, 0, 0];
+        assert_eq!(opened(in_frame(0x8864, &frame, 14)), Some(("pppoe", Form::Ip, inside)));
         assert_eq!(in_frame(0x8864, &frame, 9), Ok(None));
         // A control protocol is no packet.
         assert_eq!(in_frame(0x8864, &[0x11, 0, 0, 9, 0, 2, 0xc0, 0x21], 8), Ok(None));
@@ -333,12 +450,68 @@ mod tests {
     #[test]
     fn overlays_name_their_virtual_network() {
         let vxlan = [8, 0, 0, 0, 1, 2, 3, 0xff, 9];
-        let inner = in_udp(4789, &vxlan, 9).ok().flatten();
+        let inner = in_udp([9, 4789], &vxlan, 9).ok().flatten();
         assert_eq!(inner.map(|i| (i.network, i.data)), Some((Some(0x01_0203), &[9][..])));
-        assert_eq!(in_udp(4789, b"no vxlan", 8), Ok(None));
-        assert_eq!(in_udp(4790, &vxlan, 9), Ok(None));
+        assert_eq!(in_udp([9, 4789], b"no vxlan", 8), Ok(None));
+        assert_eq!(in_udp([9, 4790], &vxlan, 9), Ok(None));
         let geneve = [1, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 2, 3, 4, 9];
-        let inner = in_udp(6081, &geneve, 13).ok().flatten();
+        let inner = in_udp([9, 6081], &geneve, 13).ok().flatten();
         assert_eq!(inner.map(|i| (i.network, i.data)), Some((Some(7), &[9][..])));
+    }
+
+    #[test]
+    fn packets_of_six_in_datagrams_are_believed_by_their_length() {
+        let mut six = vec![0x60, 0, 0, 0, 0, 4, 59, 64];
+        six.extend([0x20, 1, 0, 0]);
+        six.resize(40, 9);
+        six.extend([1, 2, 3, 4]);
+        let found = |ports: [u16; 2], data: &[u8]| opened(in_udp(ports, data, data.len() as u32));
+        assert_eq!(found([7, 8], &six), Some(("teredo", Form::Ip, six.clone())));
+        let authenticated = [&[0, 1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0][..], &six].concat();
+        assert_eq!(found([3544, 8], &authenticated).map(|i| i.2), Some(six.clone()));
+        let through_nat = [&[0, 0, 1, 2, 3, 4, 5, 6][..], &six].concat();
+        assert_eq!(found([3544, 8], &through_nat).map(|i| i.2), Some(six.clone()));
+        assert_eq!(found([7, 8], &six[..43]), None);
+        let trailed = [&six[..], &[1, 4, 9, 9, 9, 9, 3, 0]].concat();
+        assert_eq!(found([7, 8], &trailed).map(|i| i.0), Some("teredo"));
+        six[9] = 2;
+        assert_eq!(found([7, 8], &six), None);
+        assert_eq!(found([7, 3544], &six).map(|i| i.0), Some("teredo"));
+        let mut ayiya = vec![0x10, 0x10, 0x11, 41, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6];
+        ayiya.extend(&six);
+        assert_eq!(found([5072, 9], &ayiya).map(|i| (i.0, i.2)), Some(("ayiya", six)));
+    }
+
+    #[test]
+    fn user_packets_of_mobile_networks_behind_their_extensions() {
+        let found = |data: &[u8]| opened(in_udp([2152, 9], data, data.len() as u32)).map(|i| i.2);
+        assert_eq!(found(&[0x30, 0xff, 0, 2, 0, 0, 0, 1, 0x45, 7]), Some(vec![0x45, 7]));
+        assert_eq!(found(&[0x32, 0xff, 0, 5, 0, 0, 0, 1, 0, 5, 0, 0, 0x45]), Some(vec![0x45]));
+        assert_eq!(
+            found(&[0x34, 0xff, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 2, 3, 0, 0x60]),
+            Some(vec![0x60])
+        );
+        // An extension without length, another message, a length that is not the datagram's.
+        assert_eq!(found(&[0x34, 0xff, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0x85, 0, 2, 3, 0, 0x60]), None);
+        assert_eq!(found(&[0x32, 1, 0, 5, 0, 0, 0, 1, 0, 5, 0, 0, 0x45]), None);
+        assert_eq!(found(&[0x30, 0xff, 0, 9, 0, 0, 0, 1, 0x45, 7]), None);
+    }
+
+    #[test]
+    fn frames_of_wireless_stations_are_opened_unless_encrypted() {
+        let mut frame = vec![0x88, 1, 0, 0];
+        frame.resize(24, 7);
+        frame.extend([0, 0]);
+        frame.extend([0xaa, 0xaa, 3, 0, 0, 0, 8, 0, 0x45]);
+        let gre = |frame: &[u8]| [&[0, 0, 0x82, 0][..], frame].concat();
+        let found = |packet: &[u8]| opened(in_ip(47, packet, packet.len()));
+        let expected = Some(("gre", Form::EtherType(0x0800), vec![0x45]));
+        assert_eq!(found(&gre(&frame)), expected);
+        frame[24] = 0x80;
+        frame.splice(26..26, [[3; 12].as_slice(), &[0, 9]].concat());
+        frame.extend([0; 3]);
+        assert_eq!(found(&gre(&frame)), expected);
+        frame[1] = 0x41;
+        assert_eq!(found(&gre(&frame)), None);
     }
 }

@@ -3,6 +3,10 @@
 //!
 //! A renewal is paired with its answer. What goes to all stations is a row of its own: the answer
 //! travels between other addresses.
+//!
+//! The options are read here and not with the crate dhcproto: it ends the list in silence at the
+//! first option that is cut, where a malformed record is due, and brings a DNS library and a random
+//! number generator.
 
 use std::net::Ipv4Addr;
 

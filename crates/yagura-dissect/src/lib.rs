@@ -17,7 +17,6 @@ mod exchange;
 mod framing;
 mod json;
 mod lines;
-mod md5;
 mod ntlm;
 mod ntstatus;
 pub mod secs2;

@@ -3,7 +3,8 @@
 //! A connection's opening is one row, written when both sides have taken their new keys into use
 //! or when the connection ends before.
 
-use sha2::{Digest, Sha256};
+use md5::{Digest, Md5};
+use sha2::Sha256;
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::rows::IdentityRow;
 use yagura_event::vocabulary::{operation, status};
@@ -11,7 +12,6 @@ use yagura_event::vocabulary::{operation, status};
 use crate::cursor::{Cursor, Cut};
 use crate::exchange::{Draft, Exchanges};
 use crate::framing::{Frame, Framed, Framing};
-use crate::md5::md5;
 use crate::{Carrier, Cx, Dissector, FlowInfo, Glimpse, Probe, Protocol, Side, json};
 
 /// The registry's entry.
@@ -218,7 +218,7 @@ impl Ssh {
         let own = usize::from(side == Side::Server);
         let text = [KEX, CIPHER + own, MAC + own, COMPRESSION + own].map(|at| lists[at].as_str()).join(";");
         let mut print = String::new();
-        json::push_hex_digits(&mut print, &md5(text.as_bytes()));
+        json::push_hex_digits(&mut print, &Md5::digest(text.as_bytes()));
         self.directions[side as usize].lists = Some(lists);
         let Some(opening) = &mut self.opening else { return Ok(()) };
         json::member_text(&mut opening.detail, if own == 0 { "hassh" } else { "hassh_server" }, &print);

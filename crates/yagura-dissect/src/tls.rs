@@ -36,7 +36,7 @@ const HEADER: usize = 5;
 /// The largest record with its expansion (RFC 5246, 6.2.3).
 const RECORD_MAX: usize = 16384 + 2048;
 /// Most bytes of one handshake message: certificate lists are the longest.
-const HANDSHAKE_BYTES_MAX: usize = 1 << 18;
+const HANDSHAKE_BYTES_MAX: usize = 1 << 19;
 /// Most certificates of a list that are fingerprinted.
 const CHAIN_MAX: usize = 10;
 /// A handshake that takes longer is written as it is.

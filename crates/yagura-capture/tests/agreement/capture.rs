@@ -24,6 +24,18 @@ pub fn folder() -> Option<PathBuf> {
     None
 }
 
+/// Every capture of the manifest: folder and file, and the protocols that tshark sees.
+pub fn manifest(captures: &Path) -> Vec<(String, String)> {
+    let manifest = captures.join("MANIFEST.csv");
+    let fail = |error: csv::Error| -> ! { panic!("{}: {error}", manifest.display()) };
+    let mut lines = csv::ReaderBuilder::new().from_path(&manifest).unwrap_or_else(|e| fail(e));
+    let entry = |line: csv::Result<csv::StringRecord>| {
+        let line = line.unwrap_or_else(|e| fail(e));
+        (format!("{}/{}", &line[0], &line[1]), line.iter().next_back().unwrap_or_default().to_string())
+    };
+    lines.records().map(entry).collect()
+}
+
 /// One capture and the rows that came out of it.
 pub struct Capture {
     /// The file.
@@ -52,6 +64,13 @@ impl Capture {
         feed_into(&self.path, &mut kept);
         kept.rows.retain(|r| r.kind == Kind::Sample);
         kept.rows
+    }
+
+    /// The kinds of tunnels that were opened in it.
+    pub fn tunnels(&self) -> Vec<&'static str> {
+        let mut engine = Engine::new(options());
+        feed(&self.path, &mut engine, &mut Kept { rows: Vec::new(), samples: false });
+        engine.stats().tunnels.into_keys().collect()
     }
 
     /// The rows that other dissectors make of the capture, for instance one that keeps raw bytes.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use super::capture::{self, Capture};
 use super::decisions::{self, Decision, digest};
@@ -46,6 +47,9 @@ pub enum From {
     /// tshark on this machine, with these arguments beside the capture; left out, said on the
     /// screen, where it is not installed.
     Tshark(&'static [&'static str]),
+    /// The same, only on captures in which the manifest says that tshark sees the protocol, or out
+    /// of which messages of it are read here: for protocols that are looked for in many folders.
+    TsharkWhereSeen(&'static [&'static str]),
 }
 
 /// What both say of a capture: one text a message.
@@ -106,7 +110,7 @@ pub fn run(protocols: &[Protocol]) {
         }
         for (decision, used) in decisions.iter().zip(&used) {
             let tool = protocol.tools.iter().find(|t| t.name == decision.tool);
-            let absent = tool.is_some_and(|t| matches!(t.from, From::Tshark(_))) && !tshark_is_here();
+            let absent = tool.is_some_and(|t| matches!(t.from, From::Tshark(_) | From::TsharkWhereSeen(_))) && !tshark_is_here();
             if !used && !absent {
                 problems.push(format!(
                     "{}.yaml: {} {} was compared nowhere",
@@ -155,6 +159,13 @@ fn compare_folder(
         }
         let mut capture = None;
         for tool in protocol.tools {
+            if matches!(tool.from, From::TsharkWhereSeen(_)) && !seen(&format!("{folder}/{name}"), protocol.tshark)
+            {
+                let capture = capture.get_or_insert_with(|| Capture::read(&file));
+                if capture.messages(protocol.name).next().is_none() {
+                    continue;
+                }
+            }
             for reference in
                 references(&captures.join("expected").join(folder).join(&name), &file, &tool.from)
             {
@@ -269,8 +280,18 @@ fn names(folder: &Path) -> Vec<String> {
 fn references(folder: &Path, capture: &Path, from: &From) -> Vec<Reference> {
     match from {
         From::File(path) => files(folder, path).into_iter().map(Reference::file).collect(),
-        From::Tshark(arguments) => Reference::tshark(capture, arguments).into_iter().collect(),
+        From::Tshark(arguments) | From::TsharkWhereSeen(arguments) => Reference::tshark(capture, arguments).into_iter().collect(),
     }
+}
+
+/// Whether the manifest says that tshark sees one of these protocols in a capture.
+fn seen(capture: &str, tshark: &[&str]) -> bool {
+    static MANIFEST: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+        let captures = capture::folder().map(|folder| capture::manifest(&folder));
+        captures.into_iter().flatten().collect()
+    });
+    let protocols = MANIFEST.get(capture).map_or("", String::as_str);
+    protocols.split(' ').any(|p| p.split(':').next().is_some_and(|name| tshark.contains(&name)))
 }
 
 /// The files beneath `folder` whose path fits: `*` stands for any text within a name.

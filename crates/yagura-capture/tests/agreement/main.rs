@@ -29,35 +29,44 @@ mod covered;
 mod decisions;
 mod harness;
 mod identification;
+mod malformed;
 mod reference;
 
 // The protocols: a module, and its entry in `PROTOCOLS`.
 mod ads;
+mod arp;
 mod bacnet;
 mod bsap;
 mod c1222;
 mod dcerpc;
+mod dhcp;
 mod dlms;
 mod dnp3;
+mod dns;
 mod enip;
 mod ethercat;
 mod fins;
+mod flow;
 mod fox;
 mod genisys;
 mod hart_ip;
 mod hislip;
 mod hsms;
 mod http;
+mod icmp;
+mod iec104;
 mod kafka;
 mod kerberos;
 mod knx;
 mod ldap;
 mod lines;
+mod lldp;
 mod lontalk;
 mod melsec;
 mod modbus;
 mod mqtt;
 mod nbdgm;
+mod ntp;
 mod opcua;
 mod others;
 mod powerlink;
@@ -70,23 +79,29 @@ mod s7comm;
 mod sbus;
 mod smb;
 mod snmp;
+mod ssh;
 mod sunrpc;
 mod synchrophasor;
 mod syslog;
+mod tls;
 
 /// Every protocol that is compared.
 #[rustfmt::skip]
 static PROTOCOLS: &[harness::Protocol] = &[
     ads::PROTOCOL,
+    arp::PROTOCOL,
     bacnet::PROTOCOL,
     bsap::PROTOCOL,
     c1222::PROTOCOL,
     dcerpc::PROTOCOL,
+    dhcp::PROTOCOL,
     dlms::PROTOCOL,
     dnp3::PROTOCOL,
+    dns::PROTOCOL,
     enip::PROTOCOL,
     ethercat::PROTOCOL,
     fins::PROTOCOL,
+    flow::PROTOCOL,
     fox::PROTOCOL,
     lines::FTP,
     genisys::PROTOCOL,
@@ -100,11 +115,16 @@ static PROTOCOLS: &[harness::Protocol] = &[
     kafka::PROTOCOL,
     knx::PROTOCOL,
     ldap::PROTOCOL,
+    icmp::PROTOCOL,
+    iec104::PROTOCOL,
+    lldp::CDP,
+    lldp::LLDP,
     lontalk::PROTOCOL,
     melsec::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     nbdgm::PROTOCOL,
+    ntp::PROTOCOL,
     opcua::PROTOCOL,
     lines::POP3,
     others::PROTOCOL,
@@ -124,6 +144,8 @@ static PROTOCOLS: &[harness::Protocol] = &[
     synchrophasor::PROTOCOL,
     syslog::PROTOCOL,
     lines::TELNET,
+    ssh::PROTOCOL,
+    tls::PROTOCOL,
 ];
 
 #[test]
@@ -134,4 +156,9 @@ fn messages_are_those_that_other_tools_read() {
 #[test]
 fn no_capture_has_messages_of_a_protocol_that_it_does_not_hold() {
     identification::run(PROTOCOLS);
+}
+
+#[test]
+fn what_is_malformed_is_so_to_tshark_or_is_decided() {
+    malformed::run(include_str!("malformed.yaml"));
 }

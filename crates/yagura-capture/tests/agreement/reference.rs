@@ -41,6 +41,8 @@ impl Reference {
         }
         let output = Command::new("tshark").arg("-n").arg("-r").arg(capture).args(arguments).output();
         let output = output.unwrap_or_else(|e| panic!("tshark {arguments:?}: {e}"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("aren't valid"), "tshark {arguments:?}: {said}");
         // A capture whose last packet is cut ends with an error after all that can be read.
         Some(Reference { path: capture.to_path_buf(), written: Some(output.stdout) })
     }
@@ -118,7 +120,8 @@ fn zeek(text: &str) -> Vec<Record> {
     let empty = header("#empty_field").unwrap_or("(empty)");
     let rows = || text.lines().filter(|l| !l.starts_with('#') && !l.is_empty());
     // Some logs were cut to their columns, whose names stand in the first line then.
-    let plain = || rows().next().filter(|l| l.starts_with("ts\t") || l.starts_with("uid\t"));
+    let is_names = |l: &&str| l.split('\t').any(|f| f == "uid" || f == "id.orig_h");
+    let plain = || rows().next().filter(is_names);
     let named = header("#fields").or_else(plain);
     let fields: Vec<&str> = named.map(|l| l.split('\t').collect()).unwrap_or_default();
     let record = |line: &str| -> Option<Record> {

@@ -1,12 +1,17 @@
 //! ClientHello and ServerHello (RFC 8446, 4.1; RFC 5246, 7.4.1), and the fingerprints of clients.
+//!
+//! They are read here and not with the crate tls-parser: it refuses a ServerHello of any version but
+//! SSL 3.0 to TLS 1.2 and draft 18 (captures have drafts 14 and 16 and experiments), does not name
+//! what is cut, and ends a list of extensions in silence at the first that it cannot read, which
+//! would change the fingerprints.
 
 use std::fmt::Write;
 
-use sha2::{Digest, Sha256};
+use md5::{Digest, Md5};
+use sha2::Sha256;
 
 use crate::cursor::{Cursor, Cut};
 use crate::json;
-use crate::md5::md5;
 
 /// Most bytes of a server name.
 const NAME_BYTES_MAX: usize = 255;
@@ -176,7 +181,7 @@ impl Hello {
         push_dashed(&mut text, self.groups.iter().copied());
         text.push(',');
         push_dashed(&mut text, self.point_formats.iter().map(|f| u16::from(*f)));
-        hex(&md5(text.as_bytes()))
+        hex(&Md5::digest(text.as_bytes()))
     }
 
     /// JA3S of a server.
@@ -185,7 +190,7 @@ impl Hello {
         push_dashed(&mut text, self.ciphers.iter().copied());
         text.push(',');
         push_dashed(&mut text, self.extensions.iter().copied());
-        hex(&md5(text.as_bytes()))
+        hex(&Md5::digest(text.as_bytes()))
     }
 
     /// JA4 of a client over TCP.

@@ -1,15 +1,24 @@
-//! What a certificate says (X.509, RFC 5280), read from its DER.
+//! What a certificate says (X.509, RFC 5280).
 
 use sha2::{Digest, Sha256};
+use x509_parser::asn1_rs::{Any, Oid, Tag};
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
+use x509_parser::time::ASN1Time;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Name};
 
-use crate::asn1::{self, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, element, expect, optional};
-use crate::cursor::{Cursor, Cut};
+use crate::cursor::Cut;
 use crate::json;
 
 /// Most alternative names that are kept.
-const NAMES_MAX: usize = 16;
+const NAMES_MAX: usize = 64;
+/// Most parts of a distinguished name that are kept.
+const PARTS_MAX: usize = 32;
 /// Longest name that is kept, in bytes.
 const NAME_BYTES_MAX: usize = 512;
+/// Longest serial number that is kept, in bytes; a longer one is against the standard.
+const SERIAL_BYTES_MAX: usize = 64;
 
 /// The facts of one certificate.
 #[derive(Debug, Default)]
@@ -40,106 +49,35 @@ pub fn fingerprint(der: &[u8]) -> String {
 impl Certificate {
     /// Reads a certificate.
     pub fn read(der: &[u8]) -> Result<Certificate, Cut> {
-        let mut outer = expect(&mut Cursor::new(der), SEQUENCE, "certificate")?.inside();
-        let mut body = expect(&mut outer, SEQUENCE, "certificate")?.inside();
-        let mut out = Certificate::default();
-        optional(&mut body, 0xa0, "certificate_version")?;
-        let serial = expect(&mut body, INTEGER, "certificate_serial")?.body;
-        let serial = if serial.len() > 1 && serial[0] == 0 { &serial[1..] } else { serial };
-        json::push_hex_digits(&mut out.serial, &serial[..serial.len().min(64)]);
-        expect(&mut body, SEQUENCE, "certificate_signature")?;
-        let issuer = expect(&mut body, SEQUENCE, "certificate_issuer")?;
-        out.issuer = name(issuer.inside(), None)?;
-        let mut validity = expect(&mut body, SEQUENCE, "certificate_validity")?.inside();
-        out.not_before = time(element(&mut validity, "certificate_validity")?);
-        out.not_after = time(element(&mut validity, "certificate_validity")?);
-        let subject = expect(&mut body, SEQUENCE, "certificate_subject")?;
-        out.subject = name(subject.inside(), Some(&mut out.common_name))?;
-        out.self_signed = subject.body == issuer.body;
-        out.read_key(expect(&mut body, SEQUENCE, "certificate_key")?.inside())?;
-        while !body.is_empty() {
-            let part = element(&mut body, "certificate_extensions")?;
-            if part.tag == 0xa3 {
-                let list = expect(&mut part.inside(), SEQUENCE, "certificate_extensions")?;
-                out.read_extensions(list.inside())?;
-            }
-        }
-        let mut algorithm = expect(&mut outer, SEQUENCE, "certificate_signature")?.inside();
-        asn1::push_oid(
-            &mut out.signature,
-            expect(&mut algorithm, OBJECT_IDENTIFIER, "certificate_signature")?.body,
-        );
-        if let Some(known) = algorithm_name(&out.signature) {
-            out.signature = known.into();
-        }
-        Ok(out)
-    }
-
-    fn read_key(&mut self, mut key: Cursor<'_>) -> Result<(), Cut> {
-        let mut algorithm = expect(&mut key, SEQUENCE, "certificate_key")?.inside();
-        let mut oid = String::new();
-        asn1::push_oid(&mut oid, expect(&mut algorithm, OBJECT_IDENTIFIER, "certificate_key")?.body);
-        let bits = expect(&mut key, 0x03, "certificate_key")?.body;
-        self.key = match &*oid {
-            "1.2.840.113549.1.1.1" => "rsa",
-            "1.2.840.10040.4.1" => "dsa",
-            "1.2.840.10045.2.1" => "ec",
-            "1.3.101.112" => "ed25519",
-            "1.3.101.113" => "ed448",
-            "2.16.840.1.101.3.4.3.17" => "ml-dsa-44",
-            "2.16.840.1.101.3.4.3.18" => "ml-dsa-65",
-            "2.16.840.1.101.3.4.3.19" => "ml-dsa-87",
-            _ => "other",
+        let (_, read) = X509Certificate::from_der(der).map_err(|_| Cut { what: "certificate", at: 0 })?;
+        let (subject, issuer) = (read.subject(), read.issuer());
+        let mut out = Certificate {
+            subject: name(subject),
+            issuer: name(issuer),
+            common_name: subject.iter_common_name().last().map(|cn| text(cn.attr_value())).unwrap_or_default(),
+            not_before: time(&read.validity().not_before),
+            not_after: time(&read.validity().not_after),
+            signature: algorithm(&read.signature_algorithm.algorithm),
+            self_signed: subject.as_raw() == issuer.as_raw(),
+            ..Certificate::default()
         };
-        if self.key == "rsa" {
-            let mut inner = Cursor::new(bits.get(1..).unwrap_or_default());
-            let mut numbers = expect(&mut inner, SEQUENCE, "certificate_key")?.inside();
-            let modulus = expect(&mut numbers, INTEGER, "certificate_key")?.body;
-            let zeros = modulus.iter().take_while(|b| **b == 0).count();
-            let first = modulus.get(zeros).map_or(0, |b| b.leading_zeros() as usize);
-            self.key_bits =
-                Some(((modulus.len() - zeros) * 8 - first.min(8 * (modulus.len() - zeros))) as u64);
-        } else if self.key == "ec" {
-            // Whole point: a format byte and two coordinates.
-            self.key_bits = match bits.len().saturating_sub(2) / 2 {
-                0 => None,
-                66 => Some(521),
-                bytes => Some(bytes as u64 * 8),
-            };
-        }
-        Ok(())
-    }
-
-    fn read_extensions(&mut self, mut list: Cursor<'_>) -> Result<(), Cut> {
-        const WHAT: &str = "certificate_extensions";
-        while !list.is_empty() {
-            let mut extension = expect(&mut list, SEQUENCE, WHAT)?.inside();
-            let oid = expect(&mut extension, OBJECT_IDENTIFIER, WHAT)?.body;
-            optional(&mut extension, 0x01, WHAT)?;
-            let mut value = expect(&mut extension, OCTET_STRING, WHAT)?.inside();
-            match oid {
-                // subjectAltName
-                [0x55, 0x1d, 0x11] => {
-                    let mut names = expect(&mut value, SEQUENCE, WHAT)?.inside();
-                    while !names.is_empty() && self.names.len() < NAMES_MAX {
-                        let name = element(&mut names, WHAT)?;
-                        match (name.tag, name.body) {
-                            (0x81 | 0x82 | 0x86, text) => self.names.push(cut_text(text)),
-                            (0x87, &[a, b, c, d]) => self.names.push(format!("{a}.{b}.{c}.{d}")),
-                            _ => {}
-                        }
-                    }
+        let serial = match read.raw_serial() {
+            [0, rest @ ..] if !rest.is_empty() => rest,
+            serial => serial,
+        };
+        json::push_hex_digits(&mut out.serial, &serial[..serial.len().min(SERIAL_BYTES_MAX)]);
+        (out.key, out.key_bits) = key(read.public_key());
+        for extension in read.iter_extensions() {
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectAlternativeName(names) => {
+                    let kept = names.general_names.iter().filter_map(alternative);
+                    out.names.extend(kept.take(NAMES_MAX));
                 }
-                // basicConstraints
-                [0x55, 0x1d, 0x13] => {
-                    let mut constraints = expect(&mut value, SEQUENCE, WHAT)?.inside();
-                    let ca = optional(&mut constraints, 0x01, WHAT)?;
-                    self.authority = ca.is_some_and(|e| e.body != [0]);
-                }
+                ParsedExtension::BasicConstraints(constraints) => out.authority = constraints.ca,
                 _ => {}
             }
         }
-        Ok(())
+        Ok(out)
     }
 
     /// Writes the facts as a JSON object.
@@ -164,32 +102,69 @@ impl Certificate {
     }
 }
 
+/// Kind and size of the key.
+fn key(info: &SubjectPublicKeyInfo<'_>) -> (&'static str, Option<u64>) {
+    let kind = match &*info.algorithm.algorithm.to_id_string() {
+        "1.2.840.113549.1.1.1" => "rsa",
+        "1.2.840.10040.4.1" => "dsa",
+        "1.2.840.10045.2.1" => "ec",
+        "1.3.101.112" => "ed25519",
+        "1.3.101.113" => "ed448",
+        "2.16.840.1.101.3.4.3.17" => "ml-dsa-44",
+        "2.16.840.1.101.3.4.3.18" => "ml-dsa-65",
+        "2.16.840.1.101.3.4.3.19" => "ml-dsa-87",
+        _ => "other",
+    };
+    let bits = match info.parsed() {
+        Ok(PublicKey::RSA(key)) => {
+            let zeros = key.modulus.iter().take_while(|b| **b == 0).count();
+            let first = key.modulus.get(zeros).map_or(0, |b| b.leading_zeros() as usize);
+            Some(((key.modulus.len() - zeros) * 8 - first) as u64)
+        }
+        // A whole point is a format byte and two coordinates; one of P-521 has 66 bytes.
+        Ok(PublicKey::EC(point)) => match point.data().len().saturating_sub(1) / 2 {
+            0 => None,
+            66 => Some(521),
+            bytes => Some(bytes as u64 * 8),
+        },
+        _ if kind.starts_with("ml-dsa") => Some(info.subject_public_key.data.len() as u64 * 8),
+        _ => None,
+    };
+    (kind, bits)
+}
+
+fn alternative(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
+            Some(cut_text(text.as_bytes()))
+        }
+        GeneralName::IPAddress([a, b, c, d]) => Some(format!("{a}.{b}.{c}.{d}")),
+        GeneralName::IPAddress(bytes) => {
+            <[u8; 16]>::try_from(*bytes).ok().map(|octets| std::net::Ipv6Addr::from(octets).to_string())
+        }
+        _ => None,
+    }
+}
+
 fn cut_text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(NAME_BYTES_MAX)]).into_owned()
 }
 
 /// A distinguished name as RFC 4514 writes it: the last part first.
-fn name(mut list: Cursor<'_>, mut common_name: Option<&mut String>) -> Result<String, Cut> {
+fn name(name: &X509Name<'_>) -> String {
     let mut parts: Vec<String> = Vec::new();
-    while !list.is_empty() && parts.len() < 32 {
-        let mut set = expect(&mut list, SET, "certificate_name")?.inside();
+    for set in name.iter_rdn().take(PARTS_MAX) {
         let mut part = String::new();
-        while !set.is_empty() {
-            let mut pair = expect(&mut set, SEQUENCE, "certificate_name")?.inside();
-            let oid = expect(&mut pair, OBJECT_IDENTIFIER, "certificate_name")?.body;
-            let value = element(&mut pair, "certificate_name")?;
-            let text = text_of(value);
-            if let (Some(place), [0x55, 4, 3]) = (common_name.as_deref_mut(), oid) {
-                place.clone_from(&text);
-            }
+        for pair in set.iter() {
             if !part.is_empty() {
                 part.push('+');
             }
-            match attribute(oid) {
+            match attribute(pair.attr_type().as_bytes()) {
                 Some(name) => part.push_str(name),
-                None => asn1::push_oid(&mut part, oid),
+                None => part.push_str(&pair.attr_type().to_id_string()),
             }
             part.push('=');
+            let text = text(pair.attr_value());
             let last = text.chars().count().saturating_sub(1);
             for (at, c) in text.chars().enumerate() {
                 let edge = (at == 0 && (c == ' ' || c == '#')) || (at == last && c == ' ');
@@ -202,19 +177,19 @@ fn name(mut list: Cursor<'_>, mut common_name: Option<&mut String>) -> Result<St
         parts.push(part);
     }
     parts.reverse();
-    Ok(parts.join(","))
+    parts.join(",")
 }
 
-fn text_of(value: asn1::Element<'_>) -> String {
-    let bytes = &value.body[..value.body.len().min(NAME_BYTES_MAX)];
-    match value.tag {
-        // BMPString
-        0x1e => {
+fn text(value: &Any<'_>) -> String {
+    let bytes = value.as_bytes();
+    let bytes = &bytes[..bytes.len().min(NAME_BYTES_MAX)];
+    match value.tag() {
+        Tag::BmpString => {
             let units = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
             char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
         }
-        // TeletexString is taken for Latin-1, as others do.
-        0x14 => bytes.iter().map(|b| char::from(*b)).collect(),
+        // A TeletexString is taken for Latin-1, as others do.
+        Tag::T61String => bytes.iter().map(|b| char::from(*b)).collect(),
         _ => String::from_utf8_lossy(bytes).into_owned(),
     }
 }
@@ -242,8 +217,10 @@ fn attribute(oid: &[u8]) -> Option<&'static str> {
     })
 }
 
-fn algorithm_name(oid: &str) -> Option<&'static str> {
-    Some(match oid {
+/// A signature's name; of one without, the number.
+fn algorithm(oid: &Oid<'_>) -> String {
+    let number = oid.to_id_string();
+    let known = match &*number {
         "1.2.840.113549.1.1.4" => "md5WithRSAEncryption",
         "1.2.840.113549.1.1.5" => "sha1WithRSAEncryption",
         "1.2.840.113549.1.1.10" => "rsassaPss",
@@ -259,30 +236,21 @@ fn algorithm_name(oid: &str) -> Option<&'static str> {
         "2.16.840.1.101.3.4.3.17" => "ml-dsa-44",
         "2.16.840.1.101.3.4.3.18" => "ml-dsa-65",
         "2.16.840.1.101.3.4.3.19" => "ml-dsa-87",
-        _ => return None,
-    })
+        _ => return number,
+    };
+    known.into()
 }
 
-/// UTCTime and GeneralizedTime as `2026-11-24T03:00:00Z`; anything else as it is.
-fn time(value: asn1::Element<'_>) -> String {
-    let text = cut_text(value.body);
-    let digits = text.strip_suffix('Z').unwrap_or("");
-    let century = match (value.tag, digits.len()) {
-        (0x17, 10 | 12) if digits.is_ascii() => {
-            if digits < "50" {
-                "20"
-            } else {
-                "19"
-            }
-        }
-        (0x18, 12..) if digits.is_ascii() => "",
-        _ => return text,
-    };
-    let all = format!("{century}{digits}00");
-    match (all.get(..4), all.get(4..6), all.get(6..8), all.get(8..10), all.get(10..12), all.get(12..14)) {
-        (Some(year), Some(month), Some(day), Some(hour), Some(minute), Some(second)) => {
-            format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z")
-        }
-        _ => text,
-    }
+/// `2026-11-24T03:00:00Z`.
+fn time(value: &ASN1Time) -> String {
+    let time = value.to_datetime();
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        time.year(),
+        u8::from(time.month()),
+        time.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
 }
