@@ -305,7 +305,7 @@ impl Dissector for Hsms {
         let framing = &mut self.framing[side as usize];
         framing.place += missing;
         framing.begun = true;
-        if let Some((header, size)) = framing.partial.take().filter(|_| framing.sure) {
+        if let Some((header, size)) = framing.partial.take() {
             let place = framing.place - missing;
             // The frame's end is known even when its middle is not: the next one begins there.
             match size.checked_sub(missing) {

@@ -198,7 +198,7 @@ pub(super) fn claims_a_frame(bytes: &[u8]) -> bool {
     (HEADER..=UNKNOWN_LENGTH_MAX).contains(&length) && header.ptype == 0 && header.stype <= 9
 }
 
-/// The frame inside of one that is not sure: whole and sound, with nothing or another after it.
+/// The frame inside of one that is not sure: whole and sound, with another after it.
 /// `searched` remembers how far it was looked for, so that every byte is looked at few times.
 pub(super) fn better_frame(bytes: &[u8], searched: &mut usize) -> Option<usize> {
     let mut undecided = None;
@@ -209,7 +209,7 @@ pub(super) fn better_frame(bytes: &[u8], searched: &mut usize) -> Option<usize> 
         }
         undecided.get_or_insert(at);
         if let Some(end) = whole_frame(bytes, at)
-            && (end == bytes.len() || judge(&bytes[end..]) == Probe::Yes)
+            && judge(&bytes[end..]) == Probe::Yes
         {
             *searched = 0;
             return Some(at);
