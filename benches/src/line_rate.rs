@@ -2,7 +2,8 @@
 //! embedded log behind it, each end in a network namespace and a process of its own.
 //!
 //! Short probes find the highest rate without loss, which is then held for `YAGURA_LINE_RATE_SECONDS`
-//! (600 without it); at last packets are sent as fast as they can be. Every step checks that packets
+//! (600 without it); then packets are sent as fast as they can be, at last into a receiver with small
+//! buffers that is stopped every other second, which is above any limit. Every step checks that packets
 //! sent = packets parsed + drops counted. Sender, kernel and receiver share the machine's cores: their
 //! processor time stands beside the rates.
 
@@ -82,7 +83,9 @@ pub fn part(arguments: &[String]) -> Option<Result<()>> {
                 tell(&send(Path::new(file), rate, Duration::from_secs(seconds))?)
             }))
         }
-        ["line-rate", "receive", folder] => Some(receive(Path::new(folder)).and_then(|r| tell(&r))),
+        ["line-rate", "receive", folder, buffers] => {
+            Some(receive(Path::new(folder), *buffers == "small").and_then(|r| tell(&r)))
+        }
         _ => None,
     }
 }
@@ -93,7 +96,7 @@ pub fn line_rate() -> Result<Report> {
     let file = folder.path().join("mix.pcap");
     write_mix(&file)?;
     let network = Network::new()?;
-    let step = |rate: f64, seconds: u64| network.step(&file, folder.path(), rate, seconds);
+    let step = |rate: f64, seconds: u64| network.step(&file, folder.path(), rate, seconds, false);
     let seconds = std::env::var("YAGURA_LINE_RATE_SECONDS").ok().map_or(Ok(600), |text| text.parse())?;
 
     let top = step(0.0, PROBE_SECONDS)?;
@@ -122,6 +125,9 @@ pub fn line_rate() -> Result<Report> {
     }
     let held = held.context("nothing was held")?;
     let over = step(0.0, ABOVE_SECONDS)?;
+    // Where the sender is the slower of the two, its fastest is not above the limit.
+    let starved = network.step(&file, folder.path(), 0.0, ABOVE_SECONDS, true)?;
+    ensure!(starved.received.dropped > 0, "a receiver that stands still drops nothing");
     let mut figures = vec![
         Figure::new(format!("packets a second without loss, {PROBE_SECONDS} s probes"), below, "1/s"),
         Figure::new(format!("packets a second held for {seconds} s"), held.rate(), "1/s"),
@@ -129,6 +135,7 @@ pub fn line_rate() -> Result<Report> {
     figures.extend(held.figures("held"));
     figures.push(Figure::new("as fast as can be sent: packets a second", over.rate(), "1/s"));
     figures.extend(over.figures("as fast as can be sent"));
+    figures.extend(starved.figures("into a receiver that stands still"));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Report {
         input: format!("veth pair, {cores} cores for sender, kernel and receiver, embedded log"),
@@ -183,18 +190,26 @@ impl Network {
         Ok(network)
     }
 
-    /// Sends at `rate` packets a second (0: as fast as can be) for `seconds` into live capture.
-    fn step(&self, file: &Path, folder: &Path, rate: f64, seconds: u64) -> Result<Step> {
+    /// Sends at `rate` packets a second (0: as fast as can be) for `seconds` into live capture, which
+    /// is stopped every other second when `starved`.
+    fn step(&self, file: &Path, folder: &Path, rate: f64, seconds: u64, starved: bool) -> Result<Step> {
         let log = folder.join("log");
-        let (mut receiver, input, mut output) = self.start(1, &["receive", &log.display().to_string()])?;
+        let (mut receiver, input, mut output) =
+            self.start(1, &["receive", &log.display().to_string(), if starved { "small" } else { "large" }])?;
         let mut ready = String::new();
         output.read_line(&mut ready)?;
         ensure!(ready == "ready\n", "the receiver did not start");
         #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
         let began = Instant::now();
-        let (rate, seconds) = (rate.to_string(), seconds.to_string());
+        let (rate, seconds_text) = (rate.to_string(), seconds.to_string());
         let (mut sender, _input, output_sent) =
-            self.start(0, &["send", &file.display().to_string(), &rate, &seconds])?;
+            self.start(0, &["send", &file.display().to_string(), &rate, &seconds_text])?;
+        for _ in 0..if starved { ABOVE_SECONDS / 2 } else { 0 } {
+            signal(&receiver, "STOP")?;
+            std::thread::park_timeout(Duration::from_secs(1));
+            signal(&receiver, "CONT")?;
+            std::thread::park_timeout(Duration::from_secs(1));
+        }
         let sent: Sent = told(output_sent)?;
         ensure!(sender.wait()?.success(), "the sender failed");
         // Its end of input tells the receiver to stop.
@@ -236,6 +251,12 @@ impl Drop for Network {
             let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
         }
     }
+}
+
+fn signal(child: &Child, name: &str) -> Result<()> {
+    let status = Command::new("kill").args(["-s", name, &child.id().to_string()]).status()?;
+    ensure!(status.success(), "the receiver cannot be signalled");
+    Ok(())
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
@@ -303,11 +324,12 @@ fn readdress(frame: &mut [u8], change: u16) {
 }
 
 /// Captures into a log until the standard input ends.
-fn receive(folder: &Path) -> Result<Received> {
+fn receive(folder: &Path, small: bool) -> Result<Received> {
+    let [kernel_bytes, queue_bytes] = if small { [4 << 20, 1 << 20] } else { [256 << 20, 128 << 20] };
     let assets = Arc::new(AssetTable::new(vec![], "bay"));
     let options = LiveOptions {
         interfaces: vec![ENDS[1].into()],
-        tuning: Tuning { kernel_bytes: 256 << 20, queue_bytes: 128 << 20, ..Tuning::default() },
+        tuning: Tuning { kernel_bytes, queue_bytes, ..Tuning::default() },
         ..LiveOptions::default()
     };
     let engine = EngineOptions {
