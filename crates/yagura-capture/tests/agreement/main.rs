@@ -43,12 +43,14 @@ mod ethercat;
 mod fins;
 mod fox;
 mod genisys;
+mod goose;
 mod hart_ip;
 mod hislip;
 mod hsms;
 mod knx;
 mod lontalk;
 mod melsec;
+mod mms;
 mod modbus;
 mod mqtt;
 mod opcua;
@@ -56,6 +58,7 @@ mod powerlink;
 mod roc;
 mod rtps;
 mod s7comm;
+mod s7comm_plus;
 mod sbus;
 mod smb;
 mod synchrophasor;
@@ -75,12 +78,14 @@ static PROTOCOLS: &[harness::Protocol] = &[
     fins::PROTOCOL,
     fox::PROTOCOL,
     genisys::PROTOCOL,
+    goose::PROTOCOL,
     hart_ip::PROTOCOL,
     hislip::PROTOCOL,
     hsms::PROTOCOL,
     knx::PROTOCOL,
     lontalk::PROTOCOL,
     melsec::PROTOCOL,
+    mms::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     opcua::PROTOCOL,
@@ -88,6 +93,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     roc::PROTOCOL,
     rtps::PROTOCOL,
     s7comm::PROTOCOL,
+    s7comm_plus::PROTOCOL,
     sbus::PROTOCOL,
     smb::PROTOCOL,
     synchrophasor::PROTOCOL,
