@@ -49,6 +49,7 @@ mod fins;
 mod flow;
 mod fox;
 mod genisys;
+mod goose;
 mod hart_ip;
 mod hislip;
 mod hsms;
@@ -63,6 +64,7 @@ mod lines;
 mod lldp;
 mod lontalk;
 mod melsec;
+mod mms;
 mod modbus;
 mod mqtt;
 mod nbdgm;
@@ -76,6 +78,7 @@ mod rdp;
 mod roc;
 mod rtps;
 mod s7comm;
+mod s7comm_plus;
 mod sbus;
 mod smb;
 mod snmp;
@@ -105,6 +108,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     fox::PROTOCOL,
     lines::FTP,
     genisys::PROTOCOL,
+    goose::PROTOCOL,
     hart_ip::PROTOCOL,
     hislip::PROTOCOL,
     hsms::PROTOCOL,
@@ -121,6 +125,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     lldp::LLDP,
     lontalk::PROTOCOL,
     melsec::PROTOCOL,
+    mms::PROTOCOL,
     modbus::PROTOCOL,
     mqtt::PROTOCOL,
     nbdgm::PROTOCOL,
@@ -135,6 +140,7 @@ static PROTOCOLS: &[harness::Protocol] = &[
     roc::PROTOCOL,
     rtps::PROTOCOL,
     s7comm::PROTOCOL,
+    s7comm_plus::PROTOCOL,
     sbus::PROTOCOL,
     smb::PROTOCOL,
     snmp::PROTOCOL,
