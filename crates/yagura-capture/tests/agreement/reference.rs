@@ -120,7 +120,8 @@ fn zeek(text: &str) -> Vec<Record> {
     let empty = header("#empty_field").unwrap_or("(empty)");
     // Some logs were cut down to a few columns, whose names are then the first line.
     let plain = || text.lines().find(|l| !l.starts_with('#') && l.split('\t').any(|f| f == "id.orig_h"));
-    let fields: Vec<&str> = header("#fields").or_else(plain).map(|l| l.split('\t').collect()).unwrap_or_default();
+    let fields: Vec<&str> =
+        header("#fields").or_else(plain).map(|l| l.split('\t').collect()).unwrap_or_default();
     let record = |line: &str| -> Option<Record> {
         if line.starts_with('{') {
             let Value::Object(members) = json(line) else {
@@ -136,7 +137,8 @@ fn zeek(text: &str) -> Vec<Record> {
         let set = columns.filter(|(_, value)| *value != unset && *value != empty);
         Some(Record(set.map(|(name, value)| (name.to_string(), unescaped(value))).collect()))
     };
-    let is_record = |l: &&str| !l.starts_with('#') && !l.is_empty() && l.split('\t').next() != fields.first().copied();
+    let is_record =
+        |l: &&str| !l.starts_with('#') && !l.is_empty() && l.split('\t').next() != fields.first().copied();
     text.lines().filter(is_record).filter_map(record).collect()
 }
 
