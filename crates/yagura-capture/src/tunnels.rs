@@ -487,10 +487,7 @@ mod tests {
         let found = |data: &[u8]| opened(in_udp([2152, 9], data, data.len() as u32)).map(|i| i.2);
         assert_eq!(found(&[0x30, 0xff, 0, 2, 0, 0, 0, 1, 0x45, 7]), Some(vec![0x45, 7]));
         assert_eq!(found(&[0x32, 0xff, 0, 5, 0, 0, 0, 1, 0, 5, 0, 0, 0x45]), Some(vec![0x45]));
-        assert_eq!(
-            found(&[0x34, 0xff, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 2, 3, 0, 0x60]),
-            Some(vec![0x60])
-        );
+        assert_eq!(found(&[0x34, 0xff, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 2, 3, 0, 0x60]), Some(vec![0x60]));
         // An extension without length, another message, a length that is not the datagram's.
         assert_eq!(found(&[0x34, 0xff, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0x85, 0, 2, 3, 0, 0x60]), None);
         assert_eq!(found(&[0x32, 1, 0, 5, 0, 0, 0, 1, 0, 5, 0, 0, 0x45]), None);

@@ -20,7 +20,15 @@ const TSHARK: &[&str] = &[
 ];
 
 const KINDS: [&str; 9] = [
-    "", "DHCPDISCOVER", "DHCPOFFER", "DHCPREQUEST", "DHCPDECLINE", "DHCPACK", "DHCPNAK", "DHCPRELEASE", "DHCPINFORM",
+    "",
+    "DHCPDISCOVER",
+    "DHCPOFFER",
+    "DHCPREQUEST",
+    "DHCPDECLINE",
+    "DHCPACK",
+    "DHCPNAK",
+    "DHCPRELEASE",
+    "DHCPINFORM",
 ];
 
 fn tshark(capture: &Capture, reference: &Reference) -> Facts {

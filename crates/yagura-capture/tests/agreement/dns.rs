@@ -93,7 +93,9 @@ fn zeek(capture: &Capture, reference: &Reference) -> Facts {
         )
     });
     let theirs = reference.zeek().into_iter().map(|record| {
-        let plain = |text: &&str| !text.contains(' ') && !text.contains(':') || text.parse::<std::net::Ipv6Addr>().is_ok();
+        let plain = |text: &&str| {
+            !text.contains(' ') && !text.contains(':') || text.parse::<std::net::Ipv6Addr>().is_ok()
+        };
         let flag = |name: &str| if record.get("answers").is_empty() { "F" } else { record.get(name) };
         let texts: Vec<String> =
             record.get("answers").split(',').filter(plain).map(str::to_lowercase).collect();
@@ -123,7 +125,13 @@ fn zeek_answers(capture: &Capture, reference: &Reference) -> Facts {
     let theirs = reference.zeek().into_iter().map(|record| {
         let named = |text: &&str| text.contains('.') && !text.contains(' ');
         let texts: Vec<&str> = record.get("answers").split(',').filter(named).collect();
-        format!("{} {} {} {}", record.get("id.orig_h"), record.get("qtype_name"), record.get("query"), texts.join(","))
+        format!(
+            "{} {} {} {}",
+            record.get("id.orig_h"),
+            record.get("qtype_name"),
+            record.get("query"),
+            texts.join(",")
+        )
     });
     Facts { ours: ours.collect(), theirs: theirs.collect() }
 }
@@ -193,8 +201,18 @@ fn tshark(capture: &Capture, reference: &Reference) -> Facts {
 
 fn code(number: &str) -> &'static str {
     const CODES: [&str; 12] = [
-        "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET",
-        "NOTAUTH", "NOTZONE", "DSOTYPENI",
+        "NOERROR",
+        "FORMERR",
+        "SERVFAIL",
+        "NXDOMAIN",
+        "NOTIMP",
+        "REFUSED",
+        "YXDOMAIN",
+        "YXRRSET",
+        "NXRRSET",
+        "NOTAUTH",
+        "NOTZONE",
+        "DSOTYPENI",
     ];
     number.parse().ok().and_then(|at: usize| CODES.get(at)).copied().unwrap_or("unassigned_rcode")
 }

@@ -60,7 +60,9 @@ fn connections(capture: &Capture, reference: &Reference) -> Facts {
         .flat_map(|r| [format!("{} {}", r.client(), r.server()), format!("{} {}", r.server(), r.client())])
         .collect();
     let mut said = BTreeMap::<String, Vec<&Record>>::new();
-    for record in all.iter().filter(|r| !carrier(r) && r.get("proto") != "icmp" && !r.get("orig_pkts").is_empty()) {
+    for record in
+        all.iter().filter(|r| !carrier(r) && r.get("proto") != "icmp" && !r.get("orig_pkts").is_empty())
+    {
         let key = format!("{} {} {}", record.get("proto"), record.client(), record.server());
         said.entry(key).or_default().push(record);
         facts.theirs.push(theirs(record));
@@ -69,7 +71,8 @@ fn connections(capture: &Capture, reference: &Reference) -> Facts {
         return Facts::default();
     }
     let flows = || capture.rows.iter().filter(|r| r.kind == Kind::Flow && r.text("state") != "open");
-    let is_here = |r: &Record| flows().any(|f| [f.text("client"), f.text("server")].contains(&r.get("id.orig_h")));
+    let is_here =
+        |r: &Record| flows().any(|f| [f.text("client"), f.text("server")].contains(&r.get("id.orig_h")));
     if !all.iter().any(is_here) {
         // The log is about another capture.
         return Facts::default();
@@ -87,7 +90,10 @@ fn connections(capture: &Capture, reference: &Reference) -> Facts {
     facts.ours.extend(echoes(capture.rows.iter().filter_map(icmp)));
     facts.theirs.extend(echoes(all.iter().filter(|r| r.get("proto") == "icmp").map(|r| {
         let number = |name: &str| r.get(name).parse().unwrap_or(0);
-        ([r.get("id.orig_h").to_string(), r.get("id.resp_h").to_string()], number("orig_pkts") + number("resp_pkts"))
+        (
+            [r.get("id.orig_h").to_string(), r.get("id.resp_h").to_string()],
+            number("orig_pkts") + number("resp_pkts"),
+        )
     })));
     facts
 }

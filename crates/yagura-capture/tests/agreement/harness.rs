@@ -110,7 +110,8 @@ pub fn run(protocols: &[Protocol]) {
         }
         for (decision, used) in decisions.iter().zip(&used) {
             let tool = protocol.tools.iter().find(|t| t.name == decision.tool);
-            let absent = tool.is_some_and(|t| matches!(t.from, From::Tshark(_) | From::TsharkWhereSeen(_))) && !tshark_is_here();
+            let absent = tool.is_some_and(|t| matches!(t.from, From::Tshark(_) | From::TsharkWhereSeen(_)))
+                && !tshark_is_here();
             if !used && !absent {
                 problems.push(format!(
                     "{}.yaml: {} {} was compared nowhere",
@@ -159,7 +160,8 @@ fn compare_folder(
         }
         let mut capture = None;
         for tool in protocol.tools {
-            if matches!(tool.from, From::TsharkWhereSeen(_)) && !seen(&format!("{folder}/{name}"), protocol.tshark)
+            if matches!(tool.from, From::TsharkWhereSeen(_))
+                && !seen(&format!("{folder}/{name}"), protocol.tshark)
             {
                 let capture = capture.get_or_insert_with(|| Capture::read(&file));
                 if capture.messages(protocol.name).next().is_none() {
@@ -280,7 +282,9 @@ fn names(folder: &Path) -> Vec<String> {
 fn references(folder: &Path, capture: &Path, from: &From) -> Vec<Reference> {
     match from {
         From::File(path) => files(folder, path).into_iter().map(Reference::file).collect(),
-        From::Tshark(arguments) | From::TsharkWhereSeen(arguments) => Reference::tshark(capture, arguments).into_iter().collect(),
+        From::Tshark(arguments) | From::TsharkWhereSeen(arguments) => {
+            Reference::tshark(capture, arguments).into_iter().collect()
+        }
     }
 }
 

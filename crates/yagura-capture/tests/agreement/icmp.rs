@@ -51,8 +51,11 @@ fn tshark(capture: &Capture, reference: &Reference) -> Facts {
             }
             None => {
                 let gateway = detail["gateway"].as_str().unwrap_or_default();
-                let target = if matches!(detail["type"].as_u64(), Some(135 | 136)) { row.text("target") } else { "" };
-                facts.ours.push(format!("v{version} {} {} {gateway}{target}", detail["type"], detail["code"]));
+                let target =
+                    if matches!(detail["type"].as_u64(), Some(135 | 136)) { row.text("target") } else { "" };
+                facts
+                    .ours
+                    .push(format!("v{version} {} {} {gateway}{target}", detail["type"], detail["code"]));
             }
         }
     }

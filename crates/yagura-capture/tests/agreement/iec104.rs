@@ -56,14 +56,18 @@ fn asdus(capture: &Capture, reference: &Reference) -> Facts {
         let own = cause(&detail["cause"]);
         if row.text("exchange") != "reply" {
             let values: Vec<serde_json::Value> = serde_json::from_str(row.text("values")).unwrap_or_default();
-            let numbers: Vec<String> = values.iter().filter_map(|v| v.as_f64()).map(|v| format!("{v:.4}")).collect();
+            let numbers: Vec<String> =
+                values.iter().filter_map(|v| v.as_f64()).map(|v| format!("{v:.4}")).collect();
             let values = if answers(kind, own) { String::new() } else { numbers.join(" ") };
             facts.ours.push(format!("{function} {own} {session} {first} {values}"));
         }
         if row.text("exchange") != "request" {
             let reply = detail.get("reply_cause").map_or(own, cause);
             let station = detail["station"].as_u64().map_or_else(|| session.to_string(), |s| s.to_string());
-            facts.ours.push(format!("{function} {reply} {station} {first} {}", if denied { "negative" } else { "" }));
+            facts.ours.push(format!(
+                "{function} {reply} {station} {first} {}",
+                if denied { "negative" } else { "" }
+            ));
         }
     }
     for layer in reference.ek("iec60870_asdu") {
@@ -93,7 +97,9 @@ fn theirs(layer: &Layer) -> String {
                 "false" => 0.0,
                 text => match text.strip_prefix("0x") {
                     // A bit string's octets are shown in the order of the wire.
-                    Some(digits) => u32::from_str_radix(digits, 16).map_or(f64::NAN, |n| f64::from(n.swap_bytes())),
+                    Some(digits) => {
+                        u32::from_str_radix(digits, 16).map_or(f64::NAN, |n| f64::from(n.swap_bytes()))
+                    }
                     None => text.parse().unwrap_or(f64::NAN),
                 },
             };
@@ -105,8 +111,21 @@ fn theirs(layer: &Layer) -> String {
 
 /// tshark's fields of values.
 const VALUES: [&str; 15] = [
-    "siq_spi", "diq_dpi", "vti_v", "bitstring", "normval", "scalval", "float", "bcr_count", "sco_on", "dco_on",
-    "rco_up", "qoi", "coi_r", "qrp", "rqt",
+    "siq_spi",
+    "diq_dpi",
+    "vti_v",
+    "bitstring",
+    "normval",
+    "scalval",
+    "float",
+    "bcr_count",
+    "sco_on",
+    "dco_on",
+    "rco_up",
+    "qoi",
+    "coi_r",
+    "qrp",
+    "rqt",
 ];
 
 fn frames(capture: &Capture, reference: &Reference) -> Facts {
@@ -127,6 +146,8 @@ fn frames(capture: &Capture, reference: &Reference) -> Facts {
     }
     let text = reference.text();
     let numbers = text.lines().flat_map(|line| line.split(','));
-    facts.theirs = numbers.map(|n| format!("{:#x}", u8::from_str_radix(n.trim_start_matches("0x"), 16).unwrap_or(0))).collect();
+    facts.theirs = numbers
+        .map(|n| format!("{:#x}", u8::from_str_radix(n.trim_start_matches("0x"), 16).unwrap_or(0)))
+        .collect();
     facts
 }

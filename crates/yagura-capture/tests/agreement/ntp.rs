@@ -62,7 +62,8 @@ fn zeek(capture: &Capture, reference: &Reference) -> Facts {
     }
     let all = reference.zeek();
     let asked = |client: &str, server: &str, answer: &str| {
-        all.iter().any(|r| (r.client(), r.server()) == (client.into(), server.into()) && r.get("mode") == answer)
+        all.iter()
+            .any(|r| (r.client(), r.server()) == (client.into(), server.into()) && r.get("mode") == answer)
     };
     facts.theirs = all
         .iter()
@@ -76,7 +77,12 @@ fn zeek(capture: &Capture, reference: &Reference) -> Facts {
                 _ => {
                     let id = record.get("ref_id").trim_end_matches('\0').to_string();
                     let id = if id.is_empty() && record.get("stratum") != "1" { String::new() } else { id };
-                    format!("{} {} {} {id}", record.get("stratum"), record.get("root_delay"), record.get("root_disp"))
+                    format!(
+                        "{} {} {} {id}",
+                        record.get("stratum"),
+                        record.get("root_delay"),
+                        record.get("root_disp")
+                    )
                 }
             };
             format!("{client} {} {mode} {rest}", record.get("version"))
@@ -89,9 +95,16 @@ fn control(capture: &Capture, reference: &Reference) -> Facts {
     let mut facts = Facts::default();
     for row in capture.messages("ntp") {
         let detail = row.detail();
-        let Some(sequence) = detail["association"].as_u64().and(detail["sequence"].as_u64()) else { continue };
+        let Some(sequence) = detail["association"].as_u64().and(detail["sequence"].as_u64()) else {
+            continue;
+        };
         let fact = |reply: bool| {
-            format!("{} {} {sequence} {reply} {}", row.client(), operation(row.text("function")), detail["association"])
+            format!(
+                "{} {} {sequence} {reply} {}",
+                row.client(),
+                operation(row.text("function")),
+                detail["association"]
+            )
         };
         if row.text("exchange") != "reply" {
             facts.ours.push(fact(false));
@@ -134,7 +147,13 @@ fn private(capture: &Capture, reference: &Reference) -> Facts {
     for row in capture.messages("ntp") {
         let detail = row.detail();
         let Some(code) = detail["request_code"].as_u64() else { continue };
-        let fact = format!("{} {} {code} {} {}", row.client(), detail["version"], detail["sequence"], detail["implementation"]);
+        let fact = format!(
+            "{} {} {code} {} {}",
+            row.client(),
+            detail["version"],
+            detail["sequence"],
+            detail["implementation"]
+        );
         if row.text("exchange") == "pair" {
             facts.ours.push(fact.clone());
         }
@@ -165,7 +184,8 @@ fn tshark(capture: &Capture, reference: &Reference) -> Facts {
         let (asked, replied) = (exchange != "reply", exchange != "request");
         if let Some(mode) = mode(row.text("function")) {
             if asked {
-                let stratum = if mode == 3 || mode == 1 { String::new() } else { detail["stratum"].to_string() };
+                let stratum =
+                    if mode == 3 || mode == 1 { String::new() } else { detail["stratum"].to_string() };
                 facts.ours.push(format!("{mode} {version} {stratum}"));
             }
             if replied {

@@ -91,7 +91,8 @@ fn tshark(capture: &Capture, reference: &Reference) -> Facts {
             facts.theirs.push(format!("hassh {}", column[3]));
         }
     }
-    facts.ours = facts.ours.into_iter().map(|f| f.replace("clien ", "name ").replace("serve ", "name ")).collect();
+    facts.ours =
+        facts.ours.into_iter().map(|f| f.replace("clien ", "name ").replace("serve ", "name ")).collect();
     facts.theirs.extend(streams.into_iter().map(|(_, _, text)| format!("name {text}")));
     facts
 }

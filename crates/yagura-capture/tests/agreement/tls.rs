@@ -50,7 +50,8 @@ fn clients(capture: &Capture) -> BTreeSet<String> {
 fn handshakes(capture: &Capture, reference: &Reference) -> Facts {
     let ours = handshake_rows(capture).map(|row| {
         let detail = row.detail();
-        let version = text(&detail, "version").replace("TLS ", "TLSv").replace('.', "").replace("SSL ", "SSLv");
+        let version =
+            text(&detail, "version").replace("TLS ", "TLSv").replace('.', "").replace("SSL ", "SSLv");
         let chain: Vec<&str> =
             detail["server_chain"].as_array().into_iter().flatten().filter_map(|f| f.as_str()).collect();
         let flag = |name: &str| if detail[name] == true { 'T' } else { 'F' };
@@ -67,24 +68,26 @@ fn handshakes(capture: &Capture, reference: &Reference) -> Facts {
         )
     });
     let here = clients(capture);
-    let theirs = reference.zeek().into_iter().filter(|record| here.contains(&record.client())).map(|record| {
-        // A number that Zeek has no name for.
-        let version = match record.get("version").strip_prefix("unknown-").and_then(|n| n.parse::<u16>().ok()) {
-            Some(number) => format!("{number:#06x}"),
-            None => record.get("version").to_string(),
-        };
-        format!(
-            "{} {version} {} {} {} {}{} {} {}",
-            record.client(),
-            record.get("cipher"),
-            record.get("curve"),
-            record.get("server_name"),
-            record.get("resumed"),
-            record.get("established"),
-            record.get("next_protocol"),
-            record.get("cert_chain_fps")
-        )
-    });
+    let theirs =
+        reference.zeek().into_iter().filter(|record| here.contains(&record.client())).map(|record| {
+            // A number that Zeek has no name for.
+            let version =
+                match record.get("version").strip_prefix("unknown-").and_then(|n| n.parse::<u16>().ok()) {
+                    Some(number) => format!("{number:#06x}"),
+                    None => record.get("version").to_string(),
+                };
+            format!(
+                "{} {version} {} {} {} {}{} {} {}",
+                record.client(),
+                record.get("cipher"),
+                record.get("curve"),
+                record.get("server_name"),
+                record.get("resumed"),
+                record.get("established"),
+                record.get("next_protocol"),
+                record.get("cert_chain_fps")
+            )
+        });
     let (ours, theirs): (Vec<_>, Vec<_>) = (ours.collect(), theirs.collect());
     if theirs.is_empty() {
         // The log is about another capture.
@@ -120,9 +123,11 @@ fn certificates(capture: &Capture, reference: &Reference) -> Facts {
         }
     }
     // What only signs others has no row of its own here.
-    let theirs = reference.zeek().into_iter().filter(|r| r.get("host_cert") == "T" || r.get("client_cert") == "T");
+    let theirs =
+        reference.zeek().into_iter().filter(|r| r.get("host_cert") == "T" || r.get("client_cert") == "T");
     let theirs = theirs.map(|record| {
-        let names = [record.get("san.dns"), record.get("san.uri"), record.get("san.email"), record.get("san.ip")];
+        let names =
+            [record.get("san.dns"), record.get("san.uri"), record.get("san.email"), record.get("san.ip")];
         let names: Vec<&str> = names.into_iter().filter(|n| !n.is_empty()).collect();
         format!(
             "{} {} {} {} {} {} {} {} {} {}",
@@ -153,12 +158,7 @@ fn time(seconds: &str) -> String {
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
     let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 fn hellos(capture: &Capture, reference: &Reference) -> Facts {

@@ -54,7 +54,11 @@ impl Certificate {
         let mut out = Certificate {
             subject: name(subject),
             issuer: name(issuer),
-            common_name: subject.iter_common_name().last().map(|cn| text(cn.attr_value())).unwrap_or_default(),
+            common_name: subject
+                .iter_common_name()
+                .last()
+                .map(|cn| text(cn.attr_value()))
+                .unwrap_or_default(),
             not_before: time(&read.validity().not_before),
             not_after: time(&read.validity().not_after),
             signature: algorithm(&read.signature_algorithm.algorithm),
