@@ -15,6 +15,7 @@ use crate::headers::{
     self, Address, Datagram, Frame, Network, Outer, Segment, Tcp, Udp, Unread, address_text, mac_address,
     mac_text,
 };
+use crate::lanes::Lanes;
 use crate::limits::Limits;
 use crate::notices::{Notice, Notices};
 use crate::registry::Registry;
@@ -130,6 +131,7 @@ pub struct Engine {
     shared: Shared,
     table: Table,
     fragments: Fragments,
+    lanes: Lanes,
     clock: Clock,
     reported: Micros,
     /// The collector's clock at the last packet.
@@ -158,6 +160,7 @@ impl Engine {
                 held: 0,
             },
             fragments: Fragments::default(),
+            lanes: Lanes::default(),
             clock: Clock::default(),
             reported: 0,
             observed: 0,
@@ -373,6 +376,9 @@ impl Engine {
         let (key, from_low) = Key::new(source, target, Transport::Tcp, vlan, datagram.network);
         let opens = tcp.syn() && !tcp.has_ack();
         let mut found = self.table.find(&key);
+        if found.is_none() && !opens {
+            found = self.lanes.find(&mut self.table, &key, vlan, from_low);
+        }
         if let Some(at) = found.filter(|_| opens)
             && let Some(flow) = self.table.get(at)
             && !flow.halves[flow.side(from_low) as usize].admits(tcp.seq)
@@ -463,7 +469,9 @@ impl Engine {
         let [source, target] = letter.ends;
         let vlan = self.vlan(letter.vlan);
         let (key, from_low) = Key::new(source, target, letter.transport, vlan, letter.network);
-        let found = self.table.find(&key).map(|at| (at, from_low));
+        let found = self.table.find(&key);
+        let found = found.or_else(|| self.lanes.find(&mut self.table, &key, vlan, from_low));
+        let found = found.map(|at| (at, from_low));
         let (at, from_low) = match found.or_else(|| self.asked_elsewhere(letter, vlan)) {
             Some(found) => found,
             None => {
@@ -545,6 +553,7 @@ impl Engine {
         }
         self.shared.stats.flows += 1;
         flow.vlan = vlan;
+        self.lanes.begins(&flow.key, self.vlan(vlan));
         self.table.insert(flow, Activity::Brief, self.clock.elapsed())
     }
 

@@ -18,6 +18,7 @@ mod engine;
 mod file;
 mod fragments;
 mod headers;
+mod lanes;
 mod limits;
 pub mod live;
 mod notices;

@@ -50,8 +50,8 @@ pub struct Limits {
     /// A copy of a datagram within this time is a mirror's, not the sender's.
     #[serde(with = "duration")]
     pub copy_wait: Micros,
-    /// Whether the same addresses on two VLANs are two connections. Switch it off where a mirror
-    /// shows the two directions of one connection on different VLANs.
+    /// Whether the same addresses on two VLANs are two connections. Two directions of one connection
+    /// on two VLANs, as some mirrors show them, are joined all the same.
     pub vlan_separates: bool,
     /// Whether the same addresses in two virtual networks (VXLAN, GENEVE) are two connections.
     pub vni_separates: bool,

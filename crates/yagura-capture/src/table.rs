@@ -53,6 +53,11 @@ impl Key {
         (Key { low: low.0, high: high.0, rest, network }, from_low)
     }
 
+    /// The key of the same ends on another VLAN.
+    pub(crate) fn on_vlan(&self, vlan: u16) -> Key {
+        Key { rest: (self.rest & !0x000f_ff00) | (u64::from(vlan & 0x0fff) << 8), ..*self }
+    }
+
     /// The lower or the higher end.
     pub(crate) fn end(&self, low: bool) -> (Address, u16) {
         if low { (self.low, (self.rest >> 48) as u16) } else { (self.high, (self.rest >> 32) as u16) }

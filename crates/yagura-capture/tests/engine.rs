@@ -355,29 +355,54 @@ fn a_snap_length_makes_gaps_and_nothing_malformed() {
     assert_eq!((stats.malformed, stats.cut, stats.gap_bytes), (0, 2, 9));
 }
 
+/// A datagram of a conversation on port 7777 with a tag.
+fn tagged(vlan: u16, client: bool, text: &str) -> Vec<u8> {
+    let vlan_id = VlanId::try_new(vlan).unwrap_or(VlanId::ZERO);
+    let tag = SingleVlanHeader { vlan_id, ..SingleVlanHeader::default() };
+    let (ends, ports) = if client { ([1, 2], [4000, 7777]) } else { ([2, 1], [7777, 4000]) };
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2([2; 6], [4; 6])
+        .vlan(etherparse::VlanHeader::Single(tag))
+        .ipv6([ends[0]; 16], [ends[1]; 16], 64)
+        .udp(ports[0], ports[1])
+        .write(&mut frame, text.as_bytes())
+        .unwrap_or_else(|e| panic!("{e}"));
+    frame
+}
+
 #[test]
 fn the_same_addresses_on_two_vlans_are_two_flows_unless_told_otherwise() {
     for (vlan_separates, flows) in [(true, 2), (false, 1)] {
         let mut bench = Bench::new(Limits { vlan_separates, ..Limits::default() });
         for vlan in [5u16, 6] {
-            let mut frame = Vec::new();
-            let vlan_id = VlanId::try_new(vlan).unwrap_or(VlanId::ZERO);
-            PacketBuilder::ethernet2([2; 6], [4; 6])
-                .vlan(etherparse::VlanHeader::Single(SingleVlanHeader {
-                    vlan_id,
-                    ..SingleVlanHeader::default()
-                }))
-                .ipv6([1; 16], [2; 16], 64)
-                .udp(4000, 7777)
-                .write(&mut frame, format!("LN {vlan}\n").as_bytes())
-                .unwrap_or_else(|e| panic!("{e}"));
-            bench.frame(&frame);
+            bench.frame(&tagged(vlan, true, &format!("LN {vlan}\n")));
         }
         bench.finish();
         assert_eq!(bench.of(Kind::Flow).len(), flows);
         assert_eq!(bench.of(Kind::Flow)[0].number("vlan"), Some(5.0));
         assert_eq!(bench.of(Kind::Flow)[0].text("client"), "101:101:101:101:101:101:101:101");
     }
+}
+
+#[test]
+fn two_directions_on_two_vlans_are_one_flow_and_two_conversations_stay_two() {
+    let mut bench = Bench::new(Limits::default());
+    bench.frame(&tagged(5, true, "LN a\n"));
+    bench.frame(&tagged(6, false, "LN b\n"));
+    bench.frame(&tagged(5, true, "LN c\n"));
+    bench.frame(&tagged(6, false, "LN d\n"));
+    bench.finish();
+    assert_eq!(bench.seen(), ["c:LN a", "s:LN b", "c:LN c", "s:LN d", "close"]);
+    assert_eq!(bench.of(Kind::Flow).len(), 1);
+    let mut bench = Bench::new(Limits::default());
+    for (vlan, client) in [(5, true), (6, true), (6, false), (5, false), (6, true)] {
+        bench.frame(&tagged(vlan, client, "LN\n"));
+    }
+    bench.finish();
+    let flows = bench.of(Kind::Flow);
+    let packets: Vec<_> =
+        flows.iter().map(|f| (f.number("client_packets"), f.number("server_packets"))).collect();
+    assert_eq!(packets, [(Some(1.0), Some(1.0)), (Some(2.0), Some(1.0))]);
 }
 
 #[test]
