@@ -176,6 +176,10 @@ fn peers(file: &Path, folder: &Path) -> Vec<(&'static str, Command)> {
     tshark.args(["-n", "-T", "fields", "-e", "_ws.col.protocol", "-r"]).arg(file);
     let mut suricata = Command::new("suricata");
     suricata.args(["--runmode", "single", "-k", "none", "-l"]).arg(folder).arg("-r").arg(file);
+    // Plant protocols that it knows and that Debian's configuration leaves off.
+    for protocol in ["modbus", "dnp3", "enip"] {
+        suricata.args(["--set", &format!("app-layer.protocols.{protocol}.enabled=yes")]);
+    }
     vec![("tshark", tshark), ("suricata", suricata)]
 }
 

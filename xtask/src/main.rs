@@ -105,6 +105,10 @@ fn bench(name: &str) -> Result<()> {
         bail!("there is no benchmark `{name}`; see `cargo xtask help`");
     }
     let mut arguments = vec!["run", "--release", "--locked", "--package", "yagura-bench"];
+    if name == "packets" {
+        setup::packages()?;
+        setup::suricata();
+    }
     if name == "line-rate" {
         setup::packages()?;
         arguments.extend(["--features", "pcap"]);

@@ -90,6 +90,22 @@ fn install(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Suricata, a peer of the benchmarks: from Debian's release, or from its backports where the
+/// system has them switched on. Without it the benchmark leaves it out and says so.
+#[expect(clippy::print_stderr, reason = "a peer that is left out is named")]
+pub fn suricata() {
+    if Path::new("/usr/bin/suricata").exists() || install(&["suricata"]).is_ok() {
+        return;
+    }
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = release.lines().find_map(|l| l.strip_prefix("VERSION_CODENAME=")).unwrap_or("stable");
+    if install(&["--target-release", &format!("{name}-backports"), "suricata"]).is_err() {
+        eprintln!(
+            "Suricata cannot be installed here; Debian 12 has it in bookworm-backports, later releases in main"
+        );
+    }
+}
+
 /// Modules of rsyslog lie in a folder named after the machine's kind.
 fn elsewhere(program: &str) -> bool {
     let Some(name) = program.strip_prefix("/usr/lib/x86_64-linux-gnu/") else { return false };
