@@ -132,6 +132,12 @@ impl<'a> Connection<'a> {
                     used += n;
                     assert!(used <= unread.len(), "{n} bytes are done with, and there are fewer");
                 }
+                Outcome::HandOver(n) => {
+                    assert!(n <= unread.len() - used, "{n} bytes are done with, and there are fewer");
+                    // What follows on both sides is another protocol's.
+                    self.done = [true; 2];
+                    return;
+                }
                 Outcome::Unrecoverable => {
                     self.done[side as usize] = true;
                     return;

@@ -164,7 +164,7 @@ impl Dissector for Tap {
         let outcome = self.inner.parse(cx, side, bytes);
         self.unread[side as usize] = match outcome {
             Outcome::Consumed(n) => bytes.len().saturating_sub(n),
-            Outcome::Unrecoverable => 0,
+            Outcome::HandOver(_) | Outcome::Unrecoverable => 0,
         };
         outcome
     }
