@@ -464,6 +464,9 @@ mod tests {
         assert_eq!(probe(&glimpse), Probe::Yes);
         let mut run = Run::over(&PROTOCOL, Transport::Udp);
         run.send(Side::Client, &datagram);
-        assert_eq!(run.table(&["function", "target", "values"]), ["goose_state|LD/GO$gcb|[true,9]"]);
+        // A relay whose key identifier is a byte shorter.
+        let changed = routed(&pdu(2, 0, false));
+        run.send(Side::Client, &[&[1, 0x40, 0xa1, 23, 0x80, 21], &changed[7..]].concat());
+        assert_eq!(run.messages()[1].text("values"), "[false,9]");
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Requests and answers are paired by their invoke id. The names of IEC 61850 tell what a write
 //! does: a control, a setting of a report, a process value. MMS shares its port with S7comm and
-//! RDP; it is known by the session's first unit.
+//! RDP; it is known by the session's first unit. Some ends leave session and presentation out: MMS'
+//! own PDUs, whose tags are no session's unit, are read there as well.
 
 use std::borrow::Cow;
 
@@ -113,6 +114,9 @@ impl Upper for Mms {
     const PROTOCOL: &'static str = PROTOCOL.name;
 
     fn data(&mut self, cx: &mut Cx<'_>, side: Side, data: &[u8]) -> Result<(), Cut> {
+        if let Some(apdu) = session::left_out(data) {
+            return self.mms(cx, side, &apdu);
+        }
         let unit = Unit::read(data)?;
         let mut opened = false;
         for value in session::values(unit.user)? {

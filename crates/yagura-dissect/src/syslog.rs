@@ -53,8 +53,8 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
         let datagram = trimmed(bytes);
         return match priority(datagram) {
             Some((_, rest)) if glimpse.customary || is_dated(rest) => Probe::Yes,
-            // A relay is to expect messages without a priority (RFC 3164, 4.3.3).
-            None if glimpse.customary && datagram.len() > 4 && lines::printable(datagram) => Probe::Yes,
+            // A relay is to expect messages without a priority (RFC 3164, 4.3.3), however short.
+            None if glimpse.customary && !datagram.is_empty() && lines::printable(datagram) => Probe::Yes,
             _ => Probe::No,
         };
     }
@@ -452,6 +452,8 @@ mod tests {
         assert_eq!(run.of(Kind::Log)[0].text("event"), "SYS-5-CONFIG_I");
         assert_eq!(run.of(Kind::Log)[1].text("description"), "Hello, syslog!");
         assert_eq!(run.messages()[1].text("target"), "robin");
+        run.send(Side::Client, b"X");
+        assert_eq!((run.messages().len(), run.messages()[2].text("status")), (3, "one_way"));
     }
 
     #[test]
@@ -464,5 +466,7 @@ mod tests {
         assert_eq!(glimpse(b"<14>hello", false), Probe::No);
         assert_eq!(glimpse(b"<14>hello", true), Probe::Yes);
         assert_eq!(glimpse(b"<192>hello", false), Probe::No);
+        assert_eq!((glimpse(b"X", true), glimpse(b"X", false)), (Probe::Yes, Probe::No));
+        assert_eq!((glimpse(b"\0", true), glimpse(b"\x01\x02", true)), (Probe::No, Probe::No));
     }
 }

@@ -73,6 +73,17 @@ pub(crate) fn frame(bytes: &[u8]) -> Frame {
     if fits { Frame::Of(length) } else { Frame::Bad("cotp_code") }
 }
 
+/// The length of a frame of a server that fills in neither the length indicator nor the whole length:
+/// `03 00 <length> 00`, then a confirmation (`d0 80`) or data (`0f 80`), and two bytes more than it says.
+fn unindicated(bytes: &[u8]) -> Option<usize> {
+    match *bytes {
+        [3, 0, high, low, 0, 0xd0 | 0x0f, 0x80, ..] => {
+            Some(usize::from(u16::from_be_bytes([high, low])) + 2).filter(|length| *length >= FRAME_MIN)
+        }
+        _ => None,
+    }
+}
+
 /// What a side's first bytes carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum First<'a> {
@@ -238,6 +249,17 @@ impl<U: Upper> Over<U> {
         Ok(())
     }
 
+    /// See [`unindicated`].
+    fn unindicated(&mut self, cx: &mut Cx<'_>, side: Side, bytes: &[u8]) -> Result<(), Cut> {
+        if bytes[5] == 0x0f {
+            return self.data(cx, side, 0x80, &bytes[FRAME_MIN..]);
+        }
+        if let Some(draft) = self.connects.answered(side, &()) {
+            self.connects.pair(cx, draft);
+        }
+        Ok(())
+    }
+
     fn disconnect(&mut self, cx: &mut Cx<'_>, side: Side, cursor: &mut Cursor<'_>) -> Result<(), Cut> {
         cursor.skip(4, "cotp_references")?;
         let reason = cursor.u8("cotp_reason")?;
@@ -283,11 +305,17 @@ impl<U: Upper> Over<U> {
 impl<U: Upper> Framed for Over<U> {
     const PROTOCOL: &'static str = U::PROTOCOL;
 
-    fn frame(&self, _side: Side, bytes: &[u8]) -> Frame {
-        frame(bytes)
+    fn frame(&self, side: Side, bytes: &[u8]) -> Frame {
+        match unindicated(bytes) {
+            Some(length) if side == Side::Server => Frame::Of(length),
+            _ => frame(bytes),
+        }
     }
 
     fn read(&mut self, cx: &mut Cx<'_>, side: Side, bytes: &[u8]) -> Result<(), Cut> {
+        if unindicated(bytes).is_some() {
+            return self.unindicated(cx, side, bytes);
+        }
         let mut cursor = Cursor::new(bytes);
         cursor.skip(4, "tpkt")?;
         let indicator = usize::from(cursor.u8("cotp_length_indicator")?);

@@ -12,8 +12,9 @@ pub(crate) mod payload {
 
 /// Session identifiers: tunnelled, GOOSE, sampled values, management.
 const SESSIONS: std::ops::RangeInclusive<u8> = 0xa0..=0xa3;
-/// Lengths, numbers, key times and algorithms of the common header.
-const COMMON: usize = 22;
+/// Lengths, numbers, key times and algorithms of the common header: 22, but some relays write a byte
+/// less of the key's identifier, which is the last.
+const COMMON: usize = 21;
 
 /// A session's unit.
 #[derive(Clone, Copy, Debug)]

@@ -76,6 +76,10 @@ pub fn begins(bytes: &[u8]) -> Option<bool> {
     // Requests count their fields from 1.
     let first = if matches!(kind, kind::AS_REQ | kind::TGS_REQ) { 0xa1 } else { 0xa0 };
     let fixed = [first, 3, 2, 1, 5, first + 1, 3, 2, 1, kind];
+    // Errors of which only the code is there are answers of some servers all the same.
+    if kind == kind::ERROR && rest.starts_with(&[0xa6, 3, 2, 1]) {
+        return Some(true);
+    }
     let here = rest.len().min(fixed.len());
     match rest[..here] == fixed[..here] {
         false => Some(false),

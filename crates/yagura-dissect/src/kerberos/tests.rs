@@ -196,3 +196,11 @@ fn other_structures_are_not_taken_for_it() {
         assert_eq!(probe(&glimpse(&other)), Probe::No, "{at}");
     }
 }
+
+#[test]
+fn an_error_that_has_only_its_code_is_one() {
+    let bytes = b"\x7e\x14\x30\x12\xa6\x03\x02\x01\x19\xac\x0b\x30\x09\x30\x07\xa1\x03\x02\x01\x02\xa2\0";
+    assert_eq!(message::begins(bytes), Some(true));
+    assert_eq!(message::begins(b"\x7e\x14\x30\x12\xa7\x03\x02\x01\x19"), Some(false));
+    assert_eq!(message::read(bytes).unwrap().error, Some(25));
+}

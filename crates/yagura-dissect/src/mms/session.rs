@@ -198,9 +198,31 @@ pub(super) fn probe(data: &[u8], customary: bool) -> Probe {
                 },
             }
         }
+        [0xa8 | 0xa9, ..] => match left_out(data) {
+            Some(apdu) if initiates(&apdu) => Probe::Yes,
+            Some(_) => Probe::No,
+            None if data.len() < 64 => Probe::More,
+            None => Probe::No,
+        },
         [] | [CONNECT | ACCEPT] | [CONNECT | ACCEPT, _] => Probe::More,
         _ => Probe::No,
     }
+}
+
+/// The PDU that a transport's unit is when session and presentation are left out.
+pub(super) fn left_out(data: &[u8]) -> Option<Tlv<'_>> {
+    let mut cursor = Cursor::new(data);
+    let apdu = element(&mut cursor, "mms_pdu").ok()?;
+    (apdu.tag >= context(0) && is_apdu(&apdu) && cursor.is_empty()).then_some(apdu)
+}
+
+/// Whether a PDU is an `Initiate` with both of its mandatory numbers and what follows them (ISO
+/// 9506-2, 8.2).
+fn initiates(apdu: &Tlv<'_>) -> bool {
+    let number = |tag: u32| apdu.child(context(tag)).is_some_and(|n| matches!(n.body.len(), 1..=4));
+    let within =
+        |tag: u32| apdu.child(context(4)).is_some_and(|details| details.child(context(tag)).is_some());
+    number(1) && number(2) && (0..=2).all(within)
 }
 
 /// Whether what a connection's opening carries is MMS' own `Initiate`.

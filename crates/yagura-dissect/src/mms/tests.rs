@@ -185,3 +185,32 @@ fn a_file_is_kept_as_its_length_and_hmac() {
     assert_eq!(run.messages()[2].number("body_bytes"), Some(3.0));
     assert_eq!(run.messages()[2].text("body_hmac").len(), 64);
 }
+
+/// What a test tool for servers says, and a server that fills in neither TPKT's length nor X.224's.
+#[test]
+fn mms_is_read_where_session_and_presentation_are_left_out() {
+    let initiate = b"\xa8\x26\x80\x02\x00\x1f\x81\x01\x03\x82\x01\x03\x83\x02\x08\x08\
+        \xa4\x16\x80\x01\x01\x81\x03\x05\xe8\x00\x82\x0c\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+    let glimpse = |bytes: &[u8]| {
+        let transport = crate::Transport::Tcp;
+        probe(&Glimpse { transport, side: Side::Client, customary: false, bytes })
+    };
+    assert_eq!(glimpse(&dt(initiate)), Probe::Yes);
+    // Without what both ends must say it may be anyone's.
+    assert_eq!(glimpse(&dt(INITIATE)), Probe::No);
+    assert_eq!(glimpse(&dt(&tlv(&[0xa0], &[&[2, 1, 1], &[0x82, 0]]))), Probe::No);
+    let run = talk(&[
+        (Side::Client, cr(&[0, 1], &[2, 0])),
+        (Side::Server, b"\x03\0\0\x05\0\xd0\x80".to_vec()),
+        (Side::Client, dt(initiate)),
+        (Side::Server, b"\x03\0\0\x07\0\x0f\x80\xa9\0".to_vec()),
+        (Side::Client, dt(b"\xa0\x08\x02\x01\0\x9f\x27\x02A1")),
+        (Side::Server, b"\x03\0\0\x0d\0\x0f\x80\xa1\x06\x02\x01\0\x9f\x27\0".to_vec()),
+        (Side::Client, dt(b"\x8b\0")),
+        (Side::Server, b"\x03\0\0\x05\0\x0f\x80".to_vec()),
+    ]);
+    assert_eq!(
+        run.table(&["function", "target", "status"]),
+        ["cotp_connect|0200|ok", "initiate||ok", "delete_program_invocation|A1|ok", "conclude||no_reply",]
+    );
+}

@@ -119,7 +119,8 @@ fn quic_version(version: u32) -> Option<&'static str> {
         0 => "negotiation",
         1 => "1",
         0x6b33_43cf => "2",
-        0x5130_3030..=0x5130_3939 => "google",
+        // "Q0nn", and the two with TLS, "T050" and "T051".
+        0x5130_3030..=0x5130_3939 | 0x5430_3530..=0x5430_3531 => "google",
         0xfaceb000..=0xfaceb01f => "mvfst",
         v if v >> 8 == 0x00ff_0000 >> 8 || v & 0xffff_ff00 == 0xff00_0000 => "draft",
         v if v & 0x0f0f_0f0f == 0x0a0a_0a0a => "greased",

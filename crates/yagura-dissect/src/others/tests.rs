@@ -130,6 +130,17 @@ fn messages_are_named() {
 }
 
 #[test]
+fn quic_of_its_inventor_with_tls_is_quic() {
+    let said = |version: &[u8]| {
+        let mut bytes = [b"\xc5", version, b"\x08\x55\x5f\x32\xd3\x5f\x29\xd8\x63\0\0"].concat();
+        bytes.resize(1350, 0);
+        internet::quic(Client, &bytes, true).is_some()
+    };
+    assert!(said(b"T050") && said(b"T051") && said(b"Q046"));
+    assert!(!said(b"T900"));
+}
+
+#[test]
 fn none_takes_anothers_bytes_for_its_own() {
     for protocol in ALL {
         for (name, bytes) in OTHERS {
