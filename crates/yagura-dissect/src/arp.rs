@@ -34,9 +34,9 @@ fn start(_flow: &FlowInfo) -> Box<dyn Dissector> {
     Box::new(Framing::new(Arp { exchanges: Exchanges::new(NAME, TIMEOUT), known: Vec::new() }))
 }
 
-/// Ethernet and IPv4; what a frame adds behind is padding.
+/// Ethernet or another network of IEEE 802 (RFC 1042), and IPv4; what a frame adds behind is padding.
 fn header(bytes: &[u8]) -> bool {
-    matches!(bytes, [0, 1, 8, 0, 6, 4, 0, 1..=9, ..])
+    matches!(bytes, [0, 1 | 6, 8, 0, 6, 4, 0, 1..=9, ..])
 }
 
 struct Arp {
@@ -208,6 +208,8 @@ mod tests {
         );
         assert!(run.messages()[2].text("detail").contains("\"was_at\":\"02:00:00:00:00:02\""));
         assert_eq!(run.of(Kind::Identity).len(), 3);
+        // Behind a SNAP header the hardware is often said to be that of IEEE 802.
+        assert!(header(&[0, 6, 8, 0, 6, 4, 0, 1]) && !header(&[0, 7, 8, 0, 6, 4, 0, 1]));
         run.send(Side::Client, &[0, 1, 8, 0, 6, 4, 0, 1, 9]);
         assert_eq!(run.messages()[3].text("status_code"), "sender_hardware");
     }
