@@ -185,6 +185,7 @@ impl Framed for Tls {
         let direction = &mut self.directions[side as usize];
         direction.unread = Vec::new();
         direction.broken = true;
+        direction.begun = true;
     }
 
     fn expire(&mut self, cx: &mut Cx<'_>) {
@@ -429,11 +430,14 @@ impl Tls {
 
     fn change_cipher_spec(&mut self, cx: &mut Cx<'_>, side: Side) {
         if let Some(handshake) = self.handshake.as_deref_mut() {
-            if is_13(handshake.version) || !handshake.server_hello {
+            // A ServerHello that was lost leaves open which version this is: what follows is encrypted
+            // in all of them.
+            let unseen = self.directions[handshake.draft.asker.other() as usize].broken;
+            if is_13(handshake.version) || (!handshake.server_hello && !unseen) {
                 // Only there for old middleboxes (RFC 8446, appendix D.4).
                 return;
             }
-            if side != handshake.draft.asker && !handshake.server_done {
+            if side != handshake.draft.asker && !handshake.server_done && !unseen {
                 resumed(handshake);
             }
         }
@@ -457,7 +461,9 @@ impl Tls {
         let mut said = String::from("the handshake was not seen");
         if let Some(mut handshake) = self.handshake.take() {
             json::member_bool(&mut handshake.draft.detail, "established", true);
-            said = format!("{} {}", names::version(handshake.version), handshake.cipher);
+            if handshake.server_hello {
+                said = format!("{} {}", names::version(handshake.version), handshake.cipher);
+            }
             self.exchanges.pair(cx, handshake.draft);
         }
         if !std::mem::replace(&mut self.said_opaque, true) {

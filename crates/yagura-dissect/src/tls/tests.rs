@@ -236,3 +236,29 @@ fn a_hello_that_is_answered_in_words_is_refused() {
         assert!(run.of(Kind::Coverage).is_empty());
     }
 }
+
+#[test]
+fn words_behind_a_gap_are_no_answer() {
+    let mut run = run(&[(Side::Client, client_hello(&[]))]);
+    run.lose(Side::Server, 9);
+    run.send(Side::Server, b"Redmond1");
+    run.close();
+    assert_eq!(run.table(&["function", "status"]), ["handshake|no_reply"]);
+}
+
+/// The server's part is cut by a snap length; the client's Finished, encrypted, looks like a
+/// handshake message of any length.
+#[test]
+fn a_handshake_whose_server_hello_was_lost() {
+    let mut run = run(&[(Side::Client, client_hello(&[]))]);
+    run.lose(Side::Server, 900);
+    run.send(Side::Client, &record_of(22, &handshake_of(16, &[1; 33])));
+    run.send(Side::Client, &record_of(20, &[1]));
+    run.send(Side::Client, &record_of(22, &[0x9f, 0xd2, 0x4f, 0x4e, 0xe8, 0xfa, 0xab, 0x59]));
+    run.send(Side::Server, &record_of(20, &[1]));
+    run.send(Side::Server, &record_of(22, &[0x1b, 0x1b, 0x17, 0xd0, 0x5f, 0xdf]));
+    run.close();
+    assert_eq!(run.table(&["function", "status", "exchange"]), ["handshake|ok|pair"]);
+    let detail = run.messages()[0].text("detail").to_string();
+    assert!(detail.contains("\"established\":true") && !detail.contains("resumed"), "{detail}");
+}
