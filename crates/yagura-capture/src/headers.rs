@@ -509,6 +509,13 @@ fn llc(frame: Bytes<'_>, at: usize, stated: usize, length: usize, vlan: u16) -> 
 }
 
 fn payload(frame: Bytes<'_>, at: usize, end: usize, ethertype: u16, vlan: u16) -> Frame<'_> {
+    // ARP and its reverse say by the lengths of their addresses where padding begins.
+    let end = match (ethertype, frame.data.get(at + 4..at + 6)) {
+        (0x0806 | 0x8035, Some(&[hardware, protocol])) => {
+            end.min(at + 8 + 2 * (usize::from(hardware) + usize::from(protocol)))
+        }
+        _ => end,
+    };
     let captured = frame.data.len().min(end);
     Frame {
         ethertype,

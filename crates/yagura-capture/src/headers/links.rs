@@ -242,6 +242,16 @@ mod tests {
     }
 
     #[test]
+    fn a_frames_padding_that_was_cut_is_not_missed() {
+        let mut arp = [&[0xff; 6][..], &[2; 6], &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &[7; 20]].concat();
+        let Ok(Network::Link(frame)) = super::super::network(1, &arp, 60) else { panic!("no frame") };
+        assert_eq!((frame.payload.len(), frame.length), (28, 28));
+        arp.truncate(41);
+        let Ok(Network::Link(frame)) = super::super::network(1, &arp, 60) else { panic!("no frame") };
+        assert_eq!((frame.payload.len(), frame.length), (27, 28));
+    }
+
+    #[test]
     fn rings_and_relays() {
         let ring = [&[0x10, 0x40], &[0xff; 6][..], &[0xc0, 0, 0x4c, 0x4f, 0x4f, 0x50, 0x82, 0x70], &SNAP];
         assert_eq!(packet(6, &ring.concat()).1, "40:00:4c:4f:4f:50");
