@@ -11,6 +11,8 @@ use yagura_dissect::Transport;
 
 use crate::tunnels::{Form, Inner};
 
+mod links;
+
 /// An address as two words; IPv4 is held as an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
 pub(crate) type Address = [u64; 2];
 
@@ -275,7 +277,11 @@ pub(crate) fn network(link: u16, data: &[u8], original: u32) -> Result<Network<'
             let header = frame.take(0, 4, Malformed::Link)?;
             tagged(frame, 4, length, be16(header, 2))?
         }
-        other => return Err(Unread::Link(other)),
+        other => {
+            let network;
+            (network, macs) = links::network(other, frame, length)?;
+            network
+        }
     };
     Ok(network.between(macs))
 }
@@ -295,6 +301,15 @@ impl<'a> Network<'a> {
         match self {
             Network::Ip(datagram) => Network::Ip(Datagram { source_mac, target_mac, ..datagram }),
             Network::Link(frame) => Network::Link(Frame { source_mac, target_mac, ..frame }),
+        }
+    }
+
+    /// With the VLAN that a header before said, where no tag follows.
+    fn in_vlan(self, vlan: u16) -> Network<'a> {
+        match self {
+            Network::Ip(datagram) if datagram.vlan == 0 => Network::Ip(Datagram { vlan, ..datagram }),
+            Network::Link(frame) if frame.vlan == 0 => Network::Link(Frame { vlan, ..frame }),
+            other => other,
         }
     }
 
@@ -419,6 +434,10 @@ struct Bytes<'a> {
 }
 
 impl<'a> Bytes<'a> {
+    fn after(self, at: usize) -> Bytes<'a> {
+        Bytes { data: self.data.get(at..).unwrap_or(&[]), cut: self.cut }
+    }
+
     fn take(self, at: usize, len: usize, why: Malformed) -> Result<&'a [u8], Unread> {
         match self.data.get(at..at + len) {
             Some(bytes) => Ok(bytes),
@@ -490,6 +509,13 @@ fn llc(frame: Bytes<'_>, at: usize, stated: usize, length: usize, vlan: u16) -> 
 }
 
 fn payload(frame: Bytes<'_>, at: usize, end: usize, ethertype: u16, vlan: u16) -> Frame<'_> {
+    // ARP and its reverse say by the lengths of their addresses where padding begins.
+    let end = match (ethertype, frame.data.get(at + 4..at + 6)) {
+        (0x0806 | 0x8035, Some(&[hardware, protocol])) => {
+            end.min(at + 8 + 2 * (usize::from(hardware) + usize::from(protocol)))
+        }
+        _ => end,
+    };
     let captured = frame.data.len().min(end);
     Frame {
         ethertype,

@@ -2,7 +2,7 @@
 //!
 //! GRE (RFC 2784, 2890; version 1 is PPTP's, RFC 2637), ERSPAN I to III
 //! (draft-foschiano-erspan-03), IP in IP (RFC 2003, 4213), MPLS (RFC 3032; pseudowires with
-//! RFC 4385 and 4448), PPPoE sessions (RFC 2516), NSH (RFC 8300), EtherIP (RFC 3378), VXLAN
+//! RFC 4385 and 4448), PPPoE sessions (RFC 2516), provider backbone bridges (IEEE 802.1ah), NSH (RFC 8300), EtherIP (RFC 3378), VXLAN
 //! (RFC 7348), GENEVE (RFC 8926), GRE in UDP (RFC 8086), Teredo (RFC 4380), AYIYA
 //! (draft-massar-v6ops-ayiya-02), GTP-U version 1 (3GPP TS 29.281) and the frames of wireless
 //! stations that access points send to their controller (IEEE 802.11 in GRE). Bytes that only share
@@ -49,6 +49,11 @@ pub(crate) fn in_frame(ethertype: u16, data: &[u8], length: usize) -> Result<Opt
         0x8847 | 0x8848 => mpls(body),
         0x8864 => pppoe(body),
         0x894f => nsh(body),
+        // A backbone's service instance, then the customer's frame (IEEE 802.1Q, 9.7).
+        0x88e7 => Ok(body.take(4)?.map(|tag| {
+            let network = Some(be24(&tag[1..]));
+            Inner { network, ..body.inner("pbb", Form::Ethernet, 4) }
+        })),
         _ => Ok(None),
     }
 }
@@ -169,7 +174,10 @@ fn gre<'a>(name: &'static str, body: Body<'a>) -> Result<Option<Inner<'a>>, Unre
         0x880b => ppp("gre", body.after(at)),
         // Keep-alives of routers carry nothing; access points say it of the frames of stations.
         0 => Ok(None),
-        0x8200..=0x82ff => Ok(wireless(body.after(at))),
+        0x8200..=0x82ff => {
+            let Body { data, length } = body.after(at);
+            Ok(wireless(data, length, false))
+        }
         ethertype => Ok(Some(body.inner(name, Form::EtherType(ethertype), at))),
     }
 }
@@ -338,8 +346,9 @@ fn gtp(body: Body<'_>) -> Result<Option<Inner<'_>>, Unread> {
 }
 
 /// An unencrypted data frame of IEEE 802.11: what is behind its LLC header; of several frames in
-/// one (A-MSDU) the first.
-fn wireless(body: Body<'_>) -> Option<Inner<'_>> {
+/// one (A-MSDU) the first. Some radios pad the header to a multiple of four.
+pub(crate) fn wireless(data: &[u8], length: usize, padded: bool) -> Option<Inner<'_>> {
+    let body = Body { data, length };
     let control = body.data.get(..2)?;
     let (kind, subtype, flags) = (control[0] >> 2 & 3, control[0] >> 4, control[1]);
     // Subtypes with the third bit carry no data; the protected bit means that it is encrypted.
@@ -349,7 +358,7 @@ fn wireless(body: Body<'_>) -> Option<Inner<'_>> {
     let mut at = if flags & 3 == 3 { 30 } else { 24 };
     if subtype & 8 != 0 {
         let several = body.data.get(at)? & 0x80 != 0;
-        at += 2;
+        at += if padded { 4 } else { 2 };
         if several {
             // Two addresses and a length of its own.
             let length = usize::from(be16(body.data.get(at + 12..at + 14)?));
@@ -420,6 +429,14 @@ mod tests {
                 assert!(!matches!(short, Ok(Some(i)) if !i.data.is_empty()), "{header:?} {cut}");
             }
         }
+    }
+
+    #[test]
+    fn a_backbone_carries_the_customers_frame() {
+        let tag = [0, 0x1e, 0xbb, 0x30, 1, 0x1c, 0xeb];
+        let inner = in_frame(0x88e7, &tag, 7).unwrap().unwrap();
+        assert_eq!((inner.form, inner.data, inner.network), (Form::Ethernet, &tag[4..], Some(0x1e_bb30)));
+        assert_eq!(in_frame(0x88e7, &tag[..3], 3), Ok(None));
     }
 
     #[test]

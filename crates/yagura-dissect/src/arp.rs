@@ -1,4 +1,4 @@
-//! ARP (RFC 826): who has which address.
+//! ARP (RFC 826) and its reverse (RFC 903): who has which address.
 //!
 //! A request to one station is paired with its reply. One to all is a row of its own: its answer
 //! comes from a station that was not known before. A station's address is an identity, said when
@@ -16,7 +16,7 @@ use crate::{Carrier, Cx, Dissector, FlowInfo, Probe, Protocol, Side, json};
 /// The registry's entry.
 pub const PROTOCOL: Protocol = Protocol {
     name: NAME,
-    carriers: &[Carrier::link(&[0x0806])],
+    carriers: &[Carrier::link(&[0x0806, 0x8035])],
     probe: |glimpse| if glimpse.customary && header(glimpse.bytes) { Probe::Yes } else { Probe::No },
     start,
     buffer_bytes_max: LENGTH,
@@ -34,9 +34,9 @@ fn start(_flow: &FlowInfo) -> Box<dyn Dissector> {
     Box::new(Framing::new(Arp { exchanges: Exchanges::new(NAME, TIMEOUT), known: Vec::new() }))
 }
 
-/// Ethernet and IPv4; what a frame adds behind is padding.
+/// Ethernet or another network of IEEE 802 (RFC 1042), and IPv4; what a frame adds behind is padding.
 fn header(bytes: &[u8]) -> bool {
-    matches!(bytes, [0, 1, 8, 0, 6, 4, 0, 1..=9, ..])
+    matches!(bytes, [0, 1 | 6, 8, 0, 6, 4, 0, 1..=9, ..])
 }
 
 struct Arp {
@@ -74,8 +74,10 @@ impl Framed for Arp {
             1 if sender == [0; 4] => "probe",
             1 => "request",
             2 => "reply",
-            3 | 8 => "inverse_request",
-            4 | 9 => "inverse_reply",
+            3 => "reverse_request",
+            4 => "reverse_reply",
+            8 => "inverse_request",
+            9 => "inverse_reply",
             _ => "operation_outside_the_standard",
         };
         let reply = function == "reply";
@@ -208,7 +210,11 @@ mod tests {
         );
         assert!(run.messages()[2].text("detail").contains("\"was_at\":\"02:00:00:00:00:02\""));
         assert_eq!(run.of(Kind::Identity).len(), 3);
+        // Behind a SNAP header the hardware is often said to be that of IEEE 802.
+        assert!(header(&[0, 6, 8, 0, 6, 4, 0, 1]) && !header(&[0, 7, 8, 0, 6, 4, 0, 1]));
         run.send(Side::Client, &[0, 1, 8, 0, 6, 4, 0, 1, 9]);
         assert_eq!(run.messages()[3].text("status_code"), "sender_hardware");
+        run.send(Side::Client, &frame(3, (1, 0), (1, 0)));
+        assert_eq!(run.messages()[4].text("function"), "reverse_request");
     }
 }

@@ -57,15 +57,18 @@ enum Variant {
     Nbns,
 }
 
-/// Whether a header may be one: known operations, and no more than a message can hold.
+/// Whether a header may be one: a known operation, and no more than a message can hold.
 fn plausible(header: &[u8; HEADER]) -> bool {
+    opcode_name(header[2] >> 3 & 15).is_some() && counts_fit(header)
+}
+
+fn counts_fit(header: &[u8; HEADER]) -> bool {
     let [_, _, high, low, q1, q2, a1, a2, n1, n2, r1, r2] = *header;
     let count = |a, b| u32::from(u16::from_be_bytes([a, b]));
     let response = high & 0x80 != 0;
     let (questions, answers) = (count(q1, q2), count(a1, a2));
     let all = questions + answers + count(n1, n2) + count(r1, r2);
-    opcode_name(high >> 3 & 15).is_some()
-        && (1..=4096).contains(&all)
+    (1..=4096).contains(&all)
         && questions <= 256
         && (response || low & 0x8f == 0 || answers > 0)
 }
@@ -87,16 +90,18 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
         glimpse.bytes
     };
     let Some(header) = message.first_chunk() else { return Probe::No };
-    if !plausible(header) {
+    // An operation outside the standard is believed of a message that is whole, on its port.
+    let customary = glimpse.customary && glimpse.transport == Transport::Udp;
+    if !plausible(header) && !(customary && counts_fit(header)) {
         return Probe::No;
     }
-    if glimpse.customary && glimpse.transport == Transport::Udp {
+    if customary && plausible(header) {
         return Probe::Yes;
     }
     // Elsewhere the whole message must be one, to its last byte.
     let mut draft = None;
     let whole = message.get(4..6) != Some(&[0, 0])
-        && read(message, Variant::Dns, &mut draft).is_ok_and(|rest| rest == 0 || glimpse.customary);
+        && read(message, Variant::Dns, &mut draft).is_ok_and(|rest| rest == 0 || (glimpse.customary && plausible(header)));
     if whole { Probe::Yes } else { Probe::No }
 }
 

@@ -26,15 +26,19 @@ pub const PROTOCOL: Protocol = Protocol {
 };
 
 const NAME: &str = "ssh";
-/// The largest packet that all must take (RFC 4253, 6.1), and what large keys need beyond it.
-const PACKET_MAX: usize = 35_000;
+/// The largest packet: all must take 35,000 bytes (RFC 4253, 6.1), OpenSSH takes this much.
+const PACKET_MAX: usize = 1 << 18;
+/// Most names of a list that are compared with the other side's.
+const NAMES_MAX: usize = 256;
 /// Longest line before and of the identification (RFC 4253, 4.2).
 const LINE_MAX: usize = 1024;
 /// Most lines that a server sends before it.
 const LINES_MAX: u16 = 1024;
 const TIMEOUT: Micros = 120 * SECOND;
 
-/// The name-lists of SSH_MSG_KEXINIT, in order.
+/// SSH_MSG_KEXINIT, which either side sends first.
+const KEXINIT: u8 = 20;
+/// Its name-lists, in order.
 const KEX: usize = 0;
 const HOST_KEY: usize = 1;
 const CIPHER: usize = 2;
@@ -48,8 +52,20 @@ fn start(_flow: &FlowInfo) -> Box<dyn Dissector> {
         directions: Default::default(),
         kex: String::new(),
         old: false,
+        either: false,
         over: false,
     }))
+}
+
+/// RFC 4253, 6.
+fn packet(bytes: &[u8]) -> Frame {
+    let [a, b, c, d, padding, ..] = *bytes else { return Frame::More };
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    if !(5..=PACKET_MAX).contains(&length) || usize::from(padding) + 2 > length {
+        Frame::Bad("packet_length")
+    } else {
+        Frame::Of(4 + length)
+    }
 }
 
 fn probe(glimpse: &Glimpse<'_>) -> Probe {
@@ -87,6 +103,8 @@ struct Ssh {
     kex: String,
     /// SSH 1: its packets are not read.
     old: bool,
+    /// The server speaks both (RFC 4253, 5.1): its first packet tells which.
+    either: bool,
     over: bool,
 }
 
@@ -108,15 +126,12 @@ impl Framed for Ssh {
             };
         }
         match *bytes {
-            [a, b, c, d, padding, ..] => {
-                let length = u32::from_be_bytes([a, b, c, d]) as usize;
-                if !(5..=PACKET_MAX).contains(&length) || usize::from(padding) + 2 > length {
-                    Frame::Bad("packet_length")
-                } else {
-                    Frame::Of(4 + length)
-                }
-            }
-            _ => Frame::More,
+            [_, _, _, _, _, ..] if self.either && direction.lists.is_none() => match bytes.get(5) {
+                None => Frame::More,
+                Some(&first) if first != KEXINIT => Frame::Of(bytes.len()),
+                Some(_) => packet(bytes),
+            },
+            _ => packet(bytes),
         }
     }
 
@@ -134,12 +149,16 @@ impl Framed for Ssh {
             self.identification(cx, side, frame);
             return Ok(());
         }
+        if self.either && direction.lists.is_none() && frame.get(5) != Some(&KEXINIT) {
+            self.is_old(cx);
+            return Ok(());
+        }
         let payload = &frame[5..frame.len() - usize::from(frame[4])];
         let Some((number, body)) = payload.split_first() else {
             return Err(Cut { what: "packet_length", at: 4 });
         };
         match number {
-            20 => self.kexinit(side, body),
+            &KEXINIT => self.kexinit(side, body),
             21 => {
                 self.directions[side as usize].opaque = true;
                 if self.directions.iter().all(|d| d.opaque) {
@@ -176,6 +195,10 @@ impl Framed for Ssh {
     }
 }
 
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').take(NAMES_MAX)
+}
+
 impl Ssh {
     /// `SSH-2.0-software comments`.
     fn identification(&mut self, cx: &mut Cx<'_>, side: Side, line: &[u8]) {
@@ -194,15 +217,23 @@ impl Ssh {
             let row = IdentityRow { firmware: software, ..IdentityRow::default() };
             cx.identity(NAME, side, row);
         }
-        if protocol.starts_with("1.") && protocol != "1.99" {
+        self.either |= protocol == "1.99";
+        let old = protocol.starts_with("1.") && protocol != "1.99";
+        if self.old || old {
             self.old = true;
-        }
-        if self.old && self.directions.iter().all(|d| d.named) {
-            if let Some(opening) = &mut self.opening {
-                json::member_number(&mut opening.detail, "version", 1);
+            if self.directions.iter().all(|d| d.named) {
+                self.is_old(cx);
             }
-            self.finish(cx, true);
         }
+    }
+
+    /// The connection is SSH 1, which is not read further.
+    fn is_old(&mut self, cx: &mut Cx<'_>) {
+        self.old = true;
+        if let Some(opening) = &mut self.opening {
+            json::member_number(&mut opening.detail, "version", 1);
+        }
+        self.finish(cx, true);
     }
 
     /// RFC 4253, 7.1.
@@ -237,7 +268,7 @@ impl Ssh {
             ("compression_to_client", COMPRESSION + 1),
         ] {
             // The client's first that the server has too.
-            let chosen = client[at].split(',').find(|c| server[at].split(',').any(|s| s == *c)).unwrap_or("");
+            let chosen = names(&client[at]).find(|c| names(&server[at]).any(|s| s == *c)).unwrap_or("");
             json::member_text(&mut opening.detail, name, chosen);
             if at == KEX {
                 self.kex = chosen.to_string();
@@ -253,11 +284,18 @@ impl Ssh {
             return Ok(());
         }
         let mut cursor = Cursor::new(body);
-        let length = cursor.u32_be("host_key")?;
-        let key = cursor.take(length as usize, "host_key")?;
-        let mut inside = Cursor::new(key);
-        let length = inside.u32_be("host_key")?;
-        let kind = inside.take(length as usize, "host_key")?;
+        let mut read = || {
+            let length = cursor.u32_be("host_key")?;
+            let key = cursor.take(length as usize, "host_key")?;
+            let mut inside = Cursor::new(key);
+            let length = inside.u32_be("host_key")?;
+            Ok((key, inside.take(length as usize, "host_key")?))
+        };
+        let (key, kind) = match read() {
+            // It may still be a group, where the client's lists were not seen.
+            Err(_) if number == 31 && self.kex.is_empty() => return Ok(()),
+            read => read?,
+        };
         let Some(opening) = &mut self.opening else { return Ok(()) };
         json::member_text(&mut opening.detail, "host_key_type", &String::from_utf8_lossy(kind));
         let mut print = String::from("SHA256:");
@@ -386,6 +424,49 @@ mod tests {
         assert_ne!(detail["hassh"], detail["hassh_server"]);
         assert_eq!(run.of(Kind::Identity)[0].text("firmware"), "OpenSSH_9.6 fab");
         assert_eq!(run.of(Kind::Coverage).len(), 1);
+    }
+
+    /// One direction only: whether 31 is a group or a host key cannot be known beforehand.
+    #[test]
+    fn a_server_alone_sends_its_group() {
+        let mut run = Run::new(&PROTOCOL);
+        run.send(Side::Server, b"SSH-1.99-OpenSSH_6.6.1\r\n");
+        run.send(Side::Server, &kexinit("diffie-hellman-group-exchange-sha256"));
+        // A prime of 129 bytes, then a generator.
+        let mut group = vec![31, 0, 0, 0, 129, 0, 0xd9, 0x27];
+        group.extend([0x7a; 126]);
+        group.extend([0, 0, 0, 1, 2]);
+        run.send(Side::Server, &packet(&group));
+        run.send(
+            Side::Server,
+            &packet(&[33, 0, 0, 0, 11, 0, 0, 0, 7, b's', b's', b'h', b'-', b'r', b's', b'a']),
+        );
+        run.send(Side::Server, &packet(&[21]));
+        run.close();
+        assert_eq!(run.table(&["function", "status"]), ["key_exchange|no_reply"]);
+        assert!(run.messages()[0].text("detail").contains("\"host_key_type\":\"ssh-rsa\""));
+    }
+
+    #[test]
+    fn a_server_that_speaks_both_is_taken_up_on_the_old_version() {
+        let mut run = Run::new(&PROTOCOL);
+        run.send(Side::Server, b"SSH-1.99-OpenSSH_6.6.1\r\n");
+        // SSH_SMSG_PUBLIC_KEY (2) behind five bytes of padding.
+        run.send(Side::Server, &[0, 0, 1, 11, 9, 9, 9, 9, 9, 2, 1, 2, 3, 4]);
+        run.send(Side::Server, &[0x65, 0, 0, 0, 5, 0xf9, 0xcb]);
+        run.close();
+        assert_eq!(run.table(&["function", "status"]), ["key_exchange|ok"]);
+        assert!(run.messages()[0].text("detail").contains("\"version\":1"));
+    }
+
+    #[test]
+    fn long_lists_of_algorithms() {
+        let list = (0..9_000).map(|n| format!("I{n}")).collect::<Vec<_>>().join(",");
+        let mut run = Run::new(&PROTOCOL);
+        run.send(Side::Client, b"SSH-2.0-a\r\n");
+        run.send(Side::Client, &kexinit(&list));
+        run.close();
+        assert_eq!(run.table(&["function", "status"]), ["key_exchange|no_reply"]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::{Carrier, Cx, Dissector, FlowInfo, Glimpse, Probe, Protocol, Side, js
 
 mod hello;
 mod names;
+mod v2;
 mod x509;
 
 use hello::Hello;
@@ -68,6 +69,13 @@ fn record(bytes: &[u8]) -> Frame {
 
 fn probe(glimpse: &Glimpse<'_>) -> Probe {
     let bytes = glimpse.bytes;
+    if glimpse.side == Side::Client && bytes.first().is_some_and(|first| *first >= 0x80) {
+        return match v2::is_client_hello(bytes) {
+            Some(true) => Probe::Yes,
+            Some(false) => Probe::No,
+            None => Probe::More,
+        };
+    }
     let Frame::Of(length) = record(bytes) else {
         return if bytes.is_empty() || record(bytes) == Frame::More { Probe::More } else { Probe::No };
     };
@@ -101,6 +109,8 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
 struct Direction {
     /// What this side sends is encrypted.
     opaque: bool,
+    /// Something of it was read.
+    begun: bool,
     /// Records are missing: a handshake message may begin in the middle.
     broken: bool,
     /// The handshake message that is not whole yet.
@@ -117,6 +127,19 @@ struct Handshake {
     cipher: String,
 }
 
+impl Handshake {
+    fn new(draft: Draft, client: Hello) -> Handshake {
+        Handshake {
+            draft,
+            client,
+            version: 0,
+            server_hello: false,
+            server_done: false,
+            cipher: String::new(),
+        }
+    }
+}
+
 struct Tls {
     exchanges: Exchanges<()>,
     handshake: Option<Box<Handshake>>,
@@ -128,12 +151,24 @@ impl Framed for Tls {
     const PROTOCOL: &'static str = NAME;
 
     fn frame(&self, side: Side, bytes: &[u8]) -> Frame {
-        if self.directions[side as usize].opaque { Frame::Of(bytes.len().max(1)) } else { record(bytes) }
+        match self.form(side, bytes) {
+            Form::Opaque | Form::Text => Frame::Of(bytes.len().max(1)),
+            Form::V2 => v2::record(bytes),
+            Form::Record => record(bytes),
+        }
     }
 
     fn read(&mut self, cx: &mut Cx<'_>, side: Side, frame: &[u8]) -> Result<(), Cut> {
-        if self.directions[side as usize].opaque {
-            return Ok(());
+        let form = self.form(side, frame);
+        self.directions[side as usize].begun = true;
+        match form {
+            Form::Opaque => return Ok(()),
+            Form::Text => {
+                self.refused(cx, side);
+                return Ok(());
+            }
+            Form::V2 => return self.old(cx, side, frame),
+            Form::Record => {}
         }
         let (kind, body) = (frame[0], &frame[HEADER..]);
         match kind {
@@ -150,6 +185,7 @@ impl Framed for Tls {
         let direction = &mut self.directions[side as usize];
         direction.unread = Vec::new();
         direction.broken = true;
+        direction.begun = true;
     }
 
     fn expire(&mut self, cx: &mut Cx<'_>) {
@@ -163,7 +199,83 @@ impl Framed for Tls {
     }
 }
 
+/// What unread bytes are.
+enum Form {
+    Record,
+    /// A record of SSL 2.0.
+    V2,
+    /// Text instead of an answer.
+    Text,
+    Opaque,
+}
+
 impl Tls {
+    fn form(&self, side: Side, bytes: &[u8]) -> Form {
+        let direction = &self.directions[side as usize];
+        let asked = self.handshake.as_ref().filter(|h| h.draft.asker != side && !h.server_hello);
+        match bytes.first() {
+            _ if direction.opaque => Form::Opaque,
+            _ if self.handshake.as_ref().is_some_and(|h| h.version == v2::VERSION) => Form::V2,
+            Some(0x80..) if !direction.begun && side == Side::Client && self.handshake.is_none() => {
+                if v2::is_client_hello(bytes) == Some(false) {
+                    Form::Record
+                } else {
+                    Form::V2
+                }
+            }
+            Some(b' '..=b'~' | b'\r' | b'\n') if !direction.begun && asked.is_some() => Form::Text,
+            _ => Form::Record,
+        }
+    }
+
+    /// The other end does not speak TLS: it greets or complains in words.
+    fn refused(&mut self, cx: &mut Cx<'_>, side: Side) {
+        self.directions[side as usize].opaque = true;
+        let Some(mut handshake) = self.handshake.take() else { return };
+        handshake.draft.deny("answered_without_tls");
+        json::member_bool(&mut handshake.draft.detail, "established", false);
+        self.exchanges.pair(cx, handshake.draft);
+    }
+
+    /// A message of SSL 2.0.
+    fn old(&mut self, cx: &mut Cx<'_>, side: Side, record: &[u8]) -> Result<(), Cut> {
+        match (v2::read(record)?, self.handshake.as_deref_mut()) {
+            (v2::Message::ClientHello { version, ciphers }, None) => {
+                let mut draft = self.exchanges.draft(cx, side, operation::SESSION_OPEN, "handshake");
+                for kind in ciphers {
+                    draft.push_text(&v2::cipher(kind));
+                }
+                json::key(&mut draft.detail, "offered_versions");
+                push_list(&mut draft.detail, [names::version(version).as_str()].into_iter());
+                let mut handshake = Handshake::new(draft, Hello::default());
+                // With any other version the answer is a TLS record.
+                if version == v2::VERSION {
+                    handshake.version = version;
+                }
+                self.handshake = Some(Box::new(handshake));
+            }
+            (v2::Message::ServerHello { certificate, resumed: again }, Some(handshake)) => {
+                handshake.server_hello = true;
+                json::member_text(&mut handshake.draft.detail, "version", &names::version(v2::VERSION));
+                if !certificate.is_empty() {
+                    own_certificate(cx, handshake, side, certificate);
+                }
+                self.directions[side as usize].opaque = true;
+                if again {
+                    resumed(handshake);
+                    self.encrypted(cx, side.other());
+                }
+            }
+            (v2::Message::MasterKey { cipher }, Some(handshake)) => {
+                handshake.cipher = v2::cipher(cipher);
+                json::member_text(&mut handshake.draft.detail, "cipher", &handshake.cipher);
+                self.encrypted(cx, side);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Handshake messages in records, as they are cut.
     fn records(&mut self, cx: &mut Cx<'_>, side: Side, body: &[u8]) -> Result<(), Cut> {
         let direction = &mut self.directions[side as usize];
@@ -273,14 +385,7 @@ impl Tls {
                 json::member_bool(detail, name, true);
             }
         }
-        self.handshake = Some(Box::new(Handshake {
-            draft,
-            client: hello,
-            version: 0,
-            server_hello: false,
-            server_done: false,
-            cipher: String::new(),
-        }));
+        self.handshake = Some(Box::new(Handshake::new(draft, hello)));
         Ok(())
     }
 
@@ -288,14 +393,7 @@ impl Tls {
         let hello = Hello::server(body)?;
         if self.handshake.is_none() {
             let draft = self.exchanges.draft(cx, side.other(), operation::SESSION_OPEN, "handshake");
-            self.handshake = Some(Box::new(Handshake {
-                draft,
-                client: Hello::default(),
-                version: 0,
-                server_hello: false,
-                server_done: false,
-                cipher: String::new(),
-            }));
+            self.handshake = Some(Box::new(Handshake::new(draft, Hello::default())));
         }
         let Some(handshake) = self.handshake.as_deref_mut() else { return Ok(()) };
         if handshake.server_hello || handshake.draft.asker == side {
@@ -332,11 +430,14 @@ impl Tls {
 
     fn change_cipher_spec(&mut self, cx: &mut Cx<'_>, side: Side) {
         if let Some(handshake) = self.handshake.as_deref_mut() {
-            if is_13(handshake.version) || !handshake.server_hello {
+            // A ServerHello that was lost leaves open which version this is: what follows is encrypted
+            // in all of them.
+            let unseen = self.directions[handshake.draft.asker.other() as usize].broken;
+            if is_13(handshake.version) || (!handshake.server_hello && !unseen) {
                 // Only there for old middleboxes (RFC 8446, appendix D.4).
                 return;
             }
-            if side != handshake.draft.asker && !handshake.server_done {
+            if side != handshake.draft.asker && !handshake.server_done && !unseen {
                 resumed(handshake);
             }
         }
@@ -360,7 +461,9 @@ impl Tls {
         let mut said = String::from("the handshake was not seen");
         if let Some(mut handshake) = self.handshake.take() {
             json::member_bool(&mut handshake.draft.detail, "established", true);
-            said = format!("{} {}", names::version(handshake.version), handshake.cipher);
+            if handshake.server_hello {
+                said = format!("{} {}", names::version(handshake.version), handshake.cipher);
+            }
             self.exchanges.pair(cx, handshake.draft);
         }
         if !std::mem::replace(&mut self.said_opaque, true) {
@@ -448,28 +551,7 @@ fn certificates(cx: &mut Cx<'_>, handshake: &mut Handshake, side: Side, body: &[
         let der = list.take(length as usize, "certificate")?;
         let print = x509::fingerprint(der);
         if prints.is_empty() {
-            let detail = &mut handshake.draft.detail;
-            json::key(detail, if by_client { "client_certificate" } else { "server_certificate" });
-            match Certificate::read(der) {
-                Ok(certificate) => {
-                    certificate.push_json(detail);
-                    let mut facts = String::new();
-                    certificate.push_json(&mut facts);
-                    let row = IdentityRow {
-                        name: &certificate.common_name,
-                        serial: &certificate.serial,
-                        detail: &facts,
-                        ..IdentityRow::default()
-                    };
-                    cx.identity(NAME, side, row);
-                }
-                Err(cut) => {
-                    let mut object = String::new();
-                    json::member_text(&mut object, "unreadable", cut.what);
-                    json::end(&mut object);
-                    detail.push_str(&object);
-                }
-            }
+            own_certificate(cx, handshake, side, der);
         }
         prints.push(print);
     }
@@ -477,6 +559,33 @@ fn certificates(cx: &mut Cx<'_>, handshake: &mut Handshake, side: Side, body: &[
     json::key(detail, if by_client { "client_chain" } else { "server_chain" });
     push_list(detail, prints.iter().map(String::as_str));
     Ok(())
+}
+
+/// Its sender's own certificate.
+fn own_certificate(cx: &mut Cx<'_>, handshake: &mut Handshake, side: Side, der: &[u8]) {
+    let by_client = side == handshake.draft.asker;
+    let detail = &mut handshake.draft.detail;
+    json::key(detail, if by_client { "client_certificate" } else { "server_certificate" });
+    match Certificate::read(der) {
+        Ok(certificate) => {
+            certificate.push_json(detail);
+            let mut facts = String::new();
+            certificate.push_json(&mut facts);
+            let row = IdentityRow {
+                name: &certificate.common_name,
+                serial: &certificate.serial,
+                detail: &facts,
+                ..IdentityRow::default()
+            };
+            cx.identity(NAME, side, row);
+        }
+        Err(cut) => {
+            let mut object = String::new();
+            json::member_text(&mut object, "unreadable", cut.what);
+            json::end(&mut object);
+            detail.push_str(&object);
+        }
+    }
 }
 
 /// A JSON array of texts.

@@ -80,7 +80,7 @@ pub(super) fn class(interface: &str, name: &str) -> &'static str {
         _ => {}
     }
     let prefix = ["Samr", "Lsar", "Netr", "BaseReg", "Base", "SchRpc", "DsRoler", "Dsr", "DRS", "EvtRpc"];
-    let more = ["EfsRpc", "Rpc", "Elfr", "Credr", "Wsdr", "Dnssrv", "Rem", "Sc", "SA"];
+    let more = ["EfsRpc", "Rpc", "Elfr", "Credr", "Wsdr", "Dnssrv", "Rem", "Sc", "SA", "Nspi", "EcDo", "Rfr"];
     let verb = prefix.iter().chain(&more).find_map(|prefix| {
         name.strip_prefix(prefix).filter(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
     });
@@ -90,7 +90,7 @@ pub(super) fn class(interface: &str, name: &str) -> &'static str {
     let ends = |verbs: &[&str]| verbs.iter().any(|one| name.ends_with(one));
     if begins(&["Open", "Connect", "Bind", "Advise", "NTLMLogin", "EstablishPosition"]) {
         operation::SESSION_OPEN
-    } else if begins(&["Close", "Unbind", "Release", "Unadvise", "Unlock"]) {
+    } else if begins(&["Close", "Unbind", "Disconnect", "Release", "Unadvise", "Unlock"]) {
         operation::SESSION_CLOSE
     } else if begins(&["AddRef", "SimplePing", "ComplexPing"]) {
         operation::SESSION_KEEP
@@ -341,6 +341,28 @@ static INTERFACES: &[Interface] = &[
     com(COM + (0x1 << 96), "IClassFactory", "CreateInstance LockServer"),
     com(COM + (0x131 << 96), "IRemUnknown", "RemQueryInterface RemAddRef RemRelease"),
     com(COM + (0x143 << 96), "IRemUnknown2", "RemQueryInterface RemAddRef RemRelease RemQueryInterface2"),
+    // Address books and mail of Exchange (MS-OXNSPI, MS-OXABREF, MS-OXCRPC).
+    Interface {
+        uuid: 0xf5cc5a18_4264_101a_8c59_08002b2f8426, name: "nspi", returns: Returns::Com, first: 0,
+        operations: "NspiBind NspiUnbind NspiUpdateStat NspiQueryRows NspiSeekEntries NspiGetMatches \
+            NspiResortRestriction NspiDNToMId NspiGetPropList NspiGetProps NspiCompareMIds NspiModProps \
+            NspiGetSpecialTable NspiGetTemplateInfo NspiModLinkAtt - NspiQueryColumns \
+            NspiGetNamesFromIDs NspiGetIDsFromNames NspiResolveNames NspiResolveNamesW",
+    },
+    Interface {
+        uuid: 0x1544f5e0_613c_11d1_93df_00c04fd7bd09, name: "exchange_rfr", returns: Returns::Com, first: 0,
+        operations: "RfrGetNewDSA RfrGetFQDNFromServerDN",
+    },
+    Interface {
+        uuid: 0xa4f1db00_ca47_1067_b31f_00dd010662da, name: "exchange_mapi", returns: Returns::Com, first: 0,
+        operations: "EcDoConnect EcDoDisconnect EcDoRpc EcGetMoreRpc EcRRegisterPushNotification \
+            EcRUnregisterPushNotification EcDummyRpc EcRGetDCName EcRNetGetDCName EcDoRpcExt \
+            EcDoConnectEx EcDoRpcExt2 - - EcDoAsyncConnectEx",
+    },
+    Interface {
+        uuid: 0x5261574a_4572_206e_b268_6b199213b4e4, name: "AsyncEMSMDB", returns: Returns::Com, first: 0,
+        operations: "EcDoAsyncWaitEx",
+    },
     Interface {
         uuid: COM, name: "IUnknown", returns: Returns::Com, first: 0,
         operations: "QueryInterface AddRef Release",
@@ -453,6 +475,8 @@ mod tests {
         assert_eq!(operation(0x367abb81_9844_35f1_ad32_98f038001003, 64), Some("OpenSCManager2"));
         assert_eq!(operation(0x367abb81_9844_35f1_ad32_98f038001003, 42), Some("EnumServicesStatusExW"));
         assert_eq!(operation(0x367abb81_9844_35f1_ad32_98f038001003, 55), None);
+        assert_eq!(operation(0xa4f1db00_ca47_1067_b31f_00dd010662da, 14), Some("EcDoAsyncConnectEx"));
+        assert_eq!(operation(0xf5cc5a18_4264_101a_8c59_08002b2f8426, 20), Some("NspiResolveNamesW"));
         assert_eq!(operation(0x4b324fc8_1670_01d3_1278_5a47bf6ee188, 36), Some("NetrShareEnumSticky"));
         assert_eq!(operation(0x12345678_1234_abcd_ef00_0123456789ab, 89), Some("RpcAddPrinterDriverEx"));
     }
@@ -477,6 +501,9 @@ mod tests {
             ("epmapper", "ept_map", "discover"),
             ("IWbemServices", "ExecMethod", "control"),
             ("IRemUnknown2", "RemRelease", "session.close"),
+            ("nspi", "NspiQueryRows", "discover"),
+            ("exchange_mapi", "EcDoConnectEx", "session.open"),
+            ("exchange_mapi", "EcDoDisconnect", "session.close"),
         ] {
             assert_eq!(class(interface, name), expected, "{interface} {name}");
         }

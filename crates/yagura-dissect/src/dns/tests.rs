@@ -94,3 +94,19 @@ fn netbios_names_are_decoded() {
     record::name(&mut Cursor::new(&label), &label, true, &mut out).unwrap();
     assert_eq!(out, "TOOL7<20>");
 }
+
+#[test]
+fn an_operation_outside_the_standard_is_believed_of_a_whole_message() {
+    let whole = message(0x3039, 0x7900, [1, 0, 0, 0], QUESTION);
+    let probe = |customary: bool, bytes: &[u8]| {
+        probe(&Glimpse { transport: Transport::Udp, side: Side::Client, customary, bytes })
+    };
+    assert_eq!(probe(true, &whole), Probe::Yes);
+    assert_eq!(probe(false, &whole), Probe::No);
+    assert_eq!(probe(true, &whole[..whole.len() - 1]), Probe::No);
+    assert_eq!(probe(true, &[&whole[..], &[0]].concat()), Probe::No);
+    let mut run = Run::over(&PROTOCOL, Transport::Udp);
+    run.send(Side::Client, &whole);
+    run.close();
+    assert_eq!(run.table(&["function", "target"]), ["opcode_outside_the_standard|mes.fab"]);
+}

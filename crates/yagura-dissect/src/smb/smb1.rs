@@ -15,7 +15,7 @@ use crate::{Cx, Side, json, wide};
 
 const HEADER: usize = 32;
 /// Most commands of one chain.
-const CHAIN_MAX: usize = 8;
+const CHAIN_MAX: usize = 16;
 /// Longest name, in characters.
 const NAME_MAX: usize = 512;
 /// Most dialects that are shown.

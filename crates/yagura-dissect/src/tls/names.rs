@@ -484,6 +484,7 @@ pub fn alert(number: u8) -> &'static str {
 /// A version's name; drafts of TLS 1.3 by their number.
 pub fn version(number: u16) -> String {
     match number {
+        0x0002 => "SSLv2".into(),
         0x0300 => "SSLv3".into(),
         0x0301 => "TLSv1.0".into(),
         0x0302 => "TLSv1.1".into(),

@@ -169,3 +169,96 @@ fn handshake_messages_may_be_cut_anywhere_into_records() {
     run.close();
     assert_eq!(run.table(&["target"]), ["mes.it"]);
 }
+
+/// The beginning of a real connection, and the certificate of these tests.
+#[test]
+fn ssl_2_is_read_up_to_the_clients_key() {
+    let mut hello = vec![0x80, 0x1c, 1, 0, 2, 0, 3, 0, 0, 0, 16, 7, 0, 0xc0];
+    hello.extend([9; 16]);
+    let one = certificate();
+    let mut answer = vec![4, 0, 1, 0, 2, 0, one.len() as u8, 0, 3, 0, 16];
+    answer[5] = (one.len() >> 8) as u8;
+    answer.extend(one);
+    answer.extend([7, 0, 0xc0]);
+    answer.extend([5; 16]);
+    let mut record = vec![0x80 | (answer.len() >> 8) as u8, answer.len() as u8];
+    record.extend(answer);
+    let said = [
+        (Side::Client, hello),
+        (Side::Server, record),
+        (Side::Client, vec![0x80, 14, 2, 7, 0, 0xc0, 0, 0, 0, 2, 0, 2, 1, 1, 2, 2]),
+        (Side::Server, vec![0x80, 41, 0x77, 0x12, 3]),
+        (Side::Client, vec![0x80, 41, 0x16, 3, 1]),
+    ];
+    let mut whole = run(&said);
+    whole.close();
+    assert_eq!(whole.table(&["function", "status", "exchange"]), ["handshake|ok|pair"]);
+    let detail: serde_json::Value = serde_json::from_str(whole.messages()[0].text("detail")).unwrap();
+    assert_eq!((&detail["version"], &detail["established"]), (&"SSLv2".into(), &true.into()));
+    assert_eq!(detail["cipher"], "SSL_CK_DES_192_EDE3_CBC_WITH_MD5");
+    assert_eq!(detail["server_certificate"]["subject"], "CN=mes\\, one");
+    let mut split = Run::new(&PROTOCOL);
+    for (side, bytes) in &said {
+        bytes.iter().for_each(|byte| split.send(*side, &[*byte]));
+    }
+    split.close();
+    assert_eq!(split.table(&["detail"]), whole.table(&["detail"]));
+}
+
+#[test]
+fn the_hello_of_ssl_2_may_open_tls() {
+    let mut hello = vec![0x80, 0x1c, 1, 3, 1, 0, 3, 0, 0, 0, 16, 0, 0, 0x2f];
+    hello.extend([9; 16]);
+    let run = run(&[
+        (Side::Client, hello),
+        (Side::Server, server_hello(0x002f, &[])),
+        (Side::Server, record_of(22, &handshake_of(14, &[]))),
+        (Side::Client, record_of(22, &handshake_of(16, &[1; 33]))),
+        (Side::Client, record_of(20, &[1])),
+        (Side::Server, record_of(20, &[1])),
+    ]);
+    assert_eq!(
+        run.table(&["function", "status", "values"]),
+        ["handshake|ok|[\"TLS_RSA_WITH_AES_128_CBC_SHA\"]"]
+    );
+    assert!(run.messages()[0].text("detail").contains("\"offered_versions\":[\"TLSv1.0\"]"));
+}
+
+#[test]
+fn a_hello_that_is_answered_in_words_is_refused() {
+    for words in ["<!DOCTYPE HTML>\n<html lang=\"en\">", "220 poczta.home-whs.pl ESMTP\r\n"] {
+        let mut run = run(&[(Side::Client, client_hello(&[])), (Side::Server, words.into())]);
+        run.close();
+        assert_eq!(
+            run.table(&["function", "status", "status_code"]),
+            ["handshake|denied|answered_without_tls"]
+        );
+        assert!(run.of(Kind::Coverage).is_empty());
+    }
+}
+
+#[test]
+fn words_behind_a_gap_are_no_answer() {
+    let mut run = run(&[(Side::Client, client_hello(&[]))]);
+    run.lose(Side::Server, 9);
+    run.send(Side::Server, b"Redmond1");
+    run.close();
+    assert_eq!(run.table(&["function", "status"]), ["handshake|no_reply"]);
+}
+
+/// The server's part is cut by a snap length; the client's Finished, encrypted, looks like a
+/// handshake message of any length.
+#[test]
+fn a_handshake_whose_server_hello_was_lost() {
+    let mut run = run(&[(Side::Client, client_hello(&[]))]);
+    run.lose(Side::Server, 900);
+    run.send(Side::Client, &record_of(22, &handshake_of(16, &[1; 33])));
+    run.send(Side::Client, &record_of(20, &[1]));
+    run.send(Side::Client, &record_of(22, &[0x9f, 0xd2, 0x4f, 0x4e, 0xe8, 0xfa, 0xab, 0x59]));
+    run.send(Side::Server, &record_of(20, &[1]));
+    run.send(Side::Server, &record_of(22, &[0x1b, 0x1b, 0x17, 0xd0, 0x5f, 0xdf]));
+    run.close();
+    assert_eq!(run.table(&["function", "status", "exchange"]), ["handshake|ok|pair"]);
+    let detail = run.messages()[0].text("detail").to_string();
+    assert!(detail.contains("\"established\":true") && !detail.contains("resumed"), "{detail}");
+}
