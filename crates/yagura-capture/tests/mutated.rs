@@ -10,6 +10,14 @@ mod mutate;
 
 use common::{options, tcp_frame};
 use yagura_capture::Limits;
+use yagura_event::rows::{Row, RowSink};
+
+/// Takes rows and does nothing with them.
+struct Nothing;
+
+impl RowSink for Nothing {
+    fn push(&mut self, _: Row<'_>) {}
+}
 
 #[test]
 fn a_hundred_thousand_tampered_packets_are_survived() {
@@ -19,8 +27,7 @@ fn a_hundred_thousand_tampered_packets_are_survived() {
     let originals = mutate::originals(&files, 40);
     let limits =
         Limits { flows_max: 1000, held_bytes_max: 1 << 20, unread_bytes_max: 1 << 20, ..Limits::default() };
-    let run =
-        |count, seed| mutate::run(&originals, count, seed, limits.clone(), &mut mutate::Nothing, |_| {});
+    let run = |count, seed| mutate::run(&originals, count, seed, limits.clone(), &mut Nothing, |_| {});
     let outcome = run(100_000, 1);
     eprintln!(
         "{} packets of {} originals, {} flows, {} rows, the slowest took {:?}",

@@ -5,13 +5,6 @@ use std::path::PathBuf;
 use yagura_capture::{Engine, Limits, Packet, PacketFile};
 use yagura_event::rows::{Row, RowSink};
 
-/// Takes rows and does nothing with them.
-pub struct Nothing;
-
-impl RowSink for Nothing {
-    fn push(&mut self, _: Row<'_>) {}
-}
-
 /// Counts rows on their way.
 struct Rows<'a, S> {
     count: u64,
