@@ -107,7 +107,7 @@ mod tests {
         let steps = [
             Step::Bytes(Side::Client, 0, b"ask"),
             Step::Gap(Side::Server, 700),
-            Step::Bytes(Side::Server, 31, b""),
+            Step::Bytes(Side::Server, 31, b"answer"),
             Step::Pass(9),
         ];
         let mut input = vec![5];
