@@ -68,9 +68,7 @@ fn counts_fit(header: &[u8; HEADER]) -> bool {
     let response = high & 0x80 != 0;
     let (questions, answers) = (count(q1, q2), count(a1, a2));
     let all = questions + answers + count(n1, n2) + count(r1, r2);
-    (1..=4096).contains(&all)
-        && questions <= 256
-        && (response || low & 0x8f == 0 || answers > 0)
+    (1..=4096).contains(&all) && questions <= 256 && (response || low & 0x8f == 0 || answers > 0)
 }
 
 fn probe(glimpse: &Glimpse<'_>) -> Probe {
@@ -92,16 +90,16 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
     let Some(header) = message.first_chunk() else { return Probe::No };
     // An operation outside the standard is believed of a message that is whole, on its port.
     let customary = glimpse.customary && glimpse.transport == Transport::Udp;
-    if !plausible(header) && !(customary && counts_fit(header)) {
-        return Probe::No;
-    }
-    if customary && plausible(header) {
-        return Probe::Yes;
+    match plausible(header) {
+        true if customary => return Probe::Yes,
+        false if !customary || !counts_fit(header) => return Probe::No,
+        _ => {}
     }
     // Elsewhere the whole message must be one, to its last byte.
     let mut draft = None;
     let whole = message.get(4..6) != Some(&[0, 0])
-        && read(message, Variant::Dns, &mut draft).is_ok_and(|rest| rest == 0 || (glimpse.customary && plausible(header)));
+        && read(message, Variant::Dns, &mut draft)
+            .is_ok_and(|rest| rest == 0 || (glimpse.customary && plausible(header)));
     if whole { Probe::Yes } else { Probe::No }
 }
 

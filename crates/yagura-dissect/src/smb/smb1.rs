@@ -140,18 +140,23 @@ impl<'a> Message<'a> {
         let mut c = Cursor::new(self.bytes.get(at..).unwrap_or_default());
         let wrong = |what| Cut { what, at };
         let count = c.u8("word_count").map_err(|_| wrong("word_count"))?;
-        let words = c.part(2 * usize::from(count), "words").map_err(|_| wrong("words"))?;
+        // Servers say 42 of an extended response that has 50 (MS-SMB, 2.2.4.9.2); some leave what was
+        // in memory where the count of data stands, of which there is none.
+        let extended = command == command::NT_CREATE && self.response && count == 42 && c.remaining() >= 102;
+        let word_bytes = if extended { 100 } else { 2 * usize::from(count) };
+        let words = c.part(word_bytes, "words").map_err(|_| wrong("words"))?;
         let length = usize::from(c.u16_le("byte_count").map_err(|_| wrong("byte_count"))?);
         let place = at + c.at();
         let data = match c.rest().get(..length) {
             Some(data) => data,
             // Contents may be longer than the count can say, and are perhaps passed over.
             None if !self.whole || matches!(command, command::READ_ANDX | command::WRITE_ANDX) => c.rest(),
+            None if extended => &[],
             // A transaction's parts are found by their offsets.
             None if names1::is_transaction(command) => c.rest(),
             None => return Err(wrong("byte_count")),
         };
-        Ok(Block { command, words, word_bytes: 2 * usize::from(count), at: place, data })
+        Ok(Block { command, words, word_bytes, at: place, data })
     }
 
     pub fn texts(&self, block: &Block<'a>) -> Texts<'a> {

@@ -603,6 +603,30 @@ fn a_chain_of_commands_is_a_row_each() {
     assert_eq!(run.table(&["function", "status_code"]), ["unreadable|andx_offset"]);
 }
 
+/// What Windows 2000 answers: 42 words by its count, and the volume, the file's id and the rights
+/// behind the usual 34, which make 50.
+#[test]
+fn an_extended_answer_to_a_create_has_more_words_than_it_says() {
+    let mut said = [share_of_old(), create_of_old("\\mailbox.PAB", 2)].concat();
+    let mut words = LAST.to_vec();
+    words.extend([2, 6, 0xc0, 1, 0, 0, 0]);
+    words.extend([0; 44]);
+    words.extend(77u64.to_le_bytes());
+    words.extend([0; 5]);
+    let more = b"\0\0a\0i\0l\0b\0o\0x\0.\0P\0A\0B\0\0\xbf\x01\x13\0\0\0\0";
+    words.extend(more);
+    words.resize(100, 0);
+    let mut answer = smb1(0xa2, 2, true, 0, &words, &[]);
+    answer[32] = 42;
+    let count = answer.len() - 2;
+    answer[count..].copy_from_slice(b"\\i");
+    let last = said.len() - 1;
+    said[last] = (Side::Server, packet(&answer));
+    let run = play(said);
+    assert_eq!(run.table(&["function", "status"]), ["tree_connect_andx|ok", "nt_create_andx|ok"]);
+    assert!(run.messages()[1].text("detail").contains("\"size\":77"), "{:?}", run.messages()[1]);
+}
+
 /// Words of a transaction with one word of setup and parameters right behind the data's count.
 fn transaction(setup: u16, parameters: usize, data: usize) -> Vec<u8> {
     let mut words = vec![0; 18];
