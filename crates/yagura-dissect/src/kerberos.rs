@@ -226,7 +226,11 @@ impl Kerberos {
         });
         if !was_asked {
             unasked(&mut draft, message);
-        } else if !message.client.is_empty() && !draft.detail.contains("\"client\":") {
+        } else if draft.target.is_empty() {
+            // A request may leave its service out; errors name theirs.
+            message.service.show(&mut draft.target, NAME_MAX);
+        }
+        if was_asked && !message.client.is_empty() && !draft.detail.contains("\"client\":") {
             // Who asks for a service is encrypted in the request, and named in the answer.
             member_name(&mut draft.detail, "client", &message.client);
         }

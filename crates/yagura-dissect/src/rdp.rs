@@ -43,7 +43,8 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
         if names::opening(variable).is_some() {
             return Probe::Yes;
         }
-        if !variable.is_empty() {
+        // Some clients end a cookie that they leave out.
+        if !variable.is_empty() && variable != b"\r\n" {
             return Probe::No;
         }
     }

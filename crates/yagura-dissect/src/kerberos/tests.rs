@@ -204,3 +204,14 @@ fn an_error_that_has_only_its_code_is_one() {
     assert_eq!(message::begins(b"\x7e\x14\x30\x12\xa7\x03\x02\x01\x19"), Some(false));
     assert_eq!(message::read(bytes).unwrap().error, Some(25));
 }
+
+#[test]
+fn an_error_names_the_service_that_its_request_left_out() {
+    let mut run = Run::over(&PROTOCOL, Transport::Udp);
+    let body = sequence(&[(0, vec![3, 5, 0, 0x40, 0, 0, 0x10]), (2, text("nobody")), (7, integer(9))]);
+    let fields = [(1, integer(5)), (2, integer(10)), (4, body)];
+    run.send(Side::Client, &element(0x6a, &sequence(&fields)));
+    run.send(Side::Server, &error(60));
+    run.close();
+    assert_eq!(run.table(&COLUMNS[..5]), ["authenticate|as_req|krbtgt/FAB.TEST|denied|KRB_ERR_GENERIC"]);
+}

@@ -160,3 +160,19 @@ fn it_is_told_by_its_opening() {
         assert_ne!(probed(bytes), Probe::Yes, "{name}");
     }
 }
+
+#[test]
+fn a_client_that_ends_a_cookie_it_leaves_out_is_read() {
+    let said =
+        [opening(0xe0, b"\r\n"), conference(0x65, b"Duca", &block(0xc001, &[4, 0, 8, 0, 0x20, 3, 0x58, 2]))];
+    let glimpse = |bytes: &[u8]| {
+        probe(&Glimpse { transport: crate::Transport::Tcp, side: Side::Client, customary: true, bytes })
+    };
+    assert_eq!(glimpse(&said[0]), Probe::More);
+    assert_eq!(glimpse(&said.concat()), Probe::Yes);
+    assert_eq!(glimpse(&opening(0xe0, b"\r\r")), Probe::No);
+    let mut run = Run::new(&PROTOCOL);
+    run.send(Side::Client, &said.concat());
+    run.close();
+    assert_eq!(run.table(&["function"]), ["connection_request", "mcs_connect"]);
+}
