@@ -100,6 +100,9 @@ fn the_configurations_in_the_readme_are_valid() {
         std::fs::write(folder.path().join("badge.jsonl"), "").expect("a file");
         std::fs::write(folder.path().join("plant.key"), "key").expect("a file");
         std::fs::copy(&scene.packets, folder.path().join("cell.pcap")).expect("a copy");
+        std::fs::copy(&scene.dictionary, folder.path().join("more.csv")).expect("a copy");
+        let sedd = "<DataDictionary><SEDDHeader><MDLN>OX-9</MDLN></SEDDHeader></DataDictionary>";
+        std::fs::write(folder.path().join("etch.xml"), sedd).expect("a file");
         for (from, to) in [
             ("ca.pem", "siem-ca.pem"),
             ("yagura.pem", "yagura.pem"),
