@@ -67,8 +67,11 @@ impl Cx<'_> {
     }
 
     /// Writes one value that the device at the end `device` has: `signal` names it within the
-    /// device, `source` says where it comes from.
+    /// device, `source` says where it comes from. What has no name is no signal.
     pub(crate) fn measured(&mut self, device: Side, signal: &str, source: &str, value: f64, quality: u8) {
+        if signal.is_empty() {
+            return;
+        }
         let flow = self.flow;
         self.out.push(Row::Measured(&MeasuredRow {
             tool: flow.end(device).name(),

@@ -8,8 +8,9 @@ use crate::{Cx, Dissector, Outcome, Side, Transport};
 
 /// Most bytes that are searched for a frame before a direction is given up.
 const SCAN_BYTES_MAX: u64 = 1 << 20;
-/// While searching, a frame that is not whole is waited for over that many bytes.
-const WAIT_BYTES_MAX: usize = 4096;
+/// While searching, a frame that is not whole is waited for over that many bytes: no protocol may
+/// have the capture layer hold less.
+pub(crate) const WAIT_BYTES_MAX: usize = 4096;
 
 /// What unread bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -215,7 +215,7 @@ seen! {
     /// The network layer of ISO (ISO 8473, ISO 9542, ISO 10589).
     CLNP: Clnp = "iso_network", [Carrier::link(&[crate::LLC + 0xfe])], true, 1500, link::clnp;
     /// SOCKS, versions 4 and 5 (RFC 1928).
-    SOCKS: Socks = "socks", [Carrier::tcp(&[1080])], true, 1024, streams::socks, streams::socks_frame;
+    SOCKS: Socks = "socks", [Carrier::tcp(&[1080])], true, 4096, streams::socks, streams::socks_frame;
     /// Cisco's telephones (SCCP).
     SKINNY: Skinny = "skinny", [Carrier::tcp(&[2000])], true, 65535, streams::skinny, streams::skinny_frame;
 }

@@ -8,7 +8,7 @@ use yagura_event::vocabulary::operation;
 
 use crate::cursor::{Cursor, Cut};
 use crate::exchange::Exchanges;
-use crate::framing::{Frame, Framed, Framing};
+use crate::framing::{Frame, Framed, Framing, WAIT_BYTES_MAX};
 use crate::{Carrier, Cx, Glimpse, Probe, Protocol, Side, Transport, json};
 
 /// The registry's entry.
@@ -20,7 +20,7 @@ pub const PROTOCOL: Protocol = Protocol {
         let marked = flow.transport == Transport::Tcp;
         Box::new(Framing::new(SunRpc { exchanges: Exchanges::new(NAME, TIMEOUT), marked }))
     },
-    buffer_bytes_max: HEAD_MAX,
+    buffer_bytes_max: WAIT_BYTES_MAX,
     #[cfg(test)]
     sample: tests::sample,
 };

@@ -15,7 +15,7 @@ pub const PROTOCOL: Protocol = Protocol {
     tools: &[
         Tool { name: "zeek", from: From::File("zeek/http.log"), compare: zeek },
         Tool { name: "suricata", from: From::File("suricata/eve.json.gz"), compare: suricata },
-        Tool { name: "tshark", from: From::Tshark(MESSAGES), compare: tshark },
+        Tool { name: "tshark", from: From::TsharkWhereSeen(MESSAGES), compare: tshark },
     ],
 };
 

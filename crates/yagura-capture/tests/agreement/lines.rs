@@ -12,7 +12,7 @@ pub const FTP: Protocol = Protocol {
     decisions: "",
     tools: &[
         Tool { name: "suricata", from: From::File("suricata/eve.json.gz"), compare: ftp_suricata },
-        Tool { name: "tshark", from: From::Tshark(FTP_FIELDS), compare: ftp },
+        Tool { name: "tshark", from: From::TsharkWhereSeen(FTP_FIELDS), compare: ftp },
     ],
 };
 
@@ -21,7 +21,7 @@ pub const SMTP: Protocol = Protocol {
     folders: &["rtps_dds"],
     tshark: &["smtp"],
     decisions: "",
-    tools: &[Tool { name: "tshark", from: From::Tshark(SMTP_FIELDS), compare: smtp }],
+    tools: &[Tool { name: "tshark", from: From::TsharkWhereSeen(SMTP_FIELDS), compare: smtp }],
 };
 
 pub const POP3: Protocol = Protocol {
@@ -29,7 +29,7 @@ pub const POP3: Protocol = Protocol {
     folders: &["tls"],
     tshark: &["pop"],
     decisions: "",
-    tools: &[Tool { name: "tshark", from: From::Tshark(POP3_FIELDS), compare: pop3 }],
+    tools: &[Tool { name: "tshark", from: From::TsharkWhereSeen(POP3_FIELDS), compare: pop3 }],
 };
 
 pub const IMAP: Protocol = Protocol {
@@ -37,7 +37,7 @@ pub const IMAP: Protocol = Protocol {
     folders: &["l2l4_robustness"],
     tshark: &["imap"],
     decisions: "",
-    tools: &[Tool { name: "tshark", from: From::Tshark(IMAP_FIELDS), compare: imap }],
+    tools: &[Tool { name: "tshark", from: From::TsharkWhereSeen(IMAP_FIELDS), compare: imap }],
 };
 
 pub const IRC: Protocol = Protocol {
@@ -45,7 +45,7 @@ pub const IRC: Protocol = Protocol {
     folders: &["tls"],
     tshark: &["irc"],
     decisions: "",
-    tools: &[Tool { name: "tshark", from: From::Tshark(IRC_FIELDS), compare: irc }],
+    tools: &[Tool { name: "tshark", from: From::TsharkWhereSeen(IRC_FIELDS), compare: irc }],
 };
 
 pub const SSDP: Protocol = Protocol {
@@ -53,7 +53,7 @@ pub const SSDP: Protocol = Protocol {
     folders: &["beckhoff_ads", "bsap", "dnp3", "iec104", "lldp_cdp", "s7comm", "synchrophasor"],
     tshark: &["ssdp"],
     decisions: include_str!("ssdp.yaml"),
-    tools: &[Tool { name: "tshark", from: From::Tshark(SSDP_FIELDS), compare: ssdp }],
+    tools: &[Tool { name: "tshark", from: From::TsharkWhereSeen(SSDP_FIELDS), compare: ssdp }],
 };
 
 pub const TELNET: Protocol = Protocol {
@@ -61,7 +61,7 @@ pub const TELNET: Protocol = Protocol {
     folders: &["telnet"],
     tshark: &["telnet"],
     decisions: "",
-    tools: &[Tool { name: "tshark", from: From::Tshark(TELNET_FIELDS), compare: telnet }],
+    tools: &[Tool { name: "tshark", from: From::TsharkWhereSeen(TELNET_FIELDS), compare: telnet }],
 };
 
 #[rustfmt::skip]
