@@ -29,6 +29,25 @@ fn method(row: &OwnedRow, detail: &Value) -> String {
     if row.text("exchange") == "reply" { String::new() } else { text(detail, "method") }
 }
 
+/// Zeek shows paths without their escapes.
+fn unescaped(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut out = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte @ b' '..=b'~') => {
+                out.push(char::from(byte));
+                out.push_str(&part[2..]);
+            }
+            _ => {
+                out.push('%');
+                out.push_str(part);
+            }
+        }
+    }
+    out
+}
+
 fn zeek(capture: &Capture, reference: &Reference) -> Facts {
     let records = reference.zeek();
     // A part of the logs leaves columns out.
@@ -42,7 +61,7 @@ fn zeek(capture: &Capture, reference: &Reference) -> Facts {
             "{client} {} {} {} agent={} {} {} {}+{}",
             record.get("method"),
             record.get("host"),
-            record.get("uri"),
+            unescaped(record.get("uri")),
             if ports { record.get("user_agent") } else { "" },
             record.get("status_code"),
             // A reason of no letters.
@@ -63,7 +82,7 @@ fn zeek(capture: &Capture, reference: &Reference) -> Facts {
             "{client} {} {} {} agent={} {} {} {}+{}",
             method(row, &detail),
             text(&detail, "host"),
-            row.text("target"),
+            unescaped(row.text("target")),
             if ports { text(&detail, "user_agent") } else { String::new() },
             row.text("status_code"),
             text(&detail, "reason"),
