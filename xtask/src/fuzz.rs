@@ -38,7 +38,17 @@ pub struct Wanted<'a> {
     /// One target; all of them when there is none.
     pub target: Option<&'a str>,
     /// For each target.
-    pub seconds: u32,
+    pub effort: Effort,
+}
+
+/// How long a target is fuzzed.
+#[derive(Clone, Copy)]
+pub enum Effort {
+    /// Seconds, going on from what was found before.
+    Seconds(u32),
+    /// So many inputs from the seeds alone, the same ones each time: for tests, which must not differ
+    /// from run to run.
+    Inputs(u32),
 }
 
 /// Stands for the compiler when cargo calls this program as one.
@@ -82,7 +92,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<()> {
                 loop {
                     let next = queue.lock().ok().and_then(|mut queue| queue.pop());
                     let Some(target) = next else { break };
-                    if let Err(error) = one(&program, &folder, target, wanted.seconds)
+                    if let Err(error) = one(&program, &folder, target, wanted.effort)
                         && let Ok(mut failed) = failed.lock()
                     {
                         println(&format!("{target}: {error:#}"));
@@ -135,16 +145,26 @@ fn seeds(program: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn one(program: &Path, folder: &Path, target: &str, seconds: u32) -> Result<()> {
+fn one(program: &Path, folder: &Path, target: &str, effort: Effort) -> Result<()> {
     let place = |kind: &str| folder.join(kind).join(target);
-    let (corpus, seeds, failures) = (place("corpus"), place("seeds"), place("failures"));
+    let (seeds, failures) = (place("seeds"), place("failures"));
+    let (corpus, effort) = match effort {
+        Effort::Seconds(seconds) => (place("corpus"), vec![format!("-max_total_time={seconds}")]),
+        Effort::Inputs(inputs) => {
+            let corpus = place("tested");
+            if corpus.is_dir() {
+                std::fs::remove_dir_all(&corpus).with_context(|| corpus.display().to_string())?;
+            }
+            (corpus, vec![format!("-runs={inputs}"), "-seed=1".into()])
+        }
+    };
     for path in [&corpus, &seeds, &failures] {
         std::fs::create_dir_all(path).with_context(|| path.display().to_string())?;
     }
     let done = Command::new(program)
         .env("YAGURA_FUZZ", target)
+        .args(effort)
         .args([
-            format!("-max_total_time={seconds}"),
             format!("-timeout={HANG_SECONDS}"),
             format!("-rss_limit_mb={MEMORY_MIB}"),
             format!("-max_len={INPUT_BYTES_MAX}"),

@@ -7,15 +7,17 @@ mod tidy;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use fuzz::Effort;
 
 const HELP: &str = "cargo xtask COMMAND
 
   test         install what the tests need, then run all of them
   setup        only the installing
   tidy         check the tree: dependency edges, long files, what must not be in it
-  fuzz [TARGET] [--seconds N]
+  fuzz [TARGET] [--seconds N | --inputs N]
                let libFuzzer look for inputs that break a dissector: every protocol in turn, and whole
-               packets, or one of them; N seconds each, 600 unless told (a night for all of them)
+               packets, or one of them; N seconds each, 600 unless told (a night for all of them);
+                N inputs each: the same ones each time, as the tests do
   trees [N]    read N random SECS-II trees of secsgem's encoder, a million unless told
   bench NAME   run a benchmark; prints a table, writes target/bench/NAME.json
                NAMES: packets (capture file to Arrow batches, beside tshark), samples (log to alerts), samples-kafka (the same through a real broker),
@@ -23,8 +25,8 @@ const HELP: &str = "cargo xtask COMMAND
 
 /// What each target has in a night.
 const FUZZ_SECONDS: u32 = 600;
-/// What each target has in the tests: a minute or so for all of them on two cores.
-const FUZZ_SECONDS_SHORT: u32 = 2;
+/// Inputs that each target has in the tests: a minute or so for all of them on two cores.
+const FUZZ_INPUTS_TESTED: u32 = 4000;
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 fn main() -> ExitCode {
@@ -76,7 +78,7 @@ fn test() -> Result<()> {
         ["--features", "yagura-capture/pcap,yagura-collect/pcap", "--test", "live", "--test", "interface"];
     cargo(&[&["test", "--workspace", "--locked"], &live[..]].concat())?;
     cargo(&["run", "--locked", "--package", "yagura", "--", "test", "pipelines"])?;
-    fuzz::run(&fuzz::Wanted { target: None, seconds: FUZZ_SECONDS_SHORT })
+    fuzz::run(&fuzz::Wanted { target: None, effort: Effort::Inputs(FUZZ_INPUTS_TESTED) })
 }
 
 fn fuzzed<'a>(words: &[&'a str]) -> Option<fuzz::Wanted<'a>> {
@@ -84,12 +86,13 @@ fn fuzzed<'a>(words: &[&'a str]) -> Option<fuzz::Wanted<'a>> {
         [target, rest @ ..] if !target.starts_with('-') => (Some(*target), rest),
         rest => (None, rest),
     };
-    let seconds = match rest {
-        [] => FUZZ_SECONDS,
-        ["--seconds", seconds] => seconds.parse().ok()?,
+    let effort = match rest {
+        [] => Effort::Seconds(FUZZ_SECONDS),
+        ["--seconds", seconds] => Effort::Seconds(seconds.parse().ok()?),
+        ["--inputs", inputs] => Effort::Inputs(inputs.parse().ok()?),
         _ => return None,
     };
-    Some(fuzz::Wanted { target, seconds })
+    Some(fuzz::Wanted { target, effort })
 }
 
 fn trees(count: &str) -> Result<()> {
