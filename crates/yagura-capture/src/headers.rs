@@ -411,8 +411,7 @@ pub(crate) fn mac_text(mac: [u8; 6]) -> String {
     if mac == [0; 6] {
         return String::new();
     }
-    let [a, b, c, d, e, f] = mac;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    yagura_dissect::mac_text(mac)
 }
 
 /// An end's address as rows show it.

@@ -12,6 +12,7 @@ pub mod jsonl;
 pub mod live;
 pub mod packets;
 pub mod run;
+mod series;
 pub mod writer;
 
 use std::time::Duration;

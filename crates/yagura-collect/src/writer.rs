@@ -1,26 +1,26 @@
 //! Rows to log records: which cell, which number, which batch.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use hashbrown::HashTable;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::FxHashMap;
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::rows::*;
+use yagura_event::same_name;
 use yagura_event::{AssetTable, Encoding, Envelope, EventError, Kind, codec};
 use yagura_log::Record;
+
+use crate::series::SeriesNumbers;
 
 /// Rows of one kind at which a batch is closed.
 const BATCH_ROWS: usize = 8192;
 
-/// Names and series known at a time. Both come from outside: a scan of addresses must not fill the
-/// memory. Beyond it, all are learned again.
+/// Names known at a time. They come from outside: a scan of addresses must not fill the memory.
+/// Beyond it, all are learned again.
 const NAMES_MAX: usize = 1 << 16;
-const SERIES_MAX: usize = 1 << 20;
 
 /// A collector says that it lives after this long without a row for a cell.
 const HEARTBEAT: Micros = 10 * SECOND;
@@ -48,9 +48,7 @@ pub struct RowWriter {
 struct Cell {
     name: String,
     next_row: u64,
-    next_series: u32,
-    /// Series by tool, chamber and signal.
-    numbers: HashTable<([Box<str>; 3], u32)>,
+    numbers: SeriesNumbers,
     observed: Option<(Micros, Micros)>,
     last_sent: Micros,
     message: MessageBuilder,
@@ -108,7 +106,7 @@ impl RowWriter {
 
     /// Where the cell of a tool, or of an address, is.
     fn cell_for(&mut self, name: &str) -> usize {
-        if self.last.1 != usize::MAX && self.last.0 == name {
+        if self.last.1 != usize::MAX && same_name(&self.last.0, name) {
             return self.last.1;
         }
         let cell = self.look_up(name);
@@ -252,33 +250,19 @@ impl RowWriter {
     fn measured(&mut self, row: &MeasuredRow<'_>) {
         let index = self.cell_for(row.tool);
         let cell = self.cell(index, row.observed);
-        let names = [row.tool, row.chamber, row.signal];
-        let hash = hash_of(&names);
-        let found = cell.numbers.find(hash, |(key, _)| key.iter().map(|k| &**k).eq(names));
-        let series = match found {
-            Some((_, number)) => *number,
-            None => {
-                let number = cell.next_series;
-                cell.next_series += 1;
-                if cell.numbers.len() >= SERIES_MAX {
-                    cell.numbers.clear();
-                }
-                cell.numbers.insert_unique(hash, (names.map(Into::into), number), |(key, _)| {
-                    hash_of(&[&*key[0], &*key[1], &*key[2]])
-                });
-                cell.series.push(&SeriesRow {
-                    series: number,
-                    tool: row.tool,
-                    chamber: row.chamber,
-                    signal: row.signal,
-                    unit: row.unit,
-                    class: row.class,
-                    source: row.source,
-                    ..Default::default()
-                });
-                number
-            }
-        };
+        let (series, new) = cell.numbers.number([row.tool, row.chamber, row.signal]);
+        if new {
+            cell.series.push(&SeriesRow {
+                series,
+                tool: row.tool,
+                chamber: row.chamber,
+                signal: row.signal,
+                unit: row.unit,
+                class: row.class,
+                source: row.source,
+                ..Default::default()
+            });
+        }
         cell.sample.push(&SampleRow {
             series,
             time: row.time,
@@ -310,10 +294,6 @@ impl RowWriter {
         let rows = cell.flow.len();
         self.close_if_full(index, rows);
     }
-}
-
-fn hash_of(names: &[&str; 3]) -> u64 {
-    FxBuildHasher.hash_one(names)
 }
 
 impl RowSink for RowWriter {

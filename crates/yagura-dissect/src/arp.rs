@@ -45,11 +45,6 @@ struct Arp {
     known: Vec<([u8; 4], [u8; 6])>,
 }
 
-fn mac(bytes: [u8; 6]) -> String {
-    let [a, b, c, d, e, f] = bytes;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-}
-
 impl Framed for Arp {
     const PROTOCOL: &'static str = NAME;
 
@@ -91,7 +86,7 @@ impl Framed for Arp {
         if draft.target.is_empty() {
             draft.target = std::net::Ipv4Addr::from(subject).to_string();
         }
-        let text = mac(sender_mac);
+        let text = crate::mac_text(sender_mac);
         let detail = &mut draft.detail;
         if reply {
             json::member_text(detail, "is_at", &text);
@@ -99,7 +94,7 @@ impl Framed for Arp {
             json::member_text(detail, "sender", &std::net::Ipv4Addr::from(sender).to_string());
             json::member_text(detail, "sender_mac", &text);
             if target_mac != [0; 6] {
-                json::member_text(detail, "target_mac", &mac(target_mac));
+                json::member_text(detail, "target_mac", &crate::mac_text(target_mac));
             }
         }
         if cx.flow.end(side).address != text {
@@ -107,7 +102,7 @@ impl Framed for Arp {
         }
         let changed = self.learn(cx, side, sender, sender_mac);
         if let Some(before) = changed {
-            json::member_text(&mut draft.detail, "was_at", &mac(before));
+            json::member_text(&mut draft.detail, "was_at", &crate::mac_text(before));
         }
         let to_all = cx.flow.end(side.other()).address == "ff:ff:ff:ff:ff:ff";
         match (reply, paired) {
@@ -152,7 +147,7 @@ impl Arp {
             }
         };
         let mut facts = String::new();
-        json::member_text(&mut facts, "mac", &mac(station));
+        json::member_text(&mut facts, "mac", &crate::mac_text(station));
         json::end(&mut facts);
         cx.out.push(Row::Identity(&IdentityRow {
             time: cx.time,

@@ -163,8 +163,7 @@ impl Framed for Dhcp {
             json::member_number(&mut draft.detail, "xid", u64::from(transaction));
             draft
         });
-        let [a, b, c, d, e, f] = mac;
-        let station = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+        let station = crate::mac_text(mac);
         let none = [0; 4];
         let subject = if reply { Some(yours) } else { o.requested.or(Some(client)) }.filter(|s| *s != none);
         if let Some(address) = subject {

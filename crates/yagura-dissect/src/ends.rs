@@ -3,7 +3,19 @@
 use yagura_event::rows::{CoverageRow, IdentityRow, MeasuredRow, MessageRow, Row};
 use yagura_event::vocabulary::coverage;
 
-use crate::{Cx, Endpoint, FlowInfo, Side};
+use crate::{Cx, Endpoint, FlowInfo, Side, json};
+
+/// A hardware address as text: `00:0e:cf:01:02:03`.
+pub fn mac_text(mac: [u8; 6]) -> String {
+    let mut out = String::with_capacity(17);
+    for (at, byte) in mac.into_iter().enumerate() {
+        if at > 0 {
+            out.push(':');
+        }
+        json::push_hex_digits(&mut out, &[byte]);
+    }
+    out
+}
 
 impl FlowInfo {
     /// One end.

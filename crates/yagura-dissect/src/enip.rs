@@ -5,8 +5,6 @@
 //! and a status that go with it. The messages of the Common Industrial Protocol inside are read
 //! in [`cip`].
 
-use std::fmt::Write;
-
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::rows::IdentityRow;
 use yagura_event::vocabulary::operation;
@@ -345,7 +343,7 @@ impl Enip {
         let io = self.implicit.remove(at);
         let mut draft = self.exchanges.draft(cx, io.side, operation::REPORT, "implicit_message");
         draft.time = io.since;
-        let _ = write!(draft.target, "{:#010x}", io.connection);
+        json::push_hex_number(&mut draft.target, io.connection);
         draft.set_count(io.count);
         json::member_number(&mut draft.detail, "bytes", io.bytes);
         json::member_number(&mut draft.detail, "first", u64::from(io.first));
@@ -393,7 +391,7 @@ impl Framed for Enip {
 
 fn session(draft: &mut Draft, session: u32) {
     if session != 0 {
-        let _ = write!(draft.session, "{session:#010x}");
+        json::push_hex_number(&mut draft.session, session);
     }
 }
 

@@ -158,6 +158,11 @@ impl Columns {
         self.count
     }
 
+    /// Whether `values` has no room left.
+    pub fn is_cut(&self) -> bool {
+        self.values_cut
+    }
+
     /// Sets how many items the message is about, where they are not values.
     pub fn set_count(&mut self, count: u32) {
         self.count = count;

@@ -311,17 +311,16 @@ impl Goose {
             }
         }
         if let Some(values) = &state.values {
-            let mut text = String::new();
+            let (mut text, mut signal) = (String::new(), String::new());
             let source = format!("goose {control_block}");
-            let mut samples = 0;
+            let mut room = SAMPLES_MAX;
             for (at, value) in values.children().enumerate() {
                 push(&mut draft, &mut text, &value);
-                data::numbers(&value, &mut |path, number| {
-                    samples += 1;
-                    if samples <= SAMPLES_MAX {
-                        let signal = format!("{control_block}[{at}]{path}");
-                        cx.measured(side, &signal, &source, number, u8::from(state.test || simulated));
-                    }
+                signal.clear();
+                signal.push_str(&control_block);
+                data::push_place(&mut signal, at);
+                data::numbers(&value, &mut signal, &mut room, &mut |signal, number| {
+                    cx.measured(side, signal, &source, number, u8::from(state.test || simulated));
                 });
             }
         }

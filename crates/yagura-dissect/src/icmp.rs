@@ -264,13 +264,9 @@ fn options(draft: &mut Draft, cursor: &mut Cursor<'_>) -> Result<(), Cut> {
         let mut body = cursor.part(length - 2, "option")?;
         match kind {
             1 | 2 if length == 8 && !draft.detail.contains("_mac\":") => {
-                let [a, b, c, d, e, f] = body.array::<6>("option")?;
+                let mac = crate::mac_text(body.array("option")?);
                 let name = if kind == 1 { "source_mac" } else { "target_mac" };
-                json::member_text(
-                    &mut draft.detail,
-                    name,
-                    &format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"),
-                );
+                json::member_text(&mut draft.detail, name, &mac);
             }
             3 => {
                 let bits = body.u8("prefix")?;

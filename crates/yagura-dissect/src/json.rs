@@ -13,12 +13,34 @@ pub fn push_text(out: &mut String, text: &str) {
 pub fn push_escaped(out: &mut String, text: &str) {
     let mut rest = text;
     // Whole stretches that need no escape at a time.
-    while let Some(at) = rest.bytes().position(|b| b < 0x20 || matches!(b, b'"' | b'\\' | 0x7f)) {
+    while let Some(at) = first_escaped(rest.as_bytes()) {
         out.push_str(&rest[..at]);
         push_char(out, rest.as_bytes()[at] as char);
         rest = &rest[at + 1..];
     }
     out.push_str(rest);
+}
+
+/// Where the first byte is that JSON cannot have as it is, found eight bytes at a time.
+fn first_escaped(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    // The highest bit of a byte is set where it is zero, and perhaps above such a byte.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (n, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        let quoted = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
+        if control | quoted | zeros(word ^ (ONES * 0x7f)) != 0 {
+            return bytes[8 * n..].iter().position(|&b| escaped(b)).map(|at| 8 * n + at);
+        }
+    }
+    rest.iter().position(|&b| escaped(b)).map(|at| 8 * words.len() + at)
+}
+
+fn escaped(b: u8) -> bool {
+    b < 0x20 || matches!(b, b'"' | b'\\' | 0x7f)
 }
 
 /// Appends one character of a JSON string.
@@ -51,15 +73,20 @@ pub fn push_number(out: &mut String, mut n: u64) {
     out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
+/// Appends a number with a sign.
+pub fn push_signed(out: &mut String, n: i64) {
+    if n < 0 {
+        out.push('-');
+    }
+    push_number(out, n.unsigned_abs());
+}
+
 /// Appends a floating-point number; `null` for what JSON cannot say.
 pub fn push_float(out: &mut String, v: f64) {
     let whole = v as i64;
     if whole as f64 == v && whole.unsigned_abs() < 1 << 53 && !(whole == 0 && v.is_sign_negative()) {
         // Most values on the wire are whole numbers, for which digits suffice.
-        if whole < 0 {
-            out.push('-');
-        }
-        push_number(out, whole.unsigned_abs());
+        push_signed(out, whole);
     } else if !v.is_finite() {
         out.push_str("null");
     } else if v != 0.0 && !(1e-5..1e16).contains(&v.abs()) {
@@ -79,23 +106,40 @@ pub fn push_hex(out: &mut String, bytes: &[u8]) {
 /// Appends bytes as hexadecimal digits.
 pub fn push_hex_digits(out: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for b in bytes {
-        out.push(DIGITS[usize::from(b >> 4)] as char);
-        out.push(DIGITS[usize::from(b & 15)] as char);
+    for stretch in bytes.chunks(32) {
+        let mut digits = [0; 64];
+        for (pair, b) in digits.chunks_exact_mut(2).zip(stretch) {
+            pair.copy_from_slice(&[DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]);
+        }
+        out.push_str(std::str::from_utf8(&digits[..2 * stretch.len()]).unwrap_or_default());
     }
+}
+
+/// Appends a number of 32 bits as `0x` and eight hexadecimal digits.
+pub fn push_hex_number(out: &mut String, n: u32) {
+    out.push_str("0x");
+    push_hex_digits(out, &n.to_be_bytes());
 }
 
 /// Begins a member of the object that `out` is the inside of: `"key":`, after a comma if needed.
 pub fn key(out: &mut String, key: &str) {
-    out.push(if out.is_empty() { '{' } else { ',' });
-    push_text(out, key);
-    out.push(':');
+    out.push_str(if out.is_empty() { "{\"" } else { ",\"" });
+    push_escaped(out, key);
+    out.push_str("\":");
 }
 
 /// A member with a number.
 pub fn member_number(out: &mut String, name: &str, n: u64) {
     key(out, name);
     push_number(out, n);
+}
+
+/// A member with a number as `"0x…"`, eight digits.
+pub fn member_hex(out: &mut String, name: &str, n: u32) {
+    key(out, name);
+    out.push('"');
+    push_hex_number(out, n);
+    out.push('"');
 }
 
 /// A member with a text.
@@ -122,6 +166,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_needs_an_escape_is_found_at_any_place() {
+        for b in 0..=255 {
+            for at in 0..20 {
+                let mut text = [b'~'; 20];
+                text[at] = b;
+                assert_eq!(first_escaped(&text), escaped(b).then_some(at), "{b}");
+                text[19] = 0x7f;
+                assert_eq!(first_escaped(&text), Some(if escaped(b) { at } else { 19 }), "{b}");
+            }
+        }
+        assert_eq!(first_escaped("櫓櫓櫓櫓".as_bytes()), None);
+    }
+
+    #[test]
     fn what_is_written_reads_back() {
         let mut out = String::new();
         member_text(&mut out, "a\"b", "x\\y\n\u{1}\u{7f}櫓");
@@ -130,7 +188,9 @@ mod tests {
         member_bool(&mut out, "t", true);
         key(&mut out, "f");
         out.push('[');
-        for (i, v) in [1e300, -2.5, 1e-9, f64::NAN, 0.0, 123456.0, -7.0, -0.0, 9e15, 1e17].into_iter().enumerate() {
+        for (i, v) in
+            [1e300, -2.5, 1e-9, f64::NAN, 0.0, 123456.0, -7.0, -0.0, 9e15, 1e17].into_iter().enumerate()
+        {
             if i > 0 {
                 out.push(',');
             }

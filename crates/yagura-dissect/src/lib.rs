@@ -92,6 +92,7 @@ mod syslog;
 mod telnet;
 mod tls;
 
+pub use ends::mac_text;
 pub use settings::{ContextName, Dictionary, Settings, ToolNames, Variable};
 
 /// Every protocol that is understood, in the order in which the capture layer probes those whose

@@ -135,9 +135,7 @@ fn text(bytes: &[u8]) -> String {
 /// A chassis or port identifier: its subtype tells whether it is an address or a text.
 fn identifier(body: &[u8], mac: u8, network: u8) -> String {
     match body {
-        [kind, a, b, c, d, e, f] if *kind == mac => {
-            format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-        }
+        &[kind, a, b, c, d, e, f] if kind == mac => crate::mac_text([a, b, c, d, e, f]),
         [kind, 1, a, b, c, d] if *kind == network => Ipv4Addr::new(*a, *b, *c, *d).to_string(),
         [_, rest @ ..] => text(rest),
         [] => String::new(),
@@ -194,7 +192,7 @@ impl Framed for Lldp {
                 },
                 // PROFINET (IEC 61158-6-10): the port's status and the chassis' address.
                 (127, &[0, 0x0e, 0xcf, 5, a, b, c, d, e, f]) => {
-                    let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+                    let mac = crate::mac_text([a, b, c, d, e, f]);
                     json::member_text(&mut facts.more, "profinet_mac", &mac);
                 }
                 _ => {}

@@ -53,12 +53,6 @@ fn start(flow: &FlowInfo) -> Box<dyn Dissector> {
     }
 }
 
-/// A hardware address as text.
-fn mac(bytes: [u8; 6]) -> String {
-    let [a, b, c, d, e, f] = bytes;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-}
-
 /// Visible text without the blanks and zeros that fill a field up.
 fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_MAX)]);

@@ -20,7 +20,7 @@ pub struct DictionaryColumn {
     /// The number of each row's word.
     rows: Vec<i32>,
     /// All words, one after the other.
-    text: String,
+    text: Vec<u8>,
     /// Where each word ends.
     ends: Vec<i32>,
     /// Word numbers by the word's hash.
@@ -31,7 +31,7 @@ impl DictionaryColumn {
     /// Adds a row.
     pub fn append(&mut self, word: &str) {
         let number = match self.rows.last() {
-            Some(&last) if same(self.word(last), word) => last,
+            Some(&last) if same(self.word(last), word.as_bytes()) => last,
             _ => self.number(word),
         };
         self.rows.push(number);
@@ -43,61 +43,70 @@ impl DictionaryColumn {
         let mut offsets = Vec::with_capacity(self.ends.len() + 1);
         offsets.push(0);
         offsets.append(&mut self.ends);
-        let text = std::mem::take(&mut self.text).into_bytes();
+        let text = std::mem::take(&mut self.text);
         let words = StringArray::new(OffsetBuffer::new(offsets.into()), text.into(), None);
         let rows = PrimitiveArray::from(std::mem::take(&mut self.rows));
         DictionaryArray::new(rows, Arc::new(words))
     }
 
-    fn word(&self, number: i32) -> &str {
+    fn word(&self, number: i32) -> &[u8] {
         word(&self.text, &self.ends, number)
     }
 
     fn number(&mut self, new: &str) -> i32 {
+        let new = new.as_bytes();
         let DictionaryColumn { text, ends, numbers, .. } = self;
         let hash = hash(new);
         if let Some(number) = numbers.find(hash, |number| same(word(text, ends, *number), new)) {
             return *number;
         }
         let number = ends.len() as i32;
-        text.push_str(new);
+        text.extend_from_slice(new);
         ends.push(text.len() as i32);
         numbers.insert_unique(hash, number, |number| self::hash(word(text, ends, *number)));
         number
     }
 }
 
-fn word<'a>(text: &'a str, ends: &[i32], number: i32) -> &'a str {
+#[inline]
+fn word<'a>(text: &'a [u8], ends: &[i32], number: i32) -> &'a [u8] {
     let number = number as usize;
     let begin = if number == 0 { 0 } else { ends[number - 1] as usize };
     &text[begin..ends[number] as usize]
 }
 
-/// Whether two words are the same. Most are shorter than 16 bytes, for which a call to compare
+/// Whether two names are the same. Most are shorter than 32 bytes, for which a call to compare
 /// memory costs more than the comparison.
 #[inline]
-fn same(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
+pub fn same_name(a: &str, b: &str) -> bool {
+    same(a.as_bytes(), b.as_bytes())
+}
+
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
     match a.len() {
         0 => true,
-        1..4 => a.iter().eq(b),
+        1 => a[0] == b[0],
+        2..4 => ends_of::<2>(a) == ends_of::<2>(b),
         4..8 => ends_of::<4>(a) == ends_of::<4>(b),
-        8..=16 => ends_of::<8>(a) == ends_of::<8>(b),
+        8..16 => ends_of::<8>(a) == ends_of::<8>(b),
+        16..=32 => ends_of::<16>(a) == ends_of::<16>(b),
         _ => a == b,
     }
 }
 
 /// The first and the last `N` bytes, which overlap in a text shorter than twice that.
+#[inline]
 fn ends_of<const N: usize>(text: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
     Some((text.first_chunk()?, text.last_chunk()?))
 }
 
-fn hash(word: &str) -> u64 {
+fn hash(word: &[u8]) -> u64 {
     let mut hasher = FxHasher::default();
-    hasher.write(word.as_bytes());
+    hasher.write(word);
     hasher.finish()
 }
 
@@ -120,16 +129,16 @@ mod tests {
     }
 
     #[test]
-    fn words_of_any_length_are_the_same_or_not() {
-        let text = "abcdefghijklmnopqrstuvwxyz";
+    fn names_of_any_length_are_the_same_or_not() {
+        let text = "abcdefghijklmnopqrstuvwxyz0123456789";
         for length in 0..=text.len() {
             let word = &text[..length];
-            assert!(same(word, &String::from(word)));
-            assert!(!same(word, &text[..length.saturating_sub(1)]) || length == 0);
+            assert!(same_name(word, &String::from(word)));
+            assert!(!same_name(word, &text[..length.saturating_sub(1)]) || length == 0);
             for at in 0..length {
                 let other: String =
                     word.chars().enumerate().map(|(n, c)| if n == at { '_' } else { c }).collect();
-                assert!(!same(word, &other), "{word} {other}");
+                assert!(!same_name(word, &other), "{word} {other}");
             }
         }
     }

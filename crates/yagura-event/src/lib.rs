@@ -18,7 +18,7 @@ pub mod vocabulary;
 pub use alert::{Alert, Queue, Severity};
 pub use assets::{Asset, AssetTable};
 pub use codec::Batch;
-pub use dictionary::DictionaryColumn;
+pub use dictionary::{DictionaryColumn, same_name};
 pub use envelope::{Encoding, Envelope, HEADER};
 pub use error::{Domain, EventError};
 pub use schema::Kind;

@@ -2,7 +2,6 @@
 //! their paths, replies with their statuses, messages inside messages.
 
 use std::cell::Cell;
-use std::fmt::Write;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -234,8 +233,7 @@ fn describe(draft: &mut Draft, via: Via, place: Place<'_>, service: u8, to: Targ
         json::member_number(&mut draft.detail, "sequence", u64::from(sequence));
     }
     if let Some(connection) = via.connection {
-        json::key(&mut draft.detail, "connection");
-        let _ = write!(draft.detail, "\"{connection:#010x}\"");
+        json::member_hex(&mut draft.detail, "connection", connection);
     }
     if !place.route.is_empty() {
         json::member_text(&mut draft.detail, "route", place.route);
@@ -311,8 +309,7 @@ fn answer(
         (Some(CONNECTION_MANAGER), 0x54 | 0x5b) => {
             for name in ["o_t_connection", "t_o_connection"] {
                 let id = cursor.u32_le("forward_open")?;
-                json::key(&mut draft.detail, name);
-                let _ = write!(draft.detail, "\"{id:#010x}\"");
+                json::member_hex(&mut draft.detail, name, id);
             }
         }
         (Some(0x67), 0x4b) => values::pccc_reply(cx, side, draft, &mut cursor)?,

@@ -453,10 +453,8 @@ fn a_stream_that_begins_inside_a_message_is_picked_up() {
 #[test]
 fn the_rest_of_a_message_that_looks_like_a_beginning_swallows_nothing() {
     // Joined within system bytes and text: a length and a header that could be, also of an odd SType.
-    let rests: [&[u8]; 2] = [
-        b"\x00\x00\x8d\x05\x4d\xa4",
-        b"\x00\x00\x0d\x00\x03\x06\x0c\x00\x00\x08\x2a\x0e\x90\x21\x01\x00",
-    ];
+    let rests: [&[u8]; 2] =
+        [b"\x00\x00\x8d\x05\x4d\xa4", b"\x00\x00\x0d\x00\x03\x06\x0c\x00\x00\x08\x2a\x0e\x90\x21\x01\x00"];
     for rest in rests {
         let mut run = Run::new(&PROTOCOL);
         run.send(HOST, rest);

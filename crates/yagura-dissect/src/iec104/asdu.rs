@@ -62,8 +62,28 @@ pub(super) fn plausible(bytes: &[u8]) -> bool {
     let mut cursor = Cursor::new(bytes);
     let Ok(unit) = unit(&mut cursor) else { return false };
     let Some(of) = types::of(unit.kind) else { return false };
-    types::cause(unit.cause).is_some()
-        && length(&unit, of).is_none_or(|length| length == cursor.remaining() && unit.objects > 0)
+    let length = match length(&unit, of) {
+        Some(length) => length,
+        None => match file_length(&unit, cursor.rest()) {
+            Some(length) => length,
+            None => return false,
+        },
+    };
+    types::cause(unit.cause).is_some() && length == cursor.remaining() && unit.objects > 0
+}
+
+/// The length of a file transfer's object, address included (IEC 60870-5-101 clause 7.3.6).
+fn file_length(unit: &Unit, object: &[u8]) -> Option<usize> {
+    Some(match unit.kind {
+        120 => 9,
+        121 => 10,
+        122 | 124 => 7,
+        123 => 8,
+        125 => 7 + usize::from(*object.get(6)?),
+        126 => ADDRESS + 13 * usize::from(unit.objects),
+        127 => 19,
+        _ => return None,
+    })
 }
 
 impl Iec104 {

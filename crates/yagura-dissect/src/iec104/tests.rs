@@ -151,4 +151,10 @@ fn the_probe_takes_nothing_else() {
     assert_eq!(probed(&i(11, 2, 3, &[7, 0, 0, 1, 0, 0]), true), Probe::No);
     assert_eq!(probed(&[0x68, 4, 1, 0, 2, 0], true), Probe::Yes);
     assert_eq!(probed(&[0x68, 4, 1, 0, 2, 0], false), Probe::More);
+    // The middle of a recipe, which by its length and its control field could be a file transfer.
+    let mut recipe =
+        b"\x68\xa4\x1a\xb5\x14\xfd\x7c\x60\x5a\x69\x0c\xe6\xbc\xbf\x6f\xbf\x8b\x99\xef\x4f".to_vec();
+    recipe.resize(2000, 0x5a);
+    assert_eq!(probed(&recipe, false), Probe::No);
+    assert_eq!(probed(&i(124, 1, 13, &[1, 0, 0, 2, 0, 0, 1]), false), Probe::Yes);
 }

@@ -1,6 +1,8 @@
 //! Elements of ASN.1 in BER (ITU-T X.690, 8.1) as ISO 9506 needs them: tags of several bytes and
 //! lengths of the indefinite form too, which `asn1` leaves out.
 
+use std::borrow::Cow;
+
 use crate::cursor::{Cursor, Cut};
 
 /// Deepest nesting of indefinite lengths.
@@ -71,9 +73,14 @@ impl<'a> Tlv<'a> {
     }
 
     /// The content as text.
-    pub fn text(&self) -> std::borrow::Cow<'a, str> {
-        String::from_utf8_lossy(self.body)
+    pub fn text(&self) -> Cow<'a, str> {
+        text(self.body)
     }
+}
+
+/// Bytes as text. Nearly all are, which is found out quicker than what is wrong with the others.
+pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// Elements one after another.
@@ -91,6 +98,15 @@ impl<'a> Iterator for Children<'a> {
 
 /// The next element.
 pub(crate) fn element<'a>(cursor: &mut Cursor<'a>, what: &'static str) -> Result<Tlv<'a>, Cut> {
+    // Nearly all have a tag and a length of one byte each.
+    if let [first, length @ ..0x80, rest @ ..] = cursor.rest()
+        && first & 0x1f != 0x1f
+        && let Some(body) = rest.get(..usize::from(*length))
+    {
+        cursor.skip(2 + body.len(), what)?;
+        let tag = u32::from(first >> 6) << 24 | u32::from(first & 0x1f);
+        return Ok(Tlv { tag, constructed: first & 0x20 != 0, body });
+    }
     let mut at = *cursor;
     let (tag, constructed, length) = head(&mut at, what)?;
     let body = match length {

@@ -1,5 +1,7 @@
 //! Confirmed services (ISO 9506-2, clauses 10 to 19 and annex D): requests and their answers.
 
+use std::borrow::Cow;
+
 use yagura_event::rows::IdentityRow;
 use yagura_event::vocabulary::operation;
 
@@ -146,7 +148,7 @@ impl Mms {
             tag::STATUS => device_status(draft, service),
             tag::GET_NAME_LIST => {
                 if let Some(found) = service.child(context(0)) {
-                    list(draft, found.children().map(|name| name.text()));
+                    list(draft, found.children(), Tlv::text);
                 }
                 more(draft, service.child(context(1)));
             }
@@ -169,7 +171,7 @@ impl Mms {
                 if let Some(found) = service.child(context(1)) {
                     let found = Tlv { tag: context(0), ..found };
                     if let Some(accessed) = names::accessed(&found) {
-                        list(draft, accessed.names.iter().map(String::as_str));
+                        list(draft, accessed.names.iter(), |name| name.as_str().into());
                     }
                 }
                 deletable(draft, service);
@@ -231,14 +233,13 @@ impl Mms {
                         }
                         _ => entries,
                     };
-                    let names = entries.children().map(|entry| {
+                    list(draft, entries.children(), |entry| {
                         let mut name = String::new();
                         if let Some(parts) = entry.child(context(0)) {
                             file_name(&mut name, &parts);
                         }
-                        name
+                        name.into()
                     });
-                    list(draft, names);
                 }
                 more(draft, service.child(context(1)));
             }
@@ -283,7 +284,7 @@ fn about(draft: &mut Draft, number: u32, service: &Tlv<'_>) {
                 names::push(&mut draft.target, &name);
             }
             if let Some(accessed) = children.next().and_then(|list| names::accessed(&list)) {
-                list(draft, accessed.names.iter().map(String::as_str));
+                list(draft, accessed.names.iter(), |name| name.as_str().into());
             }
         }
         tag::DELETE_NAMED_VARIABLE_LIST => {
@@ -390,13 +391,13 @@ fn origin(draft: &mut Draft, value: Option<&Tlv<'_>>) {
 }
 
 /// Adds a list's names to the values.
-fn list<T: AsRef<str>>(draft: &mut Draft, names: impl Iterator<Item = T>) {
+fn list<'a, T>(draft: &mut Draft, names: impl Iterator<Item = T>, text: impl Fn(&T) -> Cow<'a, str>) {
     draft.set_count(0);
     let mut count = 0;
     for name in names {
         count += 1;
-        if count <= LISTED_MAX {
-            draft.push_text(name.as_ref());
+        if count <= LISTED_MAX && !draft.is_cut() {
+            draft.push_text(&text(&name));
         }
     }
     draft.set_count(count as u32);

@@ -1,10 +1,8 @@
 //! Values (ISO 9506-2, 14.4.2 `Data`), which MMS and GOOSE share.
 
-use std::fmt::Write;
-
 use yagura_event::clock::{Micros, SECOND, rfc3339};
 
-use super::ber::Tlv;
+use super::ber::{Tlv, text};
 use crate::json;
 
 /// Deepest nesting of a value that is written; what is below is left out.
@@ -54,9 +52,7 @@ fn push_nested(out: &mut String, value: &Tlv<'_>, depth: usize) {
         }
         Some(kind::BIT_STRING | kind::BOOLEAN_ARRAY) => push_bits(out, value.body),
         Some(kind::INTEGER | kind::BCD) => match value.signed() {
-            Some(number) => {
-                let _ = write!(out, "{number}");
-            }
+            Some(number) => json::push_signed(out, number),
             None => json::push_hex(out, shown(value.body)),
         },
         Some(kind::UNSIGNED) => match value.unsigned() {
@@ -68,7 +64,7 @@ fn push_nested(out: &mut String, value: &Tlv<'_>, depth: usize) {
             None => json::push_hex(out, shown(value.body)),
         },
         Some(kind::VISIBLE_STRING | kind::GENERALIZED_TIME | kind::MMS_STRING) => {
-            json::push_text(out, &String::from_utf8_lossy(shown(value.body)));
+            json::push_text(out, &text(shown(value.body)));
         }
         Some(kind::OBJECT_ID) => {
             out.push('"');
@@ -87,26 +83,39 @@ fn push_nested(out: &mut String, value: &Tlv<'_>, depth: usize) {
     }
 }
 
-/// Calls `with` for every number within a value, with the path of places to it: empty for the
-/// value itself, `[1][0]` within structures.
-pub(crate) fn numbers(value: &Tlv<'_>, with: &mut dyn FnMut(&str, f64)) {
-    walk(value, &mut String::new(), 0, with);
+/// Calls `with` for every number within a value, with its name: the value's own, and the path of
+/// places within structures, as `name[1][0]`. Not more than `most`.
+pub(crate) fn numbers(value: &Tlv<'_>, name: &mut String, most: &mut usize, with: &mut dyn FnMut(&str, f64)) {
+    walk(value, name, 0, most, with);
 }
 
-fn walk(value: &Tlv<'_>, path: &mut String, depth: usize, with: &mut dyn FnMut(&str, f64)) {
+fn walk(value: &Tlv<'_>, name: &mut String, depth: usize, most: &mut usize, with: &mut dyn FnMut(&str, f64)) {
     if let Some(kind::ARRAY | kind::STRUCTURE) = value.choice() {
         if depth == DEPTH_MAX {
             return;
         }
+        let length = name.len();
         for (at, child) in value.children().enumerate() {
-            let length = path.len();
-            let _ = write!(path, "[{at}]");
-            walk(&child, path, depth + 1, with);
-            path.truncate(length);
+            if *most == 0 {
+                break;
+            }
+            push_place(name, at);
+            walk(&child, name, depth + 1, most, with);
+            name.truncate(length);
         }
-    } else if let Some(number) = number(value) {
-        with(path, number);
+    } else if let Some(number) = number(value)
+        && *most > 0
+    {
+        *most -= 1;
+        with(name, number);
     }
+}
+
+/// Appends a place in a list: `[3]`.
+pub(crate) fn push_place(name: &mut String, at: usize) {
+    name.push('[');
+    json::push_number(name, at as u64);
+    name.push(']');
 }
 
 /// A value as a number, where it is one; a truth value is 0 or 1.
@@ -198,7 +207,12 @@ mod tests {
     fn numbers_have_their_paths() {
         let mut found = Vec::new();
         let bytes = [0xa2, 10, 0xa2, 5, 0x8a, 0, 0x85, 1, 7, 0x83, 1, 1];
-        numbers(&read(&bytes), &mut |path, number| found.push((path.to_string(), number)));
-        assert_eq!(found, [("[0][1]".to_string(), 7.0), ("[1]".to_string(), 1.0)]);
+        let mut name = String::from("a");
+        let value = read(&bytes);
+        numbers(&value, &mut name, &mut 9, &mut |path, number| found.push((path.to_string(), number)));
+        assert_eq!(found, [("a[0][1]".to_string(), 7.0), ("a[1]".to_string(), 1.0)]);
+        let mut most = 1;
+        numbers(&value, &mut name, &mut most, &mut |path, _| assert_eq!(path, "a[0][1]"));
+        assert_eq!((most, name.as_str()), (0, "a"));
     }
 }

@@ -94,18 +94,24 @@ fn iec61850(cx: &mut Cx<'_>, side: Side, draft: &mut Draft, values: &[Tlv<'_>]) 
     };
     let source = source(cx, side);
     let name = if data_set.is_empty() { id.text().into_owned() } else { data_set };
-    let mut samples = 0;
-    let mut text = String::new();
+    let mut room = SAMPLES_MAX;
+    let (mut text, mut signal) = (String::new(), String::new());
     for (at, member) in included.iter().enumerate() {
         let Some(value) = rest.next() else { break };
         text.clear();
         data::push(&mut text, value);
         draft.push_json(&text);
-        let signal = match references.get(at) {
-            Some(reference) => reference.clone(),
-            None => format!("{name}[{member}]"),
-        };
-        sample(cx, side, &source, &signal, value, &mut samples);
+        signal.clear();
+        match references.get(at) {
+            Some(reference) => signal.push_str(reference),
+            None => {
+                signal.push_str(&name);
+                data::push_place(&mut signal, *member);
+            }
+        }
+        data::numbers(value, &mut signal, &mut room, &mut |signal, number| {
+            cx.measured(side, signal, &source, number, 0);
+        });
     }
     if has(field::REASON) {
         let reasons: Vec<&Tlv<'_>> = rest.take(included.len()).collect();
@@ -147,8 +153,8 @@ pub(super) fn results(
     results: &[Tlv<'_>],
 ) {
     let source = source(cx, side);
-    let mut samples = 0;
-    let mut text = String::new();
+    let mut room = SAMPLES_MAX;
+    let (mut text, mut signal) = (String::new(), String::new());
     let mut failed = 0;
     for (at, result) in results.iter().enumerate() {
         if result.tag == context(0) {
@@ -169,11 +175,17 @@ pub(super) fn results(
                 draft.push_json(&text);
             }
         }
-        let signal = match accessed.names.get(at) {
-            Some(name) if !accessed.list => name.clone(),
-            _ => format!("{}[{at}]", accessed.names.first().map_or("", String::as_str)),
-        };
-        sample(cx, side, &source, &signal, result, &mut samples);
+        signal.clear();
+        match accessed.names.get(at) {
+            Some(name) if !accessed.list => signal.push_str(name),
+            _ => {
+                signal.push_str(accessed.names.first().map_or("", String::as_str));
+                data::push_place(&mut signal, at);
+            }
+        }
+        data::numbers(result, &mut signal, &mut room, &mut |signal, number| {
+            cx.measured(side, signal, &source, number, 0);
+        });
     }
     if failed > 0 && failed == results.len() {
         let code = std::mem::take(&mut draft.status_code);
@@ -184,14 +196,4 @@ pub(super) fn results(
 fn source(cx: &Cx<'_>, side: Side) -> String {
     let end = cx.flow.end(side);
     format!("{} {}:{}", PROTOCOL.name, end.address, end.port)
-}
-
-fn sample(cx: &mut Cx<'_>, side: Side, source: &str, signal: &str, value: &Tlv<'_>, samples: &mut usize) {
-    data::numbers(value, &mut |path, number| {
-        *samples += 1;
-        if *samples <= SAMPLES_MAX {
-            let signal = format!("{signal}{path}");
-            cx.measured(side, &signal, &format!("{source} {signal}"), number, 0);
-        }
-    });
 }

@@ -3,7 +3,7 @@
 use yagura_event::rows::IdentityRow;
 use yagura_event::vocabulary::{operation, status};
 
-use super::{NAME, mac, names, records, text};
+use super::{NAME, names, records, text};
 use crate::cursor::{Cursor, Cut};
 use crate::dcerpc::{Uuid, push_uuid};
 use crate::exchange::Draft;
@@ -112,7 +112,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         let kind = b.u16_be("ar_type")?;
         let id = uuid(b)?;
         let key = b.u16_be("session_key")?;
-        let station_mac = mac(b.array("initiator_mac")?);
+        let station_mac = crate::mac_text(b.array("initiator_mac")?);
         b.skip(16, "initiator_object")?;
         let properties = b.u32_be("ar_properties")?;
         let timeout = b.u16_be("timeout_factor")?;
@@ -141,7 +141,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         b.skip(2, "ar_type")?;
         let id = uuid(b)?;
         b.skip(2, "session_key")?;
-        let station_mac = mac(b.array("responder_mac")?);
+        let station_mac = crate::mac_text(b.array("responder_mac")?);
         if self.draft.session.is_empty() {
             push_uuid(&mut self.draft.session, id);
         }
@@ -215,8 +215,8 @@ impl<'r, 'c> Reader<'r, 'c> {
                 let properties = b.u16_be("submodule_properties")?;
                 let mut shown = String::new();
                 place(&mut shown, slot, subslot);
-                json::member_text(&mut shown, "module", &format!("0x{module:08x}"));
-                json::member_text(&mut shown, "submodule", &format!("0x{submodule:08x}"));
+                json::member_hex(&mut shown, "module", module);
+                json::member_hex(&mut shown, "submodule", submodule);
                 for _ in 0..if properties & 3 == 3 { 2 } else { 1 } {
                     let direction = b.u16_be("data_description")?;
                     let length = b.u16_be("submodule_length")?;
@@ -243,7 +243,7 @@ impl<'r, 'c> Reader<'r, 'c> {
                 let state = b.u16_be("module_state")?;
                 let mut shown = String::new();
                 json::member_number(&mut shown, "slot", slot.into());
-                json::member_text(&mut shown, "module", &format!("0x{module:08x}"));
+                json::member_hex(&mut shown, "module", module);
                 let name = ["no_module", "wrong_module", "proper_module", "substitute"]
                     .get(usize::from(state))
                     .unwrap_or(&"reserved");
@@ -420,7 +420,7 @@ impl<'r, 'c> Reader<'r, 'c> {
                 while !(b.at() + 4).is_multiple_of(4) {
                     b.skip(1, "padding")?;
                 }
-                json::member_text(&mut facts, "mac", &mac(b.array("mac")?));
+                json::member_text(&mut facts, "mac", &crate::mac_text(b.array("mac")?));
                 b.skip(2, "padding")?;
                 let ip = std::net::Ipv4Addr::from(b.array::<4>("ip")?);
                 json::member_text(&mut facts, "ip", &ip.to_string());
@@ -497,8 +497,8 @@ impl<'a> Alarm<'a> {
         draft.target = format!("{}/0x{:x}", self.slot, self.subslot);
         let detail = &mut draft.detail;
         if !self.acknowledges {
-            json::member_text(detail, "module", &format!("0x{:08x}", self.module));
-            json::member_text(detail, "submodule", &format!("0x{:08x}", self.submodule));
+            json::member_hex(detail, "module", self.module);
+            json::member_hex(detail, "submodule", self.submodule);
         }
         json::member_number(detail, "sequence", u64::from(self.specifier & 0x7ff));
         let bits = [

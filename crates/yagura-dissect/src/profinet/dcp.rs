@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use yagura_event::rows::IdentityRow;
 use yagura_event::vocabulary::{operation, status};
 
-use super::{NAME, mac, names, text};
+use super::{NAME, names, text};
 use crate::cursor::{Cursor, Cut};
 use crate::exchange::{Draft, Exchanges};
 use crate::{Cx, Side, json};
@@ -232,7 +232,7 @@ fn value(option: u8, suboption: u8, body: &[u8]) -> String {
         Some(out)
     };
     let known = match (option, suboption) {
-        (1, 1) => body.first_chunk::<6>().map(|bytes| mac(*bytes)),
+        (1, 1) => body.first_chunk::<6>().map(|bytes| crate::mac_text(*bytes)),
         (1, 2 | 3) => address(body),
         (2, 1 | 2 | 6) | (3, 12) => Some(text(body)),
         (2, 3 | 8) => body.first_chunk::<4>().map(|b| {

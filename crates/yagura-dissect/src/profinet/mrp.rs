@@ -3,7 +3,6 @@
 
 use yagura_event::vocabulary::operation;
 
-use super::mac;
 use crate::cursor::{Cursor, Cut};
 use crate::cyclic::{Cyclic, Tally};
 use crate::exchange::Exchanges;
@@ -78,7 +77,7 @@ impl Framed for Mrp {
             match kind {
                 2 => {
                     b.skip(2, "priority")?;
-                    let manager = mac(b.array("manager")?);
+                    let manager = crate::mac_text(b.array("manager")?);
                     b.skip(2, "port_role")?;
                     let (state, transitions) = (b.u16_be("ring_state")?, b.u16_be("transitions")?);
                     let before = self.ring.replace((state, transitions));
@@ -96,13 +95,13 @@ impl Framed for Mrp {
                 3 => {
                     let mut detail = String::new();
                     json::member_number(&mut detail, "priority", b.u16_be("priority")?.into());
-                    json::member_text(&mut detail, "manager", &mac(b.array("manager")?));
+                    json::member_text(&mut detail, "manager", &crate::mac_text(b.array("manager")?));
                     json::member_number(&mut detail, "interval_ms", b.u16_be("interval")?.into());
                     self.tell(cx, side, "topology_change", detail);
                 }
                 4 | 5 => {
                     let mut detail = String::new();
-                    json::member_text(&mut detail, "station", &mac(b.array("station")?));
+                    json::member_text(&mut detail, "station", &crate::mac_text(b.array("station")?));
                     json::member_number(&mut detail, "port_role", b.u16_be("port_role")?.into());
                     json::member_number(&mut detail, "interval_ms", b.u16_be("interval")?.into());
                     json::member_number(&mut detail, "blocked", b.u16_be("blocked")?.into());
@@ -111,7 +110,7 @@ impl Framed for Mrp {
                 6 | 7 => {
                     let mut detail = String::new();
                     json::member_number(&mut detail, "priority", b.u16_be("priority")?.into());
-                    json::member_text(&mut detail, "manager", &mac(b.array("manager")?));
+                    json::member_text(&mut detail, "manager", &crate::mac_text(b.array("manager")?));
                     let name = if kind == 6 { "test_manager_nack" } else { "test_propagate" };
                     self.tell(cx, side, name, detail);
                 }
