@@ -1,5 +1,6 @@
 //! Benchmarks: `cargo xtask bench NAME` prints a table and writes `target/bench/NAME.json`.
 
+mod engine;
 #[cfg(feature = "pcap")]
 mod line_rate;
 mod packets;
@@ -14,6 +15,9 @@ type Benchmark = (&'static str, fn() -> Result<Report>);
 
 static BENCHMARKS: &[Benchmark] = &[
     ("packets", packets::mix),
+    ("operators", engine::operators),
+    ("scaling", engine::scaling),
+    ("snapshots", engine::snapshots),
     ("samples", samples::embedded),
     ("samples-kafka", samples::kafka),
     #[cfg(feature = "pcap")]

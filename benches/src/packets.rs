@@ -67,9 +67,9 @@ pub fn mix() -> Result<Report> {
         Figure::new("bytes of the file a second", bytes / seconds[2], "B/s"),
         Figure::new("most memory", peak_memory()?, "MiB"),
     ];
-    for (name, command) in peers(&file, folder.path()) {
+    for (name, command) in peers(&file, folder.path())? {
         if let Some(peer) = theirs(command, packets)? {
-            figures.push(Figure::new(format!("packets a second beside {name}"), rate, "1/s").beside(peer));
+            figures.push(Figure::new(format!("beside {name}"), rate, "1/s").beside(peer));
         }
     }
     Ok(Report {
@@ -169,18 +169,55 @@ fn peak_memory() -> Result<f64> {
     Ok(kib / 1024.0)
 }
 
-/// Other tools, each told to read the whole file and to print as little as it can.
-fn peers(file: &Path, folder: &Path) -> Vec<(&'static str, Command)> {
-    let mut tshark = Command::new("tshark");
-    // A column of each packet: tshark dissects fully and hardly prints.
-    tshark.args(["-n", "-T", "fields", "-e", "_ws.col.protocol", "-r"]).arg(file);
-    let mut suricata = Command::new("suricata");
-    suricata.args(["--runmode", "single", "-k", "none", "-l"]).arg(folder).arg("-r").arg(file);
-    // Plant protocols that it knows and that Debian's configuration leaves off.
-    for protocol in ["modbus", "dnp3", "enip"] {
-        suricata.args(["--set", &format!("app-layer.protocols.{protocol}.enabled=yes")]);
-    }
-    vec![("tshark", tshark), ("suricata", suricata)]
+/// What Suricata writes when it is to say what the messages said, as Yagura does: its own
+/// configuration, joined in the middle of connections, with all of its event types that are messages.
+const SURICATA: &str = "%YAML 1.1
+---
+include: /etc/suricata/suricata.yaml
+outputs:
+  - eve-log:
+      enabled: yes
+      filetype: regular
+      filename: eve.json
+      types: [ALERT dns, tls, smtp, ftp, rdp, nfs, smb, tftp, ike, dcerpc, krb5, snmp, sip, dhcp, ssh,
+        mqtt, http, dnp3, modbus, flow]
+";
+
+/// Other tools, and what each is told to do.
+fn peers(file: &Path, folder: &Path) -> Result<Vec<(&'static str, Command)>> {
+    let tshark = |output: &[&str]| {
+        let mut tshark = Command::new("tshark");
+        tshark.arg("-n").args(output).arg("-r").arg(file);
+        tshark
+    };
+    let suricata = |arguments: &[&str]| {
+        let mut suricata = Command::new("suricata");
+        suricata.args(["--runmode", "single", "-k", "none", "-l"]).arg(folder).arg("-r").arg(file);
+        // Plant protocols that it knows and that Debian's configuration leaves off.
+        for protocol in ["modbus", "dnp3", "enip"] {
+            suricata.args(["--set", &format!("app-layer.protocols.{protocol}.enabled=yes")]);
+        }
+        suricata.args(arguments);
+        suricata
+    };
+    let configured = |name: &str, alert: &str| -> Result<String> {
+        let path = folder.join(name);
+        std::fs::write(&path, SURICATA.replace("ALERT ", alert))?;
+        Ok(path.display().to_string())
+    };
+    let (messages, alerts) =
+        (configured("messages.yaml", "")?, configured("alerts.yaml", "alert, anomaly, ")?);
+    let midway = ["--set", "stream.midstream=true"];
+    let own_rules = ["-S", "/etc/suricata/rules/*.rules"];
+    Ok(vec![
+        // A column of each packet: it dissects fully and hardly prints.
+        ("tshark, one column", tshark(&["-T", "fields", "-e", "_ws.col.protocol"])),
+        ("tshark, fields as JSON", tshark(&["-T", "ek"])),
+        // As packaged: its rules are to be fetched from the internet, and it looks for nothing.
+        ("suricata, flows", suricata(&[])),
+        ("suricata, messages", suricata(&[&["-c", &messages], &midway[..]].concat())),
+        ("suricata, messages and alerts", suricata(&[&["-c", &alerts], &midway[..], &own_rules].concat())),
+    ])
 }
 
 /// Packets a second of another tool; `None`, said on the screen, where it is not installed.

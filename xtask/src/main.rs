@@ -20,8 +20,10 @@ const HELP: &str = "cargo xtask COMMAND
                 N inputs each: the same ones each time, as the tests do
   trees [N]    read N random SECS-II trees of secsgem's encoder, a million unless told
   bench NAME   run a benchmark; prints a table, writes target/bench/NAME.json
-               NAMES: packets (capture file to Arrow batches, beside tshark), samples (log to alerts), samples-kafka (the same through a real broker),
-               line-rate (a veth pair into live capture, 10 minutes; YAGURA_LINE_RATE_SECONDS for less)";
+               NAMES: packets (capture file to Arrow batches, beside tshark and Suricata), line-rate (a veth
+               pair into live capture, 10 minutes; YAGURA_LINE_RATE_SECONDS for less), operators (each
+               alone), scaling (keys, rows of a batch, detections), snapshots (how long they stop a shard),
+               samples (log to alerts), samples-kafka (the same through a real broker)";
 
 /// What each target has in a night.
 const FUZZ_SECONDS: u32 = 600;
@@ -104,7 +106,9 @@ fn trees(count: &str) -> Result<()> {
 }
 
 fn bench(name: &str) -> Result<()> {
-    if !["packets", "samples", "samples-kafka", "line-rate"].contains(&name) {
+    if !["packets", "operators", "scaling", "snapshots", "samples", "samples-kafka", "line-rate"]
+        .contains(&name)
+    {
         bail!("there is no benchmark `{name}`; see `cargo xtask help`");
     }
     let mut arguments = vec!["run", "--release", "--locked", "--package", "yagura-bench"];

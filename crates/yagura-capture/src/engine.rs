@@ -27,8 +27,6 @@ use crate::tunnels::{self, Inner};
 const REPORT: Micros = 60 * SECOND;
 /// EtherType of EtherCAT.
 const ETHERCAT: u16 = 0x88a4;
-/// UDP port at which PROFINET's context manager is asked (IEC 61158-6-10); it answers from another.
-const PROFINET: u16 = 34964;
 /// The bit of a hardware address that its owner, and not its maker, gave it.
 const LOCAL: u8 = 2;
 
@@ -513,17 +511,17 @@ impl Engine {
         if letter.transport != Transport::Udp {
             return None;
         }
-        let [source, target] = letter.ends;
-        // Connectionless DCE-RPC (C706, 12.5): its version, and who sends which type.
-        let (source, target) = match letter.data {
-            [4, 0 | 1 | 7 | 8, ..] => (source, (target.0, PROFINET)),
-            [4, 2..=6 | 9 | 10, ..] => ((source.0, PROFINET), target),
-            _ => return None,
-        };
-        let (key, from_low) = Key::new(source, target, Transport::Udp, vlan, letter.network);
-        let at = self.table.find(&key)?;
-        let known = self.table.get(at)?.application.protocol(&self.shared) == "profinet";
-        known.then_some((at, from_low))
+        yagura_dissect::roving().iter().find_map(|roving| {
+            let [source, target] = letter.ends;
+            let (source, target) = match (roving.sender)(letter.data)? {
+                Side::Client => (source, (target.0, roving.port)),
+                Side::Server => ((source.0, roving.port), target),
+            };
+            let (key, from_low) = Key::new(source, target, Transport::Udp, vlan, letter.network);
+            let at = self.table.find(&key)?;
+            let known = self.table.get(at)?.application.protocol(&self.shared) == roving.protocol;
+            known.then_some((at, from_low))
+        })
     }
 
     fn vlan(&self, vlan: u16) -> u16 {

@@ -15,8 +15,9 @@ use yagura_event::{Alert, Envelope, EventError, Kind, codec};
 use yagura_log::Record;
 
 use crate::alerts::{AlertBook, Hit};
+use crate::blocks::Blocks;
 use crate::columns::{may_hold, text_at};
-use crate::operators::{Learning, Operator, Samples, Step};
+use crate::operators::{Learning, Operator, Samples, Saving, Step};
 use crate::pipeline::{Detection, Pipeline};
 
 /// One signal of the cell, under the shard's own dense number.
@@ -88,13 +89,13 @@ pub struct Shard {
     hits: Vec<Hit>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Saved {
     version: u16,
     cell: String,
     next_offset: u64,
     collectors: BTreeMap<(String, u64), Collector>,
-    series: Vec<Series>,
+    series: Blocks<Series>,
     contexts: BTreeMap<(String, String), BTreeMap<String, String>>,
     book: AlertBook,
     stats: Stats,
@@ -162,18 +163,16 @@ impl Shard {
         Ok(shard)
     }
 
-    /// The state as bytes; everything but the pipeline.
-    pub fn save(&mut self) -> Vec<u8> {
-        self.saved.operators = self
-            .pipeline
-            .detections
-            .iter()
-            .zip(&self.operators)
-            .map(|(d, o)| (d.id.clone(), d.fingerprint, o.save()))
-            .collect();
-        let bytes = postcard::to_stdvec(&self.saved).unwrap_or_default();
-        self.saved.operators = Vec::new();
-        bytes
+    /// The state as it is now, everything but the pipeline: taken at once, made into bytes later.
+    pub fn save(&self) -> Saving {
+        let mut saved = self.saved.clone();
+        let detections = self.pipeline.detections.iter().zip(&self.operators);
+        let operators: Vec<(String, u64, Saving)> =
+            detections.map(|(d, o)| (d.id.clone(), d.fingerprint, o.save())).collect();
+        Box::new(move || {
+            saved.operators = operators.into_iter().map(|(id, print, state)| (id, print, state())).collect();
+            postcard::to_stdvec(&saved).unwrap_or_default()
+        })
     }
 
     /// The cell.
@@ -372,7 +371,7 @@ impl Shard {
         }
         let mut builder = yagura_event::rows::SeriesBuilder::default();
         for &number in numbers {
-            let series = &self.saved.series[number as usize];
+            let Some(series) = self.saved.series.get(number as usize) else { continue };
             builder.push(&yagura_event::rows::SeriesRow {
                 series: number,
                 tool: &series.tool,
@@ -433,12 +432,17 @@ impl Shard {
                 .into_iter()
                 .flatten()
                 .copied()
-                .filter(|&n| place.1.is_empty() || self.saved.series[n as usize].chamber == place.1)
+                .filter(|&n| {
+                    let series = self.saved.series.get(n as usize);
+                    series.is_some_and(|series| place.1.is_empty() || series.chamber == place.1)
+                })
                 .collect();
             for &number in &numbers {
-                let series = &self.saved.series[number as usize];
+                let Some(series) = self.saved.series.get(number as usize) else { continue };
                 let context = self.context_of(&series.tool, &series.chamber);
-                self.saved.series[number as usize].context = context;
+                if let Some(series) = self.saved.series.get_mut(number as usize) {
+                    series.context = context;
+                }
             }
             for operator in &mut self.operators {
                 operator.context(&numbers);

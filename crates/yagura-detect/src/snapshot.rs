@@ -6,11 +6,15 @@
 //! the highest complete one does. Generations are numbered by the offset that they resume at.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::Scope;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use yagura_log::{Log, LogError, Record};
+use yagura_log::{Appender, Log, LogError, Record};
+
+use crate::operators::Saving;
 
 /// The topic of snapshots; it has as many partitions as the events'.
 pub const TOPIC: &str = "yagura.snapshots";
@@ -28,6 +32,82 @@ struct Chunk {
     chunks: u32,
     bytes: u64,
     crc32c: u32,
+}
+
+/// A generation of a partition's cells that is to be written.
+pub(crate) struct Generation {
+    /// The partition.
+    pub partition: u32,
+    /// Where judging goes on from it.
+    pub next: u64,
+    /// The cells' names and states.
+    pub cells: Vec<(String, Saving)>,
+}
+
+/// A thread that writes generations while the shards go on judging.
+pub(crate) struct Writer {
+    todo: SyncSender<Generation>,
+    done: Receiver<(u32, u64, Result<(), LogError>)>,
+    busy: bool,
+}
+
+impl Writer {
+    /// Starts it; it ends when the writer is dropped.
+    pub fn start<'scope>(scope: &'scope Scope<'scope, '_>, log: &'scope dyn Log) -> Writer {
+        let (todo, jobs) = mpsc::sync_channel::<Generation>(1);
+        let (told, done) = mpsc::channel();
+        scope.spawn(move || {
+            let mut appender = None;
+            for job in jobs {
+                let (partition, next) = (job.partition, job.next);
+                let written = write(log, &mut appender, job);
+                if told.send((partition, next, written)).is_err() {
+                    break;
+                }
+            }
+        });
+        Writer { todo, done, busy: false }
+    }
+
+    /// Whether a generation is being written: one at a time, since it holds a copy of the state.
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Has a generation written; the writer must not be busy.
+    pub fn write(&mut self, generation: Generation) {
+        self.busy = self.todo.send(generation).is_ok();
+    }
+
+    /// The generation that became durable since, as (partition, next offset); waits for the one
+    /// that is being written if told to.
+    pub fn written(&mut self, wait: bool) -> Result<Option<(u32, u64)>, LogError> {
+        if !self.busy {
+            return Ok(None);
+        }
+        let told = if wait { self.done.recv().ok() } else { self.done.try_recv().ok() };
+        let Some((partition, next, written)) = told else { return Ok(None) };
+        self.busy = false;
+        written.map(|()| Some((partition, next)))
+    }
+}
+
+fn write(
+    log: &dyn Log,
+    appender: &mut Option<Box<dyn Appender>>,
+    generation: Generation,
+) -> Result<(), LogError> {
+    let appender = match appender {
+        Some(appender) => appender,
+        None => appender.insert(log.appender(TOPIC)?),
+    };
+    for (cell, state) in generation.cells {
+        // Every shard of the partition has seen all before `next`, its own or not.
+        for record in records(&cell, generation.next, &state()) {
+            appender.append(record)?;
+        }
+    }
+    appender.flush()
 }
 
 /// The records of one generation.

@@ -58,6 +58,8 @@ pub struct Progress {
     pub alerts: AtomicU64,
     /// Snapshots written.
     pub snapshots: AtomicU64,
+    /// Microseconds that judging stood still while the last one was taken.
+    pub snapshot_pause_us: AtomicU64,
     /// Times that a worker began again because the log refused.
     pub restarts: AtomicU64,
     /// Polls of the log that returned: it moves even when there is nothing to read.
@@ -138,28 +140,30 @@ fn work(
     stop: &AtomicBool,
     progress: &Progress,
 ) -> Result<(), LogError> {
-    let mut worker = Worker {
-        log,
-        pipeline,
-        options,
-        progress,
-        member: log.join(GROUP, EVENTS)?,
-        alerts: log.appender(ALERTS)?,
-        snapshots: log.appender(snapshot::TOPIC)?,
-        events: log.appender(EVENTS)?,
-        partitions: BTreeMap::new(),
-        started: clock::now(),
-        written_rows: BTreeMap::new(),
-        next_check: 0,
-    };
-    while !stop.load(Ordering::Acquire) {
-        worker.turn(Duration::from_millis(100))?;
-    }
-    let assigned: Vec<u32> = worker.partitions.keys().copied().collect();
-    for partition in assigned {
-        worker.hand_over(partition)?;
-    }
-    Ok(())
+    std::thread::scope(|scope| {
+        let mut worker = Worker {
+            log,
+            pipeline,
+            options,
+            progress,
+            member: log.join(GROUP, EVENTS)?,
+            alerts: log.appender(ALERTS)?,
+            snapshots: snapshot::Writer::start(scope, log),
+            events: log.appender(EVENTS)?,
+            partitions: BTreeMap::new(),
+            started: clock::now(),
+            written_rows: BTreeMap::new(),
+            next_check: 0,
+        };
+        while !stop.load(Ordering::Acquire) {
+            worker.turn(Duration::from_millis(100))?;
+        }
+        let assigned: Vec<u32> = worker.partitions.keys().copied().collect();
+        for partition in assigned {
+            worker.hand_over(partition)?;
+        }
+        Ok(())
+    })
 }
 
 struct Worker<'a> {
@@ -169,7 +173,7 @@ struct Worker<'a> {
     progress: &'a Progress,
     member: Box<dyn Member>,
     alerts: Box<dyn Appender>,
-    snapshots: Box<dyn Appender>,
+    snapshots: snapshot::Writer,
     events: Box<dyn Appender>,
     partitions: BTreeMap<u32, Partition>,
     started: Micros,
@@ -210,10 +214,11 @@ impl Worker<'_> {
             Polled::Records(partition, records) => self.records(partition, &records)?,
             Polled::Idle => {}
         }
+        self.note_snapshot(false)?;
         let now = clock::now();
         if now >= self.next_check {
             self.next_check = now + clock::SECOND;
-            self.snapshot_what_is_due(now)?;
+            self.snapshot_what_is_due(now);
             self.tick_the_silent(now)?;
         }
         Ok(())
@@ -351,7 +356,9 @@ impl Worker<'_> {
     }
 
     fn hand_over(&mut self, partition: u32) -> Result<(), LogError> {
-        self.snapshot(partition)?;
+        self.note_snapshot(true)?;
+        self.begin_snapshot(partition);
+        self.note_snapshot(true)?;
         self.partitions.remove(&partition);
         self.progress.lock().done.remove(&partition);
         Ok(())
@@ -413,12 +420,12 @@ impl Worker<'_> {
             self.progress.latency_us.store(latency as u64, Ordering::Relaxed);
         }
         if partition.since_snapshot >= self.options.snapshot_bytes {
-            self.snapshot(number)?;
+            self.begin_snapshot(number);
         }
         Ok(())
     }
 
-    fn snapshot_what_is_due(&mut self, now: Micros) -> Result<(), LogError> {
+    fn snapshot_what_is_due(&mut self, now: Micros) {
         let every = self.options.snapshot_every.as_micros() as Micros;
         let due: Vec<u32> = self
             .partitions
@@ -427,35 +434,40 @@ impl Worker<'_> {
             .map(|(&number, _)| number)
             .collect();
         for number in due {
-            self.snapshot(number)?;
+            self.begin_snapshot(number);
         }
-        Ok(())
     }
 
-    fn snapshot(&mut self, number: u32) -> Result<(), LogError> {
-        let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
-        if partition.since_snapshot == 0 {
-            return Ok(());
+    /// Takes the state of a partition's shards and has it written, unless one is being written: then
+    /// it is due again at the next look.
+    fn begin_snapshot(&mut self, number: u32) {
+        let Some(partition) = self.partitions.get_mut(&number) else { return };
+        if partition.since_snapshot == 0 || self.snapshots.is_busy() {
+            return;
         }
-        for shard in partition.shards.values_mut() {
-            let state = shard.save();
-            // Every shard of the partition has seen all before `next`, its own or not.
-            for record in snapshot::records(shard.cell(), partition.next, &state) {
-                self.snapshots.append(record)?;
-            }
-        }
-        self.snapshots.flush()?;
-        self.member.commit(number, partition.next)?;
+        let began = clock::now();
+        let cells = partition.shards.values().map(|shard| (shard.cell().to_string(), shard.save())).collect();
+        self.snapshots.write(snapshot::Generation { partition: number, next: partition.next, cells });
         partition.since_snapshot = 0;
         partition.snapshot_at = clock::now();
+        let pause = partition.snapshot_at.saturating_sub(began).max(0);
+        self.progress.snapshot_pause_us.store(pause as u64, Ordering::Relaxed);
         let mut seen = self.progress.lock();
         for shard in partition.shards.values() {
             for (detection, learning) in shard.learning() {
                 seen.learning.insert((shard.cell().to_string(), detection.id.clone()), learning);
             }
         }
-        drop(seen);
-        self.progress.snapshots.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Commits what a snapshot covers that became durable.
+    fn note_snapshot(&mut self, wait: bool) -> Result<(), LogError> {
+        if let Some((partition, next)) = self.snapshots.written(wait)? {
+            self.progress.snapshots.fetch_add(1, Ordering::Relaxed);
+            if self.partitions.contains_key(&partition) {
+                self.member.commit(partition, next)?;
+            }
+        }
         Ok(())
     }
 

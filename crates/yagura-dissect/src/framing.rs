@@ -59,8 +59,9 @@ pub(crate) trait Framed: Send {
 struct Direction {
     /// Bytes still to be passed over.
     skip: u64,
-    /// Whether the next frame's place is unknown.
-    lost: bool,
+    /// Why the next frame's place is unknown, where it is: what is passed over until one is found
+    /// is reported as that, see [`coverage`].
+    lost: Option<&'static str>,
     /// Bytes thrown away since it is.
     scanned: u64,
     /// Bytes done with, from the beginning of what was seen.
@@ -141,12 +142,11 @@ impl<F: Framed> Framing<F> {
     fn found_again(&mut self, cx: &mut Cx<'_>, side: Side, what: &str) {
         let direction = &mut self.directions[side as usize];
         let (skipped, place) = (std::mem::take(&mut direction.scanned), direction.place);
-        direction.lost = false;
+        let event = direction.lost.take().unwrap_or(coverage::MALFORMED);
         if skipped > 0 {
-            let detail = format!(
-                "{what}: {skipped} bytes that are no frame, before byte {place} of the {side:?} side"
-            );
-            cx.cover(F::PROTOCOL, coverage::MALFORMED, skipped, &detail);
+            let detail =
+                format!("{what}: {skipped} bytes passed over, before byte {place} of the {side:?} side");
+            cx.cover(F::PROTOCOL, event, skipped, &detail);
         }
     }
 }
@@ -168,7 +168,7 @@ impl<F: Framed> Dissector for Framing<F> {
                 continue;
             }
             let rest = &bytes[at..];
-            if direction.lost {
+            if direction.lost.is_some() {
                 let (skipped, found) = self.scan(side, rest);
                 let direction = &mut self.directions[side as usize];
                 direction.scanned += skipped as u64;
@@ -206,7 +206,7 @@ impl<F: Framed> Dissector for Framing<F> {
                     unreadable(cx, F::PROTOCOL, side, Cut { what, at: place as usize }, rest);
                     self.inner.lost(cx, side);
                     let direction = &mut self.directions[side as usize];
-                    direction.lost = true;
+                    direction.lost = Some(coverage::MALFORMED);
                     direction.scanned += 1;
                     direction.place += 1;
                     at += 1;
@@ -225,7 +225,7 @@ impl<F: Framed> Dissector for Framing<F> {
             return;
         }
         direction.skip = 0;
-        direction.lost = cx.flow.transport == Transport::Tcp;
+        direction.lost = (cx.flow.transport == Transport::Tcp).then_some(coverage::GAP);
         self.inner.lost(cx, side);
     }
 

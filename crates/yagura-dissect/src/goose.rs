@@ -142,11 +142,12 @@ struct Goose {
 
 impl Dissector for Goose {
     fn parse(&mut self, cx: &mut Cx<'_>, side: Side, bytes: &[u8]) -> Outcome {
-        let read = if cx.flow.transport == Transport::Udp {
-            self.routed(cx, side, bytes)
-        } else {
-            header(bytes).and_then(|(id, simulated, apdu)| self.apdu(cx, side, id, simulated, apdu))
-        };
+        let mut opaque = self.opaque;
+        let what = (PROTOCOL.name, routed::payload::GOOSE);
+        let read = routed::each(cx, what, &mut opaque, bytes, |cx, payload| {
+            self.apdu(cx, side, payload.id, payload.simulated, payload.apdu)
+        });
+        self.opaque = opaque;
         if let Err(cut) = read {
             unreadable(cx, PROTOCOL.name, side, cut, bytes);
         }
@@ -171,22 +172,6 @@ impl Dissector for Goose {
 }
 
 impl Goose {
-    fn routed(&mut self, cx: &mut Cx<'_>, side: Side, bytes: &[u8]) -> Result<(), Cut> {
-        let mut session = routed::Session::read(bytes)?;
-        if session.encrypted {
-            if !std::mem::replace(&mut self.opaque, true) {
-                cx.opaque(PROTOCOL.name, "the session is encrypted");
-            }
-            return Ok(());
-        }
-        while let Some(payload) = session.next()? {
-            if payload.kind == routed::payload::GOOSE {
-                self.apdu(cx, side, payload.id, payload.simulated, payload.apdu)?;
-            }
-        }
-        Ok(())
-    }
-
     fn apdu(
         &mut self,
         cx: &mut Cx<'_>,

@@ -11,10 +11,12 @@ use yagura_event::vocabulary::{coverage, operation, status};
 use crate::secs2::Item;
 use crate::{Carrier, ContextName, Cx, Dissector, FlowInfo, Outcome, Probe, Protocol, Side, json};
 
+mod exchange;
 mod frame;
 mod gem;
 mod variables;
 
+use exchange::Exchange;
 use frame::{
     HEADER, Header, LENGTH_MAX, PREFIX, UNKNOWN_LENGTH_MAX, better_frame, claims_a_frame, control_operation,
     judge, probe, scan, whole_frame,
@@ -54,85 +56,6 @@ fn start(_flow: &FlowInfo) -> Box<dyn Dissector> {
     Box::new(Hsms::default())
 }
 
-/// A message and what is known of it, until its row is written. Its strings are used again.
-#[derive(Default)]
-struct Exchange {
-    header: Option<Header>,
-    time: Micros,
-    /// The end that asked.
-    asker: Option<Side>,
-    operation: &'static str,
-    function: String,
-    session: String,
-    target: String,
-    value: Option<f64>,
-    values: String,
-    values_cut: bool,
-    count: u32,
-    status: &'static str,
-    code: String,
-    hmac: String,
-    body_bytes: Option<u64>,
-    detail: String,
-    problem: String,
-    /// What the message defines or asks for, which counts once the reply accepts it.
-    definition: Option<Box<Definition>>,
-}
-
-impl Exchange {
-    fn begin(&mut self, header: Header, time: Micros, asker: Side) {
-        for text in [
-            &mut self.function,
-            &mut self.session,
-            &mut self.target,
-            &mut self.values,
-            &mut self.code,
-            &mut self.hmac,
-            &mut self.detail,
-            &mut self.problem,
-        ] {
-            text.clear();
-        }
-        self.header = Some(header);
-        self.time = time;
-        self.asker = Some(asker);
-        self.operation = operation::OTHER;
-        self.value = None;
-        self.values_cut = false;
-        self.count = 0;
-        self.status = status::OK;
-        self.body_bytes = None;
-        self.definition = None;
-        header.push_name(&mut self.function);
-        json::push_number(&mut self.session, u64::from(header.session));
-        json::member_number(&mut self.detail, "system", u64::from(header.system));
-    }
-
-    /// Notes the first thing that is wrong.
-    fn wrong(&mut self, problem: &str) {
-        if self.problem.is_empty() {
-            self.problem.push_str(problem);
-        }
-    }
-
-    /// Adds a message's text to `values`, as the member `name`.
-    fn show(&mut self, name: &str, item: Item<'_>, hide: gem::Hide, limit: usize) {
-        let hidden = match hide {
-            gem::Hide::All => return,
-            gem::Hide::Child(index) => Some(index),
-            gem::Hide::Nothing => None,
-        };
-        let before = self.values.len();
-        json::key(&mut self.values, name);
-        let begun = self.values.len();
-        let budget = limit.saturating_sub(begun + 1);
-        self.values_cut |= item.push_json(&mut self.values, budget, hidden);
-        if self.values.len() == begun {
-            self.values.truncate(before);
-        }
-    }
-}
-
 /// Whether data messages may flow.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Selected {
@@ -148,8 +71,9 @@ enum Selected {
 struct Framing {
     /// Whether a frame was ever seen here.
     begun: bool,
-    /// Whether the next frame's place is unknown.
-    lost: bool,
+    /// Why the next frame's place is unknown, where it is: what is passed over until one is found
+    /// is reported as that, see [`coverage`].
+    lost: Option<&'static str>,
     /// Bytes of a frame still to be thrown away.
     skip: u64,
     /// Bytes thrown away in search of a frame.
@@ -218,15 +142,15 @@ impl Dissector for Hsms {
                 }
                 continue;
             }
-            if !framing.begun && !framing.lost {
+            if !framing.begun && framing.lost.is_none() {
                 match judge(rest) {
                     Probe::More => return Outcome::Consumed(at),
-                    Probe::No if !claims_a_frame(rest) => framing.lost = true,
+                    Probe::No if !claims_a_frame(rest) => framing.lost = Some(coverage::GAP),
                     _ => {}
                 }
                 framing.begun = true;
             }
-            if framing.lost {
+            if framing.lost.is_some() {
                 let (skipped, found) = scan(rest);
                 framing.sure = false;
                 framing.searched = 0;
@@ -310,7 +234,7 @@ impl Dissector for Hsms {
             // The frame's end is known even when its middle is not: the next one begins there.
             match size.checked_sub(missing) {
                 Some(rest) => framing.skip = rest,
-                None => framing.lost = true,
+                None => framing.lost = Some(coverage::GAP),
             }
             let mut exchange = self.fresh(header, cx.time, side);
             exchange.wrong("bytes of the message are missing from the capture");
@@ -326,7 +250,7 @@ impl Dissector for Hsms {
             framing.skip -= missing;
         } else {
             framing.skip = 0;
-            framing.lost = true;
+            framing.lost = Some(coverage::GAP);
         }
     }
 
@@ -592,7 +516,7 @@ impl Hsms {
             };
             note(&mut exchange);
             if reject {
-                reject_reason(&mut exchange, header);
+                exchange.rejected(header);
             } else if header.byte3 != 0 && header.stype != 6 {
                 exchange.code.push_str(if header.stype == 2 { "SelectStatus=" } else { "DeselectStatus=" });
                 json::push_number(&mut exchange.code, u64::from(header.byte3));
@@ -736,7 +660,7 @@ impl Hsms {
         let framing = &mut self.framing[side as usize];
         let place = framing.place;
         framing.place += PREFIX as u64;
-        framing.lost = true;
+        framing.lost = Some(coverage::MALFORMED);
         let problem = format!("the length is {length}; a message has {HEADER} to {LENGTH_MAX} bytes");
         self.unreadable(cx, side, None, "length", &problem, place);
     }
@@ -750,7 +674,7 @@ impl Hsms {
             framing.skip = (PREFIX + length) as u64;
             0
         } else {
-            framing.lost = true;
+            framing.lost = Some(coverage::MALFORMED);
             framing.place += PREFIX as u64;
             PREFIX
         };
@@ -793,12 +717,12 @@ impl Hsms {
     fn found_again(&mut self, cx: &mut Cx<'_>, side: Side, what: &str) {
         let framing = &mut self.framing[side as usize];
         let (skipped, place) = (std::mem::take(&mut framing.scanned), framing.place);
-        framing.lost = false;
+        // A frame that only looked like one was found in a message whose beginning was not seen.
+        let event = framing.lost.take().unwrap_or(coverage::GAP);
         if skipped > 0 {
-            let detail = format!(
-                "{what} after {skipped} bytes that are no HSMS frame, at byte {place} of the {side:?} side"
-            );
-            self.cover(cx, coverage::MALFORMED, skipped, &detail);
+            let detail =
+                format!("{what} after {skipped} bytes passed over, at byte {place} of the {side:?} side");
+            self.cover(cx, event, skipped, &detail);
         }
     }
 
@@ -828,22 +752,6 @@ fn cover(cx: &mut Cx<'_>, equipment: Side, event: &str, count: u64, detail: &str
         detail,
         ..CoverageRow::default()
     }));
-}
-
-/// What a Reject says: the type that it refuses, and why (E37).
-fn reject_reason(exchange: &mut Exchange, header: Header) {
-    let reason = match header.byte3 {
-        1 => "stype_not_supported",
-        2 => "ptype_not_supported",
-        3 => "transaction_not_open",
-        4 => "not_selected",
-        _ => "other",
-    };
-    json::member_text(&mut exchange.detail, "reply", "Reject.req");
-    json::member_number(&mut exchange.detail, "rejected_type", u64::from(header.byte2));
-    json::member_text(&mut exchange.detail, "reason", reason);
-    exchange.code.push_str("Reject=");
-    json::push_number(&mut exchange.code, u64::from(header.byte3));
 }
 
 #[cfg(test)]

@@ -134,6 +134,8 @@ struct Direction {
     skip_line: bool,
     /// Bytes thrown away while searching.
     scanned: u64,
+    /// Whether the search is for what follows bytes that are missing.
+    missing: bool,
     /// Whether responses may be missing, so that the next one need not answer the oldest request.
     doubt: bool,
     /// The software that it named last.
@@ -149,6 +151,7 @@ impl Direction {
             body_begun: false,
             skip_line: false,
             scanned: 0,
+            missing: false,
             doubt: false,
             software: String::new(),
         }
@@ -198,11 +201,12 @@ impl Dissector for Http {
                 self.missed(side, missing);
                 self.body_left(cx, side, Body::Chunk(left - missing));
             }
-            at => {
+            _ => {
                 self.cut(cx, side);
                 let direction = &mut self.directions[side as usize];
                 direction.skip_line = false;
-                direction.at = if at == At::Lost { at } else { At::Lost };
+                direction.at = At::Lost;
+                direction.missing = true;
                 direction.doubt = true;
             }
         }
@@ -581,10 +585,12 @@ impl Http {
     }
 
     fn found_again(&mut self, cx: &mut Cx<'_>, side: Side, what: &str) {
-        let skipped = std::mem::take(&mut self.directions[side as usize].scanned);
+        let direction = &mut self.directions[side as usize];
+        let skipped = std::mem::take(&mut direction.scanned);
+        let event = if std::mem::take(&mut direction.missing) { coverage::GAP } else { coverage::MALFORMED };
         if skipped > 0 {
-            let detail = format!("{what}: {skipped} bytes of the {side:?} side that are no message");
-            cx.cover(NAME, coverage::MALFORMED, skipped, &detail);
+            let detail = format!("{what}: {skipped} bytes of the {side:?} side passed over");
+            cx.cover(NAME, event, skipped, &detail);
         }
     }
 }

@@ -194,6 +194,26 @@ static PROTOCOLS: &[Protocol] = &[
     others::SKINNY,
 ];
 
+/// The protocols whose answers come from other ports than the one that was asked.
+static ROVING: &[Roving] = &[profinet::ROVING];
+
+/// A protocol on UDP that is asked at one port and answers from another.
+#[derive(Clone, Copy, Debug)]
+pub struct Roving {
+    /// The protocol's name.
+    pub protocol: &'static str,
+    /// The port at which it is asked.
+    pub port: u16,
+    /// Who sends a datagram with that content: the client, who asks, or the server; `None` when it
+    /// cannot be the protocol's.
+    pub sender: fn(&[u8]) -> Option<Side>,
+}
+
+/// The protocols whose conversations do not stay at the port where they began.
+pub fn roving() -> &'static [Roving] {
+    ROVING
+}
+
 /// Every protocol that is understood.
 pub fn protocols() -> &'static [Protocol] {
     PROTOCOLS

@@ -196,8 +196,9 @@ struct Framing {
     skip: u64,
     /// Bad frames in a row.
     bad: u8,
-    /// Whether the next frame's place is unknown.
-    lost: bool,
+    /// Why the next frame's place is unknown, where it is: what is passed over until one is found
+    /// is reported as that, see [`coverage`].
+    lost: Option<&'static str>,
     /// Whether that is because bytes are missing, and none was thrown away since.
     after_gap: bool,
     /// Bytes thrown away since it is.
@@ -233,7 +234,7 @@ impl Dissector for Modbus {
                 }
                 continue;
             }
-            if framing.lost {
+            if framing.lost.is_some() {
                 let (skipped, found) = scan(rest, framing.after_gap);
                 framing.after_gap &= skipped == 0;
                 framing.scanned += skipped as u64;
@@ -277,7 +278,7 @@ impl Dissector for Modbus {
             framing.skip -= missing;
         } else {
             framing.skip = 0;
-            framing.lost = true;
+            framing.lost = Some(coverage::GAP);
             framing.after_gap = true;
         }
     }
@@ -373,7 +374,7 @@ impl Modbus {
         framing.bad += 1;
         framing.place += HEADER as u64;
         if framing.bad > BAD_MAX || (protocol != 0 && !(2..=BODY_MAX).contains(&length)) {
-            framing.lost = true;
+            framing.lost = Some(coverage::MALFORMED);
             framing.bad = 0;
         } else {
             framing.skip = length as u64;
@@ -404,13 +405,12 @@ impl Modbus {
     fn found_again(&mut self, cx: &mut Cx<'_>, side: Side, what: &str) {
         let framing = self.framing(side);
         let (skipped, place) = (std::mem::take(&mut framing.scanned), framing.place);
-        framing.lost = false;
+        let event = framing.lost.take().unwrap_or(coverage::MALFORMED);
         framing.after_gap = false;
         if skipped > 0 {
-            let detail = format!(
-                "{what}: {skipped} bytes that are no Modbus frame, before byte {place} of the {side:?} side"
-            );
-            cover(cx, coverage::MALFORMED, skipped, &detail);
+            let detail =
+                format!("{what}: {skipped} bytes passed over, before byte {place} of the {side:?} side");
+            cover(cx, event, skipped, &detail);
         }
     }
 }

@@ -9,7 +9,7 @@
 use yagura_event::clock::{Micros, SECOND};
 
 use crate::framing::Framing;
-use crate::{Carrier, Dissector, FlowInfo, Glimpse, Probe, Protocol, Transport};
+use crate::{Carrier, Dissector, FlowInfo, Glimpse, Probe, Protocol, Roving, Side, Transport};
 
 mod blocks;
 mod context;
@@ -26,7 +26,7 @@ pub use mrp::PROTOCOL as MRP;
 /// The registry's entry.
 pub const PROTOCOL: Protocol = Protocol {
     name: NAME,
-    carriers: &[Carrier::udp(&[34964]), Carrier::link(&[0x8892])],
+    carriers: &[Carrier::udp(&[PORT]), Carrier::link(&[0x8892])],
     probe,
     start,
     buffer_bytes_max: 0xffff,
@@ -34,7 +34,12 @@ pub const PROTOCOL: Protocol = Protocol {
     sample: tests::sample,
 };
 
+/// The context manager answers from another port than the one at which it is asked.
+pub const ROVING: Roving = Roving { protocol: NAME, port: PORT, sender };
+
 const NAME: &str = "profinet";
+/// UDP port at which the context manager is asked (IEC 61158-6-10).
+const PORT: u16 = 34964;
 /// A request of the discovery protocol without a response for that long gets a row of its own.
 const REPLY_TIMEOUT: Micros = 10 * SECOND;
 
@@ -44,6 +49,15 @@ fn probe(glimpse: &Glimpse<'_>) -> Probe {
         _ => context::header(glimpse.bytes, glimpse.customary).is_some(),
     };
     if fits { Probe::Yes } else { Probe::No }
+}
+
+/// Connectionless DCE-RPC (C706, 12.5): its version, and which end sends that type.
+fn sender(datagram: &[u8]) -> Option<Side> {
+    match datagram {
+        [4, 0 | 1 | 7 | 8, ..] => Some(Side::Client),
+        [4, 2..=6 | 9 | 10, ..] => Some(Side::Server),
+        _ => None,
+    }
 }
 
 fn start(flow: &FlowInfo) -> Box<dyn Dissector> {

@@ -601,4 +601,4 @@ fn push_list<'a>(out: &mut String, texts: impl Iterator<Item = &'a str>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -37,6 +37,11 @@ impl DictionaryColumn {
         self.rows.push(number);
     }
 
+    /// Makes room for so many rows more.
+    pub fn reserve(&mut self, rows: usize) {
+        self.rows.reserve(rows);
+    }
+
     /// The rows so far as a column; there are none afterwards.
     pub fn finish(&mut self) -> DictionaryArray<Int32Type> {
         self.numbers.clear();

@@ -55,11 +55,19 @@ macro_rules! row {
 
         #[doc = concat!("Columns for [`", stringify!($row), "`]s.")]
         #[derive(Default)]
-        pub struct $builder { rows: usize, $( $name: row!(@builder $ty), )* }
+        pub struct $builder {
+            rows: usize,
+            /// Rows of the batch before: the next has room for as many from its first row on.
+            before: usize,
+            $( $name: row!(@builder $ty), )*
+        }
 
         impl $builder {
             /// Adds one row.
             pub fn push(&mut self, row: &$row<'_>) {
+                if self.rows == 0 && self.before > 0 {
+                    $( row!(@reserve $ty, self.$name, self.before); )*
+                }
                 self.rows += 1;
                 $( row!(@append $ty, self.$name, row.$name); )*
             }
@@ -72,7 +80,7 @@ macro_rules! row {
 
             /// The rows so far as one batch; the builder is empty afterwards.
             pub fn finish(&mut self) -> RecordBatch {
-                self.rows = 0;
+                self.before = std::mem::take(&mut self.rows);
                 let columns: Vec<ArrayRef> = vec![ $( row!(@finish $ty, self.$name), )* ];
                 RecordBatch::try_new($kind.schema(), columns)
                     .unwrap_or_else(|_| RecordBatch::new_empty($kind.schema()))
@@ -114,6 +122,17 @@ macro_rules! row {
     (@builder (f64)) => { Float64Builder };
     (@builder (i64)) => { Int64Builder };
     (@builder (u64)) => { UInt64Builder };
+    (@reserve dict, $b:expr, $n:expr) => { $b.reserve($n) };
+    (@reserve text, $b:expr, $n:expr) => { $b = StringBuilder::with_capacity($n, 16 * $n) };
+    (@reserve time, $b:expr, $n:expr) => { $b = TimestampMicrosecondBuilder::with_capacity($n) };
+    (@reserve f64, $b:expr, $n:expr) => { $b = Float64Builder::with_capacity($n) };
+    (@reserve u8, $b:expr, $n:expr) => { $b = UInt8Builder::with_capacity($n) };
+    (@reserve u16, $b:expr, $n:expr) => { $b = UInt16Builder::with_capacity($n) };
+    (@reserve u32, $b:expr, $n:expr) => { $b = UInt32Builder::with_capacity($n) };
+    (@reserve u64, $b:expr, $n:expr) => { $b = UInt64Builder::with_capacity($n) };
+    (@reserve (f64), $b:expr, $n:expr) => { $b = Float64Builder::with_capacity($n) };
+    (@reserve (i64), $b:expr, $n:expr) => { $b = Int64Builder::with_capacity($n) };
+    (@reserve (u64), $b:expr, $n:expr) => { $b = UInt64Builder::with_capacity($n) };
     (@append dict, $b:expr, $v:expr) => { $b.append($v) };
     (@append (f64), $b:expr, $v:expr) => { $b.append_option($v) };
     (@append (i64), $b:expr, $v:expr) => { $b.append_option($v) };

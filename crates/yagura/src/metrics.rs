@@ -99,6 +99,13 @@ impl RunMetrics {
             gauge.set(d.latency_us.load(Ordering::Relaxed) as f64 * 1e-6);
             out.extend(gauge.collect());
         }
+        if let Ok(gauge) = Gauge::with_opts(Opts::new(
+            "yagura_detect_snapshot_pause_seconds",
+            "How long judging stood still while the last snapshot was taken.",
+        )) {
+            gauge.set(d.snapshot_pause_us.load(Ordering::Relaxed) as f64 * 1e-6);
+            out.extend(gauge.collect());
+        }
         let stats = d.stats();
         for (name, help, read) in CELL_COUNTERS {
             if let Ok(counter) = IntCounterVec::new(Opts::new(*name, *help), &["cell"]) {

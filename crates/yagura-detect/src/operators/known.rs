@@ -4,16 +4,15 @@
 //! that nothing alerts. With `from: releases` only `release` records put entries on the list, and
 //! it judges from the first row.
 
-use std::collections::BTreeSet;
-
 use arrow::array::{BooleanArray, RecordBatch};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 use yagura_event::Kind;
 
 use super::matched::{hit, selected_rows};
-use super::{Learning, Operator, Plan, Step, at};
+use super::{Learning, Operator, Plan, Saving, Step, at};
 use crate::alerts::Hit;
+use crate::blocks::Blocks;
 use crate::columns::{RowHashes, hash_texts, named, text_at};
 use crate::pipeline::{PipelineError, Place, Written, check_column};
 
@@ -77,9 +76,10 @@ struct Known {
     hashes: FxHashSet<u64>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Saved {
-    entries: BTreeSet<Vec<String>>,
+    /// In the order in which they came onto the list.
+    entries: Blocks<Vec<String>>,
     /// Whether what is seen still goes onto the list by itself.
     learning: bool,
     refused: u64,
@@ -87,12 +87,16 @@ struct Saved {
 
 impl Known {
     fn admit(&mut self, entry: Vec<String>) {
+        let hash = hash_texts(entry.iter().map(String::as_str));
+        if self.hashes.contains(&hash) {
+            return;
+        }
         if self.saved.entries.len() >= ENTRIES_MAX {
             self.saved.refused += 1;
             return;
         }
-        self.hashes.insert(hash_texts(entry.iter().map(String::as_str)));
-        self.saved.entries.insert(entry);
+        self.hashes.insert(hash);
+        self.saved.entries.push(entry);
     }
 }
 
@@ -144,8 +148,9 @@ impl Operator for Known {
         Learning { keys, approved: if self.saved.learning { 0 } else { keys }, refused: self.saved.refused }
     }
 
-    fn save(&self) -> Vec<u8> {
-        postcard::to_stdvec(&self.saved).unwrap_or_default()
+    fn save(&self) -> Saving {
+        let saved = self.saved.clone();
+        Box::new(move || postcard::to_stdvec(&saved).unwrap_or_default())
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {

@@ -6,6 +6,7 @@ use yagura_event::clock::Micros;
 use yagura_event::{Envelope, Kind};
 
 use crate::alerts::Hit;
+use crate::blocks::Blocks;
 use crate::pipeline::{PipelineError, Place, Written};
 use crate::shard::Series;
 
@@ -79,6 +80,10 @@ pub struct Samples<'a> {
     pub quality: &'a [u8],
 }
 
+/// A state that is written out later and by another thread: judging waits until it is taken, so
+/// taking it copies memory at most, and what takes time is left to the call.
+pub type Saving = Box<dyn FnOnce() -> Vec<u8> + Send>;
+
 /// One detection's judgement in one cell.
 pub trait Operator: Send {
     /// Judges the selected rows (all without a selection), from `step.from` on.
@@ -92,7 +97,14 @@ pub trait Operator: Send {
     }
 
     /// Judges samples.
-    fn samples(&mut self, _step: &Step<'_>, _samples: &Samples<'_>, _all: &[Series], _hits: &mut Vec<Hit>) {}
+    fn samples(
+        &mut self,
+        _step: &Step<'_>,
+        _samples: &Samples<'_>,
+        _all: &Blocks<Series>,
+        _hits: &mut Vec<Hit>,
+    ) {
+    }
 
     /// A series was defined; `selected` says whether the detection's condition takes it.
     fn series(&mut self, _number: u32, _selected: bool) {}
@@ -111,9 +123,9 @@ pub trait Operator: Send {
         Learning::default()
     }
 
-    /// The state, for a snapshot; empty when there is none.
-    fn save(&self) -> Vec<u8> {
-        Vec::new()
+    /// The state as it is now, for a snapshot; empty when there is none.
+    fn save(&self) -> Saving {
+        Box::new(Vec::new)
     }
 
     /// Takes a saved state back.

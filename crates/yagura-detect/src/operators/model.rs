@@ -8,8 +8,9 @@ use yagura_event::Kind;
 use yagura_event::alert::Cause;
 use yagura_models::guard::{self, NO_SLOT, Parameters, State};
 
-use super::{Learning, Operator, Plan, Samples, Step, at};
+use super::{Learning, Operator, Plan, Samples, Saving, Step, at};
 use crate::alerts::Hit;
+use crate::blocks::Blocks;
 use crate::pipeline::{PipelineError, Place, Written};
 use crate::shard::Series;
 
@@ -93,6 +94,7 @@ impl Plan for GuardPlan {
             slots: Vec::new(),
             found: Vec::new(),
             index: FxHashMap::default(),
+            approved: 0,
             saved: Saved::default(),
         })
     }
@@ -108,10 +110,12 @@ struct Guard {
     slots: Vec<u32>,
     found: Vec<guard::Hit>,
     index: FxHashMap<(u32, u32), u32>,
+    /// States that judge.
+    approved: usize,
     saved: Saved,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Saved {
     /// By slot: the series and the context that the state is of.
     keys: Vec<(u32, u32)>,
@@ -122,6 +126,10 @@ struct Saved {
 }
 
 impl Guard {
+    fn count_approved(&mut self) {
+        self.approved = self.saved.states.iter().filter(|s| s.is_approved()).count();
+    }
+
     fn resolve(&mut self, number: u32, series: &Series) -> u32 {
         let context: Vec<String> =
             self.context.iter().map(|name| series.context.get(name).cloned().unwrap_or_default()).collect();
@@ -155,7 +163,7 @@ impl Guard {
 }
 
 impl Operator for Guard {
-    fn samples(&mut self, step: &Step<'_>, samples: &Samples<'_>, all: &[Series], hits: &mut Vec<Hit>) {
+    fn samples(&mut self, step: &Step<'_>, samples: &Samples<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
         let mut slots = std::mem::take(&mut self.slots);
         slots.clear();
         for &series in &samples.series[step.from..] {
@@ -214,20 +222,22 @@ impl Operator for Guard {
         for state in &mut self.saved.states {
             state.approve(&self.parameters);
         }
+        self.count_approved();
     }
 
     fn learning(&self) -> Learning {
-        let approved = self.saved.states.iter().filter(|s| s.is_approved()).count();
-        Learning { keys: self.saved.states.len(), approved, refused: self.saved.refused }
+        Learning { keys: self.saved.states.len(), approved: self.approved, refused: self.saved.refused }
     }
 
-    fn save(&self) -> Vec<u8> {
-        postcard::to_stdvec(&(&self.saved, &self.slot_of)).unwrap_or_default()
+    fn save(&self) -> Saving {
+        let state = (self.saved.clone(), self.slot_of.clone());
+        Box::new(move || postcard::to_stdvec(&state).unwrap_or_default())
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
         (self.saved, self.slot_of) = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
         self.index = self.saved.keys.iter().enumerate().map(|(slot, key)| (*key, slot as u32)).collect();
+        self.count_approved();
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use yagura_event::Kind;
 use yagura_event::clock::Micros;
 
 use super::matched::{hit, selected_rows, time_at};
-use super::{Learning, Operator, Plan, Step, at};
+use super::{Learning, Operator, Plan, Saving, Step, at};
 use crate::alerts::Hit;
 use crate::columns::{RowHashes, named};
 use crate::pipeline::{PipelineError, Place, Written, check_column, duration};
@@ -177,10 +177,13 @@ impl Operator for Window {
         Learning { keys: self.keys.len(), approved: self.keys.len(), refused: self.refused }
     }
 
-    fn save(&self) -> Vec<u8> {
-        let mut keys: Vec<(&u64, &Counted)> = self.keys.iter().collect();
-        keys.sort_unstable_by_key(|(key, _)| **key);
-        postcard::to_stdvec(&(keys, self.refused)).unwrap_or_default()
+    fn save(&self) -> Saving {
+        let mut keys: Vec<(u64, Counted)> = self.keys.iter().map(|(key, c)| (*key, c.clone())).collect();
+        let refused = self.refused;
+        Box::new(move || {
+            keys.sort_unstable_by_key(|(key, _)| *key);
+            postcard::to_stdvec(&(keys, refused)).unwrap_or_default()
+        })
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {

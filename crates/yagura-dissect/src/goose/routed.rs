@@ -1,8 +1,9 @@
 //! GOOSE and sampled values over UDP (IEC TR 61850-90-5, clause 8): a connectionless transport's
 //! header, the session's, and one or more payloads.
 
+use super::header;
 use crate::cursor::{Cursor, Cut};
-use crate::{Glimpse, Probe};
+use crate::{Cx, Glimpse, Probe, Transport};
 
 /// What a payload is.
 pub(crate) mod payload {
@@ -70,6 +71,34 @@ impl<'a> Session<'a> {
         let apdu = c.take(length, "apdu_length")?;
         Ok(Some(Payload { kind, simulated, id, apdu }))
     }
+}
+
+/// Hands on every payload of that kind: the one of a frame, those of a datagram. That a session is
+/// encrypted is said once, which `opaque` remembers.
+pub(crate) fn each(
+    cx: &mut Cx<'_>,
+    (protocol, kind): (&'static str, u8),
+    opaque: &mut bool,
+    bytes: &[u8],
+    mut read: impl FnMut(&mut Cx<'_>, &Payload<'_>) -> Result<(), Cut>,
+) -> Result<(), Cut> {
+    if cx.flow.transport != Transport::Udp {
+        let (id, simulated, apdu) = header(bytes)?;
+        return read(cx, &Payload { kind, simulated, id, apdu });
+    }
+    let mut session = Session::read(bytes)?;
+    if session.encrypted {
+        if !std::mem::replace(opaque, true) {
+            cx.opaque(protocol, "the session is encrypted");
+        }
+        return Ok(());
+    }
+    while let Some(payload) = session.next()? {
+        if payload.kind == kind {
+            read(cx, &payload)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a datagram is a session that carries this kind of payload.

@@ -64,7 +64,7 @@ fn der(tag: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
-fn certificate() -> Vec<u8> {
+pub(crate) fn certificate() -> Vec<u8> {
     let algorithm = der(0x30, &der(6, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 0x0b]));
     let part = der(0x30, &[der(6, &[0x55, 4, 3]), der(0x0c, b"mes, one")].concat());
     let name = der(0x30, &der(0x31, &part));
