@@ -128,6 +128,11 @@ fn said(rows: &[OwnedRow], after: usize, until: usize) -> Vec<String> {
     said
 }
 
+/// What [`said`] has of a message but its time.
+fn content(said: &String) -> String {
+    said.split_once(' ').map_or(said.as_str(), |(_, content)| content).to_string()
+}
+
 #[test]
 fn a_connection_joined_at_any_byte_is_read_right_after_three_messages() {
     let Some(captures) = common::captures() else { return };
@@ -155,8 +160,12 @@ fn a_connection_joined_at_any_byte_is_read_right_after_three_messages() {
                     let Some(last) = after.get(LOCK + COMPARED).or(after.last()) else { continue };
                     let Some(lock) = after.get(LOCK - 1) else { continue };
                     let rows = read(&parts, from, last.ends);
-                    let (found, expected) =
+                    let (mut found, expected) =
                         (said(&rows, lock.ends, last.ends), said(&whole, lock.ends, last.ends));
+                    // A message from before may be found late, with the frame that makes it sure.
+                    let early: Vec<String> =
+                        said(&whole, from.0.saturating_sub(1), lock.ends + 1).iter().map(content).collect();
+                    found.retain(|f| expected.contains(f) || !early.contains(&content(f)));
                     assert_eq!(
                         found,
                         expected,
