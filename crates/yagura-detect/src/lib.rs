@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod columns;
 pub mod condition;
 pub mod operators;
+pub mod packed;
 pub mod pipeline;
 pub mod selftest;
 pub mod shard;
