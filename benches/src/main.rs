@@ -2,6 +2,7 @@
 
 #[cfg(feature = "pcap")]
 mod line_rate;
+mod operators;
 mod packets;
 mod report;
 mod samples;
@@ -16,6 +17,7 @@ static BENCHMARKS: &[Benchmark] = &[
     ("packets", packets::mix),
     ("samples", samples::embedded),
     ("samples-kafka", samples::kafka),
+    ("sequences", operators::sequences),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
 ];
