@@ -3,6 +3,7 @@
 mod engine;
 #[cfg(feature = "pcap")]
 mod line_rate;
+mod operators;
 mod packets;
 mod report;
 mod samples;
@@ -20,6 +21,7 @@ static BENCHMARKS: &[Benchmark] = &[
     ("snapshots", engine::snapshots),
     ("samples", samples::embedded),
     ("samples-kafka", samples::kafka),
+    ("sequences", operators::sequences),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
 ];

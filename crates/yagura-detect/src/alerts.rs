@@ -139,6 +139,17 @@ pub fn places(template: &str) -> impl Iterator<Item = &str> {
     template.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
 }
 
+/// The value of a name; of `first.client`, the value within that of `first`.
+pub fn value_at<'a>(
+    values: &'a serde_json::Map<String, serde_json::Value>,
+    name: &str,
+) -> Option<&'a serde_json::Value> {
+    match name.split_once('.') {
+        Some((outer, inner)) => values.get(outer)?.get(inner),
+        None => values.get(name),
+    }
+}
+
 /// A template with its places filled; a place without a value becomes a dash.
 fn fill(template: &str, values: &serde_json::Map<String, serde_json::Value>) -> String {
     let mut out = String::with_capacity(template.len() + 32);
@@ -150,7 +161,7 @@ fn fill(template: &str, values: &serde_json::Map<String, serde_json::Value>) -> 
             rest = after;
             continue;
         };
-        match values.get(name) {
+        match value_at(values, name) {
             Some(serde_json::Value::String(text)) => out.push_str(text),
             Some(serde_json::Value::Number(number)) => match number.as_f64() {
                 Some(f) if !number.is_i64() && !number.is_u64() => out.push_str(&significant(f)),
@@ -181,11 +192,12 @@ mod tests {
 
     #[test]
     fn templates_are_filled_as_people_write_numbers() {
-        let values = serde_json::json!({"tool": "ETCH-07", "seen": 12.345678, "count": 3});
+        let values =
+            serde_json::json!({"tool": "ETCH-07", "seen": 12.345678, "count": 3, "first": {"client": "PC"}});
         let values = values.as_object().cloned().unwrap_or_default();
         assert_eq!(
-            fill("{tool}: {seen} ({count} times, {missing}) {open", &values),
-            "ETCH-07: 12.35 (3 times, –) {open"
+            fill("{tool}: {seen} ({count} times, {missing}) {first.client} {first.tool} {open", &values),
+            "ETCH-07: 12.35 (3 times, –) PC – {open"
         );
         assert_eq!(places("{a} b {c}").collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!(significant(1234.5), "1234");

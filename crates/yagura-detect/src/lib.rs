@@ -9,6 +9,7 @@ pub mod blocks;
 pub mod columns;
 pub mod condition;
 pub mod operators;
+pub mod packed;
 pub mod pipeline;
 pub mod selftest;
 pub mod shard;

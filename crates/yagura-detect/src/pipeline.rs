@@ -12,7 +12,9 @@ use yagura_event::clock::{Micros, SECOND};
 use yagura_event::{Kind, Queue, Severity};
 
 use crate::condition::{Compiler, Condition};
+use crate::operators::absence::AbsenceSpec;
 use crate::operators::matched::MatchPlan;
+use crate::operators::sequence::SequenceSpec;
 use crate::operators::{OPERATORS, Plan};
 
 /// The ATT&CK for ICS version that the technique ids of pipelines are of, unless they say another.
@@ -129,6 +131,10 @@ struct DetectionSpec {
     #[serde(default)]
     window: Option<Spanned<WindowSpec>>,
     #[serde(default)]
+    sequence: Option<Spanned<SequenceSpec>>,
+    #[serde(default)]
+    absence: Option<Spanned<AbsenceSpec>>,
+    #[serde(default)]
     quiet: Option<Spanned<String>>,
     summary: Spanned<String>,
     then: String,
@@ -179,6 +185,7 @@ pub struct WindowSpec {
 /// Where something stands in a file being read.
 pub(crate) struct Place<'a> {
     file: &'a Path,
+    compiler: &'a dyn Compiler,
 }
 
 impl Place<'_> {
@@ -189,6 +196,28 @@ impl Place<'_> {
             column: at.referenced.column(),
             message,
         }
+    }
+
+    /// Compiles the condition that stands under `name`.
+    pub(crate) fn condition(
+        &self,
+        kind: Kind,
+        name: &str,
+        sql: &Spanned<String>,
+    ) -> Result<Arc<dyn Condition>, PipelineError> {
+        self.compiler.compile(kind, &sql.value).map_err(|e| {
+            let mut error = self.error(sql, format!("{name}: {}", e.message));
+            if let Some((line, column)) = e.at {
+                // A plain one-line value begins where YAML says; in a block the column is its own.
+                if line == 1 {
+                    error.column += u64::from(column) - 1;
+                } else {
+                    error.line += u64::from(line) - 1;
+                    error.column = u64::from(column);
+                }
+            }
+            error
+        })
     }
 }
 
@@ -257,7 +286,7 @@ impl Pipeline {
                 return Err(vec![PipelineError { file: file.into(), line, column, message: plain }]);
             }
         };
-        let place = Place { file };
+        let place = Place { file, compiler };
         if spec.version.value != 1 {
             let message =
                 format!("version {} is not known; this program reads version 1", spec.version.value);
@@ -266,7 +295,7 @@ impl Pipeline {
         let mut errors = Vec::new();
         let mut detections = Vec::new();
         for detection in spec.detections {
-            if let Some(detection) = resolve(&place, detection, compiler, &mut errors) {
+            if let Some(detection) = resolve(&place, detection, &mut errors) {
                 detections.push(detection);
             }
         }
@@ -300,12 +329,7 @@ fn no_place(file: &Path, message: String) -> PipelineError {
     PipelineError { file: file.to_path_buf(), line: 0, column: 0, message }
 }
 
-fn resolve(
-    place: &Place<'_>,
-    spec: DetectionSpec,
-    compiler: &dyn Compiler,
-    errors: &mut Vec<PipelineError>,
-) -> Option<Detection> {
+fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineError>) -> Option<Detection> {
     let before = errors.len();
     let readable: Vec<&str> =
         Kind::ALL.iter().map(|k| k.name()).filter(|n| !["alert", "series"].contains(n)).collect();
@@ -339,26 +363,12 @@ fn resolve(
     }
     // What a sample is judged by is its series; its own columns are numbers alone.
     let columns_of = if on == Kind::Sample { Kind::Series } else { on };
-    let condition = spec.condition.as_ref().and_then(|sql| {
-        match compiler.compile(columns_of, &sql.value) {
-            Ok(condition) => Some(condition),
-            Err(e) => {
-                let mut error = place.error(sql, format!("where: {}", e.message));
-                if let Some((line, column)) = e.at {
-                    // A plain one-line value begins where YAML says; in a block the column is its own.
-                    if line == 1 {
-                        error.column += u64::from(column) - 1;
-                    } else {
-                        error.line += u64::from(line) - 1;
-                        error.column = u64::from(column);
-                    }
-                }
-                errors.push(error);
-                None
-            }
-        }
-    });
+    let condition = spec
+        .condition
+        .as_ref()
+        .and_then(|sql| place.condition(columns_of, "where", sql).map_err(|error| errors.push(error)).ok());
     let more: &[&str] = match (on, &spec.window) {
+        _ if spec.absence.is_some() => &["last_seen", "returned"],
         (Kind::Sample, _) => &["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"],
         (_, Some(_)) => &["seen"],
         _ => &[],
@@ -366,7 +376,10 @@ fn resolve(
     for column in &spec.by {
         check_column(place, columns_of, column, &[], errors);
     }
-    check_template(place, columns_of, &spec.summary, more, errors);
+    if spec.sequence.is_none() {
+        // A sequence shows rows of several steps, and checks this itself.
+        check_template(place, columns_of, &spec.summary, more, errors);
+    }
     let operator = operator_of(place, on, &spec, errors);
     let quiet = match &spec.quiet {
         None => 3600 * SECOND,
@@ -414,8 +427,16 @@ fn operator_of(
     errors: &mut Vec<PipelineError>,
 ) -> Option<Box<dyn Plan>> {
     let mut found: Option<Box<dyn Plan>> = None;
-    let written =
-        Written { known: spec.known.as_ref(), model: spec.model.as_ref(), window: spec.window.as_ref() };
+    let written = Written {
+        known: spec.known.as_ref(),
+        model: spec.model.as_ref(),
+        window: spec.window.as_ref(),
+        sequence: spec.sequence.as_ref(),
+        absence: spec.absence.as_ref(),
+        condition: spec.condition.as_ref(),
+        by: &spec.by,
+        summary: &spec.summary,
+    };
     for operator in OPERATORS {
         match (operator.read)(place, on, &written) {
             None => {}
@@ -450,11 +471,17 @@ fn operator_of(
     }
 }
 
-/// The operator keys of a detection, as written.
+/// The operator keys of a detection, as written, and what stands beside them.
 pub(crate) struct Written<'a> {
     pub(crate) known: Option<&'a Spanned<KnownSpec>>,
     pub(crate) model: Option<&'a Spanned<ModelSpec>>,
     pub(crate) window: Option<&'a Spanned<WindowSpec>>,
+    pub(crate) sequence: Option<&'a Spanned<SequenceSpec>>,
+    pub(crate) absence: Option<&'a Spanned<AbsenceSpec>>,
+    /// What else an operator may have to look at.
+    pub(crate) condition: Option<&'a Spanned<String>>,
+    pub(crate) by: &'a [Spanned<String>],
+    pub(crate) summary: &'a Spanned<String>,
 }
 
 pub(crate) fn check_column(
@@ -488,6 +515,18 @@ fn check_template(
         let column = Spanned::new(name.to_string(), template.referenced, template.defined);
         check_column(place, kind, &column, more, errors);
     }
+}
+
+/// A duration longer than nothing, or the complaint that it is none.
+pub(crate) fn checked_duration(
+    place: &Place<'_>,
+    text: &Spanned<String>,
+    errors: &mut Vec<PipelineError>,
+) -> Micros {
+    duration(&text.value).filter(|&d| d > 0).unwrap_or_else(|| {
+        errors.push(place.error(text, format!("`{}` is no duration; write 90s, 10m, 2h or 1d", text.value)));
+        1
+    })
 }
 
 /// `90s`, `10m`, `2h`, `1d` in microseconds.

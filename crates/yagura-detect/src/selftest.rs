@@ -9,6 +9,7 @@ use yagura_event::clock::{self, Micros};
 use yagura_event::{Alert, Encoding, Envelope, Kind};
 use yagura_log::Record;
 
+use crate::alerts::value_at;
 use crate::pipeline::{Detection, Pipeline, TestSpec};
 use crate::shard::Shard;
 
@@ -146,7 +147,7 @@ fn compare(test: &TestSpec, alerts: &[Alert], start: Micros) -> Vec<String> {
                 "late" => alert.late.into(),
                 name => match alert.key.get(name) {
                     Some(value) => value.clone().into(),
-                    None => alert.evidence.get(name).cloned().unwrap_or(serde_json::Value::Null),
+                    None => evidence_of(alert, name),
                 },
             };
             if found != *wanted {
@@ -159,6 +160,10 @@ fn compare(test: &TestSpec, alerts: &[Alert], start: Micros) -> Vec<String> {
         out.push(format!("+ an alert more at {at}: {}", alert.summary));
     }
     out
+}
+
+fn evidence_of(alert: &Alert, name: &str) -> serde_json::Value {
+    alert.evidence.as_object().and_then(|e| value_at(e, name)).cloned().unwrap_or(serde_json::Value::Null)
 }
 
 /// `00:03:10`, hours, minutes and seconds from the first row.

@@ -17,6 +17,7 @@ use yagura_log::Record;
 use crate::alerts::{AlertBook, Hit};
 use crate::blocks::Blocks;
 use crate::columns::{may_hold, text_at};
+use crate::condition::Condition;
 use crate::operators::{Learning, Operator, Samples, Saving, Step};
 use crate::pipeline::{Detection, Pipeline};
 
@@ -238,20 +239,22 @@ impl Shard {
 
     fn judge(&mut self, envelope: &Envelope, rows: &RecordBatch) -> Vec<Alert> {
         let watermark = self.watermark();
-        let Some(from) = self.admit(envelope, watermark) else { return Vec::new() };
-        match envelope.kind {
-            Kind::Series => self.define(envelope, rows, from),
-            Kind::Context => self.contexts(rows, from),
-            Kind::Control => self.control(rows, from),
-            _ => {}
-        }
         let mut hits = std::mem::take(&mut self.hits);
         hits.clear();
-        if envelope.kind == Kind::Sample {
-            self.samples(envelope, rows, from, watermark, &mut hits);
-        } else {
-            self.rows(envelope, rows, from, watermark, &mut hits);
+        if let Some(from) = self.admit(envelope, watermark) {
+            match envelope.kind {
+                Kind::Series => self.define(envelope, rows, from),
+                Kind::Context => self.contexts(rows, from),
+                Kind::Control => self.control(rows, from),
+                _ => {}
+            }
+            if envelope.kind == Kind::Sample {
+                self.samples(envelope, rows, from, watermark, &mut hits);
+            } else {
+                self.rows(envelope, rows, from, watermark, &mut hits);
+            }
         }
+        self.advance(envelope, watermark, &mut hits);
         let pipeline = Arc::clone(&self.pipeline);
         let alerts = hits
             .drain(..)
@@ -501,27 +504,45 @@ impl Shard {
         hits: &mut Vec<Hit>,
     ) {
         for (index, detection) in self.pipeline.detections.iter().enumerate() {
+            let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
+            let inputs = detection.operator.inputs();
+            if !inputs.is_empty() {
+                let selected: Vec<Option<BooleanArray>> = inputs
+                    .iter()
+                    .map(|input| match input.kind == envelope.kind {
+                        true => select(input.condition.as_ref(), rows, &mut self.saved.stats),
+                        false => None,
+                    })
+                    .collect();
+                if selected.iter().any(Option::is_some) {
+                    self.operators[index].inputs(&step, rows, &selected, hits);
+                }
+                continue;
+            }
             if detection.on != envelope.kind {
                 continue;
             }
-            let selected: Option<BooleanArray> = match &detection.condition {
+            let selected = match &detection.condition {
                 None => None,
-                Some(condition) => {
-                    if !condition.required().iter().all(|(column, values)| may_hold(rows, column, values)) {
-                        continue;
-                    }
-                    match condition.select(rows) {
-                        Ok(selected) if selected.true_count() == 0 => continue,
-                        Ok(selected) => Some(selected),
-                        Err(_) => {
-                            self.saved.stats.failed_conditions += 1;
-                            continue;
-                        }
-                    }
-                }
+                Some(condition) => match select(condition.as_ref(), rows, &mut self.saved.stats) {
+                    None => continue,
+                    selected => selected,
+                },
             };
-            let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
             self.operators[index].rows(&step, rows, selected.as_ref(), hits);
+        }
+    }
+
+    /// Tells the operators that the watermark moved, if it did. It stands nowhere while every
+    /// collector is silent or has ended: nobody could have seen what did not come.
+    fn advance(&mut self, envelope: &Envelope, before: Micros, hits: &mut Vec<Hit>) {
+        let watermark = self.watermark();
+        if watermark == before || watermark == Micros::MAX {
+            return;
+        }
+        for (index, detection) in self.pipeline.detections.iter().enumerate() {
+            let step = Step { detection: index, by: &detection.by, envelope, from: 0, watermark: before };
+            self.operators[index].advance(&step, watermark, hits);
         }
     }
 
@@ -560,6 +581,20 @@ impl Shard {
                 let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
                 self.operators[index].samples(&step, &samples, &self.saved.series, hits);
             }
+        }
+    }
+}
+
+/// The rows of a batch that hold; none when there is no such row.
+fn select(condition: &dyn Condition, rows: &RecordBatch, stats: &mut Stats) -> Option<BooleanArray> {
+    if !condition.required().iter().all(|(column, values)| may_hold(rows, column, values)) {
+        return None;
+    }
+    match condition.select(rows) {
+        Ok(selected) => (selected.true_count() > 0).then_some(selected),
+        Err(_) => {
+            stats.failed_conditions += 1;
+            None
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What judges rows. An operator is one file, its `mod` line and its line in [`OPERATORS`].
 
+use std::sync::Arc;
+
 use arrow::array::{BooleanArray, RecordBatch};
 use serde_saphyr::Spanned;
 use yagura_event::clock::Micros;
@@ -7,12 +9,17 @@ use yagura_event::{Envelope, Kind};
 
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
+use crate::condition::Condition;
 use crate::pipeline::{PipelineError, Place, Written};
 use crate::shard::Series;
 
+pub mod absence;
 pub mod known;
 pub mod matched;
 pub mod model;
+pub mod sequence;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod window;
 
 /// The operators, in the order in which their keys are looked for.
@@ -20,6 +27,8 @@ pub const OPERATORS: &[OperatorKind] = &[
     OperatorKind { name: "known", read: known::read },
     OperatorKind { name: "model", read: model::read },
     OperatorKind { name: "window", read: window::read },
+    OperatorKind { name: "sequence", read: sequence::read },
+    OperatorKind { name: "absence", read: absence::read },
     OperatorKind { name: "match", read: matched::read },
 ];
 
@@ -39,8 +48,22 @@ pub trait Plan: Send + Sync {
     /// All that changes its judgement, as text: part of the detection's fingerprint.
     fn describe(&self) -> String;
 
+    /// What it reads instead of what the detection's `on:` and `where:` select; nothing of its own
+    /// where this is empty. Its rows come through [`Operator::inputs`].
+    fn inputs(&self) -> &[Input] {
+        &[]
+    }
+
     /// A fresh state for one cell.
     fn start(&self) -> Box<dyn Operator>;
+}
+
+/// Rows of a kind that a condition selects.
+pub struct Input {
+    /// The kind.
+    pub kind: Kind,
+    /// Which rows.
+    pub condition: Arc<dyn Condition>,
 }
 
 /// How far an operator's learning has got.
@@ -95,6 +118,21 @@ pub trait Operator: Send {
         _hits: &mut Vec<Hit>,
     ) {
     }
+
+    /// Judges the rows that the plan's own inputs select, from `step.from` on. `selected` stands
+    /// beside [`Plan::inputs`]: none where nothing of the batch is selected.
+    fn inputs(
+        &mut self,
+        _step: &Step<'_>,
+        _rows: &RecordBatch,
+        _selected: &[Option<BooleanArray>],
+        _hits: &mut Vec<Hit>,
+    ) {
+    }
+
+    /// The cell's watermark moved to here with the record at hand, whose rows have been judged. No
+    /// row observed before it is expected any more: what waits for a time to pass is judged now.
+    fn advance(&mut self, _step: &Step<'_>, _watermark: Micros, _hits: &mut Vec<Hit>) {}
 
     /// Judges samples.
     fn samples(
