@@ -12,7 +12,11 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
 use crate::envelope::{Encoding, Envelope};
 use crate::error::EventError;
+use crate::ipc;
 use crate::schema::Kind;
+
+/// The most rows of a record: many times what collectors put into one.
+const ROWS_MAX: usize = 1 << 20;
 
 /// An envelope and its rows, decoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,11 +62,16 @@ pub fn decode(envelope: &Envelope, value: &[u8]) -> Result<RecordBatch, EventErr
 
 fn decode_arrow(kind: Kind, value: &[u8]) -> Result<RecordBatch, EventError> {
     let fail = |e: arrow::error::ArrowError| EventError::Payload(e.to_string());
+    ipc::check(value).map_err(EventError::Payload)?;
     let mut reader = StreamReader::try_new(Cursor::new(value), None).map_err(fail)?;
     let rows = match reader.next() {
         Some(rows) => rows.map_err(fail)?,
         None => return Err(EventError::Payload("an Arrow stream without a batch".into())),
     };
+    if rows.num_rows() > ROWS_MAX {
+        let found = rows.num_rows();
+        return Err(EventError::Payload(format!("{found} rows are more than a record may have, {ROWS_MAX}")));
+    }
     if rows.schema() == kind.schema() { Ok(rows) } else { conform(kind, &rows) }
 }
 
