@@ -7,6 +7,9 @@
 pub mod alerts;
 pub mod columns;
 pub mod condition;
+pub mod dead;
+pub mod holes;
+pub mod meter;
 pub mod operators;
 pub mod pipeline;
 pub mod selftest;
