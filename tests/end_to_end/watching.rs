@@ -1,15 +1,21 @@
 //! To see it work: dead letters, taps beside a run, tests that are blessed.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 use yagura_detect::dead::{DEAD, Letter, Place};
 use yagura_event::rows::{CoverageBuilder, CoverageRow};
 use yagura_event::vocabulary::coverage;
 use yagura_event::{Encoding, Envelope, Kind, clock, codec};
+use yagura_kafka::{KafkaLog, KafkaOptions};
 use yagura_log::{Log, Record};
+use yagura_testkit::kafka::Broker;
 
-use crate::{alerts_of, configure, embedded, folder, run_to_the_end, scene, start, text, wait_for, yagura};
+use crate::outputs::metrics_address;
+use crate::{
+    alerts_of, command, configure, embedded, folder, run_to_the_end, scene, start, text, wait_for, yagura,
+};
 
 /// One gap, as a collector of its own reports it.
 fn gap(row: u64) -> Record {
@@ -111,6 +117,67 @@ fn a_poisoned_record_becomes_a_letter_and_is_sent_again_once() {
     assert!(out.status.success(), "{}", text(&out.stderr));
     let out = yagura(&["dead", "--config", &config, "0/77"]);
     assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
+}
+
+#[test]
+fn dead_letters_go_through_kafka() {
+    let folder = folder();
+    let broker = Broker::start().expect("a broker");
+    let config = folder.path().join("yagura.yaml");
+    let address = broker.address();
+    let written = format!("version: 1\nconsole: 127.0.0.1:0\nlog: {{ kafka: {{ brokers: '{address}' }} }}\n");
+    std::fs::write(&config, written).expect("a file");
+    run_to_the_end(&config);
+    let log = KafkaLog::connect(KafkaOptions::new(&address)).expect("the broker answers");
+    append(&log, "yagura.events", Record { value: "poison".into(), ..gap(0) });
+    run_to_the_end(&config);
+    run_to_the_end(&config);
+    let config = config.display().to_string();
+    let out = yagura(&["tap", "dead", "--config", &config, "--format", "json"]);
+    let letters = json_lines(&out.stdout);
+    assert_eq!(letters.len(), 1, "{}", text(&out.stderr));
+    assert_eq!((&letters[0]["cell"], &letters[0]["of"]["offset"]), (&"far-bay".into(), &0.into()));
+    append(&log, "yagura.events", gap(0));
+    run_to_the_end(Path::new(&config));
+    assert_eq!(alerts_of(&log).len(), 1, "the hole that it left is filled");
+    let out = yagura(&["tap", "events", "--config", &config, "--cell", "far-bay", "--from", "1"]);
+    assert!(text(&out.stdout).contains("subject=LINK-9"), "{out:?}");
+}
+
+#[test]
+fn top_shows_what_a_run_does() {
+    let folder = folder();
+    let scene = scene(folder.path());
+    let config = configure(folder.path(), &scene, "pace: 400").display().to_string();
+    let mut child = command(&["run", "--format", "json", "--config", &config])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("yagura starts");
+    let url = format!("http://{}", metrics_address(&mut child));
+    let top = |more: &[&str]| {
+        let out = yagura(&[&["top", "--url", &url, "--once", "--interval", "0.5"], more].concat());
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    let look = || -> Value { serde_json::from_str(&top(&["--format", "json"])).expect("JSON") };
+    let alerted =
+        |look: &Value| look["alerts_by_queue"]["security"].as_f64().is_some_and(|alerts| alerts > 0.0);
+    wait_for("an alert", || alerted(&look()));
+    let seen = look();
+    assert!(seen["rows"]["per_second"].as_f64().is_some_and(|rows| rows > 0.0), "{seen}");
+    assert_eq!((&seen["live"], &seen["ready"]), (&"yes".into(), &"yes".into()), "{seen}");
+    assert_eq!(seen["cells"][0]["cell"], scene.cell);
+    assert_eq!(seen["lag"].as_object().map(|lag| lag.len()), Some(4), "{seen}");
+    assert!(seen["detections"][0]["busy"].as_f64().is_some_and(|busy| busy > 0.0), "{seen}");
+    let page = top(&[]);
+    assert!(page.contains("DETECTION") && page.contains(scene.cell) && !page.contains('\x1b'), "{page}");
+    child.kill().expect("it is killed");
+    child.wait().expect("it ended");
+    let out = yagura(&["top", "--url", &url, "--once"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains(&url), "{}", text(&out.stderr));
+    assert_eq!(yagura(&["top", "--url", "https://x"]).status.code(), Some(2));
 }
 
 #[test]

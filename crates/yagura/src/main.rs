@@ -30,6 +30,7 @@ mod run;
 mod say;
 mod selftest;
 mod tap;
+mod top;
 mod watch;
 
 use std::io::IsTerminal;
@@ -82,6 +83,8 @@ enum Command {
     Test(selftest::Arguments),
     /// Judge a stretch of the log again from nothing and print its alerts.
     Replay(replay::Arguments),
+    /// Watch a running instance: rates, lag, latency, the busiest cells and detections.
+    Top(top::Arguments),
     /// Print what passes a stage: events, alerts, snapshots, late rows, dead letters.
     Tap(tap::Arguments),
     /// List the records that nobody could read; judge them or send them again after a mend.
@@ -125,6 +128,7 @@ fn main() -> ExitCode {
         Command::Read(arguments) => read::run(&arguments, format),
         Command::Test(arguments) => selftest::run(&arguments, format),
         Command::Replay(arguments) => replay::run(&arguments, format),
+        Command::Top(arguments) => top::run(&arguments, format),
         Command::Tap(arguments) => tap::run(&arguments, format),
         Command::Dead(arguments) => dead::run(&arguments, format),
     };

@@ -210,9 +210,8 @@ fn flow_end(text: &str, begin: usize) -> Option<usize> {
             '"' | '\'' if matches!(before, ' ' | '\n' | ',' | '[' | '{' | ':') => {
                 let quote = c;
                 while let Some((_, c)) = chars.next() {
-                    if quote == '"' && c == '\\' {
-                        chars.next();
-                    } else if c == quote && quote == '\'' && chars.peek().is_some_and(|(_, c)| *c == '\'') {
+                    let doubled = c == '\'' && chars.peek().is_some_and(|(_, c)| *c == '\'');
+                    if (quote == '"' && c == '\\') || (quote == '\'' && doubled) {
                         chars.next();
                     } else if c == quote {
                         break;
