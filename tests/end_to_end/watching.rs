@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
-use yagura_detect::dead::{DEAD, Letter, Place};
+use yagura_detect::dead::{DEAD, Letter, Place, letters};
 use yagura_event::rows::{CoverageBuilder, CoverageRow};
 use yagura_event::vocabulary::coverage;
 use yagura_event::{Encoding, Envelope, Kind, clock, codec};
@@ -120,6 +121,30 @@ fn a_poisoned_record_becomes_a_letter_and_is_sent_again_once() {
 }
 
 #[test]
+fn a_kill_repeats_no_dead_letter() {
+    let folder = folder();
+    let config = folder.path().join("yagura.yaml");
+    std::fs::write(&config, "version: 1\ndata: data\nconsole: 127.0.0.1:0\n").expect("a file");
+    run_to_the_end(&config);
+    for kill in 0..12 {
+        let log = embedded(folder.path());
+        append(&log, "yagura.events", Record { value: format!("poison {kill}").into(), ..gap(2 * kill) });
+        append(&log, "yagura.events", gap(2 * kill + 1));
+        drop(log);
+        let mut child = start(&config, &folder.path().join("stderr"));
+        std::thread::park_timeout(Duration::from_millis(20 + kill * 37));
+        child.kill().expect("it is killed");
+        child.wait().expect("it ended");
+    }
+    run_to_the_end(&config);
+    let log = embedded(folder.path());
+    let found = letters(&log).expect("letters");
+    let values: Vec<String> = found.values().map(|kept| text(&kept.letter.record.value)).collect();
+    assert_eq!(values, (0..12).map(|kill| format!("poison {kill}")).collect::<Vec<_>>());
+    assert_eq!(log.held(DEAD, 0).expect("held").end, 12, "each was written once");
+}
+
+#[test]
 fn dead_letters_go_through_kafka() {
     let folder = folder();
     let broker = Broker::start().expect("a broker");
@@ -134,9 +159,9 @@ fn dead_letters_go_through_kafka() {
     run_to_the_end(&config);
     let config = config.display().to_string();
     let out = yagura(&["tap", "dead", "--config", &config, "--format", "json"]);
-    let letters = json_lines(&out.stdout);
-    assert_eq!(letters.len(), 1, "{}", text(&out.stderr));
-    assert_eq!((&letters[0]["cell"], &letters[0]["of"]["offset"]), (&"far-bay".into(), &0.into()));
+    let told = json_lines(&out.stdout);
+    assert_eq!(told.len(), 1, "{}", text(&out.stderr));
+    assert_eq!((&told[0]["cell"], &told[0]["of"]["offset"]), (&"far-bay".into(), &0.into()));
     append(&log, "yagura.events", gap(0));
     run_to_the_end(Path::new(&config));
     assert_eq!(alerts_of(&log).len(), 1, "the hole that it left is filled");

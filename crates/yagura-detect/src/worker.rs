@@ -452,7 +452,10 @@ impl Worker<'_> {
             if let Some(cause) = stepped.unreadable
                 && !partition.written_dead.remove(&stored.offset)
             {
-                tracing::warn!(partition = number, offset = stored.offset, %cause, "a record cannot be read: it becomes a dead letter, see `yagura dead`");
+                if died == 0 {
+                    // Once a fetch: poison may come in floods, and each letter says it again.
+                    tracing::warn!(partition = number, offset = stored.offset, %cause, "a record cannot be read: it becomes a dead letter, see `yagura dead`");
+                }
                 let dead = match &mut self.dead {
                     Some(dead) => dead,
                     none => none.insert(self.log.appender(DEAD)?),

@@ -120,9 +120,8 @@ fn kind_of(text: &str) -> Result<Kind, String> {
 /// Reads and prints.
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let config = Config::load(&arguments.config)?;
-    let rows = matches!(arguments.stage, Stage::Events | Stage::Late);
-    if arguments.kind.is_some() && !rows {
-        return Err(Failure::Input("--kind and --where choose rows: they go with events and late".into()));
+    if arguments.kind.is_some() && arguments.stage != Stage::Events {
+        return Err(Failure::Input("--kind and --where choose rows: they go with `tap events`".into()));
     }
     let condition = match (arguments.kind, &arguments.condition) {
         (Some(kind), Some(sql)) => {
@@ -236,7 +235,11 @@ impl Tap<'_> {
 
     fn show(&mut self, partition: u32, stored: &Stored) -> Result<(), Failure> {
         match self.arguments.stage {
-            Stage::Events | Stage::Late => self.events(partition, stored),
+            Stage::Events => self.events(partition, stored),
+            Stage::Late => {
+                self.late(partition, stored);
+                Ok(())
+            }
             Stage::Alerts => self.alerts(partition, stored),
             Stage::Snapshots => {
                 self.snapshot(partition, stored);
@@ -371,6 +374,38 @@ impl Tap<'_> {
         Ok(())
     }
 
+    /// A row that was counted aside: one JSON object that says detection, key and cause.
+    fn late(&mut self, partition: u32, stored: &Stored) {
+        let Ok(row) = serde_json::from_slice::<Value>(&stored.record.value) else { return };
+        let text = |name: &str| row[name].as_str().unwrap_or_default().to_string();
+        let time = |name: &str| row[name].as_i64().map(clock::rfc3339).unwrap_or_default();
+        if !self.wants(&text("cell")) {
+            return;
+        }
+        let line = match self.format {
+            Format::Json => {
+                merged(json!({"partition": partition, "offset": stored.offset}), json!({ "late": row }))
+            }
+            Format::Text => {
+                let key = row["key"].as_object().into_iter().flatten();
+                let key: Vec<String> = key
+                    .map(|(name, value)| {
+                        format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), shortened))
+                    })
+                    .collect();
+                plain(&format!(
+                    "{}  {}  {} {} (all before {} was closed)",
+                    time("time"),
+                    text("cell"),
+                    text("detection"),
+                    key.join(" "),
+                    time("closed_to"),
+                ))
+            }
+        };
+        self.line(&line);
+    }
+
     fn snapshot(&mut self, partition: u32, stored: &Stored) {
         let Ok(chunk) = serde_json::from_slice::<Value>(&stored.record.header) else { return };
         let cell = chunk["cell"].as_str().unwrap_or_default().to_string();
@@ -471,6 +506,44 @@ mod tests {
         assert_eq!("1207".parse(), Ok(Begin::Offset(1207)));
         assert!("yesterday".parse::<Begin>().is_err());
         assert!(kind_of("mesage").is_err_and(|said| said.contains("message, flow")));
+    }
+
+    #[test]
+    fn late_rows_and_snapshots_are_told_in_a_line() {
+        let record = |header: Value, value: Value| Stored {
+            offset: 7,
+            record: yagura_log::Record {
+                key: "bay".into(),
+                header: header.to_string().into(),
+                value: value.to_string().into(),
+            },
+        };
+        let arguments = Arguments {
+            stage: Stage::Late,
+            config: PathBuf::new(),
+            kind: None,
+            cell: Some("bay".into()),
+            condition: None,
+            from: None,
+            partition: None,
+            limit: Some(2),
+            follow: false,
+        };
+        let mut tap = Tap {
+            arguments: &arguments,
+            format: Format::Text,
+            condition: None,
+            series: BTreeMap::new(),
+            left: 2,
+        };
+        let late = json!({"cell": "bay", "detection": "d", "key": {"tool": "A"}, "time": 1, "closed_to": 2});
+        tap.late(0, &record(json!({}), late));
+        assert_eq!(tap.left, 1);
+        tap.late(0, &record(json!({}), json!({"cell": "other"})));
+        tap.snapshot(0, &record(json!({"cell": "bay", "index": 1}), json!(null)));
+        assert_eq!(tap.left, 1, "another cell, and no first chunk");
+        tap.snapshot(0, &record(json!({"cell": "bay", "index": 0, "bytes": 5}), json!(null)));
+        assert_eq!(tap.left, 0);
     }
 
     #[test]

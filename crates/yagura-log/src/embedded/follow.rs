@@ -25,11 +25,12 @@ pub(super) fn open(disk: &dyn Disk, folder: &Path) -> Result<Found, LogError> {
     let mut tries = 0;
     loop {
         match recover(disk, folder, false) {
-            Err(LogError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound && tries < TRIES => {
-                tries += 1;
-            }
+            Err(LogError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+            // What is damage will be damage again.
+            Err(LogError::Damaged { .. }) if tries < TRIES => {}
             found => return found,
         }
+        tries += 1;
     }
 }
 

@@ -256,7 +256,9 @@ fn scan(
     let mut wanted = CHUNK;
     let bad = loop {
         chunk.clear();
-        file.read(tail.end, wanted, &mut chunk).map_err(|cause| io_error("reading", path, cause))?;
+        // Not beyond: beside a process that writes, the file has grown since.
+        let length = wanted.min((size - tail.end) as usize);
+        file.read(tail.end, length, &mut chunk).map_err(|cause| io_error("reading", path, cause))?;
         let mut at = 0;
         let stop = loop {
             match frame::parse(&chunk[at..], header.salt) {

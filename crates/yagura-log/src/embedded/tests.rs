@@ -378,6 +378,42 @@ fn a_follower_sees_what_is_appended_and_what_goes() {
 }
 
 #[test]
+fn a_log_can_be_opened_for_reading_at_any_moment_of_writing() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 64 << 10, retain_bytes: Some(256 << 10), ..Options::default() };
+    let log = Embedded::open(folder.path(), options).unwrap();
+    log.ensure_topic("t", 1).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut appender = log.appender("t").unwrap();
+            let mut n = 0;
+            while !done.load(Ordering::Relaxed) {
+                for _ in 0..20 {
+                    appender.append(numbered(n, n as usize * 37 % 900)).unwrap();
+                    n += 1;
+                }
+                appender.flush().unwrap();
+            }
+        });
+        let mut last = 0;
+        for _ in 0..150 {
+            let follower = Embedded::open_following(folder.path()).unwrap();
+            let held = follower.held("t", 0).unwrap();
+            assert!(held.end >= last, "{held:?} after {last}");
+            last = held.end;
+            let from = held.end.saturating_sub(10).max(held.start);
+            let read = follower.reader("t", 0, from).unwrap().read(1 << 20, Duration::ZERO);
+            match read {
+                Ok(records) => records.iter().for_each(|stored| assert_eq!(number(stored), stored.offset)),
+                Err(error) => assert!(matches!(error, LogError::OffsetGone { .. }), "{error}"),
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn a_follower_shows_whole_records_only() {
     let folder = tempfile::tempdir().unwrap();
     let log = Embedded::open(folder.path(), Options::default()).unwrap();
