@@ -59,7 +59,7 @@ fn place_of(text: &str) -> Result<(u32, u64), String> {
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let config = Config::load(&arguments.config)?;
     let pipeline = plant::pipeline(&config.pipelines)?;
-    let log = plant::log(&config, !arguments.resend)?;
+    let log = if arguments.resend { plant::log(&config, false)? } else { plant::following(&config)? };
     let mut found = letters(log.as_ref())?;
     let asked = |place: &Place| {
         arguments.only.is_empty() || arguments.only.contains(&(place.partition, place.offset))
