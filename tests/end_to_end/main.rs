@@ -6,6 +6,7 @@ mod kills;
 mod mistakes;
 mod outputs;
 mod read;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

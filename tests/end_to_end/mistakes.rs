@@ -175,7 +175,7 @@ fn missing_files_are_named_with_what_to_do() {
 
 #[test]
 fn help_shows_examples_and_exit_codes_and_unknown_options_are_refused() {
-    for command in ["demo", "run", "validate", "read", "test", "replay"] {
+    for command in ["demo", "run", "validate", "read", "test", "replay", "dead", "tap", "top"] {
         let help = text(&yagura(&[command, "--help"]).stdout);
         let examples = help.split_once("Examples:\n").expect("examples").1;
         assert!(examples.contains(&format!("yagura {command}")), "{help}");

@@ -102,7 +102,7 @@ fn until_done_waits_for_a_receiver_that_is_away() {
 }
 
 /// Where a run that prints JSON serves its metrics.
-fn metrics_address(child: &mut Child) -> SocketAddr {
+pub fn metrics_address(child: &mut Child) -> SocketAddr {
     let mut first = String::new();
     BufReader::new(child.stdout.take().expect("its output")).read_line(&mut first).expect("a line");
     let said: serde_json::Value = serde_json::from_str(&first).expect("JSON");

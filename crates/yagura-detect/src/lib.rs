@@ -2,12 +2,16 @@
 //!
 //! [`shard::Shard`] is pure: the same records in the same order give the same alerts, bit for
 //! bit, whatever the fetch sizes. [`worker`] gives it records from a log and takes its alerts to
-//! another topic; [`snapshot`] keeps its state in the log. [`pipeline`] is what people edit.
+//! another topic; [`snapshot`] keeps its state in the log, and [`dead`] what nobody could read.
+//! [`pipeline`] is what people edit, [`selftest`] runs the tests in it.
 
 pub mod alerts;
 pub mod blocks;
 pub mod columns;
 pub mod condition;
+pub mod dead;
+pub mod holes;
+pub mod meter;
 pub mod operators;
 pub mod packed;
 pub mod pipeline;

@@ -94,7 +94,21 @@ pub struct TestSpec {
     /// A file of JSON lines, relative to the pipeline file: rows with their `kind`.
     pub input: PathBuf,
     /// The alerts of this detection, in order; each names the fields that must be so.
-    pub expect: Vec<BTreeMap<String, serde_json::Value>>,
+    pub expect: Spanned<Vec<Expected>>,
+}
+
+/// The fields of an alert that a test expects.
+pub type Expected = BTreeMap<String, serde_json::Value>;
+
+/// What the tests of a file expect, each with its detection and in the file's order; nothing else
+/// of it is checked.
+pub(crate) fn expectations(text: &str) -> Result<Vec<(String, TestSpec)>, String> {
+    let spec: FileSpec = serde_saphyr::from_str(text).map_err(|e| e.without_snippet().to_string())?;
+    let tests = spec.detections.into_iter().flat_map(|detection| {
+        let id = detection.id.value;
+        detection.tests.into_iter().map(move |test| (id.clone(), test))
+    });
+    Ok(tests.collect())
 }
 
 #[derive(Deserialize)]

@@ -18,7 +18,9 @@ use crate::alerts::{AlertBook, Hit};
 use crate::blocks::Blocks;
 use crate::columns::{may_hold, text_at};
 use crate::condition::Condition;
-use crate::operators::{Learning, Operator, Samples, Saving, Step};
+use crate::holes::Holes;
+use crate::meter::{Meter, NoMeter, Work};
+use crate::operators::{Input, Learning, Operator, Samples, Saving, Step};
 use crate::pipeline::{Detection, Pipeline};
 
 /// One signal of the cell, under the shard's own dense number.
@@ -77,7 +79,7 @@ const SERIES_MAX: usize = 4_000_000;
 /// The most (collector, epoch)s that are remembered; beyond, the one silent for longest is forgotten.
 const COLLECTORS_MAX: usize = 1024;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
 
 /// A cell's state.
 pub struct Shard {
@@ -108,6 +110,8 @@ struct Saved {
 struct Collector {
     /// The next row number that has not been judged.
     next_row: u64,
+    /// Numbers before it that have not been judged either.
+    holes: Holes,
     /// It will send nothing observed before.
     promise: Micros,
     /// Its owner has not heard it for a while.
@@ -221,15 +225,19 @@ impl Shard {
 
     /// Judges one record. Records before [`Shard::next_offset`] are passed over.
     pub fn step(&mut self, offset: u64, record: &Record) -> Stepped {
+        self.step_metered(offset, record, &mut NoMeter)
+    }
+
+    /// As [`Shard::step`], with somebody who measures what each detection costs. The meter sees
+    /// the work and has no say in it.
+    pub fn step_metered(&mut self, offset: u64, record: &Record, meter: &mut dyn Meter) -> Stepped {
         if offset < self.saved.next_offset {
             return Stepped::default();
         }
         self.saved.next_offset = offset + 1;
         self.saved.stats.records += 1;
-        let read = Envelope::from_header(&record.header)
-            .and_then(|envelope| codec::decode(&envelope, &record.value).map(|rows| (envelope, rows)));
-        match read {
-            Ok((envelope, rows)) => Stepped { alerts: self.judge(&envelope, &rows), unreadable: None },
+        match read(record) {
+            Ok((envelope, rows)) => Stepped { alerts: self.judge(&envelope, &rows, meter), unreadable: None },
             Err(e) => {
                 self.saved.stats.unreadable_records += 1;
                 Stepped { alerts: Vec::new(), unreadable: Some(e) }
@@ -237,7 +245,7 @@ impl Shard {
         }
     }
 
-    fn judge(&mut self, envelope: &Envelope, rows: &RecordBatch) -> Vec<Alert> {
+    fn judge(&mut self, envelope: &Envelope, rows: &RecordBatch, meter: &mut dyn Meter) -> Vec<Alert> {
         let watermark = self.watermark();
         let mut hits = std::mem::take(&mut self.hits);
         hits.clear();
@@ -249,9 +257,9 @@ impl Shard {
                 _ => {}
             }
             if envelope.kind == Kind::Sample {
-                self.samples(envelope, rows, from, watermark, &mut hits);
+                self.samples(envelope, rows, from, watermark, &mut hits, meter);
             } else {
-                self.rows(envelope, rows, from, watermark, &mut hits);
+                self.rows(envelope, rows, from, watermark, &mut hits, meter);
             }
         }
         self.advance(envelope, watermark, &mut hits);
@@ -271,8 +279,9 @@ impl Shard {
         let id = (envelope.collector.clone(), envelope.epoch);
         if !self.saved.collectors.contains_key(&id) {
             self.forget_one();
-            let fresh =
+            let mut fresh =
                 Collector { next_row: envelope.first_row, promise: Micros::MIN, ..Collector::default() };
+            fresh.holes.skip(0, envelope.first_row);
             self.saved.collectors.insert(id.clone(), fresh);
         }
         let stats = &mut self.saved.stats;
@@ -282,7 +291,13 @@ impl Shard {
         collector.promise = collector.promise.max(envelope.promise);
         let rows = u64::from(envelope.rows);
         stats.missing_rows += envelope.first_row.saturating_sub(collector.next_row);
-        let repeated = collector.next_row.saturating_sub(envelope.first_row).min(rows);
+        collector.holes.skip(collector.next_row, envelope.first_row);
+        let mut repeated = collector.next_row.saturating_sub(envelope.first_row).min(rows);
+        if repeated > 0
+            && collector.holes.fill(envelope.first_row, envelope.first_row.saturating_add(repeated))
+        {
+            repeated = 0;
+        }
         stats.repeated_rows += repeated;
         collector.next_row = collector.next_row.max(envelope.end_row());
         if envelope.observed.1 < watermark {
@@ -502,14 +517,23 @@ impl Shard {
         from: usize,
         watermark: Micros,
         hits: &mut Vec<Hit>,
+        meter: &mut dyn Meter,
     ) {
+        let offered = rows.num_rows() - from;
         for (index, detection) in self.pipeline.detections.iter().enumerate() {
             let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
             let inputs = detection.operator.inputs();
             if !inputs.is_empty() {
+                let reads =
+                    |input: &Input| input.kind == envelope.kind && may_select(input.condition.as_ref(), rows);
+                if !inputs.iter().any(reads) {
+                    continue;
+                }
+                meter.begin();
+                let before = hits.len();
                 let selected: Vec<Option<BooleanArray>> = inputs
                     .iter()
-                    .map(|input| match input.kind == envelope.kind {
+                    .map(|input| match reads(input) {
                         true => select(input.condition.as_ref(), rows, &mut self.saved.stats),
                         false => None,
                     })
@@ -517,19 +541,36 @@ impl Shard {
                 if selected.iter().any(Option::is_some) {
                     self.operators[index].inputs(&step, rows, &selected, hits);
                 }
+                let chosen = selected.iter().flatten().map(BooleanArray::true_count).sum();
+                meter.end(index, Work { offered, selected: chosen, hits: hits.len() - before });
                 continue;
             }
             if detection.on != envelope.kind {
                 continue;
             }
+            let before = hits.len();
             let selected = match &detection.condition {
-                None => None,
-                Some(condition) => match select(condition.as_ref(), rows, &mut self.saved.stats) {
-                    None => continue,
-                    selected => selected,
-                },
+                None => {
+                    meter.begin();
+                    None
+                }
+                Some(condition) => {
+                    if !may_select(condition.as_ref(), rows) {
+                        continue;
+                    }
+                    meter.begin();
+                    match select(condition.as_ref(), rows, &mut self.saved.stats) {
+                        None => {
+                            meter.end(index, Work { offered, selected: 0, hits: 0 });
+                            continue;
+                        }
+                        selected => selected,
+                    }
+                }
             };
             self.operators[index].rows(&step, rows, selected.as_ref(), hits);
+            let chosen = selected.as_ref().map_or(offered, |s| s.slice(from, offered).true_count());
+            meter.end(index, Work { offered, selected: chosen, hits: hits.len() - before });
         }
     }
 
@@ -553,6 +594,7 @@ impl Shard {
         from: usize,
         watermark: Micros,
         hits: &mut Vec<Hit>,
+        meter: &mut dyn Meter,
     ) {
         let column = |name: &str| rows.column_by_name(name);
         let (Some(series), Some(times), Some(values), Some(quality)) = (
@@ -579,17 +621,23 @@ impl Shard {
         for (index, detection) in self.pipeline.detections.iter().enumerate() {
             if detection.on == Kind::Sample {
                 let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
+                let before = hits.len();
+                meter.begin();
                 self.operators[index].samples(&step, &samples, &self.saved.series, hits);
+                let offered = rows.num_rows() - from;
+                meter.end(index, Work { offered, selected: offered, hits: hits.len() - before });
             }
         }
     }
 }
 
+/// Whether a batch has the words without which no row of it can hold.
+fn may_select(condition: &dyn Condition, rows: &RecordBatch) -> bool {
+    condition.required().iter().all(|(column, values)| may_hold(rows, column, values))
+}
+
 /// The rows of a batch that hold; none when there is no such row.
 fn select(condition: &dyn Condition, rows: &RecordBatch, stats: &mut Stats) -> Option<BooleanArray> {
-    if !condition.required().iter().all(|(column, values)| may_hold(rows, column, values)) {
-        return None;
-    }
     match condition.select(rows) {
         Ok(selected) => (selected.true_count() > 0).then_some(selected),
         Err(_) => {
@@ -597,4 +645,16 @@ fn select(condition: &dyn Condition, rows: &RecordBatch, stats: &mut Stats) -> O
             None
         }
     }
+}
+
+/// A record's envelope and rows. Bytes on which a decoder panics are as unreadable as others.
+pub fn read(record: &Record) -> Result<(Envelope, RecordBatch), EventError> {
+    let decode = || {
+        let envelope = Envelope::from_header(&record.header)?;
+        let rows = codec::decode(&envelope, &record.value)?;
+        Ok((envelope, rows))
+    };
+    // Nothing is shared with the decoder that it could leave half done.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(EventError::Payload("the decoder gave up on it".into())))
 }

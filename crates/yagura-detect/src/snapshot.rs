@@ -44,10 +44,20 @@ pub(crate) struct Generation {
     pub cells: Vec<(String, Saving)>,
 }
 
+/// A generation that became durable.
+pub(crate) struct Written {
+    /// The partition.
+    pub partition: u32,
+    /// Where judging goes on from it.
+    pub next: u64,
+    /// The cells' names and the bytes of their states.
+    pub sizes: Vec<(String, u64)>,
+}
+
 /// A thread that writes generations while the shards go on judging.
 pub(crate) struct Writer {
     todo: SyncSender<Generation>,
-    done: Receiver<(u32, u64, Result<(), LogError>)>,
+    done: Receiver<Result<Written, LogError>>,
     busy: bool,
 }
 
@@ -59,9 +69,7 @@ impl Writer {
         scope.spawn(move || {
             let mut appender = None;
             for job in jobs {
-                let (partition, next) = (job.partition, job.next);
-                let written = write(log, &mut appender, job);
-                if told.send((partition, next, written)).is_err() {
+                if told.send(write(log, &mut appender, job)).is_err() {
                     break;
                 }
             }
@@ -79,16 +87,14 @@ impl Writer {
         self.busy = self.todo.send(generation).is_ok();
     }
 
-    /// The generation that became durable since, as (partition, next offset); waits for the one
-    /// that is being written if told to.
-    pub fn written(&mut self, wait: bool) -> Result<Option<(u32, u64)>, LogError> {
+    /// The generation that became durable since; waits for the one that is being written if told to.
+    pub fn written(&mut self, wait: bool) -> Result<Option<Written>, LogError> {
         if !self.busy {
             return Ok(None);
         }
         let told = if wait { self.done.recv().ok() } else { self.done.try_recv().ok() };
-        let Some((partition, next, written)) = told else { return Ok(None) };
-        self.busy = false;
-        written.map(|()| Some((partition, next)))
+        self.busy = told.is_none();
+        told.transpose()
     }
 }
 
@@ -96,18 +102,23 @@ fn write(
     log: &dyn Log,
     appender: &mut Option<Box<dyn Appender>>,
     generation: Generation,
-) -> Result<(), LogError> {
+) -> Result<Written, LogError> {
     let appender = match appender {
         Some(appender) => appender,
         None => appender.insert(log.appender(TOPIC)?),
     };
-    for (cell, state) in generation.cells {
+    let Generation { partition, next, cells } = generation;
+    let mut sizes = Vec::with_capacity(cells.len());
+    for (cell, state) in cells {
+        let state = state();
         // Every shard of the partition has seen all before `next`, its own or not.
-        for record in records(&cell, generation.next, &state()) {
+        for record in records(&cell, next, &state) {
             appender.append(record)?;
         }
+        sizes.push((cell, state.len() as u64));
     }
-    appender.flush()
+    appender.flush()?;
+    Ok(Written { partition, next, sizes })
 }
 
 /// The records of one generation.

@@ -17,6 +17,8 @@ use yagura_event::vocabulary::{control, coverage};
 use yagura_event::{Alert, Encoding, Envelope, Kind, codec};
 use yagura_log::{Appender, Log, LogError, Member, Polled, Record, Stored};
 
+use crate::dead::{self, DEAD, Letter, Place};
+use crate::meter::{ClockMeter, Totals, monotonic};
 use crate::operators::Learning;
 use crate::pipeline::Pipeline;
 use crate::shard::{Shard, Stats};
@@ -64,6 +66,8 @@ pub struct Progress {
     pub restarts: AtomicU64,
     /// Polls of the log that returned: it moves even when there is nothing to read.
     pub polls: AtomicU64,
+    /// Records that could not be read and were written to the topic of dead letters.
+    pub dead_letters: AtomicU64,
     /// Microseconds from the collector's clock to the judgement, of the last record.
     pub latency_us: AtomicU64,
     cells: Mutex<Seen>,
@@ -74,9 +78,52 @@ struct Seen {
     done: BTreeMap<u32, u64>,
     stats: BTreeMap<String, Stats>,
     learning: BTreeMap<(String, String), Learning>,
+    ends: BTreeMap<u32, u64>,
+    detections: Vec<Totals>,
+    state_bytes: BTreeMap<String, u64>,
+    turns: Vec<Turns>,
+}
+
+/// How far one worker's thread has got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// Turns finished: each reads what there is and judges it.
+    pub done: u64,
+    /// It waits until the log takes and gives records again.
+    pub waiting: bool,
 }
 
 impl Progress {
+    /// By detection, in the pipeline's order, what it did in this process; empty at first.
+    pub fn detections(&self) -> Vec<Totals> {
+        self.lock().detections.clone()
+    }
+
+    /// By cell, bytes of its state in its last snapshot.
+    pub fn state_bytes(&self) -> BTreeMap<String, u64> {
+        self.lock().state_bytes.clone()
+    }
+
+    /// By partition, the offset that comes next, when somebody looked last.
+    pub fn ends(&self) -> BTreeMap<u32, u64> {
+        self.lock().ends.clone()
+    }
+
+    /// Asks the log where the partitions that are judged here end; those of which it does not say
+    /// are left out.
+    pub fn look_at_ends(&self, log: &dyn Log) -> BTreeMap<u32, u64> {
+        let mine: Vec<u32> = self.lock().done.keys().copied().collect();
+        let end = |partition| Some((partition, log.held(EVENTS, partition).ok()?.end));
+        let ends: BTreeMap<u32, u64> = mine.into_iter().filter_map(end).collect();
+        self.lock().ends.clone_from(&ends);
+        ends
+    }
+
+    /// Of each worker that reports here, in the order in which they began.
+    pub fn turns(&self) -> Vec<Turns> {
+        self.lock().turns.clone()
+    }
+
     /// By partition, the offset up to which everything is judged and its alerts are durable.
     pub fn done(&self) -> BTreeMap<u32, u64> {
         self.lock().done.clone()
@@ -107,13 +154,21 @@ pub fn run(
     progress: &Progress,
 ) -> Result<(), LogError> {
     let mut pause = PAUSE_MIN;
+    let number = {
+        let mut seen = progress.lock();
+        seen.turns.push(Turns::default());
+        seen.turns.len() - 1
+    };
+    let turns = || progress.lock().turns[number];
     loop {
-        let turns = progress.polls.load(Ordering::Relaxed);
-        match work(log, pipeline, options, stop, progress) {
+        let before = turns().done;
+        progress.lock().turns[number].waiting = false;
+        match work(log, pipeline, options, stop, progress, number) {
             Err(cause) if cause.retriable() && !stop.load(Ordering::Acquire) => {
-                if progress.polls.load(Ordering::Relaxed) > turns + 10 {
+                if turns().done > before + 10 {
                     pause = PAUSE_MIN;
                 }
+                progress.lock().turns[number].waiting = true;
                 tracing::warn!(%cause, "the log refuses the detector; it begins again from its last snapshot");
                 progress.lock().done.clear();
                 progress.restarts.fetch_add(1, Ordering::Relaxed);
@@ -139,13 +194,20 @@ fn work(
     options: &Options,
     stop: &AtomicBool,
     progress: &Progress,
+    number: usize,
 ) -> Result<(), LogError> {
+    log.ensure_topic(DEAD, 1)?;
+    let ids = pipeline.detections.iter().map(|d| d.id.clone());
     std::thread::scope(|scope| {
         let mut worker = Worker {
             log,
             pipeline,
             options,
             progress,
+            number,
+            meter: ClockMeter::new(pipeline.detections.len(), Box::new(monotonic())),
+            by_id: ids.enumerate().map(|(index, id)| (id, index)).collect(),
+            dead: None,
             member: log.join(GROUP, EVENTS)?,
             alerts: log.appender(ALERTS)?,
             snapshots: snapshot::Writer::start(scope, log),
@@ -171,6 +233,12 @@ struct Worker<'a> {
     pipeline: &'a Arc<Pipeline>,
     options: &'a Options,
     progress: &'a Progress,
+    /// Which of the workers that report to `progress` it is.
+    number: usize,
+    meter: ClockMeter<Box<dyn Fn() -> u64>>,
+    by_id: BTreeMap<String, usize>,
+    /// Opened with the first dead letter.
+    dead: Option<Box<dyn Appender>>,
     member: Box<dyn Member>,
     alerts: Box<dyn Appender>,
     snapshots: snapshot::Writer,
@@ -191,6 +259,8 @@ struct Partition {
     heard: BTreeMap<(Bytes, String), Micros>,
     /// Alerts that an earlier owner wrote after its last snapshot: judged again, not written again.
     written: BTreeSet<(Uuid, u32)>,
+    /// Offsets of the dead letters that it wrote after it.
+    written_dead: BTreeSet<u64>,
 }
 
 /// How far back in a partition of alerts those written after a snapshot are looked for.
@@ -221,6 +291,7 @@ impl Worker<'_> {
             self.snapshot_what_is_due(now);
             self.tick_the_silent(now)?;
         }
+        self.progress.lock().turns[self.number].done += 1;
         Ok(())
     }
 
@@ -257,8 +328,10 @@ impl Worker<'_> {
         }
         self.member.seek(partition, next)?;
         let written = self.written_since(partition, &shards)?;
+        let written_dead = dead::written_since(self.log, EVENTS, partition, next)?;
         let fresh = Partition {
             written,
+            written_dead,
             shards,
             next,
             since_snapshot: 0,
@@ -368,6 +441,7 @@ impl Worker<'_> {
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
         let now = clock::now();
         let mut written = 0;
+        let mut died = 0;
         let mut touched: Vec<Bytes> = Vec::new();
         for stored in records {
             let key = &stored.record.key;
@@ -381,15 +455,31 @@ impl Worker<'_> {
                         .or_insert_with(|| Shard::new(&cell, Arc::clone(self.pipeline)))
                 }
             };
-            let stepped = shard.step(stored.offset, &stored.record);
-            if let Some(cause) = stepped.unreadable {
-                tracing::warn!(partition = number, offset = stored.offset, %cause, "a record cannot be read and is passed over");
+            let stepped = shard.step_metered(stored.offset, &stored.record, &mut self.meter);
+            if let Some(cause) = stepped.unreadable
+                && !partition.written_dead.remove(&stored.offset)
+            {
+                if died == 0 {
+                    // Once a fetch: poison may come in floods, and each letter says it again.
+                    tracing::warn!(partition = number, offset = stored.offset, %cause, "a record cannot be read: it becomes a dead letter, see `yagura dead`");
+                }
+                let dead = match &mut self.dead {
+                    Some(dead) => dead,
+                    none => none.insert(self.log.appender(DEAD)?),
+                };
+                let place = Place { topic: EVENTS.into(), partition: number, offset: stored.offset };
+                let (reason, record) = (cause.to_string(), stored.record.clone());
+                Letter { place, reason, found: now, record, whole: true }.append(&mut **dead)?;
+                died += 1;
             }
             for alert in &stepped.alerts {
                 if partition.written.remove(&(alert.uid, alert.revision)) {
                     continue;
                 }
                 self.alerts.append(alert_record(alert))?;
+                if let Some(&detection) = self.by_id.get(&alert.detection) {
+                    self.meter.alerted(detection);
+                }
                 written += 1;
             }
             partition.since_snapshot += stored.record.size() as u64;
@@ -402,7 +492,13 @@ impl Worker<'_> {
             self.alerts.flush()?;
             self.progress.alerts.fetch_add(written, Ordering::Relaxed);
         }
+        // Durable before anything commits the offset after them.
+        if let (true, Some(dead)) = (died > 0, &mut self.dead) {
+            dead.flush()?;
+            self.progress.dead_letters.fetch_add(died, Ordering::Relaxed);
+        }
         let mut seen = self.progress.lock();
+        self.meter.hand_over(&mut seen.detections);
         for key in touched {
             if let Some(shard) = partition.shards.get(&key) {
                 seen.stats.insert(shard.cell().to_string(), shard.stats());
@@ -462,10 +558,11 @@ impl Worker<'_> {
 
     /// Commits what a snapshot covers that became durable.
     fn note_snapshot(&mut self, wait: bool) -> Result<(), LogError> {
-        if let Some((partition, next)) = self.snapshots.written(wait)? {
+        if let Some(written) = self.snapshots.written(wait)? {
             self.progress.snapshots.fetch_add(1, Ordering::Relaxed);
-            if self.partitions.contains_key(&partition) {
-                self.member.commit(partition, next)?;
+            self.progress.lock().state_bytes.extend(written.sizes);
+            if self.partitions.contains_key(&written.partition) {
+                self.member.commit(written.partition, written.next)?;
             }
         }
         Ok(())
@@ -535,3 +632,6 @@ pub fn alert_record(alert: &Alert) -> Record {
 
 /// The name under which a shard's owner writes ticks and blind time.
 pub const OWNER: &str = "yagura.owner";
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,13 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
 use crate::envelope::{Encoding, Envelope};
 use crate::error::EventError;
+use crate::ipc;
 use crate::schema::Kind;
+
+/// The most rows of a record: many times what collectors put into one.
+const ROWS_MAX: usize = 1 << 20;
+/// The most lines of a record of JSON, for each of which the decoder takes a kilobyte or two.
+const JSON_LINES_MAX: usize = 1 << 17;
 
 /// An envelope and its rows, decoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,11 +64,16 @@ pub fn decode(envelope: &Envelope, value: &[u8]) -> Result<RecordBatch, EventErr
 
 fn decode_arrow(kind: Kind, value: &[u8]) -> Result<RecordBatch, EventError> {
     let fail = |e: arrow::error::ArrowError| EventError::Payload(e.to_string());
+    ipc::check(value).map_err(EventError::Payload)?;
     let mut reader = StreamReader::try_new(Cursor::new(value), None).map_err(fail)?;
     let rows = match reader.next() {
         Some(rows) => rows.map_err(fail)?,
         None => return Err(EventError::Payload("an Arrow stream without a batch".into())),
     };
+    if rows.num_rows() > ROWS_MAX {
+        let found = rows.num_rows();
+        return Err(EventError::Payload(format!("{found} rows are more than a record may have, {ROWS_MAX}")));
+    }
     if rows.schema() == kind.schema() { Ok(rows) } else { conform(kind, &rows) }
 }
 
@@ -70,6 +81,13 @@ fn decode_arrow(kind: Kind, value: &[u8]) -> Result<RecordBatch, EventError> {
 /// empty, absent numbers null (or 0 where the column has no null).
 pub fn decode_json(kind: Kind, value: &[u8]) -> Result<RecordBatch, EventError> {
     let fail = |e: arrow::error::ArrowError| EventError::Payload(e.to_string());
+    // The decoder makes room for every row beforehand.
+    let lines = value.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    if lines > JSON_LINES_MAX {
+        return Err(EventError::Payload(format!(
+            "{lines} lines are more than a record may have, {JSON_LINES_MAX}"
+        )));
+    }
     let plain: Vec<Field> = kind
         .schema()
         .fields()
@@ -85,7 +103,7 @@ pub fn decode_json(kind: Kind, value: &[u8]) -> Result<RecordBatch, EventError> 
         })
         .collect();
     let mut decoder = arrow::json::ReaderBuilder::new(Arc::new(Schema::new(plain)))
-        .with_batch_size(value.len().max(1))
+        .with_batch_size(lines)
         .build_decoder()
         .map_err(fail)?;
     let read = decoder.decode(value).map_err(fail)?;
@@ -231,6 +249,18 @@ mod tests {
         let error = one(Kind::Log, 1, Encoding::Json, br#"{"event":"x"}"#).expect_err("no time");
         assert!(error.to_string().contains("`time`"), "{error}");
         assert_eq!(one(Kind::Log, 0, Encoding::Json, b"").expect("a heartbeat").num_rows(), 0);
+    }
+
+    #[test]
+    fn what_a_record_of_json_takes_is_bounded_by_its_lines() {
+        let one = |rows, value: &[u8]| decode(&envelope(Kind::Log, rows, Encoding::Json), value);
+        // One row of many megabytes: room for a row a byte would be more than a machine has.
+        let long = format!(r#"{{"time":1,"observed":1,"detail":"{}"}}"#, "x".repeat(15 << 20));
+        assert_eq!(one(1, long.as_bytes()).expect("a row").num_rows(), 1);
+        let row = br#"{"time":1,"observed":1}"#.to_vec();
+        assert_eq!(one(2, &[&row[..], b"\n", &row[..], b"\n"].concat()).expect("two rows").num_rows(), 2);
+        assert!(one(2, &[&row[..], &row[..]].concat()).is_err(), "a row a line");
+        assert!(one(1, &vec![b'\n'; JSON_LINES_MAX]).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod codec;
 mod dictionary;
 pub mod envelope;
 pub mod error;
+mod ipc;
 pub mod rows;
 pub mod schema;
 pub mod vocabulary;

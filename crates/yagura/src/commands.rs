@@ -1,4 +1,4 @@
-//! `validate` and `test`.
+//! `validate`.
 
 use std::path::PathBuf;
 
@@ -41,8 +41,7 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
             sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?;
         }
     }
-    let untested: Vec<&str> =
-        pipeline.detections.iter().filter(|d| d.tests.is_empty()).map(|d| d.id.as_str()).collect();
+    let untested = selftest::untested(&pipeline);
     match format {
         Format::Json => say!(
             "{}",
@@ -68,44 +67,6 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
                 say!("without a test: {}", untested.join(", "));
             }
         }
-    }
-    Ok(())
-}
-
-/// Arguments of `test`.
-#[derive(Args)]
-#[command(after_help = TEST_HELP)]
-pub struct TestArguments {
-    /// Pipeline files and folders.
-    #[arg(default_value = "pipelines")]
-    pipelines: Vec<PathBuf>,
-}
-
-const TEST_HELP: &str = help!(
-    "  yagura test                             all of pipelines/
-  yagura test pipelines/fab/recipe.yaml   one file"
-);
-
-/// Runs the tests, prints how each went.
-pub fn test(arguments: &TestArguments, format: Format) -> Result<(), Failure> {
-    let pipeline = plant::pipeline(&arguments.pipelines)?;
-    let outcomes = selftest::run(&pipeline);
-    let failed = outcomes.iter().filter(|o| !o.passed()).count();
-    match format {
-        Format::Json => say!("{}", serde_json::to_string(&outcomes)?),
-        Format::Text => {
-            for outcome in &outcomes {
-                let word = if outcome.passed() { "ok  " } else { "FAIL" };
-                say!("{word} {}: {}", outcome.detection, outcome.test);
-                for difference in &outcome.differences {
-                    say!("       {difference}");
-                }
-            }
-            say!("{} passed, {failed} failed", outcomes.len() - failed);
-        }
-    }
-    if failed > 0 {
-        return Err(anyhow::anyhow!("{failed} of {} pipeline tests failed", outcomes.len()).into());
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ macro_rules! help {
 
 mod commands;
 mod config;
+mod dead;
 mod demo;
 mod metrics;
 mod pack;
@@ -27,6 +28,10 @@ mod read;
 mod replay;
 mod run;
 mod say;
+mod selftest;
+mod tap;
+mod top;
+mod watch;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -75,9 +80,15 @@ enum Command {
     /// Print what captures hold: messages, connections, values, devices.
     Read(read::Arguments),
     /// Run the tests inside pipeline files.
-    Test(commands::TestArguments),
+    Test(selftest::Arguments),
     /// Judge a stretch of the log again from nothing and print its alerts.
     Replay(replay::Arguments),
+    /// Watch a running instance: rates, lag, latency, the busiest cells and detections.
+    Top(top::Arguments),
+    /// Print what passes a stage: events, alerts, snapshots, late rows, dead letters.
+    Tap(tap::Arguments),
+    /// List the records that nobody could read; judge them or send them again after a mend.
+    Dead(dead::Arguments),
 }
 
 /// How a command ends when it does not end well.
@@ -115,8 +126,11 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments, format),
         Command::Validate(arguments) => commands::validate(&arguments, format),
         Command::Read(arguments) => read::run(&arguments, format),
-        Command::Test(arguments) => commands::test(&arguments, format),
+        Command::Test(arguments) => selftest::run(&arguments, format),
         Command::Replay(arguments) => replay::run(&arguments, format),
+        Command::Top(arguments) => top::run(&arguments, format),
+        Command::Tap(arguments) => tap::run(&arguments, format),
+        Command::Dead(arguments) => dead::run(&arguments, format),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

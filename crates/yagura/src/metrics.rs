@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts};
+use prometheus::{CounterVec, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts};
 use yagura_collect::run::Progress as Collecting;
+use yagura_detect::Pipeline;
 use yagura_detect::shard::Stats;
 use yagura_detect::worker::Progress as Detecting;
 
@@ -15,13 +16,14 @@ use yagura_detect::worker::Progress as Detecting;
 pub struct RunMetrics {
     collecting: Arc<Collecting>,
     detecting: Arc<Detecting>,
+    pipeline: Arc<Pipeline>,
     descriptions: Vec<Desc>,
 }
 
 impl RunMetrics {
     /// Metrics over a run's progress.
-    pub fn new(collecting: Arc<Collecting>, detecting: Arc<Detecting>) -> Self {
-        let mut metrics = RunMetrics { collecting, detecting, descriptions: Vec::new() };
+    pub fn new(collecting: Arc<Collecting>, detecting: Arc<Detecting>, pipeline: Arc<Pipeline>) -> Self {
+        let mut metrics = RunMetrics { collecting, detecting, pipeline, descriptions: Vec::new() };
         let described = metrics.gather();
         metrics.descriptions = described
             .iter()
@@ -92,6 +94,11 @@ impl RunMetrics {
             "Times that the log was asked for records.",
             d.polls.load(Ordering::Relaxed),
         );
+        count(
+            "yagura_detect_dead_letters_total",
+            "Records that could not be read and became dead letters.",
+            d.dead_letters.load(Ordering::Relaxed),
+        );
         if let Ok(gauge) = Gauge::with_opts(Opts::new(
             "yagura_detect_latency_seconds",
             "From the collector's clock to the judgement, of the last record; large while a recording is read.",
@@ -127,6 +134,75 @@ impl RunMetrics {
             }
             out.extend(gauge.collect());
         }
+        out.extend(self.detections());
+        out.extend(self.partitions());
+        out
+    }
+
+    /// What each detection costs and finds: five series a detection, whatever the cells.
+    fn detections(&self) -> Vec<MetricFamily> {
+        let mut out = Vec::new();
+        let totals = self.detecting.detections();
+        let named = || self.pipeline.detections.iter().zip(&totals);
+        let seconds = Opts::new("yagura_detection_seconds_total", "Time that a detection took to judge.");
+        if let Ok(counter) = CounterVec::new(seconds, &["detection"]) {
+            for (detection, totals) in named() {
+                counter.with_label_values(&[&detection.id]).inc_by(totals.nanos as f64 * 1e-9);
+            }
+            out.extend(counter.collect());
+        }
+        let rows = Opts::new(
+            "yagura_detection_rows_total",
+            "Rows: `offered` to the condition, `selected` by it for the operator, and `hit`, objected to.",
+        );
+        if let Ok(counter) = IntCounterVec::new(rows, &["detection", "stage"]) {
+            for (detection, totals) in named() {
+                let stages =
+                    [("offered", totals.offered), ("selected", totals.selected), ("hit", totals.hits)];
+                for (stage, rows) in stages {
+                    counter.with_label_values(&[detection.id.as_str(), stage]).inc_by(rows);
+                }
+            }
+            out.extend(counter.collect());
+        }
+        let alerts = Opts::new("yagura_detection_alerts_total", "Alerts and revisions written.");
+        if let Ok(counter) = IntCounterVec::new(alerts, &["detection", "queue"]) {
+            for (detection, totals) in named() {
+                let labels = [detection.id.as_str(), detection.queue.name()];
+                counter.with_label_values(&labels).inc_by(totals.alerts);
+            }
+            out.extend(counter.collect());
+        }
+        out
+    }
+
+    /// How far each partition is judged, and how much state each cell has.
+    fn partitions(&self) -> Vec<MetricFamily> {
+        let mut out = Vec::new();
+        let d = &self.detecting;
+        let mut gauges = |name: &str, help: &str, label: &str, values: Vec<(String, u64)>| {
+            if let Ok(gauge) = GaugeVec::new(Opts::new(name, help), &[label]) {
+                for (of, value) in values {
+                    gauge.with_label_values(&[&of]).set(value as f64);
+                }
+                out.extend(gauge.collect());
+            }
+        };
+        let (done, ends) = (d.done(), d.ends());
+        gauges(
+            "yagura_detect_lag_records",
+            "Records of a partition that wait to be judged, of those that are this process's.",
+            "partition",
+            done.iter()
+                .filter_map(|(p, done)| Some((p.to_string(), ends.get(p)?.saturating_sub(*done))))
+                .collect(),
+        );
+        gauges(
+            "yagura_detect_state_bytes",
+            "Bytes of a cell's state in its last snapshot.",
+            "cell",
+            d.state_bytes().into_iter().collect(),
+        );
         out
     }
 }

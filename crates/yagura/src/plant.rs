@@ -20,7 +20,7 @@ use yagura_log::{Log, LogError};
 use yagura_sql::SqlCompiler;
 
 use crate::Failure;
-use crate::config::{CollectorConfig, Config, LogConfig};
+use crate::config::{CollectorConfig, Config, EmbeddedConfig, LogConfig};
 use crate::pack::PACK;
 
 /// Reads and checks pipelines: the given files and folders, or the pack that ships.
@@ -40,21 +40,34 @@ pub fn pipeline(paths: &[PathBuf]) -> Result<Arc<Pipeline>, Failure> {
     })
 }
 
+/// Opens the log to look at it, beside whoever writes it: an embedded one as it grows, Kafka's
+/// outside any group.
+pub fn following(config: &Config) -> Result<Arc<dyn Log>, Failure> {
+    match &config.log {
+        LogConfig::Embedded(embedded) => Ok(Arc::new(Embedded::open_following(existing(config, embedded)?)?)),
+        LogConfig::Kafka(_) => log(config, true),
+    }
+}
+
+/// The folder of an embedded log that is there.
+fn existing(config: &Config, embedded: &EmbeddedConfig) -> Result<PathBuf, Failure> {
+    let folder = embedded.folder.clone().unwrap_or_else(|| config.data.join("log"));
+    if !folder.exists() {
+        let folder = folder.display();
+        return Err(Failure::Input(format!("{folder}: there is no log yet; `yagura run` writes it")));
+    }
+    Ok(folder)
+}
+
 /// Opens the log. `read_only` looks at an embedded log without owning it.
 pub fn log(config: &Config, read_only: bool) -> Result<Arc<dyn Log>, Failure> {
     match &config.log {
         LogConfig::Kafka(options) => Ok(Arc::new(KafkaLog::connect(options.as_ref().clone())?)),
         LogConfig::Embedded(embedded) => {
-            let folder = embedded.folder.clone().unwrap_or_else(|| config.data.join("log"));
             if read_only {
-                if !folder.exists() {
-                    let folder = folder.display();
-                    return Err(Failure::Input(format!(
-                        "{folder}: there is no log yet; `yagura run` writes it"
-                    )));
-                }
-                return Ok(Arc::new(Embedded::open_read_only(folder)?));
+                return Ok(Arc::new(Embedded::open_read_only(existing(config, embedded)?)?));
             }
+            let folder = embedded.folder.clone().unwrap_or_else(|| config.data.join("log"));
             let options = Options {
                 retain_bytes: embedded.retain_bytes,
                 retain_age: embedded.retain_hours.map(|h| Duration::from_secs(h * 3600)),

@@ -22,6 +22,7 @@ use yagura_respond::{Forwarder, Metrics as SinkMetrics, Progress as Forwarding};
 use crate::config::Config;
 use crate::metrics::RunMetrics;
 use crate::say::say;
+use crate::watch::Watch;
 use crate::{Failure, Format, plant};
 
 /// Arguments of `run`.
@@ -107,7 +108,11 @@ impl Running {
         let registry = Registry::new();
         let collecting = Arc::new(Collecting::default());
         let detecting = Arc::new(Detecting::default());
-        registry.register(Box::new(RunMetrics::new(Arc::clone(&collecting), Arc::clone(&detecting))))?;
+        registry.register(Box::new(RunMetrics::new(
+            Arc::clone(&collecting),
+            Arc::clone(&detecting),
+            Arc::clone(pipeline),
+        )))?;
         let sink_metrics = SinkMetrics::register(&registry)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -118,6 +123,7 @@ impl Running {
         let console = runtime.block_on(console(
             &config.console,
             registry.clone(),
+            Arc::clone(&log),
             Arc::clone(&detecting),
             stopped.clone(),
         ))?;
@@ -290,23 +296,22 @@ impl Running {
 async fn console(
     address: &str,
     registry: Registry,
+    log: Arc<dyn Log>,
     detecting: Arc<Detecting>,
     stopped: tokio::sync::watch::Receiver<bool>,
 ) -> anyhow::Result<std::net::SocketAddr> {
     let health = Health::new(Duration::from_secs(60));
-    let detector = health.component("detect");
     let ready = health.gate("detect", "no partition is assigned yet");
+    let mut watch = Watch::new(health.clone());
     let bound = yagura_console::bind(address, registry, health).await?;
     let address = bound.address();
     let mut watched = stopped.clone();
     tokio::spawn(async move {
-        let mut polls = 0;
         while !*watched.borrow() {
-            let now = detecting.polls.load(Ordering::Relaxed);
-            if now != polls {
-                detector.advance();
-                polls = now;
-            }
+            let (log, progress) = (Arc::clone(&log), Arc::clone(&detecting));
+            // The log may take its time to answer.
+            let ends = tokio::task::spawn_blocking(move || progress.look_at_ends(log.as_ref())).await;
+            watch.look(&detecting.turns(), &detecting.done(), &ends.unwrap_or_default());
             if detecting.done().is_empty() {
                 ready.shut("no partition is assigned");
             } else {

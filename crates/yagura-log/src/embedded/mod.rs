@@ -12,6 +12,7 @@
 //! [`recover`] for how a torn tail is told from damage.
 
 pub mod disk;
+mod follow;
 mod frame;
 mod group;
 mod partition;
@@ -81,12 +82,23 @@ pub struct Embedded {
     _housekeeper: Option<Housekeeper>,
 }
 
+/// What a process may do with the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Write it; nobody else may.
+    Write,
+    /// Read it as it was when it was opened.
+    Read,
+    /// Read what somebody else writes.
+    Follow,
+}
+
 /// What appenders, readers and members need of the log.
 struct Shared {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     options: Options,
-    write: bool,
+    access: Access,
     topics: Mutex<BTreeMap<String, Arc<Topic>>>,
     groups: Mutex<BTreeMap<(String, String), Arc<Group>>>,
     _lock: Option<Box<dyn Send + Sync>>,
@@ -110,7 +122,13 @@ impl Embedded {
     /// Opens a log for reading, as it is now: what is appended later by the process that writes
     /// it is not seen. Nothing in the folder is changed.
     pub fn open_read_only(folder: impl Into<PathBuf>) -> Result<Self, LogError> {
-        Self::start(Arc::new(RealDisk), folder.into(), Options::default(), false)
+        Self::start(Arc::new(RealDisk), folder.into(), Options::default(), Access::Read)
+    }
+
+    /// Opens a log for reading beside the process that writes it: what that appends is seen, and
+    /// what retention deletes goes. Nothing in the folder is changed.
+    pub fn open_following(folder: impl Into<PathBuf>) -> Result<Self, LogError> {
+        Self::start(Arc::new(RealDisk), folder.into(), Options::default(), Access::Follow)
     }
 
     /// As [`Embedded::open`], on another file system.
@@ -119,7 +137,7 @@ impl Embedded {
         folder: impl Into<PathBuf>,
         options: Options,
     ) -> Result<Self, LogError> {
-        Self::start(disk, folder.into(), options, true)
+        Self::start(disk, folder.into(), options, Access::Write)
     }
 
     /// Deletes what retention says is too much or too old. Done by itself as segments fill and
@@ -143,8 +161,9 @@ impl Embedded {
         disk: Arc<dyn Disk>,
         folder: PathBuf,
         mut options: Options,
-        write: bool,
+        access: Access,
     ) -> Result<Self, LogError> {
+        let write = access == Access::Write;
         options.segment_bytes = options.segment_bytes.min(SEGMENT_MAX);
         options.record_bytes_max = options.record_bytes_max.min(SEGMENT_MAX as usize);
         let topics = folder.join("topics");
@@ -162,14 +181,14 @@ impl Embedded {
         let names = disk.list(&topics).map_err(|cause| io_error("listing", &topics, cause))?;
         let mut open = BTreeMap::new();
         for name in names.into_iter().filter(|name| !name.ends_with(UNFINISHED)) {
-            let topic = Topic::open(&disk, &topics.join(&name), &name, &options, write)?;
+            let topic = Topic::open(&disk, &topics.join(&name), &name, &options, access)?;
             open.insert(name, Arc::new(topic));
         }
         let shared = Arc::new(Shared {
             disk,
             folder,
             options,
-            write,
+            access,
             topics: Mutex::new(open),
             groups: Mutex::default(),
             _lock: lock,
@@ -194,7 +213,7 @@ impl Log for Embedded {
         let path = parent.join(topic);
         let refuse =
             |kind, cause: &str| io_error("creating topic", &path, io::Error::new(kind, cause.to_owned()));
-        if !shared.write {
+        if shared.access != Access::Write {
             return Err(refuse(io::ErrorKind::ReadOnlyFilesystem, "the log was opened for reading only"));
         }
         if !valid_name(topic) || topic.ends_with(UNFINISHED) || partitions == 0 {
@@ -209,7 +228,7 @@ impl Log for Embedded {
         }
         shared.disk.rename(&fresh, &path).map_err(|cause| io_error("creating", &path, cause))?;
         shared.disk.sync_dir(&parent).map_err(|cause| io_error("syncing", &parent, cause))?;
-        let opened = Topic::open(&shared.disk, &path, topic, &shared.options, true)?;
+        let opened = Topic::open(&shared.disk, &path, topic, &shared.options, Access::Write)?;
         let count = opened.partitions.len() as u32;
         topics.insert(topic.to_owned(), Arc::new(opened));
         Ok(count)
@@ -220,7 +239,9 @@ impl Log for Embedded {
     }
 
     fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
-        Ok(self.shared.partition(topic, partition)?.held())
+        let partition = self.shared.partition(topic, partition)?;
+        partition.look()?;
+        Ok(partition.held())
     }
 
     fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
@@ -238,7 +259,7 @@ impl Log for Embedded {
         let topic = shared.topic(topic)?;
         let folder = shared.folder.join("groups").join(group);
         let refuse = |kind, cause: &str| io_error("joining", &folder, io::Error::new(kind, cause.to_owned()));
-        if !shared.write {
+        if shared.access != Access::Write {
             return Err(refuse(io::ErrorKind::ReadOnlyFilesystem, "the log was opened for reading only"));
         }
         if !valid_name(group) {
@@ -267,7 +288,18 @@ impl Shared {
     }
 
     fn topic(&self, name: &str) -> Result<Arc<Topic>, LogError> {
-        self.topics().get(name).cloned().ok_or_else(|| LogError::NoTopic(name.to_owned()))
+        let mut topics = self.topics();
+        if let Some(topic) = topics.get(name) {
+            return Ok(topic.clone());
+        }
+        let path = self.folder.join("topics").join(name);
+        if self.access == Access::Follow && valid_name(name) && self.disk.list(&path).is_ok() {
+            // Created since by the process that writes.
+            let opened = Arc::new(Topic::open(&self.disk, &path, name, &self.options, self.access)?);
+            topics.insert(name.to_owned(), Arc::clone(&opened));
+            return Ok(opened);
+        }
+        Err(LogError::NoTopic(name.to_owned()))
     }
 
     fn partition(&self, topic: &str, partition: u32) -> Result<Arc<Partition>, LogError> {
@@ -286,7 +318,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        for partition in self.all_partitions().iter().filter(|_| self.write) {
+        for partition in self.all_partitions().iter().filter(|_| self.access == Access::Write) {
             if let Err(error) = partition.close() {
                 tracing::warn!(topic = partition.topic, partition = partition.number, %error, "closing the log");
             }
@@ -300,7 +332,7 @@ impl Topic {
         folder: &Path,
         name: &str,
         options: &Options,
-        write: bool,
+        access: Access,
     ) -> Result<Self, LogError> {
         let entries = disk.list(folder).map_err(|cause| io_error("listing", folder, cause))?;
         let count = entries.iter().filter(|entry| entry.parse::<u32>().is_ok()).count();
@@ -310,15 +342,19 @@ impl Topic {
             if !entries.contains(&number.to_string()) {
                 return Err(recover::damaged(&folder, 0, "the partition's folder is missing".to_owned()));
             }
-            let found = recover::recover(&**disk, &folder, write)?;
-            Ok(Arc::new(Partition::new(
+            let found = match access {
+                Access::Follow => follow::open(&**disk, &folder)?,
+                Access::Write | Access::Read => recover::recover(&**disk, &folder, access == Access::Write)?,
+            };
+            let partition = Partition::new(
                 (name, number as u32),
                 disk.clone(),
                 folder,
                 options.clone(),
                 signal.clone(),
                 found,
-            )))
+            );
+            Ok(Arc::new(partition.following(access == Access::Follow)))
         };
         let partitions = (0..count).map(open).collect::<Result<_, _>>()?;
         Ok(Topic { name: name.to_owned(), partitions, signal })

@@ -14,11 +14,14 @@ use std::time::Duration;
 
 use super::disk::{Disk, DiskFile};
 use super::frame::{self, SEGMENT, SegmentHeader};
-use super::{Options, Signal, io_error};
+use super::{Options, Signal, follow, io_error};
 use crate::{LogError, Record};
 
 /// A place in the sparse index every so many bytes.
 pub(super) const INDEX_STEP: u64 = 256 << 10;
+
+/// How often a partition that another process writes is looked at by a waiting reader.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// One partition of a topic.
 pub(super) struct Partition {
@@ -35,6 +38,8 @@ pub(super) struct Partition {
     signal: Arc<Signal>,
     /// Held while segments are deleted, so that they go in order.
     retaining: Mutex<()>,
+    /// Whether somebody else writes it, whom this process looks after.
+    follows: bool,
 }
 
 struct State {
@@ -150,7 +155,23 @@ impl Partition {
             readable: Condvar::new(),
             signal,
             retaining: Mutex::new(()),
+            follows: false,
         }
+    }
+
+    /// Whether the folder is looked at again for what another process appends.
+    pub fn following(mut self, follows: bool) -> Self {
+        self.follows = follows;
+        self
+    }
+
+    /// Looks at what another process has appended and deleted, if there is one.
+    pub fn look(&self) -> Result<(), LogError> {
+        if self.follows {
+            let state = &mut *self.state();
+            follow::extend(&*self.disk, &self.folder, &mut state.segments, &mut state.durable)?;
+        }
+        Ok(())
     }
 
     /// The offsets that can be read.
@@ -197,9 +218,23 @@ impl Partition {
     }
 
     /// Waits until there is something at `position`; answers what is held then.
-    pub fn wait(&self, position: u64, wait: Duration) -> Range<u64> {
+    pub fn wait(&self, position: u64, wait: Duration) -> Result<Range<u64>, LogError> {
+        if self.follows {
+            // Nobody tells what another process does: it is looked at now and then.
+            let mut left = wait;
+            loop {
+                self.look()?;
+                let held = self.held();
+                if held.end != position || left.is_zero() {
+                    return Ok(held);
+                }
+                let pause = left.min(LOOK);
+                std::thread::park_timeout(pause);
+                left -= pause;
+            }
+        }
         let waiting = self.readable.wait_timeout_while(self.state(), wait, |state| state.durable == position);
-        waiting.unwrap_or_else(PoisonError::into_inner).0.held()
+        Ok(waiting.unwrap_or_else(PoisonError::into_inner).0.held())
     }
 
     /// Calls `with` on the segment in which an offset stands, or will stand.

@@ -135,7 +135,7 @@ impl PartitionReader {
 
 impl Reader for PartitionReader {
     fn read(&mut self, bytes_max: usize, wait: Duration) -> Result<Vec<Stored>, LogError> {
-        let held = self.partition.wait(self.position, wait);
+        let held = self.partition.wait(self.position, wait)?;
         if self.position < held.start || self.position > held.end {
             return Err(self.gone());
         }

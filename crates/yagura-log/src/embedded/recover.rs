@@ -156,7 +156,7 @@ fn read_mark(disk: &dyn Disk, folder: &Path) -> Result<Option<(u64, u64)>, LogEr
 }
 
 /// The bases of all segments, ascending; unfinished files are removed.
-fn list_segments(disk: &dyn Disk, folder: &Path, write: bool) -> Result<Vec<u64>, LogError> {
+pub(super) fn list_segments(disk: &dyn Disk, folder: &Path, write: bool) -> Result<Vec<u64>, LogError> {
     let names = disk.list(folder).map_err(|cause| io_error("listing", folder, cause))?;
     let mut bases = Vec::new();
     for name in names {
@@ -192,7 +192,7 @@ fn first_segment(disk: &dyn Disk, folder: &Path, write: bool) -> Result<Found, L
     Ok((VecDeque::from([Segment::begun(header, now)]), 0, Some(active)))
 }
 
-fn open_segment(
+pub(super) fn open_segment(
     disk: &dyn Disk,
     path: &Path,
     base: u64,
@@ -256,7 +256,9 @@ fn scan(
     let mut wanted = CHUNK;
     let bad = loop {
         chunk.clear();
-        file.read(tail.end, wanted, &mut chunk).map_err(|cause| io_error("reading", path, cause))?;
+        // Not beyond: beside a process that writes, the file has grown since.
+        let length = wanted.min((size - tail.end) as usize);
+        file.read(tail.end, length, &mut chunk).map_err(|cause| io_error("reading", path, cause))?;
         let mut at = 0;
         let stop = loop {
             match frame::parse(&chunk[at..], header.salt) {

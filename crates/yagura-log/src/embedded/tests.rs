@@ -342,6 +342,104 @@ fn reading_only_changes_nothing_and_shows_what_is_there() {
 }
 
 #[test]
+fn a_follower_sees_what_is_appended_and_what_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { retain_bytes: Some(20_000), ..small() };
+    let log = Embedded::open(folder.path(), options).unwrap();
+    log.ensure_topic("t", 1).unwrap();
+    let follower = Embedded::open_following(folder.path()).unwrap();
+    assert!(matches!(follower.partitions("u"), Err(LogError::NoTopic(_))));
+    log.ensure_topic("u", 2).unwrap();
+    assert_eq!(follower.partitions("u").unwrap(), 2);
+    assert!(follower.ensure_topic("v", 1).is_err() && follower.join("g", "t").is_err());
+    let mut reader = follower.reader("t", 0, 0).unwrap();
+    assert!(reader.read(1000, Duration::ZERO).unwrap().is_empty());
+    // Over many segments, so that the oldest are deleted under the reader's hands.
+    for round in 0..30 {
+        fill(&log, round * 20..(round + 1) * 20, 100);
+        let held = log.held("t", 0).unwrap();
+        assert_eq!(follower.held("t", 0).unwrap(), held);
+        let mut seen = Vec::new();
+        while reader.position() < held.end {
+            seen.extend(reader.read(3000, Duration::ZERO).unwrap().iter().map(number));
+        }
+        assert!(seen.iter().copied().eq(round * 20..(round + 1) * 20));
+    }
+    assert!(log.held("t", 0).unwrap().start > 0);
+    let mut late = follower.reader("t", 0, 0).unwrap();
+    assert!(matches!(late.read(1000, Duration::ZERO), Err(LogError::OffsetGone { wanted: 0, .. })));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| reader.read(1000, Duration::from_secs(30)).unwrap());
+        fill(&log, 600..601, 100);
+        assert_eq!(waiting.join().unwrap().iter().map(number).collect::<Vec<_>>(), [600]);
+    });
+    drop(log);
+    assert_eq!(follower.held("t", 0).unwrap().end, 601);
+}
+
+#[test]
+fn a_log_can_be_opened_for_reading_at_any_moment_of_writing() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 64 << 10, retain_bytes: Some(256 << 10), ..Options::default() };
+    let log = Embedded::open(folder.path(), options).unwrap();
+    log.ensure_topic("t", 1).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut appender = log.appender("t").unwrap();
+            let mut n = 0;
+            while !done.load(Ordering::Relaxed) {
+                for _ in 0..20 {
+                    appender.append(numbered(n, n as usize * 37 % 900)).unwrap();
+                    n += 1;
+                }
+                appender.flush().unwrap();
+            }
+        });
+        let mut last = 0;
+        for _ in 0..150 {
+            let follower = Embedded::open_following(folder.path()).unwrap();
+            let held = follower.held("t", 0).unwrap();
+            assert!(held.end >= last, "{held:?} after {last}");
+            last = held.end;
+            let from = held.end.saturating_sub(10).max(held.start);
+            let read = follower.reader("t", 0, from).unwrap().read(1 << 20, Duration::ZERO);
+            match read {
+                Ok(records) => records.iter().for_each(|stored| assert_eq!(number(stored), stored.offset)),
+                Err(error) => assert!(matches!(error, LogError::OffsetGone { .. }), "{error}"),
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_follower_shows_whole_records_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Embedded::open(folder.path(), Options::default()).unwrap();
+    log.ensure_topic("t", 1).unwrap();
+    fill(&log, 0..3, 100);
+    drop(log);
+    let path = folder.path().join("topics/t/0").join(partition::segment_name(0));
+    let whole = std::fs::read(&path).unwrap();
+    let frame = (whole.len() - frame::SEGMENT) / 3;
+    std::fs::write(&path, &whole[..frame::SEGMENT + frame]).unwrap();
+    std::fs::remove_file(folder.path().join("topics/t/0/mark")).unwrap();
+    let follower = Embedded::open_following(folder.path()).unwrap();
+    assert_eq!(follower.held("t", 0).unwrap(), 0..1);
+    for cut in frame::SEGMENT + frame..=whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let records = (cut - frame::SEGMENT) / frame;
+        assert_eq!(follower.held("t", 0).unwrap(), 0..records as u64, "{cut} bytes");
+    }
+    // A batch that could not be written as a whole is taken back; another takes its place.
+    std::fs::write(&path, &whole[..frame::SEGMENT + frame + 5]).unwrap();
+    assert_eq!(follower.held("t", 0).unwrap(), 0..1);
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(read_all(&follower).unwrap().iter().map(number).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
 fn any_offset_can_be_sought_in_a_reopened_log() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes: 3 << 20, ..Options::default() };
