@@ -17,12 +17,14 @@ macro_rules! help {
     };
 }
 
+mod archive;
 mod commands;
 mod config;
 mod demo;
 mod metrics;
 mod pack;
 mod plant;
+mod query;
 mod read;
 mod replay;
 mod run;
@@ -52,6 +54,7 @@ const HELP: &str = help!(
   yagura run --config yagura.yaml          collect, detect, respond
   yagura read cell.pcap                    print the messages that a capture holds
   yagura test pipelines/                   run the tests inside pipeline files
+  yagura query -c yagura.yaml \"SELECT …\"   ask the history (`archive:` keeps it)
   yagura replay --config yagura.yaml --check   judge the log again, compare with its alerts"
 );
 
@@ -78,6 +81,8 @@ enum Command {
     Test(commands::TestArguments),
     /// Judge a stretch of the log again from nothing and print its alerts.
     Replay(replay::Arguments),
+    /// Ask the history with SQL.
+    Query(query::Arguments),
 }
 
 /// How a command ends when it does not end well.
@@ -117,6 +122,7 @@ fn main() -> ExitCode {
         Command::Read(arguments) => read::run(&arguments, format),
         Command::Test(arguments) => commands::test(&arguments, format),
         Command::Replay(arguments) => replay::run(&arguments, format),
+        Command::Query(arguments) => query::run(&arguments, format),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

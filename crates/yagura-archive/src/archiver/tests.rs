@@ -242,7 +242,7 @@ fn records(parts: &[Part]) -> Vec<Written> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     /// Any split into batches and any kill between steps: the same rows, each once.
     #[test]
