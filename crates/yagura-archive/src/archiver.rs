@@ -69,6 +69,8 @@ impl Default for Options {
 const MARKS_MAX: usize = 8192;
 /// The most starts of collectors whose series a partition has in memory; the others are in the store.
 const NAMES_MAX: usize = 512;
+/// How often the log is asked for its ends.
+const ENDS_EVERY: Micros = 5 * clock::SECOND;
 /// How long a stop takes to read what the log still holds.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -223,6 +225,8 @@ pub struct Archiver<'a> {
     member: Box<dyn Member>,
     partitions: BTreeMap<u32, Partition>,
     next_check: Micros,
+    /// When the log is asked for its ends again, which on Kafka is a call.
+    next_ends: Micros,
     next_tidy: Micros,
 }
 
@@ -265,7 +269,18 @@ impl<'a> Archiver<'a> {
     ) -> Result<Self, ArchiveError> {
         let member = log.join(GROUP, topic)?;
         let partitions = BTreeMap::new();
-        Ok(Archiver { log, store, topic, options, progress, member, partitions, next_check: 0, next_tidy: 0 })
+        Ok(Archiver {
+            log,
+            store,
+            topic,
+            options,
+            progress,
+            member,
+            partitions,
+            next_check: 0,
+            next_ends: 0,
+            next_tidy: 0,
+        })
     }
 
     /// Does the next thing there is to do, waiting up to `wait` for it.
@@ -511,10 +526,16 @@ impl<'a> Archiver<'a> {
     fn look(&mut self, now: Micros) -> Result<(), ArchiveError> {
         let numbers: Vec<u32> = self.partitions.keys().copied().collect();
         let patience = self.options.flush_every.as_micros() as Micros;
+        let ends = now >= self.next_ends;
+        if ends {
+            self.next_ends = now + ENDS_EVERY;
+        }
         for number in numbers {
-            let end = self.log.held(self.topic, number)?.end;
-            if let Some(reached) = self.progress.places().get_mut(&(self.topic.to_string(), number)) {
-                reached.end = end;
+            if ends {
+                let end = self.log.held(self.topic, number)?.end;
+                if let Some(reached) = self.progress.places().get_mut(&(self.topic.to_string(), number)) {
+                    reached.end = end;
+                }
             }
             let due = self.partitions.get(&number).is_some_and(|p| {
                 p.until.is_none() && p.since.is_some_and(|since| now.saturating_sub(since) >= patience)
@@ -663,15 +684,13 @@ fn stored_names(store: &Arc<dyn Store>, origin: &Origin, before: (u32, u64)) -> 
         if name.place.cell != cell || (name.partition == before.0 && name.first >= before.1) {
             continue;
         }
-        let reader = match Opened::open(store, &file.path, file.size).and_then(|file| file.read(None, None)) {
-            Ok(reader) => reader,
+        let opened = match Opened::open(store, &file.path, file.size) {
             // Deleted since it was listed.
             Err(cause) if is_missing(&cause) => continue,
-            Err(cause) => return Err(cause.into()),
+            opened => opened?,
         };
-        for rows in reader {
-            let rows = rows.map_err(ParquetError::from)?;
-            names.learn(&rows, Some((collector, *epoch)));
+        for rows in opened.rows() {
+            names.learn(&rows?, Some((collector, *epoch)));
         }
     }
     Ok(names)

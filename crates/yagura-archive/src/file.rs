@@ -66,17 +66,20 @@ impl Writer {
 
 /// A file whose description has been read.
 pub struct Opened {
-    file: StoredFile,
+    store: Arc<dyn Store>,
+    path: String,
+    size: u64,
     about: ArrowReaderMetadata,
 }
 
 impl Opened {
     /// Reads the description of a file.
     pub fn open(store: &Arc<dyn Store>, path: &str, size: u64) -> Result<Self, ParquetError> {
-        let mut file = StoredFile { store: Arc::clone(store), path: path.into(), size, held: Vec::new() };
-        file.hold(&[size.saturating_sub(TAIL_BYTES)..size])?;
+        let (store, path) = (Arc::clone(store), path.to_string());
+        let mut file = StoredFile { store: Arc::clone(&store), path: path.clone(), size, held: Vec::new() };
+        file.hold(vec![size.saturating_sub(TAIL_BYTES)..size])?;
         let about = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
-        Ok(Opened { file, about })
+        Ok(Opened { store, path, size, about })
     }
 
     /// What the file says of itself: rows, row groups and their statistics.
@@ -89,34 +92,47 @@ impl Opened {
         self.about.schema()
     }
 
-    /// Reads the rows of some row groups (all without any named), in some columns (likewise; those
-    /// that the file does not have are left out).
+    /// The file's row groups.
+    pub fn groups(&self) -> Range<usize> {
+        0..self.about().num_row_groups()
+    }
+
+    /// Reads a row group, in some columns or in all without any named; those that the file does not
+    /// have are left out. What is read is in memory as it is compressed.
     pub fn read(
-        mut self,
-        groups: Option<Vec<usize>>,
+        &self,
+        group: usize,
         wanted: Option<&[&str]>,
     ) -> Result<ParquetRecordBatchReader, ParquetError> {
-        let about = Arc::clone(self.about.metadata());
-        let groups = groups.unwrap_or_else(|| (0..about.num_row_groups()).collect());
         let columns: Vec<usize> = match wanted {
             None => (0..self.schema().fields().len()).collect(),
             Some(wanted) => wanted.iter().filter_map(|name| self.schema().index_of(name).ok()).collect(),
         };
         // No column holds others, so that a column of rows is one of the file.
-        let ranges = groups.iter().flat_map(|&group| {
-            let group = about.row_group(group);
-            columns.iter().map(|&column| {
-                let (start, length) = group.column(column).byte_range();
-                start..start + length
-            })
-        });
-        self.file.hold(&ranges.collect::<Vec<_>>())?;
+        let range = |&column: &usize| {
+            let (start, length) = self.about().row_group(group).column(column).byte_range();
+            start..start + length
+        };
+        let (store, path) = (Arc::clone(&self.store), self.path.clone());
+        let mut file = StoredFile { store, path, size: self.size, held: Vec::new() };
+        file.hold(columns.iter().map(range).collect())?;
         let mask = ProjectionMask::roots(self.about.parquet_schema(), columns);
-        ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, self.about)
-            .with_row_groups(groups)
+        ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.about.clone())
+            .with_row_groups(vec![group])
             .with_projection(mask)
             .with_batch_size(BATCH_ROWS)
             .build()
+    }
+
+    /// Reads all rows, in all columns.
+    pub fn rows(&self) -> impl Iterator<Item = Result<RecordBatch, ParquetError>> {
+        self.groups().flat_map(|group| {
+            let (rows, failed) = match self.read(group, None) {
+                Ok(rows) => (Some(rows), None),
+                Err(cause) => (None, Some(Err(cause))),
+            };
+            failed.into_iter().chain(rows.into_iter().flatten().map(|rows| rows.map_err(Into::into)))
+        })
     }
 }
 
@@ -141,8 +157,7 @@ struct StoredFile {
 
 impl StoredFile {
     /// Fetches parts, in place of those held before.
-    fn hold(&mut self, ranges: &[Range<u64>]) -> Result<(), ParquetError> {
-        let mut ranges = ranges.to_vec();
+    fn hold(&mut self, mut ranges: Vec<Range<u64>>) -> Result<(), ParquetError> {
         ranges.sort_by_key(|range| range.start);
         let mut joined: Vec<Range<u64>> = Vec::new();
         for range in ranges {

@@ -134,8 +134,8 @@ fn join(store: &Arc<dyn Store>, run: &[(Name, Entry)]) -> Result<u64, ArchiveErr
     let name = Name { last: last.last, ..first.clone() };
     let mut writer = Writer::new(name.place.kind)?;
     for (_, entry) in run {
-        for rows in Opened::open(store, &entry.path, entry.size)?.read(None, None)? {
-            writer.write(&rows.map_err(parquet::errors::ParquetError::from)?)?;
+        for rows in Opened::open(store, &entry.path, entry.size)?.rows() {
+            writer.write(&rows?)?;
         }
     }
     store.put(&name.path(), writer.finish()?)?;
@@ -193,7 +193,7 @@ mod tests {
         let files = crate::history::files(&**store, Kind::Message).unwrap();
         let read = files.iter().flat_map(|file| {
             let opened = Opened::open(store, &file.name.path(), file.size).unwrap();
-            let batches: Vec<_> = opened.read(None, None).unwrap().map(Result::unwrap).collect();
+            let batches: Vec<_> = opened.rows().map(Result::unwrap).collect();
             batches.iter().flat_map(codec::to_json_rows).collect::<Vec<_>>()
         });
         let mut rows: Vec<u64> = read.filter_map(|row| row["row"].as_u64()).collect();

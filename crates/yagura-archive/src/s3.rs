@@ -116,3 +116,37 @@ impl Store for Bucket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against a server that speaks S3, where one is named: `YAGURA_TEST_S3=s3://BUCKET/PREFIX` with
+    /// the usual variables. `moto_server -p 5000` is one; the bucket must exist.
+    #[test]
+    fn a_real_server_keeps_what_a_folder_keeps() {
+        let Ok(place) = std::env::var("YAGURA_TEST_S3") else { return };
+        for place in [format!("{place}/deep"), place] {
+            let store = Bucket::open(&place).unwrap();
+            for entry in store.list("").unwrap() {
+                store.remove(&entry.path).unwrap();
+            }
+            let strange = "message/date=2026-11-25/cell=bay%202%2F%E5%B7%A6/0-1-2.parquet";
+            assert!(store.create("a/b/x", Bytes::from_static(b"one")).unwrap());
+            assert!(!store.create("a/b/x", Bytes::from_static(b"two")).unwrap());
+            assert_eq!(&store.read("a/b/x", 0..3).unwrap()[..], b"one");
+            store.put("a/b/x", Bytes::from_static(b"three")).unwrap();
+            assert_eq!(&store.read("a/b/x", 1..5).unwrap()[..], b"hree");
+            store.put(strange, Bytes::from_static(b"4")).unwrap();
+            assert_eq!(store.list("message").unwrap()[0].path, strange);
+            let sizes: Vec<u64> = store.list("").unwrap().into_iter().map(|entry| entry.size).collect();
+            assert_eq!(sizes, [5, 1]);
+            assert!(store.read("a/b/y", 0..1).unwrap_err().missing);
+            assert!(store.list("nothing").unwrap().is_empty());
+            for entry in store.list("").unwrap() {
+                store.remove(&entry.path).unwrap();
+            }
+            store.remove("a/b/x").unwrap();
+        }
+    }
+}

@@ -8,7 +8,9 @@ use std::collections::HashSet;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Date32Array, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, RecordBatch, RecordBatchOptions, StringArray, UInt64Array,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -340,37 +342,33 @@ impl Share {
             DataFusionError::Execution(what)
         };
         let opened = Opened::open(&self.store, &path, file.size).map_err(failed)?;
-        let groups = match &self.predicate {
-            None => None,
-            Some(predicate) => {
-                let wanted = predicate.prune(&Groups { opened: &opened, file, table: &self.table })?;
-                let groups: Vec<usize> =
-                    wanted.iter().enumerate().filter_map(|(group, wanted)| wanted.then_some(group)).collect();
-                if groups.is_empty() {
-                    return Ok(true);
-                }
-                Some(groups)
-            }
+        let wanted = match &self.predicate {
+            None => vec![true; opened.groups().len()],
+            Some(predicate) => predicate.prune(&Groups { opened: &opened, file, table: &self.table })?,
         };
         let names: Vec<&str> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
         let stored: Vec<&str> = names.iter().copied().filter(|name| *name != DATE).collect();
         let stored_schema = self.stored_schema(&stored);
-        for rows in opened.read(groups, Some(&stored)).map_err(failed)? {
-            let rows = columns::conform(&rows?, &stored_schema)?;
-            let date =
-                || -> ArrayRef { Arc::new(Date32Array::from(vec![file.name.place.day; rows.num_rows()])) };
-            let columns = names.iter().filter_map(|name| match *name {
-                DATE => Some(date()),
-                name => rows.column_by_name(name).cloned(),
-            });
-            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-            let rows =
-                RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns.collect(), &options)?;
-            if !out(rows) {
-                return Ok(false);
+        for group in opened.groups().filter(|&group| wanted[group]) {
+            for rows in opened.read(group, Some(&stored)).map_err(failed)? {
+                let rows = columns::conform(&rows?, &stored_schema)?;
+                if !out(self.with_date(&names, &rows, file.name.place.day)?) {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)
+    }
+
+    fn with_date(&self, names: &[&str], rows: &RecordBatch, day: i32) -> Result<RecordBatch> {
+        let count = rows.num_rows();
+        let columns = names.iter().filter_map(|name| match *name {
+            DATE => Some(Arc::new(Date32Array::from(vec![day; count])) as ArrayRef),
+            name => rows.column_by_name(name).cloned(),
+        });
+        // Without columns, as for count(*), the number of rows would be lost.
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns.collect(), &options)?)
     }
 
     fn stored_schema(&self, names: &[&str]) -> SchemaRef {
@@ -433,5 +431,133 @@ impl PruningStatistics for Groups<'_> {
 
     fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ops::Range;
+    use std::sync::Mutex;
+    use yagura_archive::StoreError;
+    use yagura_archive::file::Writer;
+    use yagura_archive::names::{Name, Place, date_of};
+    use yagura_archive::store::{Entry, Folder};
+    use yagura_event::rows::{MessageBuilder, MessageRow};
+    use yagura_event::{Encoding, Envelope, codec};
+
+    /// A store that notes which files are read.
+    struct Watched(Folder, Mutex<Vec<String>>);
+
+    impl Store for Watched {
+        fn describe(&self) -> String {
+            self.0.describe()
+        }
+        fn list(&self, folder: &str) -> Result<Vec<Entry>, StoreError> {
+            self.0.list(folder)
+        }
+        fn read(&self, path: &str, range: Range<u64>) -> Result<bytes::Bytes, StoreError> {
+            self.1.lock().unwrap().push(path.into());
+            self.0.read(path, range)
+        }
+        fn put(&self, path: &str, bytes: bytes::Bytes) -> Result<(), StoreError> {
+            self.0.put(path, bytes)
+        }
+        fn create(&self, path: &str, bytes: bytes::Bytes) -> Result<bool, StoreError> {
+            self.0.create(path, bytes)
+        }
+        fn remove(&self, path: &str) -> Result<(), StoreError> {
+            self.0.remove(path)
+        }
+    }
+
+    const DAY: i64 = 86_400_000_000;
+
+    fn put(store: &dyn Store, day: i32, cell: &str, offset: u64, values: Range<u32>) {
+        let mut builder = MessageBuilder::default();
+        for value in values.clone() {
+            let value = f64::from(value);
+            builder.push(&MessageRow { tool: "T", value: Some(value), ..Default::default() });
+        }
+        let envelope = Envelope {
+            kind: Kind::Message,
+            version: 1,
+            cell: cell.into(),
+            collector: "c".into(),
+            epoch: 1,
+            first_row: u64::from(values.start),
+            rows: values.len() as u32,
+            observed: (0, 0),
+            promise: 0,
+            encoding: Encoding::Arrow,
+        };
+        let value = codec::encode_arrow(&builder.finish()).unwrap();
+        let place = Place::new(Kind::Message, i64::from(day) * DAY, cell);
+        let name = Name { place, partition: 0, first: offset, last: offset };
+        let mut writer = Writer::new(Kind::Message).unwrap();
+        writer.write(&columns::rows(&envelope, &value, 0, None).unwrap()).unwrap();
+        store.put(&name.path(), writer.finish().unwrap()).unwrap();
+    }
+
+    fn answer(history: &History, sql: &str) -> Vec<serde_json::Map<String, serde_json::Value>> {
+        let batches: Vec<_> = history.query(sql).unwrap().map(|rows| rows.unwrap()).collect();
+        batches.iter().flat_map(codec::to_json_rows).collect()
+    }
+
+    #[test]
+    fn conditions_leave_out_files_and_row_groups() {
+        let folder = tempfile::tempdir().unwrap();
+        let watched = Arc::new(Watched(Folder::new(folder.path()), Mutex::default()));
+        let store: Arc<dyn Store> = watched.clone();
+        for (day, cell, offset) in [(100, "a", 0), (100, "b c", 1), (101, "a", 2), (102, "a", 3)] {
+            let offset32 = offset as u32 * 10;
+            put(&*store, day, cell, offset, offset32..offset32 + 10);
+        }
+        let history = History::open(&store, 64 << 20).unwrap();
+        let read = |sql: &str, count: i64| {
+            watched.1.lock().unwrap().clear();
+            assert_eq!(answer(&history, sql)[0]["n"], count, "{sql}");
+            let mut read = watched.1.lock().unwrap().clone();
+            read.sort();
+            let twice = read.len();
+            read.dedup();
+            (read.len(), twice)
+        };
+        let count = "SELECT count(*) AS n FROM message";
+        assert_eq!(read(count, 40).0, 4);
+        assert_eq!(read(&format!("{count} WHERE date = '{}'", date_of(101)), 10).0, 1);
+        assert_eq!(read(&format!("{count} WHERE date > '{}' AND cell = 'a'", date_of(100)), 20).0, 2);
+        assert_eq!(read(&format!("{count} WHERE cell IN ('b c', 'x')"), 10).0, 1);
+        assert_eq!(read(&format!("{count} WHERE cell = 'x'"), 0).0, 0);
+        // The description of every file is read, and the rows of one.
+        let (files, reads) = read(&format!("{count} WHERE value >= 32.5"), 7);
+        assert_eq!((files, reads), (4, 5));
+        assert_eq!(read(&format!("{count} WHERE upper(tool) = 'T' OR random() < 2"), 40).0, 4);
+    }
+
+    #[test]
+    fn every_column_comes_back_with_the_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Folder::new(folder.path()));
+        put(&*store, 100, "a", 0, 0..3);
+        let history = History::open(&store, 64 << 20).unwrap();
+        let rows = history.query("SELECT * FROM message").unwrap();
+        assert_eq!(rows.schema().fields(), table(Kind::Message).fields());
+        assert_eq!(rows.map(|rows| rows.unwrap().num_rows()).sum::<usize>(), 3);
+        let day = answer(&history, "SELECT CAST(date AS VARCHAR) AS d, row FROM message WHERE row = 2");
+        assert_eq!(day[0]["row"], 2);
+    }
+
+    #[test]
+    fn a_query_that_needs_too_much_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Folder::new(folder.path()));
+        put(&*store, 100, "a", 0, 0..5000);
+        let history = History::open(&store, 20_000).unwrap();
+        let outcome = history
+            .query("SELECT value, count(*) FROM message GROUP BY value")
+            .and_then(|rows| rows.collect::<Result<Vec<_>, _>>());
+        let told = outcome.err().unwrap().to_string();
+        assert!(told.contains("--memory"), "{told}");
     }
 }

@@ -142,6 +142,8 @@ impl TryFrom<KeepText> for KeepFor {
 
 /// The archivers of a run: one for each topic.
 pub struct Archiving {
+    /// Where the history is, for people.
+    pub place: String,
     stop: Arc<AtomicBool>,
     /// What they have done.
     pub progress: Arc<Progress>,
@@ -166,7 +168,7 @@ impl Archiving {
                 Ok(yagura_archive::run(log.as_ref(), &store, topic, &options, &stop, &progress)?)
             })?);
         }
-        Ok(Archiving { stop, progress, threads })
+        Ok(Archiving { place: store.describe(), stop, progress, threads })
     }
 
     /// Whether everything that the log holds is gathered; [`Archiving::stop`] writes it.

@@ -198,12 +198,18 @@ impl Running {
 
     fn announce(&self, format: Format) {
         let log = self.log.describe();
+        let history = self.archiving.as_ref().map(|archiving| &archiving.place);
         match format {
-            Format::Text => say!("log      {log}\nmetrics  http://{}/metrics", self.console),
-            Format::Json => say!(
-                "{}",
-                serde_json::json!({"log": log, "metrics": format!("http://{}/metrics", self.console)})
-            ),
+            Format::Text => {
+                say!("log      {log}\nmetrics  http://{}/metrics", self.console);
+                if let Some(place) = history {
+                    say!("history  {place}");
+                }
+            }
+            Format::Json => {
+                let metrics = format!("http://{}/metrics", self.console);
+                say!("{}", serde_json::json!({"log": log, "metrics": metrics, "history": history}));
+            }
         }
     }
 

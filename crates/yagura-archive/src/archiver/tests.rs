@@ -89,7 +89,7 @@ fn rows(store: &Arc<dyn Store>, kind: Kind) -> Vec<Map<String, Value>> {
     let mut out = Vec::new();
     for file in history::files(&**store, kind).unwrap() {
         let opened = Opened::open(store, &file.name.path(), file.size).unwrap();
-        for rows in opened.read(None, None).unwrap() {
+        for rows in opened.rows() {
             out.extend(codec::to_json_rows(&rows.unwrap()));
         }
     }
@@ -186,6 +186,31 @@ fn another_logs_history_is_refused() {
     archive(&one, &store, &options()).unwrap();
     let refused = archive(&other, &store, &options()).err().unwrap();
     assert!(!refused.retriable() && refused.to_string().contains("another `store`"), "{refused}");
+}
+
+/// As in a folder; see `s3::tests` for the variables.
+#[cfg(feature = "s3")]
+#[test]
+fn a_bucket_has_every_row_once() {
+    let Ok(place) = std::env::var("YAGURA_TEST_S3") else { return };
+    let store = crate::store::open(&format!("{place}/rows")).unwrap();
+    for entry in store.list("").unwrap() {
+        store.remove(&entry.path).unwrap();
+    }
+    crate::check(&*store).unwrap();
+    let log = log(1);
+    for first in 0..9 {
+        append(&log, &[testing::messages("bay 2", 1, first * 2, &["x", "y"])]);
+        assert_eq!(archive(&log, &store, &options()).unwrap().files.load(Ordering::Relaxed), 1);
+    }
+    let (options, progress) = (options(), Progress::default());
+    let mut archiver = Archiver::join(&log, &store, TOPIC, &options, &progress).unwrap();
+    archiver.turn(Duration::ZERO).unwrap();
+    archiver.turn(Duration::ZERO).unwrap();
+    archiver.tidy().unwrap();
+    archiver.tidy().unwrap();
+    assert_eq!(numbers(&store, Kind::Message).len(), 18);
+    assert!(store.list("message").unwrap().len() <= 2);
 }
 
 /// Two processes that both believe that the partition is theirs.
