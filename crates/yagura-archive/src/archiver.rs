@@ -222,7 +222,7 @@ pub struct Archiver<'a> {
     topic: &'a str,
     options: &'a Options,
     progress: &'a Progress,
-    member: Box<dyn Member>,
+    member: Box<dyn Member + 'a>,
     partitions: BTreeMap<u32, Partition>,
     next_check: Micros,
     /// When the log is asked for its ends again, which on Kafka is a call.
@@ -267,9 +267,19 @@ impl<'a> Archiver<'a> {
         options: &'a Options,
         progress: &'a Progress,
     ) -> Result<Self, ArchiveError> {
-        let member = log.join(GROUP, topic)?;
+        Ok(Self::among(log.join(GROUP, topic)?, log, store, topic, options, progress))
+    }
+
+    fn among(
+        member: Box<dyn Member + 'a>,
+        log: &'a dyn Log,
+        store: &'a Arc<dyn Store>,
+        topic: &'a str,
+        options: &'a Options,
+        progress: &'a Progress,
+    ) -> Self {
         let partitions = BTreeMap::new();
-        Ok(Archiver {
+        Archiver {
             log,
             store,
             topic,
@@ -280,7 +290,7 @@ impl<'a> Archiver<'a> {
             next_check: 0,
             next_ends: 0,
             next_tidy: 0,
-        })
+        }
     }
 
     /// Does the next thing there is to do, waiting up to `wait` for it.

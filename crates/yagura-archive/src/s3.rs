@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_real_server_keeps_what_a_folder_keeps() {
         let Ok(place) = std::env::var("YAGURA_TEST_S3") else { return };
-        for place in [format!("{place}/deep"), place] {
+        for place in [format!("{place}/files/deep"), format!("{place}/files/")] {
             let store = Bucket::open(&place).unwrap();
             for entry in store.list("").unwrap() {
                 store.remove(&entry.path).unwrap();
