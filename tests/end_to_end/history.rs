@@ -6,6 +6,9 @@ use std::process::Output;
 
 use serde_json::Value;
 use yagura_event::Kind;
+use yagura_kafka::{KafkaLog, KafkaOptions};
+use yagura_log::Log;
+use yagura_testkit::kafka::Broker;
 
 use crate::{
     alerts_of, configure, embedded, folder, rows_of, run_to_the_end, scene, start, text, wait_for, yagura,
@@ -39,10 +42,9 @@ fn identities(config: &Path, kind: Kind) -> Vec<(String, String, u64, u64)> {
 }
 
 /// Every row of the log is in the history once, apart from the owner's own.
-fn check_against_the_log(config: &Path, folder: &Path) {
+fn check_against_the_log(config: &Path, log: &dyn Log) {
     let mut expected: BTreeMap<Kind, Vec<(String, String, u64, u64)>> = BTreeMap::new();
-    let log = embedded(folder);
-    for (id, (kind, _)) in rows_of(&log) {
+    for (id, (kind, _)) in rows_of(log) {
         expected.entry(kind).or_default().push(id);
     }
     for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Alert) {
@@ -56,7 +58,7 @@ fn check_against_the_log(config: &Path, folder: &Path) {
         .map(|row| (row["uid"].as_str().unwrap_or_default().to_string(), number(row, "revision") as u32))
         .collect();
     found.sort();
-    assert_eq!(found, alerts_of(&log).into_keys().collect::<Vec<_>>());
+    assert_eq!(found, alerts_of(log).into_keys().collect::<Vec<_>>());
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn everything_of_a_run_is_in_its_history_and_answers() {
     let run = folder.path().join("run");
     let config = configure(&run, &scene, "archive: { store: history, keep: 90d }");
     run_to_the_end(&config);
-    check_against_the_log(&config, &run);
+    check_against_the_log(&config, &embedded(&run));
     // A second run reads it all again, judges nothing and writes nothing.
     let count = |files: &Path| walk(files).iter().filter(|path| path.ends_with(".parquet")).count();
     let before = count(&run.join("history"));
@@ -190,20 +192,38 @@ fn a_killed_run_leaves_no_row_out_and_none_twice() {
     let scene = scene(folder.path());
     let run = folder.path().join("run");
     let config = configure(&run, &scene, "pace: 600\narchive: { store: history, flush_every: 1s }");
-    let log = folder.path().join("stderr");
-    for kill in 1..=4 {
-        let mut child = start(&config, &log);
+    kill(4, &config, &run);
+    let config = configure(&run, &scene, "archive: { store: history }");
+    run_to_the_end(&config);
+    check_against_the_log(&config, &embedded(&run));
+}
+
+#[test]
+fn a_killed_run_on_kafka_leaves_no_row_out_and_none_twice() {
+    let folder = folder();
+    let scene = scene(folder.path());
+    let broker = Broker::start().expect("a broker");
+    let log = format!("log: {{ kafka: {{ brokers: '{}', instance_id: yagura-1 }} }}", broker.address());
+    let run = folder.path().join("run");
+    let more = format!("pace: 100\narchive: {{ store: history, flush_every: 1s }}\n{log}");
+    kill(2, &configure(&run, &scene, &more), &run);
+    let config = configure(&run, &scene, &format!("archive: {{ store: history }}\n{log}"));
+    run_to_the_end(&config);
+    let log = KafkaLog::connect(KafkaOptions::new(broker.address())).expect("the broker answers");
+    check_against_the_log(&config, &log);
+}
+
+/// Kills a run each time that it has written something more, a little later every time.
+fn kill(times: u64, config: &Path, run: &Path) {
+    for kill in 1..=times {
+        let mut child = start(config, &run.join("stderr"));
         let files = || walk(&run.join("history")).len();
         let before = files();
         wait_for("a file", || files() > before || child.try_wait().expect("a process").is_some());
-        // Not only at the same place.
         std::thread::park_timeout(std::time::Duration::from_millis(37 * kill));
         child.kill().expect("it is killed");
         child.wait().expect("it ended");
     }
-    let config = configure(&run, &scene, "archive: { store: history }");
-    run_to_the_end(&config);
-    check_against_the_log(&config, &run);
 }
 
 fn walk(folder: &Path) -> Vec<String> {
