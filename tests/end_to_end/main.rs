@@ -2,6 +2,7 @@
 
 mod demo;
 mod faults;
+mod history;
 mod kills;
 mod mistakes;
 mod outputs;

@@ -39,7 +39,11 @@ fn alerts_reach_rsyslog_through_its_restart_and_metrics_reach_prometheus() {
         certificates.file("yagura.pem"),
         certificates.file("yagura.key"),
     );
-    let config = configure(&folder.path().join("run"), &scene, &format!("pace: 400\n{sink}"));
+    let config = configure(
+        &folder.path().join("run"),
+        &scene,
+        &format!("pace: 400\narchive: {{ store: history }}\n{sink}"),
+    );
 
     let mut child = command(&["run", "--format", "json", "--config", &config.display().to_string()])
         .stdout(Stdio::piped())

@@ -14,6 +14,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("tokio-rustls", &["yagura-respond"]),
     ("axum", &["yagura-console"]),
     ("pcap", &["yagura-capture", "yagura-bench"]),
+    ("object_store", &["yagura-archive"]),
 ];
 
 /// Crates without I/O and without async.

@@ -14,10 +14,10 @@ mod member;
 mod options;
 mod reader;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::pin;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -48,8 +48,8 @@ pub struct KafkaLog {
     /// Answers questions about topics and offsets.
     asking: Arc<BaseConsumer<Notes>>,
     admin: AdminClient<DefaultClientContext>,
-    /// Static members joined so far.
-    joined: AtomicU32,
+    /// By group and topic, static members joined so far.
+    joined: Mutex<BTreeMap<(String, String), u32>>,
 }
 
 impl KafkaLog {
@@ -75,7 +75,7 @@ impl KafkaLog {
             config,
             asking: Arc::new(asking),
             admin,
-            joined: AtomicU32::new(0),
+            joined: Mutex::default(),
         })
     }
 }
@@ -153,9 +153,11 @@ impl Log for KafkaLog {
         self.partitions(topic)?;
         let mut config = consumer_config(&self.options, &self.config, group);
         if let Some(instance) = &self.options.instance_id {
-            // The same at every start, in the order in which members join.
-            let number = self.joined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            config.set("group.instance.id", format!("{instance}-{number}"));
+            // The same at every start, whatever else joins which group when.
+            let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = joined.entry((group.to_string(), topic.to_string())).or_default();
+            config.set("group.instance.id", format!("{instance}-{topic}-{number}"));
+            *number += 1;
         }
         Ok(Box::new(member::KafkaMember::new(&config, topic, self.options.fetch_bytes)?))
     }

@@ -1,4 +1,7 @@
-//! SQL conditions, compiled once and run over columns. The only user of DataFusion.
+//! SQL conditions, compiled once and run over columns, and queries over the [`history`]. The only
+//! user of DataFusion.
+
+pub mod history;
 
 use std::collections::HashSet;
 use std::sync::Arc;

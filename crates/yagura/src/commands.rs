@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use yagura_detect::selftest;
 
+use crate::archive::ArchiveConfig;
 use crate::config::Config;
 use crate::say::say;
 use crate::{Failure, Format, plant};
@@ -37,6 +38,7 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
     let mut sources = 0;
     if let Some(config) = &config {
         sources = plant::sources(config, &plant::assets(config))?.count();
+        config.archive.as_ref().map(ArchiveConfig::open).transpose()?;
         for sink in &config.sinks {
             sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?;
         }

@@ -10,6 +10,7 @@ use yagura_event::Asset;
 use yagura_respond::SinkConfig;
 
 use crate::Failure;
+use crate::archive::ArchiveConfig;
 
 /// All settings of a run. Paths are relative to the file's folder.
 #[derive(Clone, Debug, Deserialize)]
@@ -53,6 +54,9 @@ pub struct Config {
     /// Where alerts go.
     #[serde(default)]
     pub sinks: Vec<SinkConfig>,
+    /// Where the history is kept; none without it.
+    #[serde(default)]
+    pub archive: Option<ArchiveConfig>,
     /// Address of metrics and health.
     #[serde(default = "default_console")]
     pub console: String,
@@ -206,6 +210,7 @@ impl Config {
             collector.path.iter_mut().for_each(place);
             collector.ring.iter_mut().for_each(|ring| place(&mut ring.folder));
         }
+        config.archive.iter_mut().for_each(|archive| archive.place(&folder));
         config.plant_key_file.iter_mut().for_each(place);
         config.dictionaries.iter_mut().for_each(place);
         match &mut config.log {

@@ -15,6 +15,7 @@ use yagura_log::{Log, Reader};
 use yagura_respond::text::{Style, render};
 use yagura_scene::{Scene, SceneOptions};
 
+use crate::archive::ArchiveConfig;
 use crate::config::{CollectorConfig, Config, LogConfig};
 use crate::run::Running;
 use crate::say::{over, say};
@@ -104,7 +105,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
 
 /// Writes the scene into a fresh folder.
 fn record(arguments: &Arguments) -> Result<Scene, Failure> {
-    for old in ["scene", "log"] {
+    for old in ["scene", "log", "history"] {
         let old = arguments.data.join(old);
         if old.exists() {
             if old.ends_with("log") {
@@ -154,6 +155,7 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
         folder: PathBuf::new(),
         data: arguments.data.clone(),
         log: LogConfig::default(),
+        archive: Some(ArchiveConfig::into_store(arguments.data.join("history").display().to_string())),
         partitions: 4,
         pipelines: Vec::new(),
         assets: scene.assets.clone(),
@@ -339,9 +341,10 @@ impl Teller {
             clock::time_of_day(scene.approval)
         );
         say!(
-            "The packets are in {}, the history in {}.",
+            "The packets are in {}, the history in {}:\n  yagura query --history {} \"SELECT time, tool, title FROM alert\"",
             scene.packets.display(),
-            config.data.join("log").display()
+            config.data.join("log").display(),
+            config.data.join("history").display()
         );
         Ok(())
     }

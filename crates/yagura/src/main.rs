@@ -17,6 +17,7 @@ macro_rules! help {
     };
 }
 
+mod archive;
 mod commands;
 mod config;
 mod dead;
@@ -24,6 +25,7 @@ mod demo;
 mod metrics;
 mod pack;
 mod plant;
+mod query;
 mod read;
 mod replay;
 mod run;
@@ -57,6 +59,7 @@ const HELP: &str = help!(
   yagura run --config yagura.yaml          collect, detect, respond
   yagura read cell.pcap                    print the messages that a capture holds
   yagura test pipelines/                   run the tests inside pipeline files
+  yagura query -c yagura.yaml \"SELECT …\"   ask the history (`archive:` keeps it)
   yagura replay --config yagura.yaml --check   judge the log again, compare with its alerts"
 );
 
@@ -89,6 +92,8 @@ enum Command {
     Tap(tap::Arguments),
     /// List the records that nobody could read; judge them or send them again after a mend.
     Dead(dead::Arguments),
+    /// Ask the history with SQL.
+    Query(query::Arguments),
 }
 
 /// How a command ends when it does not end well.
@@ -131,6 +136,7 @@ fn main() -> ExitCode {
         Command::Top(arguments) => top::run(&arguments, format),
         Command::Tap(arguments) => tap::run(&arguments, format),
         Command::Dead(arguments) => dead::run(&arguments, format),
+        Command::Query(arguments) => query::run(&arguments, format),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,18 +24,7 @@ impl RunMetrics {
     /// Metrics over a run's progress.
     pub fn new(collecting: Arc<Collecting>, detecting: Arc<Detecting>, pipeline: Arc<Pipeline>) -> Self {
         let mut metrics = RunMetrics { collecting, detecting, pipeline, descriptions: Vec::new() };
-        let described = metrics.gather();
-        metrics.descriptions = described
-            .iter()
-            .flat_map(|family| {
-                let labels = family
-                    .get_metric()
-                    .first()
-                    .map(|m| m.get_label().iter().map(|l| l.name().to_string()).collect())
-                    .unwrap_or_default();
-                Desc::new(family.name().into(), family.help().into(), labels, Default::default()).ok()
-            })
-            .collect();
+        metrics.descriptions = described(&metrics.gather());
         metrics
     }
 
@@ -205,6 +194,19 @@ impl RunMetrics {
         );
         out
     }
+}
+
+/// What a registry wants to know of metrics before it asks for them.
+pub fn described(families: &[MetricFamily]) -> Vec<Desc> {
+    let describe = |family: &MetricFamily| {
+        let labels = family
+            .get_metric()
+            .first()
+            .map(|m| m.get_label().iter().map(|l| l.name().to_string()).collect())
+            .unwrap_or_default();
+        Desc::new(family.name().into(), family.help().into(), labels, Default::default()).ok()
+    };
+    families.iter().flat_map(describe).collect()
 }
 
 type CellCounter = (&'static str, &'static str, fn(&Stats) -> u64);

@@ -19,6 +19,7 @@ use yagura_event::clock;
 use yagura_log::Log;
 use yagura_respond::{Forwarder, Metrics as SinkMetrics, Progress as Forwarding};
 
+use crate::archive::{ArchiveMetrics, Archiving};
 use crate::config::Config;
 use crate::metrics::RunMetrics;
 use crate::say::say;
@@ -84,6 +85,8 @@ pub struct Running {
     /// Each reads a live source.
     live: Vec<JoinHandle<anyhow::Result<()>>>,
     detectors: Vec<JoinHandle<anyhow::Result<()>>>,
+    /// Keeps the history, if that is wanted.
+    archiving: Option<Archiving>,
     responders: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
 }
 
@@ -119,6 +122,10 @@ impl Running {
             .enable_all()
             .build()
             .context("the I/O threads cannot be started")?;
+        let archiving = config.archive.as_ref().map(|archive| Archiving::start(archive, &log)).transpose()?;
+        if let Some(archiving) = &archiving {
+            registry.register(Box::new(ArchiveMetrics::new(Arc::clone(&archiving.progress))))?;
+        }
         let (stop_responding, stopped) = tokio::sync::watch::channel(false);
         let console = runtime.block_on(console(
             &config.console,
@@ -190,18 +197,25 @@ impl Running {
             collector,
             live: lasting,
             detectors,
+            archiving,
             responders,
         })
     }
 
     fn announce(&self, format: Format) {
         let log = self.log.describe();
+        let history = self.archiving.as_ref().map(|archiving| &archiving.place);
         match format {
-            Format::Text => say!("log      {log}\nmetrics  http://{}/metrics", self.console),
-            Format::Json => say!(
-                "{}",
-                serde_json::json!({"log": log, "metrics": format!("http://{}/metrics", self.console)})
-            ),
+            Format::Text => {
+                say!("log      {log}\nmetrics  http://{}/metrics", self.console);
+                if let Some(place) = history {
+                    say!("history  {place}");
+                }
+            }
+            Format::Json => {
+                let metrics = format!("http://{}/metrics", self.console);
+                say!("{}", serde_json::json!({"log": log, "metrics": metrics, "history": history}));
+            }
         }
     }
 
@@ -218,6 +232,7 @@ impl Running {
             if failed(self.collector.is_finished())
                 || self.live.iter().any(JoinHandle::is_finished)
                 || self.detectors.iter().any(JoinHandle::is_finished)
+                || self.archiving.iter().flat_map(|a| &a.threads).any(JoinHandle::is_finished)
                 || self.responders.iter().any(tokio::task::JoinHandle::is_finished)
             {
                 return Ok(());
@@ -233,7 +248,8 @@ impl Running {
         self.signal.load(Ordering::Acquire)
     }
 
-    /// Whether everything collected is judged, and its alerts are with every sink.
+    /// Whether everything collected is judged, its alerts are with every sink, and both are gathered
+    /// for the history.
     fn is_done(&self) -> anyhow::Result<bool> {
         if !self.collecting.done.load(Ordering::Acquire) {
             return Ok(false);
@@ -253,7 +269,7 @@ impl Running {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(self.archiving.as_ref().map_or(Ok(true), |a| a.has_all(self.log.as_ref()))?)
     }
 
     fn line(&self) -> String {
@@ -281,6 +297,12 @@ impl Running {
         let mut outcome = collected;
         for detector in self.detectors {
             outcome = outcome.and(join(detector, "detect"));
+        }
+        if let Some(archiving) = self.archiving {
+            archiving.stop();
+            for archiver in archiving.threads {
+                outcome = outcome.and(join(archiver, "archive"));
+            }
         }
         self.stop_responding.send_replace(true);
         for responder in self.responders {
@@ -334,7 +356,8 @@ async fn console(
     Ok(address)
 }
 
-fn thread(
+/// Starts a thread of the run.
+pub fn thread(
     name: &str,
     work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
