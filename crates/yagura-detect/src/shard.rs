@@ -255,7 +255,14 @@ impl Shard {
                 self.rows(envelope, rows, from, watermark, &mut hits);
             }
         }
-        self.advance(envelope, watermark, &mut hits);
+        let moved = self.watermark();
+        if moved > watermark {
+            let from = rows.num_rows();
+            for (index, detection) in self.pipeline.detections.iter().enumerate() {
+                let step = Step { detection: index, by: &detection.by, envelope, from, watermark: moved };
+                self.operators[index].advance(&step, &mut hits);
+            }
+        }
         let pipeline = Arc::clone(&self.pipeline);
         let alerts = hits
             .drain(..)
@@ -275,6 +282,13 @@ impl Shard {
             let fresh =
                 Collector { next_row: envelope.first_row, promise: Micros::MIN, ..Collector::default() };
             self.saved.collectors.insert(id.clone(), fresh);
+        }
+        // Of a collector's epochs the one that was heard last counts: one that crashed promises
+        // nothing more, and must not hold the watermark for ever.
+        let (name, epoch) = &id;
+        let epochs = (name.clone(), 0)..=(name.clone(), u64::MAX);
+        for ((_, other), collector) in self.saved.collectors.range_mut(epochs) {
+            collector.silent |= other != epoch;
         }
         let stats = &mut self.saved.stats;
         let collector = self.saved.collectors.get_mut(&id)?;
@@ -526,19 +540,6 @@ impl Shard {
                 },
             };
             self.operators[index].rows(&step, rows, selected.as_ref(), hits);
-        }
-    }
-
-    /// Tells the operators that the watermark moved, if it did. It stands nowhere while every
-    /// collector is silent or has ended: nobody could have seen what did not come.
-    fn advance(&mut self, envelope: &Envelope, before: Micros, hits: &mut Vec<Hit>) {
-        let watermark = self.watermark();
-        if watermark == before || watermark == Micros::MAX {
-            return;
-        }
-        for (index, detection) in self.pipeline.detections.iter().enumerate() {
-            let step = Step { detection: index, by: &detection.by, envelope, from: 0, watermark: before };
-            self.operators[index].advance(&step, watermark, hits);
         }
     }
 

@@ -145,7 +145,8 @@ fn silence_of_all_judges_nothing_and_heartbeats_do() {
     let mut cell = Cell::new(&pipeline);
     cell.record("c", &stop, 0);
     assert!(cell.record("yagura.owner", &[tick("c", 60)], i64::MAX).is_empty(), "all are silent");
-    assert_eq!(cell.record("c", &[], 60).len(), 1, "it is back and saw nothing until now");
+    assert!(cell.record("c", &[], 60).is_empty(), "it is back");
+    assert_eq!(cell.record("c", &[], 61).len(), 1, "and saw nothing until now");
     let mut cell = Cell::new(&pipeline);
     cell.record("c", &stop, 0);
     assert!(cell.record("d", &[], 300).is_empty(), "the first collector is waited for");
@@ -156,6 +157,15 @@ fn silence_of_all_judges_nothing_and_heartbeats_do() {
     let mut cell = Cell::new(&pipeline);
     cell.record("c", &stop, 0);
     assert!(cell.record("c", &[], i64::MAX).is_empty(), "the end of a recording is no time that passed");
+}
+
+#[test]
+fn a_collector_that_crashed_does_not_hold_the_time() {
+    let mut cell = Cell::new(&checked(STOP_NO_START));
+    cell.record("c", &[message(0, "server=A operation=stop client=c")], 0);
+    cell.new_epoch();
+    assert!(cell.record("c", &[], 9).is_empty());
+    assert_eq!(cell.record("c", &[], 11).len(), 1, "its last promise was of another epoch");
 }
 
 #[test]
@@ -378,6 +388,23 @@ fn the_fingerprint_is_of_all_that_decides() {
     prints.insert(print(WRITE_STOP));
     assert_eq!(prints.len(), changes.len() + 1);
     assert_eq!(print(WRITE_STOP), print(&format!("\n{WRITE_STOP}")), "the place in the file does not");
+}
+
+#[test]
+fn all_at_once_is_hit_too() {
+    let of = |at, operation: &str, client: &str| {
+        message(at, &format!("server=s operation={operation} client={client}"))
+    };
+    let lines = [
+        of(0, "a", "x"),
+        of(1, "a", "x"),
+        of(2, "b", "x"),
+        of(3, "c", "y"),
+        of(4, "c", "x"),
+        of(5, "c", "z"),
+        of(10, "r", "x"),
+    ];
+    assert_eq!(told(EVERYTHING, &lines), ["10: x x z"]);
 }
 
 /// All that a detection can have at once.
