@@ -253,6 +253,7 @@ impl Shard {
                 self.samples(envelope, rows, from, watermark, &mut hits);
             } else {
                 self.rows(envelope, rows, from, watermark, &mut hits);
+                self.inputs(envelope, rows, from, watermark, &mut hits);
             }
         }
         let moved = self.watermark();
@@ -514,31 +515,26 @@ impl Shard {
         hits: &mut Vec<Hit>,
     ) {
         for (index, detection) in self.pipeline.detections.iter().enumerate() {
-            let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
-            let inputs = detection.operator.inputs();
-            if !inputs.is_empty() {
-                let selected: Vec<Option<BooleanArray>> = inputs
-                    .iter()
-                    .map(|input| match input.kind == envelope.kind {
-                        true => select(input.condition.as_ref(), rows, &mut self.saved.stats),
-                        false => None,
-                    })
-                    .collect();
-                if selected.iter().any(Option::is_some) {
-                    self.operators[index].inputs(&step, rows, &selected, hits);
-                }
-                continue;
-            }
             if detection.on != envelope.kind {
                 continue;
             }
-            let selected = match &detection.condition {
+            let selected: Option<BooleanArray> = match &detection.condition {
                 None => None,
-                Some(condition) => match select(condition.as_ref(), rows, &mut self.saved.stats) {
-                    None => continue,
-                    selected => selected,
-                },
+                Some(condition) => {
+                    if !condition.required().iter().all(|(column, values)| may_hold(rows, column, values)) {
+                        continue;
+                    }
+                    match condition.select(rows) {
+                        Ok(selected) if selected.true_count() == 0 => continue,
+                        Ok(selected) => Some(selected),
+                        Err(_) => {
+                            self.saved.stats.failed_conditions += 1;
+                            continue;
+                        }
+                    }
+                }
             };
+            let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
             self.operators[index].rows(&step, rows, selected.as_ref(), hits);
         }
     }
@@ -577,6 +573,35 @@ impl Shard {
             if detection.on == Kind::Sample {
                 let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
                 self.operators[index].samples(&step, &samples, &self.saved.series, hits);
+            }
+        }
+    }
+
+    /// Rows for the operators that have inputs of their own, possibly of several kinds.
+    fn inputs(
+        &mut self,
+        envelope: &Envelope,
+        rows: &RecordBatch,
+        from: usize,
+        watermark: Micros,
+        hits: &mut Vec<Hit>,
+    ) {
+        for (index, detection) in self.pipeline.detections.iter().enumerate() {
+            let inputs = detection.operator.inputs();
+            if !inputs.iter().any(|input| input.kind == envelope.kind) {
+                continue;
+            }
+            let stats = &mut self.saved.stats;
+            let selected: Vec<Option<BooleanArray>> = inputs
+                .iter()
+                .map(|input| match input.kind == envelope.kind {
+                    true => select(input.condition.as_ref(), rows, stats),
+                    false => None,
+                })
+                .collect();
+            if selected.iter().any(Option::is_some) {
+                let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
+                self.operators[index].inputs(&step, rows, &selected, hits);
             }
         }
     }

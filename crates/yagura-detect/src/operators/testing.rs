@@ -216,6 +216,11 @@ impl Cell {
         told
     }
 
+    /// The last rows of a collector come once more.
+    pub fn again(&mut self, collector: &'static str, rows: u64) {
+        *self.next_row.entry(collector).or_default() -= rows;
+    }
+
     /// All collectors start anew.
     pub fn new_epoch(&mut self) {
         self.epoch += 1;

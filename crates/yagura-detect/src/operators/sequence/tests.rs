@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::array::BooleanArray;
 use proptest::prelude::*;
 use yagura_event::Kind;
 
@@ -289,6 +290,25 @@ impl super::Row for Seen {
     fn ending(&self) -> super::Ending {
         unreachable!("nothing is waited for")
     }
+}
+
+#[test]
+fn an_unknown_answer_of_a_condition_selects_nothing() {
+    let mask: BooleanArray = vec![Some(true), None, Some(false), Some(true)].into();
+    assert_eq!(super::holding(&mask).set_indices().collect::<Vec<_>>(), [0, 3]);
+    assert_eq!(super::holding(&mask.slice(1, 3)).set_indices().collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn rows_that_were_judged_before_are_passed_over() {
+    let pipeline = checked(WRITE_STOP);
+    let mut cell = Cell::new(&pipeline);
+    let write = message(0, "server=A operation=write client=x");
+    let stop = message(1, "server=A operation=stop client=y");
+    cell.record("c", &[write.clone(), stop.clone()], 1);
+    cell.again("c", 2);
+    let alerts = cell.record("c", &[write, stop, message(2, "server=A operation=stop client=z")], 2);
+    assert!(alerts.is_empty(), "the first two are old, and what began is used up");
 }
 
 #[test]
