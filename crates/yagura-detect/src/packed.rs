@@ -38,6 +38,8 @@ pub fn pack(rows: &RecordBatch, row: usize) -> Vec<u8> {
             out.extend(number);
         }
     }
+    // It is kept for minutes.
+    out.shrink_to_fit();
     out
 }
 

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use yagura_event::clock::{Micros, SECOND};
@@ -204,12 +205,11 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     pub(crate) fn error<T>(&self, at: &Spanned<T>, message: String) -> PipelineError {
-        PipelineError {
-            file: self.file.to_path_buf(),
-            line: at.referenced.line(),
-            column: at.referenced.column(),
-            message,
-        }
+        self.error_at((at.referenced.line(), at.referenced.column()), message)
+    }
+
+    pub(crate) fn error_at(&self, (line, column): (u64, u64), message: String) -> PipelineError {
+        PipelineError { file: self.file.to_path_buf(), line, column, message }
     }
 
     /// Compiles the condition that stands under `name`.
@@ -219,7 +219,18 @@ impl Place<'_> {
         name: &str,
         sql: &Spanned<String>,
     ) -> Result<Arc<dyn Condition>, PipelineError> {
-        self.compiler.compile(kind, &sql.value).map_err(|e| {
+        self.condition_over(kind.name(), &kind.schema(), name, sql)
+    }
+
+    /// Compiles the condition that stands under `name` over the columns of `rows`, as people call them.
+    pub(crate) fn condition_over(
+        &self,
+        rows: &str,
+        schema: &SchemaRef,
+        name: &str,
+        sql: &Spanned<String>,
+    ) -> Result<Arc<dyn Condition>, PipelineError> {
+        self.compiler.compile_over(rows, schema, &sql.value).map_err(|e| {
             let mut error = self.error(sql, format!("{name}: {}", e.message));
             if let Some((line, column)) = e.at {
                 // A plain one-line value begins where YAML says; in a block the column is its own.

@@ -260,9 +260,17 @@ impl Shard {
                 self.samples(envelope, rows, from, watermark, &mut hits, meter);
             } else {
                 self.rows(envelope, rows, from, watermark, &mut hits, meter);
+                self.inputs(envelope, rows, from, watermark, &mut hits, meter);
             }
         }
-        self.advance(envelope, watermark, &mut hits);
+        let moved = self.watermark();
+        if moved > watermark {
+            let from = rows.num_rows();
+            for (index, detection) in self.pipeline.detections.iter().enumerate() {
+                let step = Step { detection: index, by: &detection.by, envelope, from, watermark: moved };
+                self.operators[index].advance(&step, &mut hits);
+            }
+        }
         let pipeline = Arc::clone(&self.pipeline);
         let alerts = hits
             .drain(..)
@@ -283,6 +291,13 @@ impl Shard {
                 Collector { next_row: envelope.first_row, promise: Micros::MIN, ..Collector::default() };
             fresh.holes.skip(0, envelope.first_row);
             self.saved.collectors.insert(id.clone(), fresh);
+        }
+        // Of a collector's epochs the one that was heard last counts: one that crashed promises
+        // nothing more, and must not hold the watermark for ever.
+        let (name, epoch) = &id;
+        let epochs = (name.clone(), 0)..=(name.clone(), u64::MAX);
+        for ((_, other), collector) in self.saved.collectors.range_mut(epochs) {
+            collector.silent |= other != epoch;
         }
         let stats = &mut self.saved.stats;
         let collector = self.saved.collectors.get_mut(&id)?;
@@ -521,30 +536,6 @@ impl Shard {
     ) {
         let offered = rows.num_rows() - from;
         for (index, detection) in self.pipeline.detections.iter().enumerate() {
-            let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
-            let inputs = detection.operator.inputs();
-            if !inputs.is_empty() {
-                let reads =
-                    |input: &Input| input.kind == envelope.kind && may_select(input.condition.as_ref(), rows);
-                if !inputs.iter().any(reads) {
-                    continue;
-                }
-                meter.begin();
-                let before = hits.len();
-                let selected: Vec<Option<BooleanArray>> = inputs
-                    .iter()
-                    .map(|input| match reads(input) {
-                        true => select(input.condition.as_ref(), rows, &mut self.saved.stats),
-                        false => None,
-                    })
-                    .collect();
-                if selected.iter().any(Option::is_some) {
-                    self.operators[index].inputs(&step, rows, &selected, hits);
-                }
-                let chosen = selected.iter().flatten().map(BooleanArray::true_count).sum();
-                meter.end(index, Work { offered, selected: chosen, hits: hits.len() - before });
-                continue;
-            }
             if detection.on != envelope.kind {
                 continue;
             }
@@ -568,22 +559,10 @@ impl Shard {
                     }
                 }
             };
+            let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
             self.operators[index].rows(&step, rows, selected.as_ref(), hits);
             let chosen = selected.as_ref().map_or(offered, |s| s.slice(from, offered).true_count());
             meter.end(index, Work { offered, selected: chosen, hits: hits.len() - before });
-        }
-    }
-
-    /// Tells the operators that the watermark moved, if it did. It stands nowhere while every
-    /// collector is silent or has ended: nobody could have seen what did not come.
-    fn advance(&mut self, envelope: &Envelope, before: Micros, hits: &mut Vec<Hit>) {
-        let watermark = self.watermark();
-        if watermark == before || watermark == Micros::MAX {
-            return;
-        }
-        for (index, detection) in self.pipeline.detections.iter().enumerate() {
-            let step = Step { detection: index, by: &detection.by, envelope, from: 0, watermark: before };
-            self.operators[index].advance(&step, watermark, hits);
         }
     }
 
@@ -627,6 +606,43 @@ impl Shard {
                 let offered = rows.num_rows() - from;
                 meter.end(index, Work { offered, selected: offered, hits: hits.len() - before });
             }
+        }
+    }
+
+    /// Rows for the operators that have inputs of their own, possibly of several kinds.
+    fn inputs(
+        &mut self,
+        envelope: &Envelope,
+        rows: &RecordBatch,
+        from: usize,
+        watermark: Micros,
+        hits: &mut Vec<Hit>,
+        meter: &mut dyn Meter,
+    ) {
+        let offered = rows.num_rows() - from;
+        for (index, detection) in self.pipeline.detections.iter().enumerate() {
+            let inputs = detection.operator.inputs();
+            let reads =
+                |input: &Input| input.kind == envelope.kind && may_select(input.condition.as_ref(), rows);
+            if !inputs.iter().any(reads) {
+                continue;
+            }
+            meter.begin();
+            let before = hits.len();
+            let stats = &mut self.saved.stats;
+            let selected: Vec<Option<BooleanArray>> = inputs
+                .iter()
+                .map(|input| match reads(input) {
+                    true => select(input.condition.as_ref(), rows, stats),
+                    false => None,
+                })
+                .collect();
+            if selected.iter().any(Option::is_some) {
+                let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
+                self.operators[index].inputs(&step, rows, &selected, hits);
+            }
+            let chosen = selected.iter().flatten().map(BooleanArray::true_count).sum();
+            meter.end(index, Work { offered, selected: chosen, hits: hits.len() - before });
         }
     }
 }

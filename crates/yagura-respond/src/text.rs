@@ -150,6 +150,13 @@ fn shown(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
+        // The row of an earlier step: who did what.
+        Value::Object(row) => {
+            let named =
+                ["tool", "user", "event", "client", "server", "protocol", "function", "target", "status"];
+            let facts = named.iter().filter_map(|&name| row.get(name)?.as_str());
+            facts.filter(|fact| !fact.is_empty()).collect::<Vec<_>>().join(" ")
+        }
         other => other.to_string(),
     };
     match text.char_indices().nth(FACT_CHARS_MAX) {

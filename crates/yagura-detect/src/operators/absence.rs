@@ -372,7 +372,12 @@ impl Operator for Absence {
         self.saved.slot_of[index] = if selected { UNRESOLVED } else { NOT_TAKEN };
     }
 
-    fn advance(&mut self, step: &Step<'_>, watermark: Micros, hits: &mut Vec<Hit>) {
+    fn advance(&mut self, step: &Step<'_>, hits: &mut Vec<Hit>) {
+        let watermark = step.watermark;
+        if watermark == Micros::MAX {
+            // All collectors are silent or have ended: nobody would have seen anything.
+            return;
+        }
         self.saved.watermark = watermark;
         let mut silent = Vec::new();
         while let Some(&(due, slot)) = self.due.first()

@@ -87,7 +87,7 @@ pub struct Step<'a> {
     pub envelope: &'a Envelope,
     /// First row of the batch that was not judged before.
     pub from: usize,
-    /// The cell's watermark before this record.
+    /// The cell's watermark: before this record for its rows, after it when it moved.
     pub watermark: Micros,
 }
 
@@ -130,10 +130,6 @@ pub trait Operator: Send {
     ) {
     }
 
-    /// The cell's watermark moved to here with the record at hand, whose rows have been judged. No
-    /// row observed before it is expected any more: what waits for a time to pass is judged now.
-    fn advance(&mut self, _step: &Step<'_>, _watermark: Micros, _hits: &mut Vec<Hit>) {}
-
     /// Judges samples.
     fn samples(
         &mut self,
@@ -143,6 +139,9 @@ pub trait Operator: Send {
         _hits: &mut Vec<Hit>,
     ) {
     }
+
+    /// The watermark moved: what waited for it may be judged.
+    fn advance(&mut self, _step: &Step<'_>, _hits: &mut Vec<Hit>) {}
 
     /// A series was defined; `selected` says whether the detection's condition takes it.
     fn series(&mut self, _number: u32, _selected: bool) {}

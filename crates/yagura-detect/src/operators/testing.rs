@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::{Alert, Encoding, Envelope, Kind, codec};
@@ -22,10 +23,15 @@ pub struct Equals;
 struct AllEqual(Vec<(String, Vec<String>)>);
 
 impl Compiler for Equals {
-    fn compile(&self, kind: Kind, sql: &str) -> Result<Arc<dyn Condition>, ConditionError> {
+    fn compile_over(
+        &self,
+        _: &str,
+        schema: &SchemaRef,
+        sql: &str,
+    ) -> Result<Arc<dyn Condition>, ConditionError> {
         let terms = sql.split(" AND ").map(|term| {
             let (column, value) = term.split_once(" = ")?;
-            kind.schema().field_with_name(column).ok()?;
+            schema.field_with_name(column).ok()?;
             Some((column.to_string(), vec![value.trim_matches('\'').to_string()]))
         });
         let complaint = || ConditionError { at: Some((1, 1)), message: format!("`{sql}` is not understood") };
@@ -77,7 +83,13 @@ pub fn row(second: i64, kind: Kind, columns: &str) -> Line {
 }
 
 /// Rows as a record's bytes.
-fn record_of(collector: &str, lines: &[Line], first_row: u64, promise: Micros) -> (Envelope, Record) {
+fn record_of(
+    collector: &str,
+    epoch: u64,
+    lines: &[Line],
+    first_row: u64,
+    promise: Micros,
+) -> (Envelope, Record) {
     let kind = lines.first().map_or(Kind::Coverage, |line| line.1);
     let times = || lines.iter().map(|line| line.0 * SECOND);
     let text: Vec<String> = lines
@@ -94,7 +106,7 @@ fn record_of(collector: &str, lines: &[Line], first_row: u64, promise: Micros) -
         version: kind.version(),
         cell: "cell".into(),
         collector: collector.into(),
-        epoch: 1,
+        epoch,
         first_row,
         rows: lines.len() as u32,
         observed: (times().min().unwrap_or(0), times().max().unwrap_or(0)),
@@ -126,7 +138,7 @@ impl Alone {
 
     /// One record of rows of one kind, after which the watermark is `promise` (seconds).
     pub fn record(&mut self, lines: &[Line], promise: i64) -> Vec<Hit> {
-        let (envelope, record) = record_of("c", lines, self.next_row, promise * SECOND);
+        let (envelope, record) = record_of("c", 1, lines, self.next_row, promise * SECOND);
         self.next_row += lines.len() as u64;
         let rows = codec::decode(&envelope, &record.value).expect("rows");
         let detection = &self.pipeline.detections[0];
@@ -148,7 +160,8 @@ impl Alone {
             let selected: Vec<_> = inputs.iter().map(of).collect();
             self.operator.inputs(&step, &rows, &selected, &mut hits);
         }
-        self.operator.advance(&step, promise * SECOND, &mut hits);
+        let moved = Step { from: lines.len(), watermark: promise * SECOND, ..step };
+        self.operator.advance(&moved, &mut hits);
         hits
     }
 
@@ -167,19 +180,25 @@ pub struct Cell {
     pub shard: Shard,
     next_row: BTreeMap<&'static str, u64>,
     offset: u64,
+    epoch: u64,
 }
 
 impl Cell {
     /// An empty one.
     pub fn new(pipeline: &Arc<Pipeline>) -> Cell {
-        Cell { shard: Shard::new("cell", Arc::clone(pipeline)), next_row: BTreeMap::new(), offset: 0 }
+        Cell {
+            shard: Shard::new("cell", Arc::clone(pipeline)),
+            next_row: BTreeMap::new(),
+            offset: 0,
+            epoch: 1,
+        }
     }
 
     /// One record of one collector with rows of one kind, after which it promises `promise` (seconds).
     pub fn record(&mut self, collector: &'static str, lines: &[Line], promise: i64) -> Vec<Alert> {
         let next_row = self.next_row.entry(collector).or_default();
         let promise = if promise == i64::MAX { Micros::MAX } else { promise * SECOND };
-        let (_, record) = record_of(collector, lines, *next_row, promise);
+        let (_, record) = record_of(collector, self.epoch, lines, *next_row, promise);
         *next_row += lines.len() as u64;
         let stepped = self.shard.step(self.offset, &record);
         assert!(stepped.unreadable.is_none(), "{:?}", stepped.unreadable);
@@ -195,6 +214,17 @@ impl Cell {
             told.extend(alerts.iter().map(|a| format!("{}: {}", line.0, a.summary)));
         }
         told
+    }
+
+    /// The last rows of a collector come once more.
+    pub fn again(&mut self, collector: &'static str, rows: u64) {
+        *self.next_row.entry(collector).or_default() -= rows;
+    }
+
+    /// All collectors start anew.
+    pub fn new_epoch(&mut self) {
+        self.epoch += 1;
+        self.next_row.clear();
     }
 
     /// The shard saves itself and begins again from that.

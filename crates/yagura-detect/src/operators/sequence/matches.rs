@@ -187,7 +187,7 @@ impl Matches {
 
     /// The watermark is here now; answers those whose time has passed, in the order of their
     /// deadlines.
-    pub fn advance(&mut self, watermark: Micros) -> Vec<(u64, Match)> {
+    pub fn advance(&mut self, watermark: Micros) -> Vec<Match> {
         self.saved.watermark = watermark;
         let mut passed = Vec::new();
         while let Some(entry) = self.waits.first_entry()
@@ -196,7 +196,7 @@ impl Matches {
             let ((_, serial), key) = entry.remove_entry();
             let Some(list) = self.keys.get_mut(&key) else { continue };
             if let Some(at) = list.iter().position(|m| m.serial == serial) {
-                passed.push((key, list.remove(at)));
+                passed.push(list.remove(at));
                 self.count -= 1;
             }
             if list.is_empty() {
@@ -445,6 +445,10 @@ impl OfKey<'_> {
                 }
                 self.saved.left += 1;
             }
+        }
+        if self.list.len() == self.list.capacity() {
+            // Most keys have one or two; a vector would begin with four.
+            self.list.reserve_exact(1 + self.list.len() / 2);
         }
         self.list.push(of);
     }

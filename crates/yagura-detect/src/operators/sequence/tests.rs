@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::array::BooleanArray;
 use proptest::prelude::*;
 use yagura_event::Kind;
 
@@ -145,7 +146,8 @@ fn silence_of_all_judges_nothing_and_heartbeats_do() {
     let mut cell = Cell::new(&pipeline);
     cell.record("c", &stop, 0);
     assert!(cell.record("yagura.owner", &[tick("c", 60)], i64::MAX).is_empty(), "all are silent");
-    assert_eq!(cell.record("c", &[], 60).len(), 1, "it is back and saw nothing until now");
+    assert!(cell.record("c", &[], 60).is_empty(), "it is back");
+    assert_eq!(cell.record("c", &[], 61).len(), 1, "and saw nothing until now");
     let mut cell = Cell::new(&pipeline);
     cell.record("c", &stop, 0);
     assert!(cell.record("d", &[], 300).is_empty(), "the first collector is waited for");
@@ -156,6 +158,15 @@ fn silence_of_all_judges_nothing_and_heartbeats_do() {
     let mut cell = Cell::new(&pipeline);
     cell.record("c", &stop, 0);
     assert!(cell.record("c", &[], i64::MAX).is_empty(), "the end of a recording is no time that passed");
+}
+
+#[test]
+fn a_collector_that_crashed_does_not_hold_the_time() {
+    let mut cell = Cell::new(&checked(STOP_NO_START));
+    cell.record("c", &[message(0, "server=A operation=stop client=c")], 0);
+    cell.new_epoch();
+    assert!(cell.record("c", &[], 9).is_empty());
+    assert_eq!(cell.record("c", &[], 11).len(), 1, "its last promise was of another epoch");
 }
 
 #[test]
@@ -282,6 +293,25 @@ impl super::Row for Seen {
 }
 
 #[test]
+fn an_unknown_answer_of_a_condition_selects_nothing() {
+    let mask: BooleanArray = vec![Some(true), None, Some(false), Some(true)].into();
+    assert_eq!(super::holding(&mask).set_indices().collect::<Vec<_>>(), [0, 3]);
+    assert_eq!(super::holding(&mask.slice(1, 3)).set_indices().collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn rows_that_were_judged_before_are_passed_over() {
+    let pipeline = checked(WRITE_STOP);
+    let mut cell = Cell::new(&pipeline);
+    let write = message(0, "server=A operation=write client=x");
+    let stop = message(1, "server=A operation=stop client=y");
+    cell.record("c", &[write.clone(), stop.clone()], 1);
+    cell.again("c", 2);
+    let alerts = cell.record("c", &[write, stop, message(2, "server=A operation=stop client=z")], 2);
+    assert!(alerts.is_empty(), "the first two are old, and what began is used up");
+}
+
+#[test]
 fn mistakes_are_told_with_their_place() {
     let complaint = |steps: &str| {
         let body = format!(
@@ -378,6 +408,23 @@ fn the_fingerprint_is_of_all_that_decides() {
     prints.insert(print(WRITE_STOP));
     assert_eq!(prints.len(), changes.len() + 1);
     assert_eq!(print(WRITE_STOP), print(&format!("\n{WRITE_STOP}")), "the place in the file does not");
+}
+
+#[test]
+fn all_at_once_is_hit_too() {
+    let of = |at, operation: &str, client: &str| {
+        message(at, &format!("server=s operation={operation} client={client}"))
+    };
+    let lines = [
+        of(0, "a", "x"),
+        of(1, "a", "x"),
+        of(2, "b", "x"),
+        of(3, "c", "y"),
+        of(4, "c", "x"),
+        of(5, "c", "z"),
+        of(10, "r", "x"),
+    ];
+    assert_eq!(told(EVERYTHING, &lines), ["10: x x z"]);
 }
 
 /// All that a detection can have at once.
