@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use yagura_event::Kind;
 
 /// A compiled condition over the columns of one kind.
@@ -18,7 +19,17 @@ pub trait Condition: Send + Sync {
 /// Compiles conditions.
 pub trait Compiler: Send + Sync {
     /// Compiles `sql` over the columns of `kind`.
-    fn compile(&self, kind: Kind, sql: &str) -> Result<Arc<dyn Condition>, ConditionError>;
+    fn compile(&self, kind: Kind, sql: &str) -> Result<Arc<dyn Condition>, ConditionError> {
+        self.compile_over(kind.name(), &kind.schema(), sql)
+    }
+
+    /// Compiles `sql` over the columns of `schema`, which people know as `name`.
+    fn compile_over(
+        &self,
+        name: &str,
+        schema: &SchemaRef,
+        sql: &str,
+    ) -> Result<Arc<dyn Condition>, ConditionError>;
 }
 
 /// What is wrong with a condition.

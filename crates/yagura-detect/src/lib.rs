@@ -7,6 +7,7 @@
 pub mod alerts;
 pub mod columns;
 pub mod condition;
+pub mod late;
 pub mod operators;
 pub mod pipeline;
 pub mod selftest;
@@ -15,5 +16,6 @@ pub mod snapshot;
 pub mod worker;
 
 pub use condition::{Compiler, Condition, ConditionError};
+pub use late::LateRow;
 pub use pipeline::{Pipeline, PipelineError};
 pub use shard::{Shard, Stats};

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use yagura_event::clock::{Micros, SECOND};
@@ -13,7 +14,7 @@ use yagura_event::{Kind, Queue, Severity};
 
 use crate::condition::{Compiler, Condition};
 use crate::operators::matched::MatchPlan;
-use crate::operators::{OPERATORS, Plan};
+use crate::operators::{OPERATORS, Plan, window};
 
 /// The ATT&CK for ICS version that the technique ids of pipelines are of, unless they say another.
 pub const MATRIX: &str = "18.1";
@@ -167,28 +168,83 @@ pub struct ModelSpec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WindowSpec {
-    /// Its length: the time that ends with the row at hand.
-    pub within: Spanned<String>,
-    /// The count at which it is a hit.
-    pub at_least: Spanned<u32>,
+    /// Its length: the time that ends with the row at hand, or with each `every`.
+    pub within: Option<Spanned<String>>,
+    /// From the end of one to the end of the next.
+    pub every: Option<Spanned<String>>,
+    /// The pause that ends a session.
+    pub gap: Option<Spanned<String>>,
+    /// The longest session.
+    pub longest: Option<Spanned<String>>,
+    /// For how long after its end a window waits for rows that come late.
+    pub lateness: Option<Spanned<String>>,
     /// Columns whose different values together are counted; rows without any.
     #[serde(default)]
     pub distinct: Vec<Spanned<String>>,
+    /// A column of numbers: their sum, mean, min, max and percentiles.
+    pub of: Option<Spanned<String>>,
+    /// A column whose heaviest values are kept.
+    pub top: Option<Spanned<String>>,
+    /// What is compared with the limits: `count`, `rate`, `distinct`, `p99` and so on.
+    pub measure: Option<Spanned<String>>,
+    /// It is a hit when the measure is this or more…
+    pub at_least: Option<Spanned<f64>>,
+    /// …this or less…
+    pub at_most: Option<Spanned<f64>>,
+    /// …more than this…
+    pub above: Option<Spanned<f64>>,
+    /// …less than this…
+    pub below: Option<Spanned<f64>>,
+    /// …and this condition over its measures holds.
+    pub having: Option<Spanned<String>>,
 }
 
 /// Where something stands in a file being read.
 pub(crate) struct Place<'a> {
     file: &'a Path,
+    compiler: &'a dyn Compiler,
 }
 
 impl Place<'_> {
     pub(crate) fn error<T>(&self, at: &Spanned<T>, message: String) -> PipelineError {
-        PipelineError {
-            file: self.file.to_path_buf(),
-            line: at.referenced.line(),
-            column: at.referenced.column(),
-            message,
-        }
+        self.error_at((at.referenced.line(), at.referenced.column()), message)
+    }
+
+    pub(crate) fn error_at(&self, (line, column): (u64, u64), message: String) -> PipelineError {
+        PipelineError { file: self.file.to_path_buf(), line, column, message }
+    }
+
+    /// Compiles the condition that stands under `name`.
+    pub(crate) fn condition(
+        &self,
+        kind: Kind,
+        name: &str,
+        sql: &Spanned<String>,
+    ) -> Result<Arc<dyn Condition>, PipelineError> {
+        self.condition_over(kind.name(), &kind.schema(), name, sql)
+    }
+
+    /// Compiles the condition that stands under `name` over the columns of `rows`, as people call them.
+    pub(crate) fn condition_over(
+        &self,
+        rows: &str,
+        schema: &SchemaRef,
+        name: &str,
+        sql: &Spanned<String>,
+    ) -> Result<Arc<dyn Condition>, PipelineError> {
+        self.compiler.compile_over(rows, schema, &sql.value).map_err(|e| {
+            let mut error = self.error(sql, format!("{name}: {}", e.message));
+            if let Some((line, column)) = e.at {
+                // A plain one-line value begins where YAML says; in a block the column is its own.
+                if line == 1 {
+                    error.column += u64::from(column) - 1;
+                } else {
+                    error.line += u64::from(line) - 1;
+                    error.column = u64::from(column);
+                }
+            }
+            error
+        })
     }
 }
 
@@ -257,7 +313,7 @@ impl Pipeline {
                 return Err(vec![PipelineError { file: file.into(), line, column, message: plain }]);
             }
         };
-        let place = Place { file };
+        let place = Place { file, compiler };
         if spec.version.value != 1 {
             let message =
                 format!("version {} is not known; this program reads version 1", spec.version.value);
@@ -266,7 +322,7 @@ impl Pipeline {
         let mut errors = Vec::new();
         let mut detections = Vec::new();
         for detection in spec.detections {
-            if let Some(detection) = resolve(&place, detection, compiler, &mut errors) {
+            if let Some(detection) = resolve(&place, detection, &mut errors) {
                 detections.push(detection);
             }
         }
@@ -300,12 +356,7 @@ fn no_place(file: &Path, message: String) -> PipelineError {
     PipelineError { file: file.to_path_buf(), line: 0, column: 0, message }
 }
 
-fn resolve(
-    place: &Place<'_>,
-    spec: DetectionSpec,
-    compiler: &dyn Compiler,
-    errors: &mut Vec<PipelineError>,
-) -> Option<Detection> {
+fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineError>) -> Option<Detection> {
     let before = errors.len();
     let readable: Vec<&str> =
         Kind::ALL.iter().map(|k| k.name()).filter(|n| !["alert", "series"].contains(n)).collect();
@@ -339,25 +390,10 @@ fn resolve(
     }
     // What a sample is judged by is its series; its own columns are numbers alone.
     let columns_of = if on == Kind::Sample { Kind::Series } else { on };
-    let condition = spec.condition.as_ref().and_then(|sql| {
-        match compiler.compile(columns_of, &sql.value) {
-            Ok(condition) => Some(condition),
-            Err(e) => {
-                let mut error = place.error(sql, format!("where: {}", e.message));
-                if let Some((line, column)) = e.at {
-                    // A plain one-line value begins where YAML says; in a block the column is its own.
-                    if line == 1 {
-                        error.column += u64::from(column) - 1;
-                    } else {
-                        error.line += u64::from(line) - 1;
-                        error.column = u64::from(column);
-                    }
-                }
-                errors.push(error);
-                None
-            }
-        }
-    });
+    let condition = spec
+        .condition
+        .as_ref()
+        .and_then(|sql| place.condition(columns_of, "where", sql).map_err(|error| errors.push(error)).ok());
     let more: &[&str] = match (on, &spec.window) {
         (Kind::Sample, _) => &["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"],
         (_, Some(_)) => &["seen"],
@@ -366,7 +402,10 @@ fn resolve(
     for column in &spec.by {
         check_column(place, columns_of, column, &[], errors);
     }
-    check_template(place, columns_of, &spec.summary, more, errors);
+    match spec.window.as_ref().and_then(|w| window::places(&w.value, &spec.by)) {
+        Some(places) => check_places(place, &places, &spec.summary, errors),
+        None => check_template(place, columns_of, &spec.summary, more, errors),
+    }
     let operator = operator_of(place, on, &spec, errors);
     let quiet = match &spec.quiet {
         None => 3600 * SECOND,
@@ -414,8 +453,12 @@ fn operator_of(
     errors: &mut Vec<PipelineError>,
 ) -> Option<Box<dyn Plan>> {
     let mut found: Option<Box<dyn Plan>> = None;
-    let written =
-        Written { known: spec.known.as_ref(), model: spec.model.as_ref(), window: spec.window.as_ref() };
+    let written = Written {
+        known: spec.known.as_ref(),
+        model: spec.model.as_ref(),
+        window: spec.window.as_ref(),
+        summary: &spec.summary,
+    };
     for operator in OPERATORS {
         match (operator.read)(place, on, &written) {
             None => {}
@@ -455,6 +498,7 @@ pub(crate) struct Written<'a> {
     pub(crate) known: Option<&'a Spanned<KnownSpec>>,
     pub(crate) model: Option<&'a Spanned<ModelSpec>>,
     pub(crate) window: Option<&'a Spanned<WindowSpec>>,
+    pub(crate) summary: &'a Spanned<String>,
 }
 
 pub(crate) fn check_column(
@@ -487,6 +531,20 @@ fn check_template(
     for name in crate::alerts::places(&template.value) {
         let column = Spanned::new(name.to_string(), template.referenced, template.defined);
         check_column(place, kind, &column, more, errors);
+    }
+}
+
+/// Checks the places of a summary of windows that close: there is no row of which more could be told.
+fn check_places(
+    place: &Place<'_>,
+    names: &[String],
+    template: &Spanned<String>,
+    errors: &mut Vec<PipelineError>,
+) {
+    for name in crate::alerts::places(&template.value).filter(|name| !names.iter().any(|n| n == name)) {
+        let message =
+            format!("`{name}` is nothing that a window that closes knows; there are: {}", names.join(", "));
+        errors.push(place.error(template, message));
     }
 }
 

@@ -16,6 +16,7 @@ use yagura_log::Record;
 
 use crate::alerts::{AlertBook, Hit};
 use crate::columns::{may_hold, text_at};
+use crate::late::{Aside, LateRow};
 use crate::operators::{Learning, Operator, Samples, Step};
 use crate::pipeline::{Detection, Pipeline};
 
@@ -59,6 +60,8 @@ pub struct Stats {
     pub failed_conditions: u64,
     /// Series turned away because there were too many.
     pub refused_series: u64,
+    /// Rows that windows counted aside, of all detections.
+    pub aside_rows: u64,
 }
 
 /// What one record brought.
@@ -66,6 +69,8 @@ pub struct Stats {
 pub struct Stepped {
     /// New alerts and revisions, in order.
     pub alerts: Vec<Alert>,
+    /// Rows that came after what would have counted them was closed, in order.
+    pub late: Vec<LateRow>,
     /// Why the record could not be read, if so.
     pub unreadable: Option<EventError>,
 }
@@ -75,7 +80,7 @@ const SERIES_MAX: usize = 4_000_000;
 /// The most (collector, epoch)s that are remembered; beyond, the one silent for longest is forgotten.
 const COLLECTORS_MAX: usize = 1024;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
 
 /// A cell's state.
 pub struct Shard {
@@ -98,6 +103,8 @@ struct Saved {
     contexts: BTreeMap<(String, String), BTreeMap<String, String>>,
     book: AlertBook,
     stats: Stats,
+    /// By detection, rows counted aside.
+    aside: BTreeMap<String, u64>,
     /// Detection, fingerprint, operator state.
     operators: Vec<(String, u64, Vec<u8>)>,
 }
@@ -196,6 +203,11 @@ impl Shard {
         self.saved.book.issued()
     }
 
+    /// By detection, how many rows its windows counted aside.
+    pub fn aside(&self) -> &BTreeMap<String, u64> {
+        &self.saved.aside
+    }
+
     /// How far each detection's learning has got.
     pub fn learning(&self) -> impl Iterator<Item = (&Detection, Learning)> {
         self.pipeline.detections.iter().zip(&self.operators).map(|(d, o)| (d, o.learning()))
@@ -229,29 +241,39 @@ impl Shard {
         let read = Envelope::from_header(&record.header)
             .and_then(|envelope| codec::decode(&envelope, &record.value).map(|rows| (envelope, rows)));
         match read {
-            Ok((envelope, rows)) => Stepped { alerts: self.judge(&envelope, &rows), unreadable: None },
+            Ok((envelope, rows)) => self.judge(&envelope, &rows),
             Err(e) => {
                 self.saved.stats.unreadable_records += 1;
-                Stepped { alerts: Vec::new(), unreadable: Some(e) }
+                Stepped { unreadable: Some(e), ..Stepped::default() }
             }
         }
     }
 
-    fn judge(&mut self, envelope: &Envelope, rows: &RecordBatch) -> Vec<Alert> {
+    fn judge(&mut self, envelope: &Envelope, rows: &RecordBatch) -> Stepped {
         let watermark = self.watermark();
-        let Some(from) = self.admit(envelope, watermark) else { return Vec::new() };
-        match envelope.kind {
-            Kind::Series => self.define(envelope, rows, from),
-            Kind::Context => self.contexts(rows, from),
-            Kind::Control => self.control(rows, from),
-            _ => {}
-        }
         let mut hits = std::mem::take(&mut self.hits);
         hits.clear();
-        if envelope.kind == Kind::Sample {
-            self.samples(envelope, rows, from, watermark, &mut hits);
-        } else {
-            self.rows(envelope, rows, from, watermark, &mut hits);
+        let mut late = Vec::new();
+        if let Some(from) = self.admit(envelope, watermark) {
+            match envelope.kind {
+                Kind::Series => self.define(envelope, rows, from),
+                Kind::Context => self.contexts(rows, from),
+                Kind::Control => self.control(rows, from),
+                _ => {}
+            }
+            if envelope.kind == Kind::Sample {
+                self.samples(envelope, rows, from, watermark, &mut hits);
+            } else {
+                self.rows(envelope, rows, from, watermark, &mut hits, &mut late);
+            }
+        }
+        let moved = self.watermark();
+        if moved > watermark {
+            let from = rows.num_rows();
+            for (index, detection) in self.pipeline.detections.iter().enumerate() {
+                let step = Step { detection: index, by: &detection.by, envelope, from, watermark: moved };
+                self.operators[index].advance(&step, &mut hits);
+            }
         }
         let pipeline = Arc::clone(&self.pipeline);
         let alerts = hits
@@ -261,7 +283,21 @@ impl Shard {
             })
             .collect();
         self.hits = hits;
-        alerts
+        Stepped { alerts, late, unreadable: None }
+    }
+
+    /// Numbers and counts the rows that a detection counted aside.
+    fn set_aside(&mut self, detection: usize, asides: &mut Vec<Aside>, late: &mut Vec<LateRow>) {
+        if asides.is_empty() {
+            return;
+        }
+        let id = &self.pipeline.detections[detection].id;
+        *self.saved.aside.entry(id.clone()).or_default() += asides.len() as u64;
+        for row in asides.drain(..) {
+            let sequence = self.saved.stats.aside_rows;
+            self.saved.stats.aside_rows += 1;
+            late.push(LateRow { cell: self.saved.cell.clone(), sequence, detection: id.clone(), row });
+        }
     }
 
     /// Notes the collector's row numbers and promise; answers the first row that is new.
@@ -495,8 +531,11 @@ impl Shard {
         from: usize,
         watermark: Micros,
         hits: &mut Vec<Hit>,
+        late: &mut Vec<LateRow>,
     ) {
-        for (index, detection) in self.pipeline.detections.iter().enumerate() {
+        let pipeline = Arc::clone(&self.pipeline);
+        let mut asides = Vec::new();
+        for (index, detection) in pipeline.detections.iter().enumerate() {
             if detection.on != envelope.kind {
                 continue;
             }
@@ -518,6 +557,8 @@ impl Shard {
             };
             let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
             self.operators[index].rows(&step, rows, selected.as_ref(), hits);
+            self.operators[index].late(&mut asides);
+            self.set_aside(index, &mut asides, late);
         }
     }
 

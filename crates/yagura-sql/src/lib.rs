@@ -12,7 +12,6 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use yagura_detect::{Compiler, Condition, ConditionError};
-use yagura_event::Kind;
 
 /// Compiles conditions with DataFusion.
 pub struct SqlCompiler {
@@ -26,14 +25,7 @@ impl Default for SqlCompiler {
 }
 
 impl Compiler for SqlCompiler {
-    fn compile(&self, kind: Kind, sql: &str) -> Result<Arc<dyn Condition>, ConditionError> {
-        self.compile_over(kind.name(), &kind.schema(), sql)
-    }
-}
-
-impl SqlCompiler {
-    /// Compiles a condition over the columns of `schema`, which people know as `name`.
-    pub fn compile_over(
+    fn compile_over(
         &self,
         name: &str,
         schema: &SchemaRef,
@@ -225,6 +217,7 @@ pub fn functions() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use yagura_event::Kind;
     use yagura_event::rows::{MessageBuilder, MessageRow};
 
     fn rows() -> RecordBatch {

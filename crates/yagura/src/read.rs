@@ -23,7 +23,7 @@ use yagura_capture::{
     Engine, EngineOptions, FileSummary, Limits, PacketFile, Stats, read_file, read_packets,
 };
 use yagura_collect::{dictionary, interface};
-use yagura_detect::Condition;
+use yagura_detect::{Compiler, Condition};
 use yagura_dissect::Settings;
 use yagura_event::rows::{
     ContextBuilder, CoverageBuilder, FlowBuilder, IdentityBuilder, LogBuilder, MeasuredRow, MessageBuilder,

@@ -6,6 +6,7 @@ use yagura_event::clock::Micros;
 use yagura_event::{Envelope, Kind};
 
 use crate::alerts::Hit;
+use crate::late::Aside;
 use crate::pipeline::{PipelineError, Place, Written};
 use crate::shard::Series;
 
@@ -63,7 +64,7 @@ pub struct Step<'a> {
     pub envelope: &'a Envelope,
     /// First row of the batch that was not judged before.
     pub from: usize,
-    /// The cell's watermark before this record.
+    /// The cell's watermark: before this record for its rows, after it when it moved.
     pub watermark: Micros,
 }
 
@@ -93,6 +94,12 @@ pub trait Operator: Send {
 
     /// Judges samples.
     fn samples(&mut self, _step: &Step<'_>, _samples: &Samples<'_>, _all: &[Series], _hits: &mut Vec<Hit>) {}
+
+    /// The watermark moved: what waited for it may be judged.
+    fn advance(&mut self, _step: &Step<'_>, _hits: &mut Vec<Hit>) {}
+
+    /// Hands over the rows of this record that came too late to count.
+    fn late(&mut self, _out: &mut Vec<Aside>) {}
 
     /// A series was defined; `selected` says whether the detection's condition takes it.
     fn series(&mut self, _number: u32, _selected: bool) {}
