@@ -5,6 +5,7 @@
 //! another topic; [`snapshot`] keeps its state in the log. [`pipeline`] is what people edit.
 
 pub mod alerts;
+pub mod asof;
 pub mod columns;
 pub mod condition;
 pub mod late;

@@ -10,8 +10,10 @@ use arrow::datatypes::SchemaRef;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use yagura_event::clock::{Micros, SECOND};
+use yagura_event::vocabulary::context;
 use yagura_event::{Kind, Queue, Severity};
 
+use crate::asof;
 use crate::condition::{Compiler, Condition};
 use crate::operators::matched::MatchPlan;
 use crate::operators::{OPERATORS, Plan, window};
@@ -45,6 +47,10 @@ pub struct Detection {
     pub outcomes: Vec<String>,
     /// The kind of rows it reads.
     pub on: Kind,
+    /// Contexts that are joined to its rows, as of each row's time, under their names.
+    pub join: Vec<String>,
+    /// The columns of its rows.
+    pub schema: SchemaRef,
     /// Which rows; all without one.
     pub condition: Option<Arc<dyn Condition>>,
     /// Columns that make one alert.
@@ -119,6 +125,8 @@ struct DetectionSpec {
     #[serde(default)]
     outcomes: Vec<String>,
     on: Spanned<String>,
+    #[serde(default)]
+    join: Vec<Spanned<String>>,
     #[serde(default, rename = "where")]
     condition: Option<Spanned<String>>,
     #[serde(default)]
@@ -212,16 +220,6 @@ impl Place<'_> {
 
     pub(crate) fn error_at(&self, (line, column): (u64, u64), message: String) -> PipelineError {
         PipelineError { file: self.file.to_path_buf(), line, column, message }
-    }
-
-    /// Compiles the condition that stands under `name`.
-    pub(crate) fn condition(
-        &self,
-        kind: Kind,
-        name: &str,
-        sql: &Spanned<String>,
-    ) -> Result<Arc<dyn Condition>, PipelineError> {
-        self.condition_over(kind.name(), &kind.schema(), name, sql)
     }
 
     /// Compiles the condition that stands under `name` over the columns of `rows`, as people call them.
@@ -390,18 +388,22 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
     }
     // What a sample is judged by is its series; its own columns are numbers alone.
     let columns_of = if on == Kind::Sample { Kind::Series } else { on };
-    let condition = spec
-        .condition
-        .as_ref()
-        .and_then(|sql| place.condition(columns_of, "where", sql).map_err(|error| errors.push(error)).ok());
+    let join = joins(place, on, &spec.join, errors);
+    let schema = asof::joined_schema(columns_of, &join);
+    let condition = spec.condition.as_ref().and_then(|sql| {
+        let compiled = place.condition_over(columns_of.name(), &schema, "where", sql);
+        compiled.map_err(|error| errors.push(error)).ok()
+    });
     let more: &[&str] = match (on, &spec.window) {
         (Kind::Sample, _) => &["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"],
         (_, Some(_)) => &["seen"],
         _ => &[],
     };
+    let joined: Vec<&str> = join.iter().map(String::as_str).collect();
     for column in &spec.by {
-        check_column(place, columns_of, column, &[], errors);
+        check_column(place, columns_of, column, &joined, errors);
     }
+    let more = &[more, &joined].concat();
     match spec.window.as_ref().and_then(|w| window::places(&w.value, &spec.by)) {
         Some(places) => check_places(place, &places, &spec.summary, errors),
         None => check_template(place, columns_of, &spec.summary, more, errors),
@@ -422,7 +424,7 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
     let operator = operator?;
     let by: Vec<String> = spec.by.into_iter().map(|c| c.value).collect();
     let mut hasher = DefaultHasher::new();
-    (on.name(), spec.condition.map(|c| c.value), &by, quiet, operator.describe()).hash(&mut hasher);
+    (on.name(), spec.condition.map(|c| c.value), &by, &join, quiet, operator.describe()).hash(&mut hasher);
     Some(Detection {
         id: spec.id.value,
         title: spec.title,
@@ -433,6 +435,8 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         matrix: spec.matrix.unwrap_or_else(|| MATRIX.to_string()),
         outcomes: spec.outcomes,
         on,
+        join,
+        schema,
         condition,
         by,
         quiet,
@@ -443,6 +447,35 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         tests: spec.tests,
         file: place.file.to_path_buf(),
     })
+}
+
+/// The contexts that a detection joins to its rows, checked.
+fn joins(
+    place: &Place<'_>,
+    on: Kind,
+    names: &[Spanned<String>],
+    errors: &mut Vec<PipelineError>,
+) -> Vec<String> {
+    if let Some(first) = names.first()
+        && asof::places_of(on).is_empty()
+    {
+        let message = match on {
+            Kind::Sample => "samples take their context with `model: { context: … }`".to_string(),
+            _ => format!("{} rows name no tool that a context could hold for", on.name()),
+        };
+        errors.push(place.error(first, message));
+        return Vec::new();
+    }
+    let mut out: Vec<String> = Vec::new();
+    for name in names {
+        if !context::ALL.contains(&name.value.as_str()) {
+            let message = format!("`{}` is no context; there are: {}", name.value, context::ALL.join(", "));
+            errors.push(place.error(name, message));
+        } else if !out.contains(&name.value) {
+            out.push(name.value.clone());
+        }
+    }
+    out
 }
 
 /// The operator that a detection asks for: the first registered one whose key it has.

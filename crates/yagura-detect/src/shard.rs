@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
 use serde::{Deserialize, Serialize};
 use yagura_event::clock::Micros;
@@ -15,7 +15,8 @@ use yagura_event::{Alert, Envelope, EventError, Kind, codec};
 use yagura_log::Record;
 
 use crate::alerts::{AlertBook, Hit};
-use crate::columns::{may_hold, text_at};
+use crate::asof::Contexts;
+use crate::columns::{may_hold, text_at, times_of};
 use crate::late::{Aside, LateRow};
 use crate::operators::{Learning, Operator, Samples, Step};
 use crate::pipeline::{Detection, Pipeline};
@@ -101,6 +102,8 @@ struct Saved {
     collectors: BTreeMap<(String, u64), Collector>,
     series: Vec<Series>,
     contexts: BTreeMap<(String, String), BTreeMap<String, String>>,
+    /// What held when, for rows that are joined with it.
+    held: Contexts,
     book: AlertBook,
     stats: Stats,
     /// By detection, rows counted aside.
@@ -455,7 +458,12 @@ impl Shard {
         else {
             return;
         };
+        let times = times_of(rows, "time");
         for row in from..rows.num_rows() {
+            if let Some(times) = times {
+                let [tool, chamber, name, value] = [tool, chamber, name, value].map(|c| text_at(c, row));
+                self.saved.held.note(&tool, &chamber, &name, &value, times[row]);
+            }
             let place = (text_at(tool, row).into_owned(), text_at(chamber, row).into_owned());
             let holds = self.saved.contexts.entry(place.clone()).or_default();
             let (name, value) = (text_at(name, row).into_owned(), text_at(value, row).into_owned());
@@ -535,31 +543,52 @@ impl Shard {
     ) {
         let pipeline = Arc::clone(&self.pipeline);
         let mut asides = Vec::new();
+        let mut joined: BTreeMap<&str, ArrayRef> = BTreeMap::new();
         for (index, detection) in pipeline.detections.iter().enumerate() {
             if detection.on != envelope.kind {
                 continue;
             }
+            let required = detection.condition.as_ref().map_or(&[][..], |c| c.required());
+            if !required.iter().all(|(column, values)| may_hold(rows, column, values)) {
+                continue;
+            }
+            let with_contexts = match detection.join.is_empty() {
+                true => None,
+                false => self.join(detection, rows, &mut joined),
+            };
+            let rows = with_contexts.as_ref().unwrap_or(rows);
             let selected: Option<BooleanArray> = match &detection.condition {
                 None => None,
-                Some(condition) => {
-                    if !condition.required().iter().all(|(column, values)| may_hold(rows, column, values)) {
+                Some(condition) => match condition.select(rows) {
+                    Ok(selected) if selected.true_count() == 0 => continue,
+                    Ok(selected) => Some(selected),
+                    Err(_) => {
+                        self.saved.stats.failed_conditions += 1;
                         continue;
                     }
-                    match condition.select(rows) {
-                        Ok(selected) if selected.true_count() == 0 => continue,
-                        Ok(selected) => Some(selected),
-                        Err(_) => {
-                            self.saved.stats.failed_conditions += 1;
-                            continue;
-                        }
-                    }
-                }
+                },
             };
             let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
             self.operators[index].rows(&step, rows, selected.as_ref(), hits);
             self.operators[index].late(&mut asides);
             self.set_aside(index, &mut asides, late);
         }
+    }
+
+    /// The rows with the contexts that a detection joins; each column is made once a record.
+    fn join<'a>(
+        &self,
+        detection: &'a Detection,
+        rows: &RecordBatch,
+        joined: &mut BTreeMap<&'a str, ArrayRef>,
+    ) -> Option<RecordBatch> {
+        let mut columns = rows.columns().to_vec();
+        for name in &detection.join {
+            let column =
+                joined.entry(name).or_insert_with(|| self.saved.held.column(detection.on, rows, name));
+            columns.push(Arc::clone(column));
+        }
+        RecordBatch::try_new(Arc::clone(&detection.schema), columns).ok()
     }
 
     fn samples(
