@@ -221,17 +221,44 @@ impl Shard {
         self.saved.collectors.iter().map(|((name, epoch), c)| (name.as_str(), *epoch, c.silent))
     }
 
+    /// The collectors that are not marked silent, each start with the number of the record that it
+    /// was last heard with.
+    pub fn heard(&self) -> impl Iterator<Item = (&str, u64)> {
+        let live = self.saved.collectors.iter().filter(|(_, c)| !c.silent);
+        live.map(|((name, _), c)| (name.as_str(), c.heard))
+    }
+
     /// Whether a collector promised that nothing more will come.
     pub fn has_ended(&self, collector: &str) -> bool {
-        let mut epochs = self.saved.collectors.iter().filter(|((name, _), _)| name == collector);
-        epochs.all(|(_, c)| c.promise == Micros::MAX)
+        let starts = self.saved.collectors.iter().filter(|((name, _), _)| name == collector);
+        starts.max_by_key(|(_, c)| c.heard).is_none_or(|(_, c)| c.promise == Micros::MAX)
     }
 
     /// The time before which no row is expected any more: the least promise of the collectors
-    /// that are not silent.
+    /// that are not silent. A collector's promise is that of the start that got farthest: one that
+    /// died before it could promise an end holds nothing up once it has begun anew.
     pub fn watermark(&self) -> Micros {
-        let live = self.saved.collectors.values().filter(|c| !c.silent);
-        live.map(|c| c.promise).min().unwrap_or(Micros::MIN)
+        let mut least = None;
+        let mut starts = self.saved.collectors.iter().filter(|(_, c)| !c.silent).peekable();
+        while let Some(((name, _), first)) = starts.next() {
+            let (mut last, mut farthest) = (first, Micros::MIN);
+            let mut start = first;
+            loop {
+                if start.heard >= last.heard {
+                    last = start;
+                }
+                if start.promise < Micros::MAX {
+                    farthest = farthest.max(start.promise);
+                }
+                match starts.next_if(|((other, _), _)| other == name) {
+                    Some((_, next)) => start = next,
+                    None => break,
+                }
+            }
+            let promise = if last.promise == Micros::MAX { Micros::MAX } else { farthest };
+            least = Some(least.map_or(promise, |least: Micros| least.min(promise)));
+        }
+        least.unwrap_or(Micros::MIN)
     }
 
     /// Judges one record. Records before [`Shard::next_offset`] are passed over.

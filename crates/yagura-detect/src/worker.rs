@@ -194,8 +194,8 @@ struct Partition {
     next: u64,
     since_snapshot: u64,
     snapshot_at: Micros,
-    /// Wall clock at which each collector of each cell was last heard.
-    heard: BTreeMap<(Bytes, String), Micros>,
+    /// Of each collector of each cell, the record that it was last heard with and the wall clock then.
+    heard: BTreeMap<(Bytes, String), (u64, Micros)>,
     /// Alerts that an earlier owner wrote after its last snapshot: judged again, not written again.
     written: BTreeSet<(Uuid, u32)>,
     /// The same for late rows: detection and cause.
@@ -454,9 +454,10 @@ impl Worker<'_> {
                 if !shard.aside().is_empty() {
                     seen.aside.insert(shard.cell().to_string(), shard.aside().clone());
                 }
-                for (collector, _, silent) in shard.collectors() {
-                    if !silent {
-                        partition.heard.insert((key.clone(), collector.to_string()), now);
+                for (collector, record) in shard.heard() {
+                    let heard = partition.heard.entry((key.clone(), collector.to_string())).or_default();
+                    if record > heard.0 {
+                        *heard = (record, now);
                     }
                 }
             }
@@ -520,16 +521,17 @@ impl Worker<'_> {
         let silence = silence.as_micros() as Micros;
         let mut ticks = Vec::new();
         for partition in self.partitions.values_mut() {
-            partition.heard.retain(|(cell, collector), &mut heard| {
-                if now - heard < silence {
-                    return true;
+            for ((cell, collector), (_, heard)) in &mut partition.heard {
+                if *heard == Micros::MAX || now - *heard < silence {
+                    continue;
                 }
                 let ended = partition.shards.get(cell).is_some_and(|s| s.has_ended(collector));
                 if !ended {
-                    ticks.push((cell.clone(), collector.clone(), heard));
+                    ticks.push((cell.clone(), collector.clone(), *heard));
                 }
-                false
-            });
+                // Told, until it is heard again.
+                *heard = Micros::MAX;
+            }
         }
         if ticks.is_empty() {
             return Ok(());

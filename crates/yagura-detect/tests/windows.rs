@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use yagura_detect::worker::{self, ALERTS, EVENTS, LATE, Progress};
 use yagura_detect::{LateRow, Pipeline, Shard, snapshot};
 use yagura_event::clock::{Micros, SECOND};
-use yagura_event::{Alert, Encoding, Envelope, Kind};
+use yagura_event::{Alert, Encoding, Envelope, Kind, codec};
 use yagura_log::{Log, Record};
 use yagura_sql::SqlCompiler;
 
@@ -29,6 +29,10 @@ fn calls(client: &str, at: impl IntoIterator<Item = i64>) -> Vec<Row> {
 
 /// Records of one collector: each some rows, and what is promised after them, in seconds.
 fn records(parts: &[(Vec<Row>, i64)]) -> Vec<Record> {
+    records_of("span", 1, parts)
+}
+
+fn records_of(collector: &str, epoch: u64, parts: &[(Vec<Row>, i64)]) -> Vec<Record> {
     let mut next = 0;
     let of = |(rows, promise): &(Vec<Row>, i64)| {
         let bounds = |d: Option<i64>| d.map_or(0, |s| s * SECOND);
@@ -45,8 +49,8 @@ fn records(parts: &[(Vec<Row>, i64)]) -> Vec<Record> {
             kind: Kind::Message,
             version: 1,
             cell: "bay".into(),
-            collector: "span".into(),
-            epoch: 1,
+            collector: collector.into(),
+            epoch,
             first_row: next,
             rows: rows.len() as u32,
             observed: (bounds(rows.iter().map(|r| r.0).min()), bounds(rows.iter().map(|r| r.0).max())),
@@ -401,4 +405,72 @@ fn the_worker_writes_late_rows_once() {
     assert_eq!(found, [late[1].clone(), late[0].clone(), late[2].clone()]);
     assert_eq!(progress.aside()["bay"]["w"], 3);
     assert_eq!(progress.stats()["bay"].aside_rows, 3);
+}
+
+#[test]
+fn a_collector_that_began_anew_holds_nothing_up() {
+    let part = |at, promise| [(calls("a", [at]), promise)];
+    let parts = [
+        records_of("span", 1, &part(10, 10)),
+        records_of("other", 7, &part(15, 500)),
+        records_of("span", 2, &part(70, 70)),
+        records_of("span", 2, &part(130, END)),
+        // What the first start still had comes out of a spool, and holds nothing back.
+        records_of("span", 1, &part(12, 12)),
+    ];
+    let mut shard = Shard::new("bay", pipeline("{ every: 1m, at_least: 1 }"));
+    let mut watermarks = Vec::new();
+    for (offset, record) in parts.iter().flatten().enumerate() {
+        shard.step(offset as u64, record);
+        watermarks.push(shard.watermark() / SECOND);
+    }
+    assert_eq!(watermarks[..4], [10, 10, 70, 500]);
+    assert!(!shard.has_ended("other"));
+    let dead = [records_of("span", 1, &part(10, 10)), records_of("span", 2, &part(70, END))];
+    let mut shard = Shard::new("bay", pipeline("{ every: 1m, at_least: 1 }"));
+    dead.iter().flatten().enumerate().for_each(|(offset, record)| {
+        shard.step(offset as u64, record);
+    });
+    assert_eq!((shard.watermark(), shard.has_ended("span")), (Micros::MAX, true));
+}
+
+#[test]
+fn a_silent_collector_is_told_though_another_goes_on() {
+    let log = yagura_log::memory::open(yagura_log::embedded::Options::default()).unwrap();
+    for topic in [EVENTS, ALERTS, LATE, snapshot::TOPIC] {
+        log.ensure_topic(topic, 1).unwrap();
+    }
+    let mut events = log.appender(EVENTS).unwrap();
+    let mut put = |record: Record| {
+        events.append(record).unwrap();
+        events.flush().unwrap();
+    };
+    put(records_of("quiet", 1, &[(calls("a", [10]), 10)]).remove(0));
+    let (progress, stop) = (Progress::default(), AtomicBool::new(false));
+    let silence = Some(Duration::from_millis(700));
+    let options = worker::Options { silence, ..worker::Options::default() };
+    let pipeline = pipeline("{ every: 1m, at_least: 1 }");
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| worker::run(&log, &pipeline, &options, &stop, &progress));
+        let busy: Vec<(Vec<Row>, i64)> = (0..80).map(|n| (calls("b", [20 + n]), 20 + n)).collect();
+        for record in records_of("busy", 1, &busy) {
+            put(record);
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        stop.store(true, Ordering::Release);
+        running.join().unwrap().unwrap();
+    });
+    let held = log.held(EVENTS, 0).unwrap();
+    let mut reader = log.reader(EVENTS, 0, held.start).unwrap();
+    let mut told = Vec::new();
+    while reader.position() < held.end {
+        for stored in reader.read(1 << 20, Duration::from_secs(10)).unwrap() {
+            let envelope = Envelope::from_header(&stored.record.header).unwrap();
+            if envelope.kind == Kind::Control {
+                let rows = codec::decode(&envelope, &stored.record.value).unwrap();
+                told.extend(codec::to_json_rows(&rows).into_iter().map(|row| row["subject"].clone()));
+            }
+        }
+    }
+    assert_eq!(told, ["quiet"], "once, and not the one that goes on");
 }
