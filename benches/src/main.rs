@@ -2,6 +2,7 @@
 
 #[cfg(feature = "pcap")]
 mod line_rate;
+mod operators;
 mod packets;
 mod report;
 mod samples;
@@ -13,6 +14,7 @@ use report::Report;
 type Benchmark = (&'static str, fn() -> Result<Report>);
 
 static BENCHMARKS: &[Benchmark] = &[
+    ("windows", operators::windows),
     ("packets", packets::mix),
     ("samples", samples::embedded),
     ("samples-kafka", samples::kafka),

@@ -16,7 +16,7 @@ use yagura_event::{Kind, Queue, Severity};
 use crate::asof;
 use crate::condition::{Compiler, Condition};
 use crate::operators::matched::MatchPlan;
-use crate::operators::{OPERATORS, Plan, window};
+use crate::operators::{OPERATORS, Plan, skew, window};
 
 /// The ATT&CK for ICS version that the technique ids of pipelines are of, unless they say another.
 pub const MATRIX: &str = "18.1";
@@ -137,6 +137,8 @@ struct DetectionSpec {
     model: Option<Spanned<ModelSpec>>,
     #[serde(default)]
     window: Option<Spanned<WindowSpec>>,
+    #[serde(default)]
+    skew: Option<Spanned<skew::SkewSpec>>,
     #[serde(default)]
     quiet: Option<Spanned<String>>,
     summary: Spanned<String>,
@@ -395,6 +397,7 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         compiled.map_err(|error| errors.push(error)).ok()
     });
     let more: &[&str] = match (on, &spec.window) {
+        _ if spec.skew.is_some() => &skew::SHOWN,
         (Kind::Sample, _) => &["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"],
         (_, Some(_)) => &["seen"],
         _ => &[],
@@ -490,6 +493,7 @@ fn operator_of(
         known: spec.known.as_ref(),
         model: spec.model.as_ref(),
         window: spec.window.as_ref(),
+        skew: spec.skew.as_ref(),
         summary: &spec.summary,
     };
     for operator in OPERATORS {
@@ -531,6 +535,7 @@ pub(crate) struct Written<'a> {
     pub(crate) known: Option<&'a Spanned<KnownSpec>>,
     pub(crate) model: Option<&'a Spanned<ModelSpec>>,
     pub(crate) window: Option<&'a Spanned<WindowSpec>>,
+    pub(crate) skew: Option<&'a Spanned<skew::SkewSpec>>,
     pub(crate) summary: &'a Spanned<String>,
 }
 

@@ -40,6 +40,21 @@ pub struct Series {
     pub context: BTreeMap<String, String>,
 }
 
+impl Series {
+    /// One of its columns as text.
+    pub fn text(&self, column: &str) -> &str {
+        match column {
+            "tool" => &self.tool,
+            "chamber" => &self.chamber,
+            "signal" => &self.signal,
+            "unit" => &self.unit,
+            "class" => &self.class,
+            "source" => &self.source,
+            _ => "",
+        }
+    }
+}
+
 /// What a shard has done, for metrics. Part of its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {

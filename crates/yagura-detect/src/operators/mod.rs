@@ -13,6 +13,7 @@ use crate::shard::Series;
 pub mod known;
 pub mod matched;
 pub mod model;
+pub mod skew;
 pub mod window;
 
 /// The operators, in the order in which their keys are looked for.
@@ -20,6 +21,7 @@ pub const OPERATORS: &[OperatorKind] = &[
     OperatorKind { name: "known", read: known::read },
     OperatorKind { name: "model", read: model::read },
     OperatorKind { name: "window", read: window::read },
+    OperatorKind { name: "skew", read: skew::read },
     OperatorKind { name: "match", read: matched::read },
 ];
 
