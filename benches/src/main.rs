@@ -3,10 +3,11 @@
 mod engine;
 #[cfg(feature = "pcap")]
 mod line_rate;
-mod operators;
 mod packets;
 mod report;
 mod samples;
+mod sequences;
+mod windows;
 
 use anyhow::Result;
 use report::Report;
@@ -19,9 +20,10 @@ static BENCHMARKS: &[Benchmark] = &[
     ("operators", engine::operators),
     ("scaling", engine::scaling),
     ("snapshots", engine::snapshots),
+    ("windows", windows::windows),
+    ("sequences", sequences::sequences),
     ("samples", samples::embedded),
     ("samples-kafka", samples::kafka),
-    ("sequences", operators::sequences),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
 ];

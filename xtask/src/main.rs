@@ -22,7 +22,7 @@ const HELP: &str = "cargo xtask COMMAND
   bench NAME   run a benchmark; prints a table, writes target/bench/NAME.json
                NAMES: packets (capture file to Arrow batches, beside tshark and Suricata), line-rate (a veth
                pair into live capture, 10 minutes; YAGURA_LINE_RATE_SECONDS for less), operators (each
-               alone), scaling (keys, rows of a batch, detections), snapshots (how long they stop a shard),
+               alone), windows, sequences, scaling (keys, rows of a batch, detections), snapshots (how long they stop a shard),
                samples (log to alerts), samples-kafka (the same through a real broker)";
 
 /// What each target has in a night.
@@ -106,8 +106,18 @@ fn trees(count: &str) -> Result<()> {
 }
 
 fn bench(name: &str) -> Result<()> {
-    if !["packets", "operators", "scaling", "snapshots", "samples", "samples-kafka", "line-rate"]
-        .contains(&name)
+    if ![
+        "packets",
+        "operators",
+        "windows",
+        "sequences",
+        "scaling",
+        "snapshots",
+        "samples",
+        "samples-kafka",
+        "line-rate",
+    ]
+    .contains(&name)
     {
         bail!("there is no benchmark `{name}`; see `cargo xtask help`");
     }

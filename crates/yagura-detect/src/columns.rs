@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::datatypes::{DataType, Int32Type, TimestampMicrosecondType};
+use yagura_event::clock::Micros;
 use yagura_event::codec::json_value;
 
 /// A cell as text; empty for null.
@@ -62,6 +63,73 @@ impl<'a> RowHashes<'a> {
             }
         }))
     }
+}
+
+/// Rows of a batch by the values of some columns together: what belongs to a combination of values
+/// is looked up by its hash once a batch, and by the codes of the dictionaries afterwards.
+pub struct RowGroups<'a> {
+    hashes: RowHashes<'a>,
+    /// Of each column, its codes and the step from one to the next in `found`; `None` where a column
+    /// is no dictionary or there are too many combinations.
+    codes: Option<Vec<(&'a [i32], usize)>>,
+    found: Vec<u32>,
+}
+
+/// Combinations for which a table is worth its while, for each row of the batch.
+const COMBINATIONS_A_ROW: usize = 8;
+
+impl<'a> RowGroups<'a> {
+    /// Over these columns of a batch.
+    pub fn new(columns: &[&'a ArrayRef]) -> Self {
+        let rows = columns.first().map_or(1, |column| column.len());
+        let mut combinations = 1_usize;
+        let codes: Option<Vec<(&[i32], usize)>> = columns
+            .iter()
+            .map(|column| {
+                let dictionary = column.as_dictionary_opt::<Int32Type>()?;
+                let step = combinations;
+                combinations = combinations
+                    .checked_mul(dictionary.values().len())
+                    .filter(|&c| c <= rows.saturating_mul(COMBINATIONS_A_ROW))?;
+                Some((&dictionary.keys().values()[..], step))
+            })
+            .collect();
+        let found = if codes.is_some() { vec![u32::MAX; combinations] } else { Vec::new() };
+        RowGroups { hashes: RowHashes::new(columns), codes, found }
+    }
+
+    /// What was set for the values of this row.
+    pub fn get(&self, row: usize) -> Option<u32> {
+        self.place(row).map(|place| self.found[place]).filter(|&found| found != u32::MAX)
+    }
+
+    /// Sets what belongs to the values of this row.
+    pub fn set(&mut self, row: usize, value: u32) {
+        if let Some(place) = self.place(row) {
+            self.found[place] = value;
+        }
+    }
+
+    /// Forgets all that was set.
+    pub fn forget(&mut self) {
+        self.found.fill(u32::MAX);
+    }
+
+    /// The hash of a row's values.
+    pub fn hash(&self, row: usize) -> u64 {
+        self.hashes.at(row)
+    }
+
+    fn place(&self, row: usize) -> Option<usize> {
+        let codes = self.codes.as_ref()?;
+        Some(codes.iter().map(|(codes, step)| codes[row] as usize * step).sum())
+    }
+}
+
+/// The times of a column; names were checked when the pipeline was read.
+pub fn times_of<'a>(rows: &'a RecordBatch, column: &str) -> Option<&'a [Micros]> {
+    let column = rows.column_by_name(column)?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    Some(column.values())
 }
 
 /// The hash of some texts together.

@@ -6,11 +6,13 @@
 //! [`pipeline`] is what people edit, [`selftest`] runs the tests in it.
 
 pub mod alerts;
+pub mod asof;
 pub mod blocks;
 pub mod columns;
 pub mod condition;
 pub mod dead;
 pub mod holes;
+pub mod late;
 pub mod meter;
 pub mod operators;
 pub mod packed;
@@ -21,5 +23,6 @@ pub mod snapshot;
 pub mod worker;
 
 pub use condition::{Compiler, Condition, ConditionError};
+pub use late::LateRow;
 pub use pipeline::{Pipeline, PipelineError};
 pub use shard::{Shard, Stats};

@@ -10,13 +10,15 @@ use arrow::datatypes::SchemaRef;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use yagura_event::clock::{Micros, SECOND};
+use yagura_event::vocabulary::context;
 use yagura_event::{Kind, Queue, Severity};
 
+use crate::asof;
 use crate::condition::{Compiler, Condition};
 use crate::operators::absence::AbsenceSpec;
 use crate::operators::matched::MatchPlan;
 use crate::operators::sequence::SequenceSpec;
-use crate::operators::{OPERATORS, Plan};
+use crate::operators::{OPERATORS, Plan, skew, window};
 
 /// The ATT&CK for ICS version that the technique ids of pipelines are of, unless they say another.
 pub const MATRIX: &str = "18.1";
@@ -47,6 +49,10 @@ pub struct Detection {
     pub outcomes: Vec<String>,
     /// The kind of rows it reads.
     pub on: Kind,
+    /// Contexts that are joined to its rows, as of each row's time, under their names.
+    pub join: Vec<String>,
+    /// The columns of its rows.
+    pub schema: SchemaRef,
     /// Which rows; all without one.
     pub condition: Option<Arc<dyn Condition>>,
     /// Columns that make one alert.
@@ -135,6 +141,8 @@ struct DetectionSpec {
     #[serde(default)]
     outcomes: Vec<String>,
     on: Spanned<String>,
+    #[serde(default)]
+    join: Vec<Spanned<String>>,
     #[serde(default, rename = "where")]
     condition: Option<Spanned<String>>,
     #[serde(default)]
@@ -149,6 +157,8 @@ struct DetectionSpec {
     sequence: Option<Spanned<SequenceSpec>>,
     #[serde(default)]
     absence: Option<Spanned<AbsenceSpec>>,
+    #[serde(default)]
+    skew: Option<Spanned<skew::SkewSpec>>,
     #[serde(default)]
     quiet: Option<Spanned<String>>,
     summary: Spanned<String>,
@@ -188,13 +198,35 @@ pub struct ModelSpec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WindowSpec {
-    /// Its length: the time that ends with the row at hand.
-    pub within: Spanned<String>,
-    /// The count at which it is a hit.
-    pub at_least: Spanned<u32>,
+    /// Its length: the time that ends with the row at hand, or with each `every`.
+    pub within: Option<Spanned<String>>,
+    /// From the end of one to the end of the next.
+    pub every: Option<Spanned<String>>,
+    /// The pause that ends a session.
+    pub gap: Option<Spanned<String>>,
+    /// The longest session.
+    pub longest: Option<Spanned<String>>,
+    /// For how long after its end a window waits for rows that come late.
+    pub lateness: Option<Spanned<String>>,
     /// Columns whose different values together are counted; rows without any.
     #[serde(default)]
     pub distinct: Vec<Spanned<String>>,
+    /// A column of numbers: their sum, mean, min, max and percentiles.
+    pub of: Option<Spanned<String>>,
+    /// A column whose heaviest values are kept.
+    pub top: Option<Spanned<String>>,
+    /// What is compared with the limits: `count`, `rate`, `distinct`, `p99` and so on.
+    pub measure: Option<Spanned<String>>,
+    /// It is a hit when the measure is this or more…
+    pub at_least: Option<Spanned<f64>>,
+    /// …this or less…
+    pub at_most: Option<Spanned<f64>>,
+    /// …more than this…
+    pub above: Option<Spanned<f64>>,
+    /// …less than this…
+    pub below: Option<Spanned<f64>>,
+    /// …and this condition over its measures holds.
+    pub having: Option<Spanned<String>>,
 }
 
 /// Where something stands in a file being read.
@@ -388,22 +420,29 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
     }
     // What a sample is judged by is its series; its own columns are numbers alone.
     let columns_of = if on == Kind::Sample { Kind::Series } else { on };
-    let condition = spec
-        .condition
-        .as_ref()
-        .and_then(|sql| place.condition(columns_of, "where", sql).map_err(|error| errors.push(error)).ok());
+    let join = joins(place, on, &spec.join, errors);
+    let schema = asof::joined_schema(columns_of, &join);
+    let condition = spec.condition.as_ref().and_then(|sql| {
+        let compiled = place.condition_over(columns_of.name(), &schema, "where", sql);
+        compiled.map_err(|error| errors.push(error)).ok()
+    });
     let more: &[&str] = match (on, &spec.window) {
         _ if spec.absence.is_some() => &["last_seen", "returned"],
+        _ if spec.skew.is_some() => &skew::SHOWN,
         (Kind::Sample, _) => &["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"],
         (_, Some(_)) => &["seen"],
         _ => &[],
     };
+    let joined: Vec<&str> = join.iter().map(String::as_str).collect();
     for column in &spec.by {
-        check_column(place, columns_of, column, &[], errors);
+        check_column(place, columns_of, column, &joined, errors);
     }
-    if spec.sequence.is_none() {
+    let more = &[more, &joined].concat();
+    match spec.window.as_ref().and_then(|w| window::places(&w.value, &spec.by)) {
+        Some(places) => check_places(place, &places, &spec.summary, errors),
         // A sequence shows rows of several steps, and checks this itself.
-        check_template(place, columns_of, &spec.summary, more, errors);
+        None if spec.sequence.is_some() => {}
+        None => check_template(place, columns_of, &spec.summary, more, errors),
     }
     let operator = operator_of(place, on, &spec, errors);
     let quiet = match &spec.quiet {
@@ -421,7 +460,7 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
     let operator = operator?;
     let by: Vec<String> = spec.by.into_iter().map(|c| c.value).collect();
     let mut hasher = DefaultHasher::new();
-    (on.name(), spec.condition.map(|c| c.value), &by, quiet, operator.describe()).hash(&mut hasher);
+    (on.name(), spec.condition.map(|c| c.value), &by, &join, quiet, operator.describe()).hash(&mut hasher);
     Some(Detection {
         id: spec.id.value,
         title: spec.title,
@@ -432,6 +471,8 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         matrix: spec.matrix.unwrap_or_else(|| MATRIX.to_string()),
         outcomes: spec.outcomes,
         on,
+        join,
+        schema,
         condition,
         by,
         quiet,
@@ -442,6 +483,35 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         tests: spec.tests,
         file: place.file.to_path_buf(),
     })
+}
+
+/// The contexts that a detection joins to its rows, checked.
+fn joins(
+    place: &Place<'_>,
+    on: Kind,
+    names: &[Spanned<String>],
+    errors: &mut Vec<PipelineError>,
+) -> Vec<String> {
+    if let Some(first) = names.first()
+        && asof::places_of(on).is_empty()
+    {
+        let message = match on {
+            Kind::Sample => "samples take their context with `model: { context: … }`".to_string(),
+            _ => format!("{} rows name no tool that a context could hold for", on.name()),
+        };
+        errors.push(place.error(first, message));
+        return Vec::new();
+    }
+    let mut out: Vec<String> = Vec::new();
+    for name in names {
+        if !context::ALL.contains(&name.value.as_str()) {
+            let message = format!("`{}` is no context; there are: {}", name.value, context::ALL.join(", "));
+            errors.push(place.error(name, message));
+        } else if !out.contains(&name.value) {
+            out.push(name.value.clone());
+        }
+    }
+    out
 }
 
 /// The operator that a detection asks for: the first registered one whose key it has.
@@ -460,6 +530,7 @@ fn operator_of(
         absence: spec.absence.as_ref(),
         condition: spec.condition.as_ref(),
         by: &spec.by,
+        skew: spec.skew.as_ref(),
         summary: &spec.summary,
     };
     for operator in OPERATORS {
@@ -506,6 +577,7 @@ pub(crate) struct Written<'a> {
     /// What else an operator may have to look at.
     pub(crate) condition: Option<&'a Spanned<String>>,
     pub(crate) by: &'a [Spanned<String>],
+    pub(crate) skew: Option<&'a Spanned<skew::SkewSpec>>,
     pub(crate) summary: &'a Spanned<String>,
 }
 
@@ -552,6 +624,20 @@ pub(crate) fn checked_duration(
         errors.push(place.error(text, format!("`{}` is no duration; write 90s, 10m, 2h or 1d", text.value)));
         1
     })
+}
+
+/// Checks the places of a summary of windows that close: there is no row of which more could be told.
+fn check_places(
+    place: &Place<'_>,
+    names: &[String],
+    template: &Spanned<String>,
+    errors: &mut Vec<PipelineError>,
+) {
+    for name in crate::alerts::places(&template.value).filter(|name| !names.iter().any(|n| n == name)) {
+        let message =
+            format!("`{name}` is nothing that a window that closes knows; there are: {}", names.join(", "));
+        errors.push(place.error(template, message));
+    }
 }
 
 /// `90s`, `10m`, `2h`, `1d` in microseconds.

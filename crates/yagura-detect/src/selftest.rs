@@ -194,6 +194,11 @@ fn records_of(text: &str) -> Result<Vec<Record>, String> {
         let kind = row.remove("kind").and_then(|k| k.as_str().and_then(Kind::from_name));
         let kind = kind.ok_or_else(|| fail("`kind` is missing or is no kind of record"))?;
         let names: Vec<String> = kind.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let time = row.get("observed").or(row.get("time")).and_then(time_of);
+        if !names.iter().any(|n| n == "observed") {
+            // Of rows without such a column, the collector's time is their record's.
+            row.remove("observed");
+        }
         if let Some(unknown) = row.keys().find(|k| !names.contains(k)) {
             return Err(fail(&format!(
                 "`{unknown}` is no column of {}; there are: {}",
@@ -201,7 +206,6 @@ fn records_of(text: &str) -> Result<Vec<Record>, String> {
                 names.join(", ")
             )));
         }
-        let time = row.get("observed").or(row.get("time")).and_then(time_of);
         if row.get("observed").is_none()
             && names.iter().any(|n| n == "observed")
             && let Some(time) = row.get("time").cloned()

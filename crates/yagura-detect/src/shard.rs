@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
 use serde::{Deserialize, Serialize};
 use yagura_event::clock::Micros;
@@ -15,10 +15,12 @@ use yagura_event::{Alert, Envelope, EventError, Kind, codec};
 use yagura_log::Record;
 
 use crate::alerts::{AlertBook, Hit};
+use crate::asof::Contexts;
 use crate::blocks::Blocks;
-use crate::columns::{may_hold, text_at};
+use crate::columns::{may_hold, text_at, times_of};
 use crate::condition::Condition;
 use crate::holes::Holes;
+use crate::late::{Aside, LateRow};
 use crate::meter::{Meter, NoMeter, Work};
 use crate::operators::{Input, Learning, Operator, Samples, Saving, Step};
 use crate::pipeline::{Detection, Pipeline};
@@ -42,6 +44,21 @@ pub struct Series {
     pub context: BTreeMap<String, String>,
 }
 
+impl Series {
+    /// One of its columns as text.
+    pub fn text(&self, column: &str) -> &str {
+        match column {
+            "tool" => &self.tool,
+            "chamber" => &self.chamber,
+            "signal" => &self.signal,
+            "unit" => &self.unit,
+            "class" => &self.class,
+            "source" => &self.source,
+            _ => "",
+        }
+    }
+}
+
 /// What a shard has done, for metrics. Part of its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
@@ -63,6 +80,8 @@ pub struct Stats {
     pub failed_conditions: u64,
     /// Series turned away because there were too many.
     pub refused_series: u64,
+    /// Rows that windows counted aside, of all detections.
+    pub aside_rows: u64,
 }
 
 /// What one record brought.
@@ -70,6 +89,8 @@ pub struct Stats {
 pub struct Stepped {
     /// New alerts and revisions, in order.
     pub alerts: Vec<Alert>,
+    /// Rows that came after what would have counted them was closed, in order.
+    pub late: Vec<LateRow>,
     /// Why the record could not be read, if so.
     pub unreadable: Option<EventError>,
 }
@@ -79,7 +100,7 @@ const SERIES_MAX: usize = 4_000_000;
 /// The most (collector, epoch)s that are remembered; beyond, the one silent for longest is forgotten.
 const COLLECTORS_MAX: usize = 1024;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 2;
+const SAVED_VERSION: u16 = 3;
 
 /// A cell's state.
 pub struct Shard {
@@ -100,8 +121,12 @@ struct Saved {
     collectors: BTreeMap<(String, u64), Collector>,
     series: Blocks<Series>,
     contexts: BTreeMap<(String, String), BTreeMap<String, String>>,
+    /// What held when, for rows that are joined with it.
+    held: Contexts,
     book: AlertBook,
     stats: Stats,
+    /// By detection, rows counted aside.
+    aside: BTreeMap<String, u64>,
     /// Detection, fingerprint, operator state.
     operators: Vec<(String, u64, Vec<u8>)>,
 }
@@ -200,6 +225,11 @@ impl Shard {
         self.saved.book.issued()
     }
 
+    /// By detection, how many rows its windows counted aside.
+    pub fn aside(&self) -> &BTreeMap<String, u64> {
+        &self.saved.aside
+    }
+
     /// How far each detection's learning has got.
     pub fn learning(&self) -> impl Iterator<Item = (&Detection, Learning)> {
         self.pipeline.detections.iter().zip(&self.operators).map(|(d, o)| (d, o.learning()))
@@ -210,17 +240,44 @@ impl Shard {
         self.saved.collectors.iter().map(|((name, epoch), c)| (name.as_str(), *epoch, c.silent))
     }
 
+    /// The collectors that are not marked silent, each start with the number of the record that it
+    /// was last heard with.
+    pub fn heard(&self) -> impl Iterator<Item = (&str, u64)> {
+        let live = self.saved.collectors.iter().filter(|(_, c)| !c.silent);
+        live.map(|((name, _), c)| (name.as_str(), c.heard))
+    }
+
     /// Whether a collector promised that nothing more will come.
     pub fn has_ended(&self, collector: &str) -> bool {
-        let mut epochs = self.saved.collectors.iter().filter(|((name, _), _)| name == collector);
-        epochs.all(|(_, c)| c.promise == Micros::MAX)
+        let starts = self.saved.collectors.iter().filter(|((name, _), _)| name == collector);
+        starts.max_by_key(|(_, c)| c.heard).is_none_or(|(_, c)| c.promise == Micros::MAX)
     }
 
     /// The time before which no row is expected any more: the least promise of the collectors
-    /// that are not silent.
+    /// that are not silent. A collector's promise is that of the start that got farthest: one that
+    /// died before it could promise an end holds nothing up once it has begun anew.
     pub fn watermark(&self) -> Micros {
-        let live = self.saved.collectors.values().filter(|c| !c.silent);
-        live.map(|c| c.promise).min().unwrap_or(Micros::MIN)
+        let mut least = None;
+        let mut starts = self.saved.collectors.iter().filter(|(_, c)| !c.silent).peekable();
+        while let Some(((name, _), first)) = starts.next() {
+            let (mut last, mut farthest) = (first, Micros::MIN);
+            let mut start = first;
+            loop {
+                if start.heard >= last.heard {
+                    last = start;
+                }
+                if start.promise < Micros::MAX {
+                    farthest = farthest.max(start.promise);
+                }
+                match starts.next_if(|((other, _), _)| other == name) {
+                    Some((_, next)) => start = next,
+                    None => break,
+                }
+            }
+            let promise = if last.promise == Micros::MAX { Micros::MAX } else { farthest };
+            least = Some(least.map_or(promise, |least: Micros| least.min(promise)));
+        }
+        least.unwrap_or(Micros::MIN)
     }
 
     /// Judges one record. Records before [`Shard::next_offset`] are passed over.
@@ -237,18 +294,19 @@ impl Shard {
         self.saved.next_offset = offset + 1;
         self.saved.stats.records += 1;
         match read(record) {
-            Ok((envelope, rows)) => Stepped { alerts: self.judge(&envelope, &rows, meter), unreadable: None },
+            Ok((envelope, rows)) => self.judge(&envelope, &rows, meter),
             Err(e) => {
                 self.saved.stats.unreadable_records += 1;
-                Stepped { alerts: Vec::new(), unreadable: Some(e) }
+                Stepped { unreadable: Some(e), ..Stepped::default() }
             }
         }
     }
 
-    fn judge(&mut self, envelope: &Envelope, rows: &RecordBatch, meter: &mut dyn Meter) -> Vec<Alert> {
+    fn judge(&mut self, envelope: &Envelope, rows: &RecordBatch, meter: &mut dyn Meter) -> Stepped {
         let watermark = self.watermark();
         let mut hits = std::mem::take(&mut self.hits);
         hits.clear();
+        let mut late = Vec::new();
         if let Some(from) = self.admit(envelope, watermark) {
             match envelope.kind {
                 Kind::Series => self.define(envelope, rows, from),
@@ -259,7 +317,7 @@ impl Shard {
             if envelope.kind == Kind::Sample {
                 self.samples(envelope, rows, from, watermark, &mut hits, meter);
             } else {
-                self.rows(envelope, rows, from, watermark, &mut hits, meter);
+                self.rows(envelope, rows, from, watermark, &mut hits, &mut late, meter);
                 self.inputs(envelope, rows, from, watermark, &mut hits, meter);
             }
         }
@@ -279,7 +337,21 @@ impl Shard {
             })
             .collect();
         self.hits = hits;
-        alerts
+        Stepped { alerts, late, unreadable: None }
+    }
+
+    /// Numbers and counts the rows that a detection counted aside.
+    fn set_aside(&mut self, detection: usize, asides: &mut Vec<Aside>, late: &mut Vec<LateRow>) {
+        if asides.is_empty() {
+            return;
+        }
+        let id = &self.pipeline.detections[detection].id;
+        *self.saved.aside.entry(id.clone()).or_default() += asides.len() as u64;
+        for row in asides.drain(..) {
+            let sequence = self.saved.stats.aside_rows;
+            self.saved.stats.aside_rows += 1;
+            late.push(LateRow { cell: self.saved.cell.clone(), sequence, detection: id.clone(), row });
+        }
     }
 
     /// Notes the collector's row numbers and promise; answers the first row that is new.
@@ -451,7 +523,12 @@ impl Shard {
         else {
             return;
         };
+        let times = times_of(rows, "time");
         for row in from..rows.num_rows() {
+            if let Some(times) = times {
+                let [tool, chamber, name, value] = [tool, chamber, name, value].map(|c| text_at(c, row));
+                self.saved.held.note(&tool, &chamber, &name, &value, times[row]);
+            }
             let place = (text_at(tool, row).into_owned(), text_at(chamber, row).into_owned());
             let holds = self.saved.contexts.entry(place.clone()).or_default();
             let (name, value) = (text_at(name, row).into_owned(), text_at(value, row).into_owned());
@@ -532,38 +609,54 @@ impl Shard {
         from: usize,
         watermark: Micros,
         hits: &mut Vec<Hit>,
+        late: &mut Vec<LateRow>,
         meter: &mut dyn Meter,
     ) {
+        let pipeline = Arc::clone(&self.pipeline);
         let offered = rows.num_rows() - from;
-        for (index, detection) in self.pipeline.detections.iter().enumerate() {
-            if detection.on != envelope.kind {
+        let mut asides = Vec::new();
+        let mut joined: BTreeMap<&str, ArrayRef> = BTreeMap::new();
+        for (index, detection) in pipeline.detections.iter().enumerate() {
+            let condition = detection.condition.as_deref();
+            if detection.on != envelope.kind || condition.is_some_and(|c| !may_select(c, rows)) {
                 continue;
             }
+            meter.begin();
             let before = hits.len();
-            let selected = match &detection.condition {
-                None => {
-                    meter.begin();
-                    None
-                }
-                Some(condition) => {
-                    if !may_select(condition.as_ref(), rows) {
-                        continue;
-                    }
-                    meter.begin();
-                    match select(condition.as_ref(), rows, &mut self.saved.stats) {
-                        None => {
-                            meter.end(index, Work { offered, selected: 0, hits: 0 });
-                            continue;
-                        }
-                        selected => selected,
-                    }
-                }
+            let with_contexts = match detection.join.is_empty() {
+                true => None,
+                false => self.join(detection, rows, &mut joined),
             };
+            let rows = with_contexts.as_ref().unwrap_or(rows);
+            let selected = condition.map(|c| select(c, rows, &mut self.saved.stats));
+            if let Some(None) = selected {
+                meter.end(index, Work { offered, selected: 0, hits: 0 });
+                continue;
+            }
+            let selected = selected.flatten();
             let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
             self.operators[index].rows(&step, rows, selected.as_ref(), hits);
+            self.operators[index].late(&mut asides);
+            self.set_aside(index, &mut asides, late);
             let chosen = selected.as_ref().map_or(offered, |s| s.slice(from, offered).true_count());
             meter.end(index, Work { offered, selected: chosen, hits: hits.len() - before });
         }
+    }
+
+    /// The rows with the contexts that a detection joins; each column is made once a record.
+    fn join<'a>(
+        &self,
+        detection: &'a Detection,
+        rows: &RecordBatch,
+        joined: &mut BTreeMap<&'a str, ArrayRef>,
+    ) -> Option<RecordBatch> {
+        let mut columns = rows.columns().to_vec();
+        for name in &detection.join {
+            let column =
+                joined.entry(name).or_insert_with(|| self.saved.held.column(detection.on, rows, name));
+            columns.push(Arc::clone(column));
+        }
+        RecordBatch::try_new(Arc::clone(&detection.schema), columns).ok()
     }
 
     fn samples(

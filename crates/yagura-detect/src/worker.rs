@@ -18,6 +18,7 @@ use yagura_event::{Alert, Encoding, Envelope, Kind, codec};
 use yagura_log::{Appender, Log, LogError, Member, Polled, Record, Stored};
 
 use crate::dead::{self, DEAD, Letter, Place};
+use crate::late::LateRow;
 use crate::meter::{ClockMeter, Totals, monotonic};
 use crate::operators::Learning;
 use crate::pipeline::Pipeline;
@@ -26,6 +27,8 @@ use crate::snapshot;
 
 /// The topic of everything that is observed.
 pub const EVENTS: &str = "yagura.events";
+/// The topic of rows that came after what would have counted them was closed: a [`LateRow`] a record.
+pub const LATE: &str = "yagura.late";
 /// The topic of alerts.
 pub const ALERTS: &str = "yagura.alerts";
 /// The group of the detectors.
@@ -82,6 +85,7 @@ struct Seen {
     detections: Vec<Totals>,
     state_bytes: BTreeMap<String, u64>,
     turns: Vec<Turns>,
+    aside: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 /// How far one worker's thread has got.
@@ -137,6 +141,11 @@ impl Progress {
     /// By (cell, detection), how far learning has got; as of the last snapshot.
     pub fn learning(&self) -> BTreeMap<(String, String), Learning> {
         self.lock().learning.clone()
+    }
+
+    /// By cell and detection, the rows that windows counted aside.
+    pub fn aside(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+        self.lock().aside.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -210,6 +219,7 @@ fn work(
             dead: None,
             member: log.join(GROUP, EVENTS)?,
             alerts: log.appender(ALERTS)?,
+            late: log.appender(LATE)?,
             snapshots: snapshot::Writer::start(scope, log),
             events: log.appender(EVENTS)?,
             partitions: BTreeMap::new(),
@@ -241,6 +251,7 @@ struct Worker<'a> {
     dead: Option<Box<dyn Appender>>,
     member: Box<dyn Member>,
     alerts: Box<dyn Appender>,
+    late: Box<dyn Appender>,
     snapshots: snapshot::Writer,
     events: Box<dyn Appender>,
     partitions: BTreeMap<u32, Partition>,
@@ -255,15 +266,17 @@ struct Partition {
     next: u64,
     since_snapshot: u64,
     snapshot_at: Micros,
-    /// Wall clock at which each collector of each cell was last heard.
-    heard: BTreeMap<(Bytes, String), Micros>,
+    /// Of each collector of each cell, the record that it was last heard with and the wall clock then.
+    heard: BTreeMap<(Bytes, String), (u64, Micros)>,
     /// Alerts that an earlier owner wrote after its last snapshot: judged again, not written again.
     written: BTreeSet<(Uuid, u32)>,
     /// Offsets of the dead letters that it wrote after it.
     written_dead: BTreeSet<u64>,
+    /// The same for late rows: detection and cause.
+    written_late: BTreeSet<(String, String, u64, u64)>,
 }
 
-/// How far back in a partition of alerts those written after a snapshot are looked for.
+/// How far back in a partition of alerts or late rows those written after a snapshot are looked for.
 const WRITTEN_RECORDS_MAX: u64 = 100_000;
 
 impl Worker<'_> {
@@ -329,9 +342,11 @@ impl Worker<'_> {
         self.member.seek(partition, next)?;
         let written = self.written_since(partition, &shards)?;
         let written_dead = dead::written_since(self.log, EVENTS, partition, next)?;
+        let written_late = self.late_since(partition, &shards)?;
         let fresh = Partition {
             written,
             written_dead,
+            written_late,
             shards,
             next,
             since_snapshot: 0,
@@ -403,29 +418,56 @@ impl Worker<'_> {
         partition: u32,
         shards: &BTreeMap<Bytes, Shard>,
     ) -> Result<BTreeSet<(Uuid, u32)>, LogError> {
-        if partition >= self.log.partitions(ALERTS)? {
-            // A topic of alerts with fewer partitions was made by hand: repeats go by their ids.
-            return Ok(BTreeSet::new());
-        }
-        let held = self.log.held(ALERTS, partition)?;
         let mut written = BTreeSet::new();
+        self.each_recent(ALERTS, partition, |record| {
+            let covered = shards.get(&record.key).map_or(0, Shard::issued);
+            if let Ok(alert) = serde_json::from_slice::<Alert>(&record.value)
+                && alert.sequence >= covered
+            {
+                written.insert((alert.uid, alert.revision));
+            }
+        })?;
+        Ok(written)
+    }
+
+    /// The late rows of a partition that its snapshots do not cover.
+    fn late_since(
+        &self,
+        partition: u32,
+        shards: &BTreeMap<Bytes, Shard>,
+    ) -> Result<BTreeSet<(String, String, u64, u64)>, LogError> {
+        let mut written = BTreeSet::new();
+        self.each_recent(LATE, partition, |record| {
+            let covered = shards.get(&record.key).map_or(0, |shard| shard.stats().aside_rows);
+            if let Some(late) = LateRow::from_record(record).filter(|late| late.sequence >= covered) {
+                written.insert(late.id());
+            }
+        })?;
+        Ok(written)
+    }
+
+    /// Reads the newest records of a partition of what the detectors write.
+    fn each_recent(
+        &self,
+        topic: &str,
+        partition: u32,
+        mut each: impl FnMut(&Record),
+    ) -> Result<(), LogError> {
+        if partition >= self.log.partitions(topic)? {
+            // A topic with fewer partitions was made by hand: repeats go by their ids.
+            return Ok(());
+        }
+        let held = self.log.held(topic, partition)?;
         let from = held.start.max(held.end.saturating_sub(WRITTEN_RECORDS_MAX));
-        let mut reader = self.log.reader(ALERTS, partition, from)?;
+        let mut reader = self.log.reader(topic, partition, from)?;
         while reader.position() < held.end {
             let records = reader.read(1 << 20, Duration::from_secs(10))?;
             if records.is_empty() {
                 break;
             }
-            for stored in &records {
-                let covered = shards.get(&stored.record.key).map_or(0, Shard::issued);
-                if let Ok(alert) = serde_json::from_slice::<Alert>(&stored.record.value)
-                    && alert.sequence >= covered
-                {
-                    written.insert((alert.uid, alert.revision));
-                }
-            }
+            records.iter().for_each(|stored| each(&stored.record));
         }
-        Ok(written)
+        Ok(())
     }
 
     fn hand_over(&mut self, partition: u32) -> Result<(), LogError> {
@@ -440,8 +482,7 @@ impl Worker<'_> {
     fn records(&mut self, number: u32, records: &[Stored]) -> Result<(), LogError> {
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
         let now = clock::now();
-        let mut written = 0;
-        let mut died = 0;
+        let (mut written, mut died, mut late) = (0, 0, 0);
         let mut touched: Vec<Bytes> = Vec::new();
         for stored in records {
             let key = &stored.record.key;
@@ -482,6 +523,13 @@ impl Worker<'_> {
                 }
                 written += 1;
             }
+            for row in &stepped.late {
+                if !partition.written_late.is_empty() && partition.written_late.remove(&row.id()) {
+                    continue;
+                }
+                self.late.append(row.to_record())?;
+                late += 1;
+            }
             partition.since_snapshot += stored.record.size() as u64;
             partition.next = stored.offset + 1;
             if touched.last() != Some(key) {
@@ -497,14 +545,21 @@ impl Worker<'_> {
             dead.flush()?;
             self.progress.dead_letters.fetch_add(died, Ordering::Relaxed);
         }
+        if late > 0 {
+            self.late.flush()?;
+        }
         let mut seen = self.progress.lock();
         self.meter.hand_over(&mut seen.detections);
         for key in touched {
             if let Some(shard) = partition.shards.get(&key) {
                 seen.stats.insert(shard.cell().to_string(), shard.stats());
-                for (collector, _, silent) in shard.collectors() {
-                    if !silent {
-                        partition.heard.insert((key.clone(), collector.to_string()), now);
+                if !shard.aside().is_empty() {
+                    seen.aside.insert(shard.cell().to_string(), shard.aside().clone());
+                }
+                for (collector, record) in shard.heard() {
+                    let heard = partition.heard.entry((key.clone(), collector.to_string())).or_default();
+                    if record > heard.0 {
+                        *heard = (record, now);
                     }
                 }
             }
@@ -574,16 +629,17 @@ impl Worker<'_> {
         let silence = silence.as_micros() as Micros;
         let mut ticks = Vec::new();
         for partition in self.partitions.values_mut() {
-            partition.heard.retain(|(cell, collector), &mut heard| {
-                if now - heard < silence {
-                    return true;
+            for ((cell, collector), (_, heard)) in &mut partition.heard {
+                if *heard == Micros::MAX || now - *heard < silence {
+                    continue;
                 }
                 let ended = partition.shards.get(cell).is_some_and(|s| s.has_ended(collector));
                 if !ended {
-                    ticks.push((cell.clone(), collector.clone(), heard));
+                    ticks.push((cell.clone(), collector.clone(), *heard));
                 }
-                false
-            });
+                // Told, until it is heard again.
+                *heard = Micros::MAX;
+            }
         }
         if ticks.is_empty() {
             return Ok(());

@@ -101,6 +101,23 @@ pub mod area {
     pub const EXTERNAL: &str = "external";
 }
 
+/// What a `context` row names: what holds for a tool or a chamber from a time on.
+pub mod context {
+    /// The lot in process.
+    pub const LOT: &str = "lot";
+    /// The recipe that runs.
+    pub const RECIPE: &str = "recipe";
+    /// Its step.
+    pub const STEP: &str = "step";
+    /// Whose badge was shown.
+    pub const BADGE: &str = "badge";
+    /// The maintenance that is under way: a work order, or what it is called.
+    pub const MAINTENANCE: &str = "maintenance";
+
+    /// All of them.
+    pub const ALL: &[&str] = &[LOT, RECIPE, STEP, BADGE, MAINTENANCE];
+}
+
 /// What a `coverage` row says.
 pub mod coverage {
     /// The source begins.

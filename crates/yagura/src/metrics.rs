@@ -111,6 +111,21 @@ impl RunMetrics {
                 out.extend(counter.collect());
             }
         }
+        let aside = d.aside();
+        if let Ok(counter) = IntCounterVec::new(
+            Opts::new(
+                "yagura_detect_aside_rows_total",
+                "Rows that a detection's windows counted aside: they came after their window was closed.",
+            ),
+            &["cell", "detection"],
+        ) {
+            for (cell, detections) in &aside {
+                for (detection, rows) in detections {
+                    counter.with_label_values(&[cell, detection]).inc_by(*rows);
+                }
+            }
+            out.extend(counter.collect());
+        }
         let learning = d.learning();
         if let Ok(gauge) = GaugeVec::new(
             Opts::new("yagura_detect_keys", "Keys that a detection knows, by whether they are approved."),

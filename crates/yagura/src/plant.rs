@@ -11,7 +11,7 @@ use yagura_collect::{
 };
 use yagura_detect::Pipeline;
 use yagura_detect::snapshot;
-use yagura_detect::worker::{ALERTS, EVENTS};
+use yagura_detect::worker::{ALERTS, EVENTS, LATE};
 use yagura_dissect::Settings;
 use yagura_event::AssetTable;
 use yagura_kafka::KafkaLog;
@@ -83,6 +83,7 @@ pub fn log(config: &Config, read_only: bool) -> Result<Arc<dyn Log>, Failure> {
 pub fn ensure_topics(log: &dyn Log, partitions: u32) -> Result<(), LogError> {
     let partitions = log.ensure_topic(EVENTS, partitions)?;
     log.ensure_topic(ALERTS, partitions)?;
+    log.ensure_topic(LATE, partitions)?;
     log.ensure_topic(snapshot::TOPIC, partitions)?;
     Ok(())
 }

@@ -9,10 +9,11 @@ use yagura_event::Kind;
 use yagura_event::alert::Cause;
 use yagura_event::clock::Micros;
 
-use super::{Operator, Plan, Step};
+use super::{Operator, Plan, Samples, Step};
 use crate::alerts::Hit;
 use crate::columns::{named, row_json, text_at};
 use crate::pipeline::{PipelineError, Place, Written};
+use crate::shard::Series;
 
 /// Never asked for by a key.
 pub(crate) fn read(
@@ -84,6 +85,41 @@ pub fn hit(step: &Step<'_>, rows: &RecordBatch, row: usize, by: &[&ArrayRef]) ->
         key,
         evidence: row_json(rows, row),
         late: observed < step.watermark,
+    }
+}
+
+/// A hit for one sample: its series, what holds for it, and `more`.
+pub fn sample_hit(
+    step: &Step<'_>,
+    samples: &Samples<'_>,
+    row: usize,
+    series: &Series,
+    more: serde_json::Map<String, serde_json::Value>,
+) -> Hit {
+    let mut evidence = more;
+    for name in ["tool", "chamber", "signal", "unit", "class", "source"] {
+        evidence.insert(name.into(), series.text(name).into());
+    }
+    for name in ["recipe", "step", "lot"] {
+        evidence.insert(name.into(), series.context.get(name).map_or("", |v| v).into());
+    }
+    let key: BTreeMap<String, String> = step
+        .by
+        .iter()
+        .map(|name| (name.clone(), evidence.get(name).and_then(|v| v.as_str()).unwrap_or("").to_string()))
+        .collect();
+    Hit {
+        detection: step.detection,
+        cause: Cause {
+            collector: step.envelope.collector.clone(),
+            epoch: step.envelope.epoch,
+            row: step.envelope.first_row + row as u64,
+        },
+        time: samples.times[row],
+        observed: step.envelope.observed.1,
+        key,
+        evidence,
+        late: step.envelope.observed.1 < step.watermark,
     }
 }
 

@@ -10,6 +10,7 @@ use yagura_event::{Envelope, Kind};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
 use crate::condition::Condition;
+use crate::late::Aside;
 use crate::pipeline::{PipelineError, Place, Written};
 use crate::shard::Series;
 
@@ -18,6 +19,7 @@ pub mod known;
 pub mod matched;
 pub mod model;
 pub mod sequence;
+pub mod skew;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod window;
@@ -29,6 +31,7 @@ pub const OPERATORS: &[OperatorKind] = &[
     OperatorKind { name: "window", read: window::read },
     OperatorKind { name: "sequence", read: sequence::read },
     OperatorKind { name: "absence", read: absence::read },
+    OperatorKind { name: "skew", read: skew::read },
     OperatorKind { name: "match", read: matched::read },
 ];
 
@@ -142,6 +145,9 @@ pub trait Operator: Send {
 
     /// The watermark moved: what waited for it may be judged.
     fn advance(&mut self, _step: &Step<'_>, _hits: &mut Vec<Hit>) {}
+
+    /// Hands over the rows of this record that came too late to count.
+    fn late(&mut self, _out: &mut Vec<Aside>) {}
 
     /// A series was defined; `selected` says whether the detection's condition takes it.
     fn series(&mut self, _number: u32, _selected: bool) {}

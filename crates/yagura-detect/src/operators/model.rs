@@ -1,13 +1,11 @@
 //! `model`: samples judged by an online model, one state for each (series, context).
 
-use std::collections::BTreeMap;
-
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use yagura_event::Kind;
-use yagura_event::alert::Cause;
 use yagura_models::guard::{self, NO_SLOT, Parameters, State};
 
+use super::matched::sample_hit;
 use super::{Learning, Operator, Plan, Samples, Saving, Step, at};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
@@ -188,7 +186,12 @@ impl Operator for Guard {
         for found in self.found.iter().filter(|f| self.findings.contains(&f.finding)) {
             let row = step.from + found.index as usize;
             if let Some(series) = all.get(samples.series[row] as usize) {
-                hits.push(sample_hit(step, samples, row, series, found));
+                let more = serde_json::json!({
+                    "finding": found.finding.name(), "seen": found.seen, "expected": found.expected,
+                    "deviation": found.deviation, "score": found.score,
+                });
+                let serde_json::Value::Object(more) = more else { unreachable!("an object literal") };
+                hits.push(sample_hit(step, samples, row, series, more));
             }
         }
     }
@@ -239,42 +242,5 @@ impl Operator for Guard {
         self.index = self.saved.keys.iter().enumerate().map(|(slot, key)| (*key, slot as u32)).collect();
         self.count_approved();
         Ok(())
-    }
-}
-
-fn sample_hit(
-    step: &Step<'_>,
-    samples: &Samples<'_>,
-    row: usize,
-    series: &Series,
-    found: &guard::Hit,
-) -> Hit {
-    let evidence = serde_json::json!({
-        "tool": series.tool, "chamber": series.chamber, "signal": series.signal,
-        "unit": series.unit, "class": series.class, "source": series.source,
-        "recipe": series.context.get("recipe").map_or("", |v| v),
-        "step": series.context.get("step").map_or("", |v| v),
-        "lot": series.context.get("lot").map_or("", |v| v),
-        "finding": found.finding.name(), "seen": found.seen, "expected": found.expected,
-        "deviation": found.deviation, "score": found.score,
-    });
-    let serde_json::Value::Object(evidence) = evidence else { unreachable!("an object literal") };
-    let key: BTreeMap<String, String> = step
-        .by
-        .iter()
-        .map(|name| (name.clone(), evidence.get(name).and_then(|v| v.as_str()).unwrap_or("").to_string()))
-        .collect();
-    Hit {
-        detection: step.detection,
-        cause: Cause {
-            collector: step.envelope.collector.clone(),
-            epoch: step.envelope.epoch,
-            row: step.envelope.first_row + row as u64,
-        },
-        time: samples.times[row],
-        observed: step.envelope.observed.1,
-        key,
-        evidence,
-        late: step.envelope.observed.1 < step.watermark,
     }
 }

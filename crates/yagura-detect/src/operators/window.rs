@@ -1,29 +1,36 @@
-//! `window`: so many rows, or so many different values, within a time is a hit.
+//! `window`: rows counted and measured over a time.
 //!
-//! The window slides: it is the time that ends with the row at hand, by the collector's clock, so
-//! a device with a wrong clock hides nothing. The hit comes with the row that reaches the count;
-//! while the count stays reached there is one more hit each time the window's length has passed.
-//! Memory: 16 bytes a counted row or value of a key, at most [`STATE_BYTES_MAX`] a cell; beyond,
-//! the keys that were silent for longest leave.
+//! - `within: 1m` slides: with each row, the minute that ends with it ([`sliding`]).
+//! - `every: 5m` tumbles: one after the other, judged when they are over ([`closing`]).
+//! - `within: 1h` and `every: 5m`: each five minutes, the hour before.
+//! - `gap: 30s` is a session: it lasts until nothing came for so long.
+//!
+//! Times are the collector's, so that a device with a wrong clock hides nothing.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
-use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
+use arrow::datatypes::DataType;
+use serde_saphyr::Spanned;
 use yagura_event::Kind;
-use yagura_event::clock::Micros;
+use yagura_event::clock::{Micros, SECOND};
 
-use super::matched::{hit, selected_rows, time_at};
-use super::{Learning, Operator, Plan, Saving, Step, at};
-use crate::alerts::Hit;
-use crate::columns::{RowHashes, named};
-use crate::pipeline::{PipelineError, Place, Written, check_column, duration};
+use self::aggregate::{Measure, Wanted};
+use self::closing::{ClosingPlan, Having, Limits, Shape};
+use self::sliding::SlidingPlan;
+use super::{Plan, at};
+use crate::pipeline::{PipelineError, Place, WindowSpec, Written, check_column, duration};
 
-/// The most memory of one detection's counts in a cell, in bytes.
-const STATE_BYTES_MAX: usize = 32 << 20;
-/// The highest count that can be asked for.
+mod aggregate;
+mod closing;
+mod sketch;
+mod sliding;
+
+/// The highest count that a sliding window can be asked for: it remembers as many rows.
 const AT_LEAST_MAX: u32 = 10_000;
+/// The most `every` that a `within` may hold.
+const STEPS_MAX: Micros = 120;
+/// The longest session unless `longest` says another: it is judged and begins anew.
+const LONGEST: Micros = 86_400 * SECOND;
 
 pub(crate) fn read(
     place: &Place<'_>,
@@ -38,187 +45,209 @@ pub(crate) fn read(
     for column in &spec.value.distinct {
         check_column(place, on, column, &[], &mut errors);
     }
-    let within = duration(&spec.value.within.value).filter(|&w| w > 0).unwrap_or_else(|| {
-        let message = format!("`{}` is no duration; write 90s, 10m, 2h or 1d", spec.value.within.value);
-        errors.extend(at(place, &spec.value.within, message));
-        1
+    let plan = match shape_of(place, spec, &mut errors) {
+        None => None,
+        Some(Asked::Slides(within)) => sliding_plan(place, spec, within, &mut errors),
+        Some(Asked::Closes(shape)) => closing_plan(place, on, written, spec, shape, &mut errors),
+    };
+    Some(match plan {
+        Some(plan) if errors.is_empty() => Ok(plan),
+        _ => Err(errors),
+    })
+}
+
+/// The places that the summary of windows that close may have; `None` for those that slide.
+pub(crate) fn places(spec: &WindowSpec, by: &[Spanned<String>]) -> Option<Vec<String>> {
+    if spec.every.is_none() && spec.gap.is_none() {
+        return None;
+    }
+    let own = ["seen", "from", "to"].into_iter().chain(wanted_of(spec, "").names());
+    Some(by.iter().map(|c| c.value.clone()).chain(own.map(String::from)).collect())
+}
+
+enum Asked {
+    Slides(Micros),
+    Closes(Shape),
+}
+
+fn shape_of(place: &Place<'_>, spec: &Spanned<WindowSpec>, errors: &mut Vec<PipelineError>) -> Option<Asked> {
+    let window = &spec.value;
+    let mut length = |text: &Option<Spanned<String>>| {
+        let text = text.as_ref()?;
+        let length = duration(&text.value).filter(|&w| w > 0);
+        if length.is_none() {
+            let message = format!("`{}` is no duration; write 90s, 10m, 2h or 1d", text.value);
+            errors.extend(at(place, text, message));
+        }
+        // Whatever comes of it, the error stands.
+        Some(length.unwrap_or(SECOND))
+    };
+    let (within, every, gap) = (length(&window.within), length(&window.every), length(&window.gap));
+    let longest = length(&window.longest);
+    if let (Some(longest), None) = (&window.longest, gap) {
+        errors.extend(at(place, longest, "`longest` bounds a session; it goes with `gap`".into()));
+    }
+    match (within, every, gap) {
+        (Some(within), None, None) => Some(Asked::Slides(within)),
+        (None, Some(every), None) => Some(Asked::Closes(Shape::Steps { every, within: every })),
+        (Some(within), Some(every), None) => {
+            if within % every != 0 || within / every > STEPS_MAX {
+                let message = format!("`within` is `every` or a multiple of it, up to {STEPS_MAX} times");
+                errors.extend(at(place, spec, message));
+            }
+            Some(Asked::Closes(Shape::Steps { every, within }))
+        }
+        (None, None, Some(gap)) => {
+            Some(Asked::Closes(Shape::Session { gap, longest: longest.unwrap_or(LONGEST).max(gap) }))
+        }
+        (None, None, None) => {
+            let message = "a window says how long it is: `within: 1m` (with each row, the minute before it), \
+                `every: 5m` (one after the other), both (each `every`, the `within` before), or `gap: 30s` \
+                (until nothing came for so long)";
+            errors.extend(at(place, spec, message.into()));
+            None
+        }
+        (_, _, Some(_)) => {
+            let message = "`gap` ends a window where rows pause; it stands without `within` and `every`";
+            errors.extend(at(place, spec, message.into()));
+            None
+        }
+    }
+}
+
+fn sliding_plan(
+    place: &Place<'_>,
+    spec: &Spanned<WindowSpec>,
+    within: Micros,
+    errors: &mut Vec<PipelineError>,
+) -> Option<Box<dyn Plan>> {
+    let window = &spec.value;
+    let mut closes = |key: &str, line: (u64, u64)| {
+        let message = format!(
+            "`{key}` is for windows that close; add `every:`, or count rows or `distinct` values with `at_least`"
+        );
+        errors.push(place.error_at(line, message));
+    };
+    for (key, text) in [
+        ("of", &window.of),
+        ("top", &window.top),
+        ("measure", &window.measure),
+        ("having", &window.having),
+        ("lateness", &window.lateness),
+    ] {
+        if let Some(text) = text {
+            closes(key, (text.referenced.line(), text.referenced.column()));
+        }
+    }
+    for (key, number) in [("at_most", &window.at_most), ("above", &window.above), ("below", &window.below)] {
+        if let Some(number) = number {
+            closes(key, (number.referenced.line(), number.referenced.column()));
+        }
+    }
+    let Some(at_least) = &window.at_least else {
+        errors.extend(at(place, spec, "`at_least` is missing: the count at which it is a hit".into()));
+        return None;
+    };
+    let count = at_least.value;
+    if count.fract() != 0.0 || !(2.0..=f64::from(AT_LEAST_MAX)).contains(&count) {
+        let message = format!("`at_least` is between 2 and {AT_LEAST_MAX}, not {count}");
+        errors.extend(at(place, at_least, message));
+        return None;
+    }
+    let distinct = window.distinct.iter().map(|c| c.value.clone()).collect();
+    Some(Box::new(SlidingPlan { within, at_least: count as usize, distinct }))
+}
+
+fn closing_plan(
+    place: &Place<'_>,
+    on: Kind,
+    written: &Written<'_>,
+    spec: &Spanned<WindowSpec>,
+    shape: Shape,
+    errors: &mut Vec<PipelineError>,
+) -> Option<Box<dyn Plan>> {
+    let window = &spec.value;
+    if let Some(of) = &window.of {
+        check_number(place, on, of, errors);
+    }
+    if let Some(top) = &window.top {
+        check_column(place, on, top, &[], errors);
+    }
+    let lateness = match &window.lateness {
+        None => 0,
+        Some(text) => duration(&text.value).unwrap_or_else(|| {
+            let message = format!("`{}` is no duration; write 90s, 10m, 2h or 1d", text.value);
+            errors.extend(at(place, text, message));
+            0
+        }),
+    };
+    let wanted = wanted_of(window, &written.summary.value);
+    let measure = match &window.measure {
+        None if wanted.distinct.is_empty() => Measure::Count,
+        None => Measure::Distinct,
+        Some(name) => wanted.measure(&name.value).unwrap_or_else(|| {
+            let names: Vec<&str> = wanted.measures().map(|m| m.0).collect();
+            let message = format!(
+                "`{}` is no measure of this window; there are: {}; more come with `distinct`, `of` and `top`",
+                name.value,
+                names.join(", ")
+            );
+            errors.extend(at(place, name, message));
+            Measure::Count
+        }),
+    };
+    let limit = |number: &Option<Spanned<f64>>| number.as_ref().map(|n| n.value);
+    let limits = Limits {
+        at_least: limit(&window.at_least),
+        at_most: limit(&window.at_most),
+        above: limit(&window.above),
+        below: limit(&window.below),
+    };
+    if limits == Limits::default() && window.having.is_none() {
+        let message = "what makes it a hit is missing: `at_least`, `at_most`, `above`, `below` or `having`";
+        errors.extend(at(place, spec, message.into()));
+    }
+    let schema = wanted.schema();
+    let having = window.having.as_ref().and_then(|sql| {
+        let condition = place.condition_over("the window", &schema, "having", sql);
+        let condition = condition.map_err(|error| errors.push(error)).ok()?;
+        Some(Having { sql: sql.value.clone(), condition, schema: Arc::clone(&schema) })
     });
-    let at_least = spec.value.at_least.value;
-    if !(2..=AT_LEAST_MAX).contains(&at_least) {
-        let message = format!("`at_least` is between 2 and {AT_LEAST_MAX}, not {at_least}");
-        errors.extend(at(place, &spec.value.at_least, message));
-    }
-    if !errors.is_empty() {
-        return Some(Err(errors));
-    }
-    let distinct = spec.value.distinct.iter().map(|c| c.value.clone()).collect();
-    Some(Ok(Box::new(WindowPlan { within, at_least: at_least as usize, distinct })))
+    Some(Box::new(ClosingPlan::new(shape, lateness, wanted, measure, limits, having)))
 }
 
-struct WindowPlan {
-    within: Micros,
-    at_least: usize,
-    distinct: Vec<String>,
-}
-
-impl Plan for WindowPlan {
-    fn describe(&self) -> String {
-        format!("window {} {} {:?}", self.within, self.at_least, self.distinct)
-    }
-
-    fn start(&self) -> Box<dyn Operator> {
-        Box::new(Window {
-            within: self.within,
-            at_least: self.at_least,
-            distinct: self.distinct.clone(),
-            keys_max: (STATE_BYTES_MAX / (16 * self.at_least)).max(1),
-            keys: FxHashMap::default(),
-            refused: 0,
-        })
+/// What the spec asks to be aggregated; percentiles where any of its texts names one.
+fn wanted_of(spec: &WindowSpec, summary: &str) -> Wanted {
+    let text = |text: &Option<Spanned<String>>| text.as_ref().map(|t| t.value.clone());
+    let texts = [text(&spec.measure), text(&spec.having), Some(summary.to_string())];
+    let percentiles = texts.iter().flatten().any(|text| {
+        let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.any(|w| w.strip_prefix(['p', 'P']).is_some_and(|n| n.parse::<u8>().is_ok()))
+    });
+    let of = text(&spec.of);
+    Wanted {
+        distinct: spec.distinct.iter().map(|c| c.value.clone()).collect(),
+        percentiles: percentiles && of.is_some(),
+        of,
+        top: text(&spec.top),
     }
 }
 
-struct Window {
-    within: Micros,
-    at_least: usize,
-    distinct: Vec<String>,
-    keys_max: usize,
-    /// By the hash of the `by` columns.
-    keys: FxHashMap<u64, Counted>,
-    /// Keys that left before their time.
-    refused: u64,
-}
-
-/// What was counted of a key: at most as many as make a hit.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Counted {
-    /// Hash of the counted value (0 where rows are counted) and when it was seen last.
-    seen: VecDeque<(u64, Micros)>,
-    newest: Micros,
-    /// Until when the count is known to be reached.
-    told_until: Micros,
-}
-
-impl Counted {
-    /// Counts one row; answers whether the count is reached and was not told yet.
-    fn take(&mut self, value: Option<u64>, time: Micros, within: Micros, at_least: usize) -> bool {
-        self.newest = self.newest.max(time);
-        let begin = self.newest.saturating_sub(within);
-        if time < begin {
-            return false;
-        }
-        self.seen.retain(|&(_, seen)| seen >= begin);
-        let again = value.and_then(|value| self.seen.iter().position(|&(v, _)| v == value));
-        if let Some(at) = again {
-            self.seen[at].1 = self.seen[at].1.max(time);
-        } else {
-            if self.seen.len() == at_least {
-                self.seen.pop_front();
-            }
-            self.seen.push_back((value.unwrap_or(0), time));
-        }
-        if self.seen.len() < at_least || time < self.told_until {
-            return false;
-        }
-        self.told_until = time.saturating_add(within);
-        true
-    }
-}
-
-impl Window {
-    /// Makes room for a key: those that count nothing any more leave, then those silent for longest.
-    fn make_room(&mut self, now: Micros) {
-        if self.keys.len() < self.keys_max {
-            return;
-        }
-        let begin = now.saturating_sub(self.within);
-        self.keys.retain(|_, counted| counted.newest >= begin);
-        if self.keys.len() < self.keys_max {
-            return;
-        }
-        let mut order: Vec<(Micros, u64)> = self.keys.iter().map(|(&key, c)| (c.newest, key)).collect();
-        order.sort_unstable();
-        // A quarter at a time, so that a flood of keys does not sort at every row.
-        for (_, key) in order.iter().take(self.keys_max.div_ceil(4)) {
-            self.keys.remove(key);
-            self.refused += 1;
-        }
-    }
-}
-
-impl Operator for Window {
-    fn rows(
-        &mut self,
-        step: &Step<'_>,
-        rows: &RecordBatch,
-        selected: Option<&BooleanArray>,
-        hits: &mut Vec<Hit>,
-    ) {
-        let by = named(rows, step.by);
-        let keys = RowHashes::new(&by);
-        let values = RowHashes::new(&named(rows, &self.distinct));
-        for row in selected_rows(step.from, rows.num_rows(), selected) {
-            let time = time_at(rows, "observed", row).unwrap_or(step.envelope.observed.1);
-            let key = keys.at(row);
-            if !self.keys.contains_key(&key) {
-                self.make_room(time);
-            }
-            let value = (!self.distinct.is_empty()).then(|| values.at(row));
-            let counted = self.keys.entry(key).or_default();
-            if counted.take(value, time, self.within, self.at_least) {
-                let mut hit = hit(step, rows, row, &by);
-                hit.evidence.insert("seen".into(), counted.seen.len().into());
-                hits.push(hit);
-            }
-        }
-    }
-
-    fn learning(&self) -> Learning {
-        Learning { keys: self.keys.len(), approved: self.keys.len(), refused: self.refused }
-    }
-
-    fn save(&self) -> Saving {
-        let mut keys: Vec<(u64, Counted)> = self.keys.iter().map(|(key, c)| (*key, c.clone())).collect();
-        let refused = self.refused;
-        Box::new(move || {
-            keys.sort_unstable_by_key(|(key, _)| *key);
-            postcard::to_stdvec(&(keys, refused)).unwrap_or_default()
-        })
-    }
-
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        let (keys, refused): (Vec<(u64, Counted)>, u64) =
-            postcard::from_bytes(saved).map_err(|e| e.to_string())?;
-        self.keys = keys.into_iter().collect();
-        self.refused = refused;
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_count_is_told_when_reached_and_once_a_window_while_it_lasts() {
-        let mut counted = Counted::default();
-        let told: Vec<Micros> = (0..100).filter(|&t| counted.take(None, t, 10, 5)).collect();
-        // The count of a window of 10 is reached with the fifth row, and told again ten later.
-        assert_eq!(told, [4, 14, 24, 34, 44, 54, 64, 74, 84, 94]);
-        let mut counted = Counted::default();
-        assert!((0..100).step_by(5).all(|t| !counted.take(None, t, 10, 5)), "three in any window");
-        assert!(counted.seen.len() <= 5);
-    }
-
-    #[test]
-    fn different_values_count_once_and_old_rows_not_at_all() {
-        let mut counted = Counted::default();
-        assert!((0..50).all(|t| !counted.take(Some(1), t, 100, 3)), "one value");
-        assert!(!counted.take(Some(2), 60, 100, 3));
-        assert!(counted.take(Some(3), 61, 100, 3));
-        let mut counted = Counted::default();
-        assert!(!counted.take(Some(1), 1_000, 100, 2));
-        assert!(!counted.take(Some(2), 10, 100, 2), "far behind");
-        assert!(counted.take(Some(2), 950, 100, 2), "a little behind");
+fn check_number(place: &Place<'_>, kind: Kind, column: &Spanned<String>, errors: &mut Vec<PipelineError>) {
+    let schema = kind.schema();
+    let numbers: Vec<&str> = schema
+        .fields()
+        .iter()
+        .filter(|f| f.data_type().is_numeric() && *f.data_type() != DataType::Null)
+        .map(|f| f.name().as_str())
+        .collect();
+    if !numbers.contains(&column.value.as_str()) {
+        let message = format!(
+            "`{}` is no column of numbers of {}; there are: {}",
+            column.value,
+            kind.name(),
+            numbers.join(", ")
+        );
+        errors.extend(at(place, column, message));
     }
 }

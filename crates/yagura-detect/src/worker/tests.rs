@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use arrow::datatypes::SchemaRef;
 use yagura_event::rows::{MessageBuilder, MessageRow};
 use yagura_log::embedded::{Embedded, Options as LogOptions};
 use yagura_log::memory;
@@ -17,7 +18,7 @@ detections:
 struct NoSql;
 
 impl Compiler for NoSql {
-    fn compile(&self, _: Kind, _: &str) -> Result<Arc<dyn Condition>, ConditionError> {
+    fn compile_over(&self, _: &str, _: &SchemaRef, _: &str) -> Result<Arc<dyn Condition>, ConditionError> {
         Err(ConditionError { at: None, message: "no condition in these tests".into() })
     }
 }

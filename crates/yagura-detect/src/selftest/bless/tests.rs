@@ -38,9 +38,10 @@ detections:
 struct NoSql;
 
 impl crate::Compiler for NoSql {
-    fn compile(
+    fn compile_over(
         &self,
-        _: yagura_event::Kind,
+        _: &str,
+        _: &arrow::datatypes::SchemaRef,
         _: &str,
     ) -> Result<std::sync::Arc<dyn crate::Condition>, crate::ConditionError> {
         Err(crate::ConditionError { at: None, message: String::new() })

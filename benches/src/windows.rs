@@ -1,0 +1,105 @@
+//! Single operators, from the log's bytes to alerts.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use bytes::Bytes;
+use yagura_detect::{Pipeline, Shard};
+use yagura_event::rows::{MessageBuilder, MessageRow};
+use yagura_event::{Encoding, Envelope, Kind, codec};
+use yagura_log::Record;
+use yagura_sql::SqlCompiler;
+
+use crate::report::{Figure, Report};
+
+const ROWS: usize = 8_192 * 512;
+const BATCH_ROWS: usize = 8_192;
+
+/// Counts by two columns in windows that close, with what reading the records alone costs.
+pub fn windows() -> Result<Report> {
+    const KEYS: [(usize, usize); 2] = [(20, 50), (200, 500)];
+    let mut figures = Vec::new();
+    for (clients, servers) in KEYS {
+        let records = messages(clients, servers)?;
+        let reading = rate(&records, "operation = 'none'", "{ every: 5m, at_least: 1000000 }")?;
+        let keys = clients * servers;
+        for (name, window) in [
+            ("tumbling counts", "{ every: 5m, at_least: 1000000 }"),
+            ("tumbling p99", "{ every: 5m, of: latency_us, measure: p99, above: 1000000 }"),
+            ("sessions", "{ gap: 30s, at_least: 1000000 }"),
+            ("sliding counts", "{ within: 1m, at_least: 1000 }"),
+        ] {
+            let whole = rate(&records, "operation = 'read'", window)?;
+            // Without the reading of the records, which all detections of a shard share.
+            let alone = 1.0 / (1.0 / whole - 1.0 / reading).max(1e-12);
+            figures.push(Figure::new(format!("{name}, {keys} keys, rows a second"), whole, "1/s"));
+            figures.push(Figure::new(format!("{name}, {keys} keys, operator and condition"), alone, "1/s"));
+        }
+    }
+    Ok(Report { input: format!("{ROWS} messages, LZ4 Arrow, batches of {BATCH_ROWS} rows"), figures })
+}
+
+/// Messages of pairs in random order, half a millisecond apart.
+fn messages(clients: usize, servers: usize) -> Result<Vec<Record>> {
+    let names = |prefix: &str, n: usize| (0..n).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>();
+    let (clients, servers) = (names("10.20.9.", clients), names("10.20.3.", servers));
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut out = Vec::new();
+    for first in (0..ROWS).step_by(BATCH_ROWS) {
+        let mut builder = MessageBuilder::default();
+        for row in first..first + BATCH_ROWS {
+            let time = row as i64 * 500;
+            builder.push(&MessageRow {
+                time,
+                observed: time,
+                client: &clients[random.usize(..clients.len())],
+                server: &servers[random.usize(..servers.len())],
+                protocol: "modbus",
+                operation: "read",
+                latency_us: Some(random.i64(200..5_000)),
+                ..Default::default()
+            });
+        }
+        let observed = (first as i64 * 500, (first + BATCH_ROWS - 1) as i64 * 500);
+        let envelope = Envelope {
+            kind: Kind::Message,
+            version: Kind::Message.version(),
+            cell: "bench".into(),
+            collector: "load".into(),
+            epoch: 1,
+            first_row: first as u64,
+            rows: BATCH_ROWS as u32,
+            observed,
+            promise: observed.1,
+            encoding: Encoding::Arrow,
+        };
+        let value = codec::encode_arrow(&builder.finish())?.into();
+        out.push(Record { key: Bytes::from_static(b"bench"), header: envelope.to_header().into(), value });
+    }
+    Ok(out)
+}
+
+/// Rows a second of one thread, decoding included; the median of five.
+fn rate(records: &[Record], condition: &str, window: &str) -> Result<f64> {
+    let text = format!(
+        "version: 1\ndetections:\n  - id: w\n    title: W\n    queue: security\n    severity: low\n    on: message\n    \
+         where: {condition}\n    by: [client, server]\n    window: {window}\n    summary: '{{client}}'\n    then: Look.\n"
+    );
+    let detections = Pipeline::read("bench.yaml".as_ref(), &text, &SqlCompiler::default());
+    let detections = detections.map_err(|e| anyhow::anyhow!("{}", e[0]))?;
+    let pipeline = Arc::new(Pipeline { detections });
+    let mut rates = Vec::new();
+    for _ in 0..5 {
+        let mut shard = Shard::new("bench", Arc::clone(&pipeline));
+        #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+        let began = Instant::now();
+        for (offset, record) in records.iter().enumerate() {
+            std::hint::black_box(shard.step(offset as u64, record));
+        }
+        rates.push(ROWS as f64 / began.elapsed().as_secs_f64());
+        anyhow::ensure!(shard.stats().rows == ROWS as u64, "not every row was judged");
+    }
+    rates.sort_by(f64::total_cmp);
+    Ok(rates[2])
+}

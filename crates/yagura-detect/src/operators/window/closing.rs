@@ -1,0 +1,811 @@
+//! Windows that close: steps of a fixed length, and sessions. Rows are added up by key; a window is
+//! judged when the watermark, less the lateness that is allowed, has passed its end. So the judgement
+//! is a function of the records alone, and rows that come out of order within the lateness count.
+//!
+//! A window exists where a row counted in it: what is missing altogether is another operator's. A
+//! row whose window was closed is counted aside. The hit names the last row that counted, by the
+//! collector's clock. Where windows overlap, a key is told once in the length of a window.
+//!
+//! Memory of a key: some 120 bytes, the texts of its `by` columns, and for each window that is open
+//! 80 bytes and what is aggregated (see [`super::sketch`]); at most [`STATE_BYTES_MAX`] a cell, as if
+//! every aggregate were full. Beyond, the keys that were least recently active leave, a quarter at
+//! a time. What begins before they left may lack rows, so `at_most` and `below` do not judge it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use yagura_event::Envelope;
+use yagura_event::alert::Cause;
+use yagura_event::clock::{self, Micros, SECOND};
+
+use super::super::matched::{hit, selected_rows};
+use super::super::{Learning, Operator, Plan, Saving, Step};
+use super::aggregate::{Aggregate, Inputs, Measure, Wanted, as_rows};
+use crate::alerts::Hit;
+use crate::columns::{RowGroups, named, text_at, times_of};
+use crate::condition::Condition;
+use crate::late::Aside;
+
+/// The most memory of one detection's windows in a cell, in bytes.
+const STATE_BYTES_MAX: usize = 256 << 20;
+/// What a key takes beside its windows' aggregates, with some texts.
+const KEY_BYTES: usize = 256;
+/// Times beyond are taken for these: nothing can be computed with the ends of all time.
+const TIME_MAX: Micros = 1 << 61;
+/// Sources that are remembered before those without an open window are forgotten.
+const SOURCES: usize = 256;
+/// Version of the saved state's form.
+const SAVED_VERSION: u16 = 1;
+
+/// How windows lie in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// At each multiple of `every`, the time of `within` before it, which is a multiple of `every`.
+    Steps {
+        /// From one to the next.
+        every: Micros,
+        /// The length.
+        within: Micros,
+    },
+    /// Until nothing came for `gap`, and no longer than `longest`.
+    Session {
+        /// The pause that ends it.
+        gap: Micros,
+        /// The longest time from its first to its last row.
+        longest: Micros,
+    },
+}
+
+impl Shape {
+    /// Whether a window that this row would begin, or the first of those that it belongs to, was closed.
+    fn is_over(self, observed: Micros, closed_to: Micros) -> bool {
+        match self {
+            Shape::Steps { every, .. } => observed.div_euclid(every) * every + every <= closed_to,
+            Shape::Session { gap, .. } => observed + gap <= closed_to,
+        }
+    }
+}
+
+/// What makes a window a hit: all that are given must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// The measure is this or more.
+    pub at_least: Option<f64>,
+    /// The measure is this or less.
+    pub at_most: Option<f64>,
+    /// The measure is more.
+    pub above: Option<f64>,
+    /// The measure is less.
+    pub below: Option<f64>,
+}
+
+impl Limits {
+    fn hold(&self, value: Option<f64>) -> bool {
+        let Some(value) = value else { return *self == Limits::default() };
+        self.at_least.is_none_or(|limit| value >= limit)
+            && self.at_most.is_none_or(|limit| value <= limit)
+            && self.above.is_none_or(|limit| value > limit)
+            && self.below.is_none_or(|limit| value < limit)
+    }
+
+    /// Whether rows that are missing could make a hit.
+    fn ask_for_little(&self) -> bool {
+        self.at_most.is_some() || self.below.is_some()
+    }
+}
+
+/// A condition over the columns of closed windows.
+#[derive(Clone)]
+pub struct Having {
+    /// As written.
+    pub sql: String,
+    /// Compiled.
+    pub condition: Arc<dyn Condition>,
+    /// The columns it was compiled over.
+    pub schema: SchemaRef,
+}
+
+/// The checked configuration.
+#[derive(Clone)]
+pub struct ClosingPlan(Arc<Settings>);
+
+struct Settings {
+    shape: Shape,
+    lateness: Micros,
+    wanted: Wanted,
+    measure: Measure,
+    limits: Limits,
+    having: Option<Having>,
+    windows_max: usize,
+}
+
+impl ClosingPlan {
+    /// Puts it together.
+    pub fn new(
+        shape: Shape,
+        lateness: Micros,
+        wanted: Wanted,
+        measure: Measure,
+        limits: Limits,
+        having: Option<Having>,
+    ) -> Self {
+        let windows_max = STATE_BYTES_MAX / (KEY_BYTES + wanted.bytes_max());
+        ClosingPlan(Arc::new(Settings { shape, lateness, wanted, measure, limits, having, windows_max }))
+    }
+}
+
+impl Plan for ClosingPlan {
+    fn describe(&self) -> String {
+        let Settings { shape, lateness, wanted, measure, limits, having, .. } = &*self.0;
+        let having = having.as_ref().map(|h| &h.sql);
+        format!("window {shape:?} {lateness} {wanted:?} {measure:?} {limits:?} {having:?}")
+    }
+
+    fn start(&self) -> Box<dyn Operator> {
+        Box::new(Closing {
+            settings: Arc::clone(&self.0),
+            index: FxHashMap::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            due: BinaryHeap::new(),
+            windows: 0,
+            saved: Saved {
+                version: SAVED_VERSION,
+                closed_to: Micros::MIN,
+                left_at: Micros::MIN,
+                ..Saved::default()
+            },
+            late: Vec::new(),
+        })
+    }
+}
+
+struct Closing {
+    settings: Arc<Settings>,
+    /// By the hash of the `by` columns, the slot.
+    index: FxHashMap<u64, u32>,
+    slots: Vec<Key>,
+    /// Slots without a key.
+    free: Vec<u32>,
+    /// When keys are to be looked at, and their hashes. Entries whose time is no longer the key's
+    /// are passed over.
+    due: BinaryHeap<Reverse<(Micros, u64)>>,
+    /// Windows that are open, of all keys.
+    windows: usize,
+    saved: Saved,
+    /// Rows counted aside by the record at hand.
+    late: Vec<Aside>,
+}
+
+/// All that lasts; the keys are put in when it is saved.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Saved {
+    version: u16,
+    /// Every window that ends up to here was judged.
+    closed_to: Micros,
+    /// Rows judged: the order of activity.
+    turn: u64,
+    refused: u64,
+    /// When keys left last, by the collector's clock.
+    left_at: Micros,
+    /// Where rows came from: collector and epoch.
+    sources: Vec<(String, u64)>,
+    keys: Vec<Key>,
+}
+
+/// A key with its open windows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Key {
+    hash: u64,
+    by: Box<[Box<str>]>,
+    /// The row that was its last, by [`Saved::turn`].
+    active: u64,
+    /// When it is to be looked at: its entry in [`Closing::due`].
+    due: Micros,
+    /// Windows that end before were told with another one.
+    told_until: Micros,
+    /// By their begin. Of steps that overlap, the parts that they have in common.
+    windows: Vec<Window>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Window {
+    /// Of steps, their begin; of sessions, the first row.
+    begin: Micros,
+    /// The last row that counted: collector time, device time, number and source.
+    last: Micros,
+    time: Micros,
+    row: u64,
+    source: u32,
+    aggregate: Aggregate,
+}
+
+/// A window that is over.
+struct Over {
+    slot: u32,
+    from: Micros,
+    to: Micros,
+    last: Window,
+}
+
+impl Key {
+    /// The open window that takes a row, made if it must be; `None` when it was closed.
+    fn window(&mut self, shape: Shape, observed: Micros, closed_to: Micros) -> Option<(usize, bool)> {
+        match shape {
+            Shape::Steps { every, .. } => self.step(every, observed, closed_to),
+            Shape::Session { gap, longest } => self.session(gap, longest, observed, closed_to),
+        }
+    }
+
+    fn step(&mut self, every: Micros, observed: Micros, closed_to: Micros) -> Option<(usize, bool)> {
+        if let Some(last) = self.windows.last()
+            && (0..every).contains(&(observed - last.begin))
+            && last.begin + every > closed_to
+        {
+            return Some((self.windows.len() - 1, false));
+        }
+        if (Shape::Steps { every, within: every }).is_over(observed, closed_to) {
+            return None;
+        }
+        let begin = observed.div_euclid(every) * every;
+        match self.windows.binary_search_by_key(&begin, |w| w.begin) {
+            Ok(at) => Some((at, false)),
+            Err(at) => {
+                self.windows.insert(at, Window::at(begin));
+                Some((at, true))
+            }
+        }
+    }
+
+    fn session(
+        &mut self,
+        gap: Micros,
+        longest: Micros,
+        observed: Micros,
+        closed_to: Micros,
+    ) -> Option<(usize, bool)> {
+        let joins = |w: &Window| {
+            observed > w.begin - gap
+                && observed < w.last + gap
+                && w.last.max(observed) - w.begin.min(observed) <= longest
+        };
+        // The first that begins after the row; only this one and the one before it can be near.
+        let after = self.windows.partition_point(|w| w.begin <= observed);
+        let later = self.windows.get(after).is_some_and(joins);
+        match after.checked_sub(1).filter(|&at| joins(&self.windows[at])) {
+            Some(at) => {
+                if later && self.windows[after].last - self.windows[at].begin <= longest {
+                    let theirs = self.windows.remove(after);
+                    self.windows[at].merge(theirs);
+                }
+                Some((at, false))
+            }
+            None if later => {
+                self.windows[after].begin = observed;
+                Some((after, false))
+            }
+            None if (Shape::Session { gap, longest }).is_over(observed, closed_to) => None,
+            None => {
+                self.windows.insert(after, Window::at(observed));
+                Some((after, true))
+            }
+        }
+    }
+
+    /// When the first of its windows is over; `closed_to` is where the last one ended.
+    fn next_due(&self, shape: Shape, closed_to: Micros) -> Option<Micros> {
+        match shape {
+            Shape::Steps { every, .. } => {
+                self.windows.first().map(|w| (w.begin + every).max(closed_to.saturating_add(every)))
+            }
+            Shape::Session { gap, .. } => self.windows.iter().map(|w| w.last + gap).min(),
+        }
+    }
+}
+
+impl Window {
+    fn at(begin: Micros) -> Self {
+        let aggregate = Aggregate::default();
+        Window { begin, last: Micros::MIN, time: 0, row: 0, source: 0, aggregate }
+    }
+
+    /// Takes in a window that is later.
+    fn merge(&mut self, theirs: Window) {
+        let mut aggregate = std::mem::take(&mut self.aggregate);
+        aggregate.merge(&theirs.aggregate);
+        *self = Window { begin: self.begin, aggregate, ..theirs };
+    }
+}
+
+/// What the rows of a batch have in common.
+struct Batch<'a> {
+    step: &'a Step<'a>,
+    rows: &'a RecordBatch,
+    by: &'a [&'a ArrayRef],
+    inputs: Inputs<'a>,
+    observed: Option<&'a [Micros]>,
+    times: Option<&'a [Micros]>,
+    source: u32,
+}
+
+impl Closing {
+    fn take(&mut self, batch: &Batch<'_>, groups: &mut RowGroups<'_>, row: usize) {
+        if self.windows >= self.settings.windows_max {
+            let now = batch.observed.map_or(batch.step.envelope.observed.1, |times| times[row]);
+            self.make_room(now);
+            groups.forget();
+        }
+        let observed = batch.observed.map_or(batch.step.envelope.observed.1, |times| times[row]);
+        let observed = observed.clamp(-TIME_MAX, TIME_MAX);
+        let shape = self.settings.shape;
+        let closed_to = self.saved.closed_to;
+        self.saved.turn += 1;
+        let slot = match groups.get(row) {
+            Some(slot) => slot,
+            None => {
+                let hash = groups.hash(row);
+                let slot = match self.index.get(&hash) {
+                    Some(&slot) => slot,
+                    None if shape.is_over(observed, closed_to) => {
+                        return self.aside(batch, row);
+                    }
+                    None => self.new_key(hash, batch, row),
+                };
+                groups.set(row, slot);
+                slot
+            }
+        };
+        let key = &mut self.slots[slot as usize];
+        key.active = self.saved.turn;
+        let before = key.windows.len();
+        let Some((at, made)) = key.window(shape, observed, closed_to) else { return self.aside(batch, row) };
+        let after = key.windows.len();
+        let window = &mut key.windows[at];
+        window.aggregate.take(&batch.inputs, row);
+        if observed >= window.last {
+            window.last = observed;
+            window.time = batch.times.map_or(batch.step.envelope.observed.0, |times| times[row]);
+            window.row = batch.step.envelope.first_row + row as u64;
+            window.source = batch.source;
+        }
+        if before == after && !made {
+            return;
+        }
+        self.windows = self.windows + after - before;
+        let due = match shape {
+            Shape::Steps { every, .. } => window.begin + every,
+            Shape::Session { gap, .. } => window.last + gap,
+        };
+        if made && due < key.due {
+            key.due = due;
+            self.due.push(Reverse((due, key.hash)));
+        }
+    }
+
+    fn aside(&mut self, batch: &Batch<'_>, row: usize) {
+        let Hit { cause, time, observed, key, .. } = hit(batch.step, batch.rows, row, batch.by);
+        self.late.push(Aside { key, time, observed, closed_to: self.saved.closed_to, cause });
+    }
+
+    fn new_key(&mut self, hash: u64, batch: &Batch<'_>, row: usize) -> u32 {
+        let by = batch.by.iter().map(|column| text_at(column, row).into()).collect();
+        let key = Key { hash, by, due: Micros::MAX, told_until: Micros::MIN, ..Key::default() };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = key;
+                slot
+            }
+            None => {
+                self.slots.push(key);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.index.insert(hash, slot);
+        slot
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let key = std::mem::take(&mut self.slots[slot as usize]);
+        self.windows -= key.windows.len();
+        self.index.remove(&key.hash);
+        self.free.push(slot);
+    }
+
+    /// Lets the least recently active keys go until a quarter of the room is free.
+    fn make_room(&mut self, now: Micros) {
+        let mut order: Vec<(u64, u32)> =
+            self.index.values().map(|&slot| (self.slots[slot as usize].active, slot)).collect();
+        order.sort_unstable();
+        let keep = self.settings.windows_max - self.settings.windows_max.div_ceil(4);
+        for (_, slot) in order {
+            if self.windows <= keep {
+                break;
+            }
+            self.remove(slot);
+            self.saved.refused += 1;
+        }
+        self.saved.left_at = self.saved.left_at.max(now);
+        self.remake_due();
+    }
+
+    fn remake_due(&mut self) {
+        self.due =
+            self.index.iter().map(|(&hash, &slot)| Reverse((self.slots[slot as usize].due, hash))).collect();
+    }
+
+    /// The number of the envelope's source.
+    fn source_of(&mut self, envelope: &Envelope) -> u32 {
+        let is_it = |(name, epoch): &(String, u64)| *epoch == envelope.epoch && *name == envelope.collector;
+        if let Some(at) = self.saved.sources.iter().rposition(is_it) {
+            return at as u32;
+        }
+        if self.saved.sources.len() >= SOURCES && self.saved.sources.len().is_power_of_two() {
+            self.forget_sources();
+        }
+        self.saved.sources.push((envelope.collector.clone(), envelope.epoch));
+        (self.saved.sources.len() - 1) as u32
+    }
+
+    /// Forgets the sources that no open window names.
+    fn forget_sources(&mut self) {
+        let mut renumbered = vec![u32::MAX; self.saved.sources.len()];
+        let old = std::mem::take(&mut self.saved.sources);
+        for slot in self.index.values() {
+            for window in &self.slots[*slot as usize].windows {
+                renumbered[window.source as usize] = 0;
+            }
+        }
+        for (number, source) in old.into_iter().enumerate() {
+            if renumbered[number] == 0 {
+                renumbered[number] = self.saved.sources.len() as u32;
+                self.saved.sources.push(source);
+            }
+        }
+        for slot in self.index.values() {
+            for window in &mut self.slots[*slot as usize].windows {
+                window.source = renumbered[window.source as usize];
+            }
+        }
+    }
+
+    /// Judges every window that ends up to `limit`, in the order of their ends.
+    fn close(&mut self, step: &Step<'_>, limit: Micros, hits: &mut Vec<Hit>) {
+        let mut slots: Vec<u32> = Vec::new();
+        while let Some(&Reverse((due, _))) = self.due.peek()
+            && due <= limit
+        {
+            slots.clear();
+            while let Some(&Reverse((same, hash))) = self.due.peek()
+                && same == due
+            {
+                self.due.pop();
+                let Some(&slot) = self.index.get(&hash) else { continue };
+                let key = &mut self.slots[slot as usize];
+                if key.due != due || slots.last() == Some(&slot) {
+                    continue;
+                }
+                match self.settings.shape {
+                    // A session went on since it was put there.
+                    Shape::Session { .. } if key.next_due(self.settings.shape, due) != Some(due) => {
+                        key.due = key.next_due(self.settings.shape, due).unwrap_or(Micros::MAX);
+                        self.due.push(Reverse((key.due, hash)));
+                    }
+                    _ => slots.push(slot),
+                }
+            }
+            let over: Vec<Over> = slots.iter().filter_map(|&slot| self.over(slot, due)).collect();
+            self.judge(step, &over, due, hits);
+            for &slot in &slots {
+                self.leave(slot, due);
+            }
+            self.saved.closed_to = self.saved.closed_to.max(due);
+        }
+    }
+
+    /// The window of a key that ends now.
+    fn over(&mut self, slot: u32, end: Micros) -> Option<Over> {
+        let windows = &mut self.slots[slot as usize].windows;
+        match self.settings.shape {
+            Shape::Session { gap, .. } => {
+                let at = windows.iter().position(|w| w.last + gap == end)?;
+                self.windows -= 1;
+                let last = windows.remove(at);
+                Some(Over { slot, from: last.begin, to: last.last, last })
+            }
+            Shape::Steps { every, within } if every == within => {
+                let at = windows.iter().position(|w| w.begin + every == end)?;
+                self.windows -= 1;
+                Some(Over { slot, from: end - within, to: end, last: windows.remove(at) })
+            }
+            Shape::Steps { within, .. } => {
+                let parts = windows.iter().filter(|w| w.begin < end && w.begin >= end - within);
+                let last = parts.cloned().reduce(|mut all, part| {
+                    all.merge(part);
+                    all
+                })?;
+                Some(Over { slot, from: end - within, to: end, last })
+            }
+        }
+    }
+
+    /// After a key's window was judged: what no later one needs goes.
+    fn leave(&mut self, slot: u32, end: Micros) {
+        let shape = self.settings.shape;
+        let key = &mut self.slots[slot as usize];
+        if let Shape::Steps { within, .. } = shape {
+            let before = key.windows.len();
+            key.windows.retain(|w| w.begin + within > end);
+            self.windows -= before - key.windows.len();
+        }
+        match key.next_due(shape, end) {
+            None => self.remove(slot),
+            Some(due) => {
+                key.due = due;
+                self.due.push(Reverse((due, key.hash)));
+            }
+        }
+    }
+
+    fn judge(&mut self, step: &Step<'_>, over: &[Over], end: Micros, hits: &mut Vec<Hit>) {
+        let settings = Arc::clone(&self.settings);
+        let candidates: Vec<&Over> = over
+            .iter()
+            .filter(|o| {
+                let value = o.last.aggregate.measure(settings.measure, o.length());
+                let whole = !settings.limits.ask_for_little() || o.from > self.saved.left_at;
+                whole && end >= self.slots[o.slot as usize].told_until && settings.limits.hold(value)
+            })
+            .collect();
+        let selected = settings.having.as_ref().filter(|_| !candidates.is_empty()).map(|having| {
+            let aggregates: Vec<_> = candidates.iter().map(|o| (&o.last.aggregate, o.length())).collect();
+            let rows = as_rows(&settings.wanted, &having.schema, &aggregates);
+            having.condition.select(&rows).unwrap_or_else(|_| BooleanArray::new_null(candidates.len()))
+        });
+        for (row, over) in candidates.into_iter().enumerate() {
+            if selected.as_ref().is_none_or(|s| s.is_valid(row) && s.value(row)) {
+                hits.push(self.hit(step, over));
+                if let Shape::Steps { within, .. } = settings.shape {
+                    self.slots[over.slot as usize].told_until = end + within;
+                }
+            }
+        }
+    }
+
+    fn hit(&self, step: &Step<'_>, over: &Over) -> Hit {
+        let Settings { wanted, measure, .. } = &*self.settings;
+        let by = &self.slots[over.slot as usize].by;
+        let key: BTreeMap<String, String> =
+            step.by.iter().cloned().zip(by.iter().map(|text| text.to_string())).collect();
+        let mut evidence = serde_json::Map::new();
+        for (name, text) in key.iter().filter(|(_, text)| !text.is_empty()) {
+            evidence.insert(name.clone(), text.as_str().into());
+        }
+        let aggregate = &over.last.aggregate;
+        let number = |measure: Measure| match aggregate.measure(measure, over.length()) {
+            Some(value) if measure.is_count() => Some(serde_json::Value::from(value as u64)),
+            value => value.map(serde_json::Value::from),
+        };
+        let shown = |m: &(&str, Measure)| wanted.percentiles || !matches!(m.1, Measure::Percentile(_));
+        for (name, measure) in wanted.measures().filter(shown) {
+            evidence.extend(number(measure).map(|value| (name.to_string(), value)));
+        }
+        evidence.extend(number(*measure).map(|value| ("seen".to_string(), value)));
+        evidence.insert("from".into(), clock::rfc3339(over.from).into());
+        evidence.insert("to".into(), clock::rfc3339(over.to).into());
+        evidence.extend(aggregate.top().map(|text| ("top".to_string(), text.as_ref().into())));
+        evidence.extend(aggregate.top_values().map(|text| ("top_values".to_string(), text.as_ref().into())));
+        let (collector, epoch) =
+            self.saved.sources.get(over.last.source as usize).cloned().unwrap_or_default();
+        Hit {
+            detection: step.detection,
+            cause: Cause { collector, epoch, row: over.last.row },
+            time: over.last.time,
+            observed: over.last.last,
+            key,
+            evidence,
+            late: false,
+        }
+    }
+}
+
+impl Over {
+    /// The length that rates are over: a session that is shorter than a second counts as one.
+    fn length(&self) -> Micros {
+        (self.to - self.from).max(SECOND)
+    }
+}
+
+impl Operator for Closing {
+    fn rows(
+        &mut self,
+        step: &Step<'_>,
+        rows: &RecordBatch,
+        selected: Option<&BooleanArray>,
+        _hits: &mut Vec<Hit>,
+    ) {
+        let by = named(rows, step.by);
+        let mut groups = RowGroups::new(&by);
+        let batch = Batch {
+            step,
+            rows,
+            by: &by,
+            inputs: Inputs::new(&self.settings.wanted, rows),
+            observed: times_of(rows, "observed"),
+            times: times_of(rows, "time"),
+            source: self.source_of(step.envelope),
+        };
+        for row in selected_rows(step.from, rows.num_rows(), selected) {
+            self.take(&batch, &mut groups, row);
+        }
+    }
+
+    fn advance(&mut self, step: &Step<'_>, hits: &mut Vec<Hit>) {
+        // Where nobody sends any more, all that is open is over; what comes from others later is
+        // measured by what was closed.
+        let all = step.watermark == Micros::MAX;
+        let limit = if all { Micros::MAX } else { step.watermark.saturating_sub(self.settings.lateness) };
+        self.close(step, limit, hits);
+        if !all {
+            self.saved.closed_to = self.saved.closed_to.max(limit);
+        }
+    }
+
+    fn late(&mut self, out: &mut Vec<Aside>) {
+        out.append(&mut self.late);
+    }
+
+    fn learning(&self) -> Learning {
+        Learning { keys: self.index.len(), approved: self.index.len(), refused: self.saved.refused }
+    }
+
+    fn save(&self) -> Saving {
+        let mut saved = self.saved.clone();
+        saved.keys = self.index.values().map(|&slot| self.slots[slot as usize].clone()).collect();
+        Box::new(move || {
+            saved.keys.sort_unstable_by_key(|key| key.hash);
+            postcard::to_stdvec(&saved).unwrap_or_default()
+        })
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        let (version, _) = postcard::take_from_bytes::<u16>(saved).map_err(|e| e.to_string())?;
+        if version != SAVED_VERSION {
+            return Err(format!("version {version} of a window's state is not known"));
+        }
+        self.saved = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
+        self.slots = std::mem::take(&mut self.saved.keys);
+        self.free.clear();
+        self.index = self.slots.iter().enumerate().map(|(slot, key)| (key.hash, slot as u32)).collect();
+        self.windows = self.slots.iter().map(|key| key.windows.len()).sum();
+        self.remake_due();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yagura_event::rows::{MessageBuilder, MessageRow};
+    use yagura_event::{Encoding, Kind};
+
+    fn envelope(first_row: u64, rows: u32) -> Envelope {
+        Envelope {
+            kind: Kind::Message,
+            version: 1,
+            cell: "bay".into(),
+            collector: "span".into(),
+            epoch: first_row,
+            first_row,
+            rows,
+            observed: (0, 0),
+            promise: 0,
+            encoding: Encoding::Arrow,
+        }
+    }
+
+    fn closing(windows_max: usize, limits: Limits) -> Closing {
+        let shape = Shape::Steps { every: 60 * SECOND, within: 60 * SECOND };
+        let wanted = Wanted::default();
+        let settings = Settings {
+            shape,
+            lateness: 0,
+            wanted,
+            measure: Measure::Count,
+            limits,
+            having: None,
+            windows_max,
+        };
+        let saved = Saved {
+            version: SAVED_VERSION,
+            closed_to: Micros::MIN,
+            left_at: Micros::MIN,
+            ..Saved::default()
+        };
+        Closing {
+            settings: Arc::new(settings),
+            index: FxHashMap::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            due: BinaryHeap::new(),
+            windows: 0,
+            saved,
+            late: Vec::new(),
+        }
+    }
+
+    /// One batch with these clients, a second apart.
+    fn give(closing: &mut Closing, first_row: u64, clients: &[String]) {
+        let mut builder = MessageBuilder::default();
+        for (row, client) in clients.iter().enumerate() {
+            let observed = (first_row as i64 + row as i64) * SECOND / 100;
+            builder.push(&MessageRow { client, observed, time: observed, ..Default::default() });
+        }
+        let envelope = envelope(first_row, clients.len() as u32);
+        let by = ["client".to_string()];
+        let step = Step { detection: 0, by: &by, envelope: &envelope, from: 0, watermark: 0 };
+        closing.rows(&step, &builder.finish(), None, &mut Vec::new());
+    }
+
+    fn end(closing: &mut Closing) -> Vec<Hit> {
+        let envelope = envelope(0, 0);
+        let by = ["client".to_string()];
+        let step = Step { detection: 0, by: &by, envelope: &envelope, from: 0, watermark: Micros::MAX };
+        let mut hits = Vec::new();
+        closing.advance(&step, &mut hits);
+        hits
+    }
+
+    #[test]
+    fn the_least_recently_active_keys_leave_and_are_counted() {
+        let at_least = Limits { at_least: Some(1.0), ..Limits::default() };
+        let mut state = closing(100, at_least);
+        let names: Vec<String> = (0..1000).map(|n| format!("host-{n}")).collect();
+        for (batch, chunk) in names.chunks(7).enumerate() {
+            give(&mut state, batch as u64 * 8, &[chunk, &["steady".to_string()]].concat());
+            assert!(state.windows <= 100 && state.index.len() <= 100 && state.slots.len() <= 100);
+            assert!(state.due.len() <= 200, "what left is not looked at for ever");
+        }
+        assert!(state.saved.refused >= 900, "{}", state.saved.refused);
+        assert!(state.saved.sources.len() <= 2 * SOURCES);
+        let hits = end(&mut state);
+        let steady: u64 = hits
+            .iter()
+            .filter(|h| h.key["client"] == "steady")
+            .filter_map(|h| h.evidence["count"].as_u64())
+            .sum();
+        assert_eq!(steady, 143, "one that goes on stays");
+        assert!(state.index.is_empty() && state.windows == 0 && state.due.is_empty());
+    }
+
+    #[test]
+    fn a_window_that_may_lack_rows_is_not_found_too_small() {
+        let few = Limits { below: Some(5.0), ..Limits::default() };
+        let names: Vec<String> = (0..200).map(|n| format!("host-{n}")).collect();
+        let mut whole = closing(1000, few);
+        give(&mut whole, 0, &names);
+        assert_eq!(end(&mut whole).len(), 200);
+        let mut crowded = closing(100, few);
+        give(&mut crowded, 0, &names);
+        assert_eq!(end(&mut crowded).len(), 0);
+        give(&mut crowded, 6_000, &names[..2]);
+        assert_eq!(end(&mut crowded).len(), 2, "the next minute is whole again");
+    }
+
+    #[test]
+    fn sources_without_a_window_are_forgotten_and_the_others_keep_their_names() {
+        let mut state = closing(10_000, Limits { at_least: Some(1.0), ..Limits::default() });
+        give(&mut state, 1, &["first".into()]);
+        for epoch in 2..2_000 {
+            give(&mut state, epoch, &["other".into()]);
+        }
+        assert!(state.saved.sources.len() <= SOURCES, "{}", state.saved.sources.len());
+        let hits = end(&mut state);
+        let first = hits.iter().find(|h| h.key["client"] == "first").map(|h| h.cause.epoch);
+        assert_eq!(first, Some(1));
+    }
+}
