@@ -202,18 +202,35 @@ pub struct Kept {
 
 /// All letters that the log holds, each once, by their place. Empty without the topic.
 pub fn letters(log: &dyn Log) -> Result<BTreeMap<Place, Kept>, LogError> {
-    let mut out: BTreeMap<Place, Kept> = BTreeMap::new();
-    each(log, u64::MAX, |note| match note {
-        Note::Letter(letter) => {
-            out.entry(letter.place.clone()).or_insert(Kept { letter, sent: None });
-        }
-        Note::Sent(place, time) => {
-            if let Some(kept) = out.get_mut(&place) {
-                kept.sent = Some(time);
-            }
-        }
+    let mut out = BTreeMap::new();
+    each_letter(log, |kept| {
+        out.insert(kept.letter.place.clone(), kept);
+        Ok::<(), LogError>(())
     })?;
     Ok(out)
+}
+
+/// Calls `with` for every letter that the log holds, each once and one at a time: after a flood of
+/// poison they are more than memory holds.
+pub fn each_letter<E: From<LogError>>(
+    log: &dyn Log,
+    mut with: impl FnMut(Kept) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut sent: BTreeMap<Place, Micros> = BTreeMap::new();
+    each(log, u64::MAX, |note| {
+        if let Note::Sent(place, time) = note {
+            sent.insert(place, time);
+        }
+        Ok::<(), LogError>(())
+    })?;
+    let mut seen: BTreeSet<Place> = BTreeSet::new();
+    each(log, u64::MAX, |note| match note {
+        Note::Letter(letter) if seen.insert(letter.place.clone()) => {
+            let sent = sent.get(&letter.place).copied();
+            with(Kept { letter, sent })
+        }
+        _ => Ok(()),
+    })
 }
 
 /// The offsets of a partition's records, from `next` on, whose letters are written already.
@@ -232,12 +249,17 @@ pub fn written_since(
         {
             out.insert(place.offset);
         }
+        Ok::<(), LogError>(())
     })?;
     Ok(out)
 }
 
 /// Calls `with` for what the last `records_max` records of each partition say.
-fn each(log: &dyn Log, records_max: u64, mut with: impl FnMut(Note)) -> Result<(), LogError> {
+fn each<E: From<LogError>>(
+    log: &dyn Log,
+    records_max: u64,
+    mut with: impl FnMut(Note) -> Result<(), E>,
+) -> Result<(), E> {
     let partitions = match log.partitions(DEAD) {
         Err(LogError::NoTopic(_)) => return Ok(()),
         known => known?,
@@ -254,7 +276,11 @@ fn each(log: &dyn Log, records_max: u64, mut with: impl FnMut(Note)) -> Result<(
             if records.is_empty() {
                 break;
             }
-            records.iter().filter_map(|stored| note_of(&stored.record)).for_each(&mut with);
+            for stored in records.iter().filter(|stored| stored.offset < held.end) {
+                if let Some(note) = note_of(&stored.record) {
+                    with(note)?;
+                }
+            }
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
-use yagura_detect::dead::{DEAD, Kept, Place, letters, receipt};
+use yagura_detect::dead::{DEAD, Kept, Place, each_letter, receipt};
 use yagura_detect::{Pipeline, Shard, shard, snapshot};
 use yagura_event::{Alert, clock};
 use yagura_log::{Log, LogError, Record};
@@ -60,36 +60,76 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let config = Config::load(&arguments.config)?;
     let pipeline = plant::pipeline(&config.pipelines)?;
     let log = if arguments.resend { plant::log(&config, false)? } else { plant::following(&config)? };
-    let mut found = letters(log.as_ref())?;
-    let asked = |place: &Place| {
-        arguments.only.is_empty() || arguments.only.contains(&(place.partition, place.offset))
-    };
-    found.retain(|place, _| asked(place));
-    for &(partition, offset) in &arguments.only {
-        if !found.keys().any(|place| (place.partition, place.offset) == (partition, offset)) {
-            return Err(Failure::Input(format!("{partition}/{offset} is no dead letter of this log")));
-        }
-    }
+    let chosen = Chosen { log: log.as_ref(), only: &arguments.only };
     if arguments.judge {
-        return show_alerts(&judge(log.as_ref(), &pipeline, &ready(&found))?, format);
+        return show_alerts(&judge(log.as_ref(), &pipeline, &chosen.in_memory()?)?, format);
     }
     if arguments.resend {
-        return resend(log.as_ref(), &ready(&found), arguments.yes, format);
+        return resend(&chosen, arguments.yes, format);
     }
-    for kept in found.values() {
-        say!("{}", line(kept, format));
-    }
+    let (mut all, mut waiting) = (0, 0);
+    chosen.each(|kept| {
+        all += 1;
+        waiting += u64::from(is_ready(&kept));
+        say!("{}", line(&kept, format));
+        Ok(())
+    })?;
     if format == Format::Text {
-        let waiting = ready(&found).len();
-        say!("{} dead letters, {waiting} of them can be read now and were not sent again", found.len());
+        say!("{all} dead letters, {waiting} of them can be read now and were not sent again");
     }
     Ok(())
 }
 
-/// Those that can be read now and were not sent again, by their place.
-fn ready(found: &BTreeMap<Place, Kept>) -> BTreeMap<Place, Record> {
-    let waiting = found.iter().filter(|(_, kept)| kept.sent.is_none() && why_not(kept).is_none());
-    waiting.map(|(place, kept)| (place.clone(), kept.letter.record.clone())).collect()
+/// The letters that are asked for.
+struct Chosen<'a> {
+    log: &'a dyn Log,
+    only: &'a [(u32, u64)],
+}
+
+/// The most bytes of records that are judged in one go.
+const JUDGED_BYTES_MAX: usize = 256 << 20;
+/// Bytes of records that are sent again before their receipts are written.
+const SENT_BYTES: usize = 8 << 20;
+
+impl Chosen<'_> {
+    fn each(&self, mut with: impl FnMut(Kept) -> Result<(), Failure>) -> Result<(), Failure> {
+        let mut missing: BTreeSet<(u32, u64)> = self.only.iter().copied().collect();
+        each_letter(self.log, |kept| {
+            let place = (kept.letter.place.partition, kept.letter.place.offset);
+            missing.remove(&place);
+            if self.only.is_empty() || self.only.contains(&place) { with(kept) } else { Ok(()) }
+        })?;
+        match missing.first() {
+            Some((partition, offset)) => {
+                Err(Failure::Input(format!("{partition}/{offset} is no dead letter of this log")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Those that can be read now and were not sent again, by their place.
+    fn in_memory(&self) -> Result<BTreeMap<Place, Record>, Failure> {
+        let (mut out, mut bytes) = (BTreeMap::new(), 0);
+        self.each(|kept| {
+            if is_ready(&kept) {
+                bytes += kept.letter.record.size();
+                out.insert(kept.letter.place, kept.letter.record);
+            }
+            if bytes > JUDGED_BYTES_MAX {
+                let mib = JUDGED_BYTES_MAX >> 20;
+                return Err(Failure::Input(format!(
+                    "there are more than {mib} MiB of letters; choose some, as PARTITION/OFFSET"
+                )));
+            }
+            Ok(())
+        })?;
+        Ok(out)
+    }
+}
+
+/// Whether a letter can be read now and was not sent again.
+fn is_ready(kept: &Kept) -> bool {
+    kept.sent.is_none() && why_not(kept).is_none()
 }
 
 /// Why a letter cannot be read now.
@@ -186,31 +226,51 @@ fn show_alerts(alerts: &[Alert], format: Format) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Appends the records to their topics, then the receipts. A crash between the two sends them
-/// twice: the shard's row numbers tell.
-fn resend(log: &dyn Log, ready: &BTreeMap<Place, Record>, yes: bool, format: Format) -> Result<(), Failure> {
-    let count = ready.len();
-    if count > 0
-        && !yes
-        && !confirmed(&format!("Put {count} records back into the events of {}?", log.describe()))?
-    {
+/// Sends what can be read now again, after a question.
+fn resend(chosen: &Chosen<'_>, yes: bool, format: Format) -> Result<(), Failure> {
+    let mut count = 0;
+    chosen.each(|kept| {
+        count += u64::from(is_ready(&kept));
+        Ok(())
+    })?;
+    let question = format!("Put {count} records back into the events of {}?", chosen.log.describe());
+    if count > 0 && !yes && !confirmed(&question)? {
         return Err(Failure::Input("nothing was sent".into()));
     }
-    send(log, ready)?;
+    let mut sent = Vec::new();
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    chosen.each(|kept| {
+        if is_ready(&kept) {
+            bytes += kept.letter.record.size();
+            sent.push(kept.letter.place.to_string());
+            batch.push((kept.letter.place, kept.letter.record));
+        }
+        if bytes >= SENT_BYTES {
+            send(chosen.log, &std::mem::take(&mut batch))?;
+            bytes = 0;
+        }
+        Ok(())
+    })?;
+    send(chosen.log, &batch)?;
     match format {
-        Format::Json => say!("{}", json!({ "sent": ready.keys().map(Place::to_string).collect::<Vec<_>>() })),
+        Format::Json => say!("{}", json!({ "sent": sent })),
         Format::Text => {
-            for place in ready.keys() {
+            for place in &sent {
                 say!("{place} sent again");
             }
-            say!("{count} records sent; `yagura run` judges them");
+            say!("{} records sent; `yagura run` judges them", sent.len());
         }
     }
     Ok(())
 }
 
-fn send(log: &dyn Log, ready: &BTreeMap<Place, Record>) -> Result<(), LogError> {
-    let topics: BTreeSet<&str> = ready.keys().map(|place| place.topic.as_str()).collect();
+/// Appends the records to their topics, then the receipts. A crash between the two sends them
+/// twice: the shard's row numbers tell.
+fn send(log: &dyn Log, ready: &[(Place, Record)]) -> Result<(), LogError> {
+    if ready.is_empty() {
+        return Ok(());
+    }
+    let topics: BTreeSet<&str> = ready.iter().map(|(place, _)| place.topic.as_str()).collect();
     for topic in topics {
         let mut events = log.appender(topic)?;
         for (_, record) in ready.iter().filter(|(place, _)| place.topic == topic) {
@@ -218,11 +278,8 @@ fn send(log: &dyn Log, ready: &BTreeMap<Place, Record>) -> Result<(), LogError> 
         }
         events.flush()?;
     }
-    if ready.is_empty() {
-        return Ok(());
-    }
     let mut dead = log.appender(DEAD)?;
-    for place in ready.keys() {
+    for (place, _) in ready {
         dead.append(receipt(place, clock::now()))?;
     }
     dead.flush()
