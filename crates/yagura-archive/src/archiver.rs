@@ -389,18 +389,21 @@ impl<'a> Archiver<'a> {
             Some(cut) => (cut.first, Some(cut.last), cut.marks),
             None => (held.start, None, Vec::new()),
         };
-        if first < held.start {
-            tracing::warn!(
-                topic = self.topic,
-                partition = number,
-                "the log no longer holds records {first} to {}; those not archived are lost: lengthen its retention",
-                held.start
-            );
-        }
-        if until.is_some_and(|last| last < held.start) {
-            let next = until.map_or(first, |last| last + 1);
-            self.progress.lost_records.fetch_add(held.start - next, Ordering::Relaxed);
+        // A stretch whose records are gone stays as it was left; mostly it was whole.
+        if let Some(last) = until
+            && last < held.start
+        {
             (first, until) = (held.start, None);
+            let lost = held.start - (last + 1);
+            self.progress.lost_records.fetch_add(lost, Ordering::Relaxed);
+            if lost > 0 {
+                tracing::warn!(
+                    topic = self.topic,
+                    partition = number,
+                    "the log deleted {lost} records from {} on before they were archived: lengthen its retention",
+                    last + 1
+                );
+            }
         }
         let next = first.max(held.start);
         self.member.seek(number, next)?;

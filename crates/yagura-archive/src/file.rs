@@ -77,7 +77,8 @@ impl Opened {
     pub fn open(store: &Arc<dyn Store>, path: &str, size: u64) -> Result<Self, ParquetError> {
         let (store, path) = (Arc::clone(store), path.to_string());
         let mut file = StoredFile { store: Arc::clone(&store), path: path.clone(), size, held: Vec::new() };
-        file.hold(vec![size.saturating_sub(TAIL_BYTES)..size])?;
+        let tail = size.saturating_sub(TAIL_BYTES);
+        file.held = vec![(tail, file.fetch(tail..size)?)];
         let about = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
         Ok(Opened { store, path, size, about })
     }

@@ -22,7 +22,7 @@ struct Mortal {
 }
 
 impl Mortal {
-    fn new(inner: &Arc<dyn Store>, left: i64, last_is_made: bool) -> Arc<dyn Store> {
+    fn over(inner: &Arc<dyn Store>, left: i64, last_is_made: bool) -> Arc<dyn Store> {
         Arc::new(Mortal { inner: Arc::clone(inner), left: AtomicI64::new(left), last_is_made })
     }
 
@@ -174,6 +174,31 @@ fn what_cannot_be_read_is_counted_and_passed_over() {
     let done = archive(&log, &store, &options()).unwrap();
     assert_eq!(done.unreadable_records.load(Ordering::Relaxed), 1);
     assert_eq!(numbers(&store, Kind::Message).len(), 2);
+}
+
+#[test]
+fn what_the_log_deleted_before_it_was_archived_is_counted() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    // Every record is a segment, and the last one stays.
+    let small = yagura_log::embedded::Options {
+        segment_bytes: 1,
+        retain_bytes: Some(1),
+        ..yagura_log::embedded::Options::default()
+    };
+    let log = memory::open(small).unwrap();
+    log.ensure_topic(TOPIC, 1).unwrap();
+    append(&log, &[testing::messages("a", 1, 0, &["x"])]);
+    assert_eq!(archive(&log, &store, &options()).unwrap().lost_records.load(Ordering::Relaxed), 0);
+    for row in 1..6 {
+        append(&log, &[testing::messages("a", 1, row, &["x"])]);
+    }
+    log.retain().unwrap();
+    assert_eq!(log.held(TOPIC, 0).unwrap(), 5..6);
+    let done = archive(&log, &store, &options()).unwrap();
+    assert_eq!(done.lost_records.load(Ordering::Relaxed), 4);
+    let rows: Vec<u64> = numbers(&store, Kind::Message).into_iter().map(|(.., row)| row).collect();
+    assert_eq!(rows, [0, 5]);
+    assert_eq!(archive(&log, &store, &options()).unwrap().lost_records.load(Ordering::Relaxed), 0);
 }
 
 #[test]
@@ -346,7 +371,7 @@ proptest! {
             let (now, later) = rest.split_at(more.min(rest.len()));
             append(&log, now);
             rest = later;
-            let mortal = Mortal::new(&memory, left, last_is_made);
+            let mortal = Mortal::over(&memory, left, last_is_made);
             let progress = Progress::default();
             // It is killed, or comes to the end and is asked to tidy.
             let _ = Archiver::join(&log, &mortal, TOPIC, &options, &progress).and_then(|mut archiver| {
