@@ -2,10 +2,10 @@
 
 #[cfg(feature = "pcap")]
 mod line_rate;
-mod operators;
 mod packets;
 mod report;
 mod samples;
+mod windows;
 
 use anyhow::Result;
 use report::Report;
@@ -14,10 +14,10 @@ use report::Report;
 type Benchmark = (&'static str, fn() -> Result<Report>);
 
 static BENCHMARKS: &[Benchmark] = &[
-    ("windows", operators::windows),
     ("packets", packets::mix),
     ("samples", samples::embedded),
     ("samples-kafka", samples::kafka),
+    ("windows", windows::windows),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
 ];

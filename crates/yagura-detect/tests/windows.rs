@@ -259,6 +259,7 @@ fn mistakes_are_explained() {
     };
     has("{ at_least: 3 }", "`every: 5m` (one after the other)");
     has("{ every: 5x, at_least: 3 }", "`5x` is no duration");
+    has("{ every: 400d, at_least: 3 }", "up to 366 days");
     has("{ every: 5m }", "`at_least`, `at_most`, `above`, `below` or `having`");
     has("{ every: 5m, gap: 1m, at_least: 3 }", "stands without");
     has("{ every: 2m, within: 5m, at_least: 3 }", "multiple");

@@ -27,6 +27,8 @@ mod sliding;
 
 /// The highest count that a sliding window can be asked for: it remembers as many rows.
 const AT_LEAST_MAX: u32 = 10_000;
+/// The longest window.
+const LENGTH_MAX: Micros = 366 * 86_400 * SECOND;
 /// The most `every` that a `within` may hold.
 const STEPS_MAX: Micros = 120;
 /// The longest session unless `longest` says another: it is judged and begins anew.
@@ -74,9 +76,10 @@ fn shape_of(place: &Place<'_>, spec: &Spanned<WindowSpec>, errors: &mut Vec<Pipe
     let window = &spec.value;
     let mut length = |text: &Option<Spanned<String>>| {
         let text = text.as_ref()?;
-        let length = duration(&text.value).filter(|&w| w > 0);
+        let length = duration(&text.value).filter(|&w| w > 0 && w <= LENGTH_MAX);
         if length.is_none() {
-            let message = format!("`{}` is no duration; write 90s, 10m, 2h or 1d", text.value);
+            let message =
+                format!("`{}` is no duration of up to 366 days; write 90s, 10m, 2h or 1d", text.value);
             errors.extend(at(place, text, message));
         }
         // Whatever comes of it, the error stands.

@@ -273,13 +273,15 @@ impl Aggregate {
     }
 }
 
+type Text = fn(&Aggregate) -> Option<Cow<'_, str>>;
+
 /// Closed windows as rows for `having`: each aggregate with its window's length.
 pub fn as_rows(wanted: &Wanted, schema: &SchemaRef, closed: &[(&Aggregate, Micros)]) -> RecordBatch {
     let numbers = wanted.measures().map(|(_, measure)| {
         let values = closed.iter().map(|(aggregate, length)| aggregate.measure(measure, *length));
         Arc::new(Float64Array::from_iter(values)) as ArrayRef
     });
-    let texts: [fn(&Aggregate) -> Option<Cow<'_, str>>; 2] = [Aggregate::top, Aggregate::top_values];
+    let texts: [Text; 2] = [Aggregate::top, Aggregate::top_values];
     let texts = texts.into_iter().filter(|_| wanted.top.is_some()).map(|text| {
         let values = closed.iter().map(|(aggregate, _)| text(aggregate));
         Arc::new(StringArray::from_iter(values)) as ArrayRef
