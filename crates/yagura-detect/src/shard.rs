@@ -307,7 +307,7 @@ impl Shard {
                 _ => {}
             }
             if envelope.kind == Kind::Sample {
-                self.samples(envelope, rows, from, watermark, &mut hits);
+                self.samples(envelope, rows, from, watermark, &mut hits, &mut late);
             } else {
                 self.rows(envelope, rows, from, watermark, &mut hits, &mut late);
             }
@@ -640,6 +640,7 @@ impl Shard {
         from: usize,
         watermark: Micros,
         hits: &mut Vec<Hit>,
+        late: &mut Vec<LateRow>,
     ) {
         let column = |name: &str| rows.column_by_name(name);
         let (Some(series), Some(times), Some(values), Some(quality)) = (
@@ -657,17 +658,23 @@ impl Shard {
             .extend(series.values().iter().map(|&n| local.get(n as usize).copied().unwrap_or(u32::MAX)));
         let undefined = self.resolved[from..].iter().filter(|&&n| n == u32::MAX).count();
         self.saved.stats.undefined_samples += undefined as u64;
+        let resolved = std::mem::take(&mut self.resolved);
         let samples = Samples {
-            series: &self.resolved,
+            series: &resolved,
             times: times.values(),
             values: values.values(),
             quality: quality.values(),
         };
-        for (index, detection) in self.pipeline.detections.iter().enumerate() {
+        let mut asides = Vec::new();
+        let pipeline = Arc::clone(&self.pipeline);
+        for (index, detection) in pipeline.detections.iter().enumerate() {
             if detection.on == Kind::Sample {
                 let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
                 self.operators[index].samples(&step, &samples, &self.saved.series, hits);
+                self.operators[index].late(&mut asides);
+                self.set_aside(index, &mut asides, late);
             }
         }
+        self.resolved = resolved;
     }
 }

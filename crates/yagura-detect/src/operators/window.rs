@@ -40,10 +40,20 @@ pub(crate) fn read(
     written: &Written<'_>,
 ) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
     let spec = written.window?;
-    if on == Kind::Sample {
-        return Some(Err(at(place, spec, "`window` counts rows with names; samples take `model:`".into())));
-    }
     let mut errors = Vec::new();
+    if on == Kind::Sample {
+        let window = &spec.value;
+        let named = window.distinct.first().or(window.top.as_ref());
+        let other = window.of.as_ref().filter(|of| of.value != "value");
+        if let Some(column) = named.or(other) {
+            let message = "samples are numbers without names; a window measures them `of: value`";
+            return Some(Err(at(place, column, message.into())));
+        }
+        if window.every.is_none() && window.gap.is_none() {
+            let message = "windows of samples close; write `every: 5m`";
+            return Some(Err(at(place, spec, message.into())));
+        }
+    }
     for column in &spec.value.distinct {
         check_column(place, on, column, &[], &mut errors);
     }

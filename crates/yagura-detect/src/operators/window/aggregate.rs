@@ -192,26 +192,28 @@ impl Default for Numbers {
 impl Aggregate {
     /// Counts a row of a batch.
     pub fn take(&mut self, inputs: &Inputs<'_>, row: usize) {
-        self.count += 1;
-        if let Some(values) = &inputs.numbers
-            && values.is_valid(row)
-            && values.value(row).is_finite()
-        {
-            let value = values.value(row);
-            let numbers = self.numbers.get_or_insert_default();
-            numbers.count += 1;
-            numbers.sum += value;
-            numbers.min = numbers.min.min(value);
-            numbers.max = numbers.max.max(value);
-            if inputs.percentiles {
-                numbers.percentiles.take(value);
-            }
-        }
+        let number = inputs.numbers.as_ref().filter(|values| values.is_valid(row)).map(|v| v.value(row));
+        self.take_number(number, inputs.percentiles);
         if let Some(hashes) = &inputs.distinct {
             self.distinct.get_or_insert_default().take(hashes.at(row));
         }
         if let Some((hashes, column)) = &inputs.top {
             self.top.get_or_insert_default().take(hashes.at(row), || text_at(column, row));
+        }
+    }
+
+    /// Counts a row with at most a number.
+    pub fn take_number(&mut self, number: Option<f64>, percentiles: bool) {
+        self.count += 1;
+        if let Some(value) = number.filter(|v| v.is_finite()) {
+            let numbers = self.numbers.get_or_insert_default();
+            numbers.count += 1;
+            numbers.sum += value;
+            numbers.min = numbers.min.min(value);
+            numbers.max = numbers.max.max(value);
+            if percentiles {
+                numbers.percentiles.take(value);
+            }
         }
     }
 

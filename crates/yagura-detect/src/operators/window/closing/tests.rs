@@ -33,6 +33,7 @@ fn closing(windows_max: usize, limits: Limits) -> Closing {
         windows: 0,
         saved,
         late: Vec::new(),
+        of: Vec::new(),
     }
 }
 
