@@ -1,4 +1,4 @@
-//! Single operators, from the log's bytes to alerts.
+//! Windows over messages, from the log's bytes to alerts.
 
 use std::sync::Arc;
 use std::time::Instant;

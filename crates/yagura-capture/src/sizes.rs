@@ -16,7 +16,7 @@ const UNITS: [(&str, u64); 8] = [
 
 pub(crate) fn serialize<S: Serializer>(bytes: &u64, to: S) -> Result<S::Ok, S::Error> {
     let binary = UNITS.into_iter().rev().filter(|(name, _)| name.len() != 2);
-    let (name, unit) = binary.into_iter().find(|(_, unit)| bytes % unit == 0).unwrap_or(UNITS[0]);
+    let (name, unit) = binary.into_iter().find(|(_, unit)| bytes.is_multiple_of(*unit)).unwrap_or(UNITS[0]);
     to.serialize_str(&format!("{}{name}", bytes / unit))
 }
 

@@ -34,6 +34,9 @@ struct Part {
     data: Vec<u8>,
 }
 
+/// A connection so far: the port of its client, the next sequence number of each side, its segments.
+type Begun = (u16, [Option<u32>; 2], Vec<Part>);
+
 /// A message's place: the segment and byte where it begins, and the segment where it ends.
 struct Place {
     begins: (usize, usize),
@@ -44,7 +47,7 @@ struct Place {
 /// The segments with data of every connection, in order and each once.
 fn connections(path: &Path) -> Vec<Vec<Part>> {
     let mut file = PacketFile::open(path).unwrap_or_else(|e| panic!("{e}"));
-    let mut all: BTreeMap<(u16, u16), (u16, [Option<u32>; 2], Vec<Part>)> = BTreeMap::new();
+    let mut all: BTreeMap<(u16, u16), Begun> = BTreeMap::new();
     while let Ok(Some(packet)) = file.next_packet() {
         let Ok(sliced) = SlicedPacket::from_ethernet(packet.data) else { continue };
         let Some(TransportSlice::Tcp(tcp)) = sliced.transport else { continue };
@@ -129,8 +132,8 @@ fn said(rows: &[OwnedRow], after: usize, until: usize) -> Vec<String> {
 }
 
 /// What [`said`] has of a message but its time.
-fn content(said: &String) -> String {
-    said.split_once(' ').map_or(said.as_str(), |(_, content)| content).to_string()
+fn content(said: &str) -> String {
+    said.split_once(' ').map_or(said, |(_, content)| content).to_string()
 }
 
 #[test]
@@ -163,8 +166,10 @@ fn a_connection_joined_at_any_byte_is_read_right_after_three_messages() {
                     let (mut found, expected) =
                         (said(&rows, lock.ends, last.ends), said(&whole, lock.ends, last.ends));
                     // A message from before may be found late, with the frame that makes it sure.
-                    let early: Vec<String> =
-                        said(&whole, from.0.saturating_sub(1), lock.ends + 1).iter().map(content).collect();
+                    let early: Vec<String> = said(&whole, from.0.saturating_sub(1), lock.ends + 1)
+                        .iter()
+                        .map(|said| content(said))
+                        .collect();
                     found.retain(|f| expected.contains(f) || !early.contains(&content(f)));
                     assert_eq!(
                         found,

@@ -560,7 +560,10 @@ fn operator_of(
     match found {
         Some(found) => Some(found),
         None if on == Kind::Sample => {
-            errors.push(place.error(&spec.on, "samples are judged by a model; add `model:`".into()));
+            errors.push(place.error(
+                &spec.on,
+                "samples are judged by `model:`, `window:` or `skew:`; add one of them".into(),
+            ));
             None
         }
         None => Some(Box::new(MatchPlan)),

@@ -95,6 +95,18 @@ pub struct Stepped {
     pub unreadable: Option<EventError>,
 }
 
+/// A record whose rows are judged, and what comes of it.
+struct Judged<'a> {
+    envelope: &'a Envelope,
+    /// The first row that is new.
+    from: usize,
+    /// The cell's watermark before the record.
+    watermark: Micros,
+    hits: &'a mut Vec<Hit>,
+    late: &'a mut Vec<LateRow>,
+    meter: &'a mut dyn Meter,
+}
+
 /// The most series of a cell.
 const SERIES_MAX: usize = 4_000_000;
 /// The most (collector, epoch)s that are remembered; beyond, the one silent for longest is forgotten.
@@ -314,11 +326,12 @@ impl Shard {
                 Kind::Control => self.control(rows, from),
                 _ => {}
             }
+            let mut judged = Judged { envelope, from, watermark, hits: &mut hits, late: &mut late, meter };
             if envelope.kind == Kind::Sample {
-                self.samples(envelope, rows, from, watermark, &mut hits, meter);
+                self.samples(rows, &mut judged);
             } else {
-                self.rows(envelope, rows, from, watermark, &mut hits, &mut late, meter);
-                self.inputs(envelope, rows, from, watermark, &mut hits, meter);
+                self.rows(rows, &mut judged);
+                self.inputs(rows, &mut judged);
             }
         }
         let moved = self.watermark();
@@ -363,13 +376,6 @@ impl Shard {
                 Collector { next_row: envelope.first_row, promise: Micros::MIN, ..Collector::default() };
             fresh.holes.skip(0, envelope.first_row);
             self.saved.collectors.insert(id.clone(), fresh);
-        }
-        // Of a collector's epochs the one that was heard last counts: one that crashed promises
-        // nothing more, and must not hold the watermark for ever.
-        let (name, epoch) = &id;
-        let epochs = (name.clone(), 0)..=(name.clone(), u64::MAX);
-        for ((_, other), collector) in self.saved.collectors.range_mut(epochs) {
-            collector.silent |= other != epoch;
         }
         let stats = &mut self.saved.stats;
         let collector = self.saved.collectors.get_mut(&id)?;
@@ -602,16 +608,9 @@ impl Shard {
         }
     }
 
-    fn rows(
-        &mut self,
-        envelope: &Envelope,
-        rows: &RecordBatch,
-        from: usize,
-        watermark: Micros,
-        hits: &mut Vec<Hit>,
-        late: &mut Vec<LateRow>,
-        meter: &mut dyn Meter,
-    ) {
+    fn rows(&mut self, rows: &RecordBatch, judged: &mut Judged<'_>) {
+        let Judged { envelope, from, watermark, hits, late, meter } = judged;
+        let (from, watermark) = (*from, *watermark);
         let pipeline = Arc::clone(&self.pipeline);
         let offered = rows.num_rows() - from;
         let mut asides = Vec::new();
@@ -659,15 +658,9 @@ impl Shard {
         RecordBatch::try_new(Arc::clone(&detection.schema), columns).ok()
     }
 
-    fn samples(
-        &mut self,
-        envelope: &Envelope,
-        rows: &RecordBatch,
-        from: usize,
-        watermark: Micros,
-        hits: &mut Vec<Hit>,
-        meter: &mut dyn Meter,
-    ) {
+    fn samples(&mut self, rows: &RecordBatch, judged: &mut Judged<'_>) {
+        let Judged { envelope, from, watermark, hits, late, meter } = judged;
+        let (from, watermark) = (*from, *watermark);
         let column = |name: &str| rows.column_by_name(name);
         let (Some(series), Some(times), Some(values), Some(quality)) = (
             column("series").and_then(|c| c.as_primitive_opt::<UInt32Type>()),
@@ -684,34 +677,34 @@ impl Shard {
             .extend(series.values().iter().map(|&n| local.get(n as usize).copied().unwrap_or(u32::MAX)));
         let undefined = self.resolved[from..].iter().filter(|&&n| n == u32::MAX).count();
         self.saved.stats.undefined_samples += undefined as u64;
+        let resolved = std::mem::take(&mut self.resolved);
         let samples = Samples {
-            series: &self.resolved,
+            series: &resolved,
             times: times.values(),
             values: values.values(),
             quality: quality.values(),
         };
-        for (index, detection) in self.pipeline.detections.iter().enumerate() {
+        let mut asides = Vec::new();
+        let pipeline = Arc::clone(&self.pipeline);
+        for (index, detection) in pipeline.detections.iter().enumerate() {
             if detection.on == Kind::Sample {
                 let step = Step { detection: index, by: &detection.by, envelope, from, watermark };
                 let before = hits.len();
                 meter.begin();
                 self.operators[index].samples(&step, &samples, &self.saved.series, hits);
+                self.operators[index].late(&mut asides);
+                self.set_aside(index, &mut asides, late);
                 let offered = rows.num_rows() - from;
                 meter.end(index, Work { offered, selected: offered, hits: hits.len() - before });
             }
         }
+        self.resolved = resolved;
     }
 
     /// Rows for the operators that have inputs of their own, possibly of several kinds.
-    fn inputs(
-        &mut self,
-        envelope: &Envelope,
-        rows: &RecordBatch,
-        from: usize,
-        watermark: Micros,
-        hits: &mut Vec<Hit>,
-        meter: &mut dyn Meter,
-    ) {
+    fn inputs(&mut self, rows: &RecordBatch, judged: &mut Judged<'_>) {
+        let Judged { envelope, from, watermark, hits, meter, .. } = judged;
+        let (from, watermark) = (*from, *watermark);
         let offered = rows.num_rows() - from;
         for (index, detection) in self.pipeline.detections.iter().enumerate() {
             let inputs = detection.operator.inputs();

@@ -65,7 +65,7 @@ impl Writer {
     /// Starts it; it ends when the writer is dropped.
     pub fn start<'scope>(scope: &'scope Scope<'scope, '_>, log: &'scope dyn Log) -> Writer {
         let (todo, jobs) = mpsc::sync_channel::<Generation>(1);
-        let (told, done) = mpsc::channel();
+        let (told, done) = mpsc::sync_channel(1);
         scope.spawn(move || {
             let mut appender = None;
             for job in jobs {

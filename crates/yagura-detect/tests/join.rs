@@ -1,8 +1,13 @@
 //! Contexts joined to rows: what a pipeline file may say of them, and what it is told when it errs.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use yagura_detect::Pipeline;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use yagura_detect::{Pipeline, Shard};
+use yagura_event::{Encoding, Envelope, Kind};
+use yagura_log::Record;
 use yagura_sql::SqlCompiler;
 
 fn read(
@@ -55,4 +60,46 @@ fn mistakes_are_explained() {
         wrong("message", "[maintenance]", "tool = 'x'", "[badge]")
             .contains("`badge` is no column of message")
     );
+}
+
+fn record(row: u64, kind: Kind, columns: Value) -> Record {
+    let envelope = Envelope {
+        kind,
+        version: 1,
+        cell: "bay".into(),
+        collector: "span".into(),
+        epoch: 1,
+        first_row: row,
+        rows: 1,
+        observed: (0, 0),
+        promise: 0,
+        encoding: Encoding::Json,
+    };
+    let value = columns.to_string().into_bytes().into();
+    Record { key: Bytes::from_static(b"bay"), header: envelope.to_header().into(), value }
+}
+
+#[test]
+fn what_held_is_part_of_the_saved_state() {
+    let pipeline = || {
+        let read = read("message", "[maintenance]", "maintenance = ''", "[tool]");
+        Arc::new(Pipeline { detections: read.expect("a detection") })
+    };
+    let context = |row, time: i64, value: &str| {
+        let columns =
+            json!({"time": time, "observed": 0, "tool": "T", "name": "maintenance", "value": value});
+        record(row, Kind::Context, columns)
+    };
+    let message =
+        |row, time: i64| record(row, Kind::Message, json!({"time": time, "observed": 0, "tool": "T"}));
+    let mut shard = Shard::new("bay", pipeline());
+    assert!(shard.step(0, &context(0, 100, "WO-1")).alerts.is_empty());
+    assert!(shard.step(1, &context(1, 200, "")).alerts.is_empty());
+    let mut again = Shard::restore(&shard.save()(), pipeline()).expect("its own state");
+    for shard in [&mut shard, &mut again] {
+        assert!(shard.step(2, &message(2, 150)).alerts.is_empty(), "while it was under way");
+        let alerts = shard.step(3, &message(3, 250)).alerts;
+        assert_eq!(alerts.iter().map(|a| a.cause.row).collect::<Vec<_>>(), [3]);
+    }
+    assert_eq!(shard.save()(), again.save()());
 }

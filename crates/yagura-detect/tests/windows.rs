@@ -259,6 +259,7 @@ fn mistakes_are_explained() {
     };
     has("{ at_least: 3 }", "`every: 5m` (one after the other)");
     has("{ every: 5x, at_least: 3 }", "`5x` is no duration");
+    has("{ every: 400d, at_least: 3 }", "up to 366 days");
     has("{ every: 5m }", "`at_least`, `at_most`, `above`, `below` or `having`");
     has("{ every: 5m, gap: 1m, at_least: 3 }", "stands without");
     has("{ every: 2m, within: 5m, at_least: 3 }", "multiple");
@@ -473,4 +474,68 @@ fn a_silent_collector_is_told_though_another_goes_on() {
         }
     }
     assert_eq!(told, ["quiet"], "once, and not the one that goes on");
+}
+
+#[test]
+fn samples_are_measured_by_their_series() {
+    let text = "version: 1\ndetections:\n  - id: w\n    title: W\n    queue: equipment\n    severity: low\n    \
+        on: sample\n    where: unit = 'Pa'\n    by: [tool]\n    window: { every: 1m, of: value, measure: mean, above: 10 }\n    \
+        summary: '{tool} {mean} {count}'\n    then: Look.\n";
+    let read = Pipeline::read(Path::new("w.yaml"), text, &SqlCompiler::default());
+    let pipeline = Arc::new(Pipeline { detections: read.map_err(|e| e[0].to_string()).unwrap() });
+    let record = |row: u64, kind: Kind, promise: i64, lines: &[Value]| {
+        let envelope = Envelope {
+            kind,
+            version: 1,
+            cell: "bay".into(),
+            collector: "span".into(),
+            epoch: 1,
+            first_row: row,
+            rows: lines.len() as u32,
+            observed: ((promise - 60) * SECOND, promise * SECOND),
+            promise: promise * SECOND,
+            encoding: Encoding::Json,
+        };
+        let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+        let value = Bytes::from(lines.join("\n"));
+        Record { key: Bytes::from_static(b"bay"), header: envelope.to_header().into(), value }
+    };
+    let series = |n: u32, tool: &str, signal: &str, unit: &str| json!({"series": n, "tool": tool, "signal": signal, "unit": unit});
+    let sample = |n: u32, time: i64, value: f64, quality: u8| json!({"series": n, "time": time * SECOND, "value": value, "quality": quality});
+    let names = [
+        series(0, "A", "p1", "Pa"),
+        series(1, "A", "p2", "Pa"),
+        series(2, "B", "p1", "Pa"),
+        series(3, "A", "t", "K"),
+    ];
+    let samples = [
+        sample(0, 1, 8.0, 0),
+        sample(1, 59, 14.0, 0),
+        sample(2, 30, 9.0, 0),
+        sample(3, 30, 900.0, 0),
+        sample(1, 30, 5000.0, 2),
+        // A clock a year ahead counts at the end of its record, one far behind at its beginning.
+        sample(0, 31_536_000, 100.0, 0),
+        sample(1, -5_000, 14.0, 0),
+    ];
+    let all = [
+        record(0, Kind::Series, 0, &names),
+        record(4, Kind::Sample, 60, &samples),
+        record(11, Kind::Sample, 120, &[sample(2, 61, 1.0, 0)]),
+    ];
+    let mut shard = Shard::new("bay", Arc::clone(&pipeline));
+    let (first, _) = steps(&mut shard, &all[..2]);
+    assert_eq!(first.iter().map(|a| a.summary.as_str()).collect::<Vec<_>>(), ["A 12 3"]);
+    let mut again = Shard::restore(&shard.save()(), pipeline).unwrap();
+    for shard in [&mut shard, &mut again] {
+        let (second, late) = steps(shard, &all);
+        assert_eq!(second.iter().map(|a| a.summary.as_str()).collect::<Vec<_>>(), ["A 100 1"]);
+        assert!(late.is_empty());
+        let (_, late) =
+            steps(shard, &[&all[..], &[record(12, Kind::Sample, 110, &[sample(0, 55, 1.0, 0)])]].concat());
+        assert_eq!(
+            late.iter().map(|l| (&*l.row.key["tool"], l.row.cause.row)).collect::<Vec<_>>(),
+            [("A", 12)]
+        );
+    }
 }

@@ -112,8 +112,8 @@ impl Sources {
 /// Opens every source.
 pub fn sources(config: &Config, assets: &Arc<AssetTable>) -> Result<Sources, Failure> {
     let input = |e: SourceError| Failure::Input(e.to_string());
-    let mut settings = Settings::default();
-    settings.dictionary = dictionary::read(&config.dictionaries).map_err(input)?;
+    let dictionary = dictionary::read(&config.dictionaries).map_err(input)?;
+    let mut settings = Settings { dictionary, ..Settings::default() };
     if let Some(file) = &config.plant_key_file {
         settings.plant_key = std::fs::read(file).map_err(|e| {
             Failure::Input(format!("{}: the plant's key cannot be read: {e}", file.display()))

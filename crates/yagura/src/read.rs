@@ -161,9 +161,8 @@ impl Shown {
 /// Reads the files and prints.
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let mut printer = Printer::new(arguments, format)?;
-    let mut settings = Settings::default();
-    settings.dictionary =
-        dictionary::read(&arguments.dictionary).map_err(|e| Failure::Input(e.to_string()))?;
+    let dictionary = dictionary::read(&arguments.dictionary).map_err(|e| Failure::Input(e.to_string()))?;
+    let mut settings = Settings { dictionary, ..Settings::default() };
     if let Some(file) = &arguments.plant_key_file {
         settings.plant_key = std::fs::read(file).map_err(|e| {
             Failure::Input(format!("{}: the plant's key cannot be read: {e}", file.display()))

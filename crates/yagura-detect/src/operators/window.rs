@@ -27,6 +27,8 @@ mod sliding;
 
 /// The highest count that a sliding window can be asked for: it remembers as many rows.
 const AT_LEAST_MAX: u32 = 10_000;
+/// The longest window.
+const LENGTH_MAX: Micros = 366 * 86_400 * SECOND;
 /// The most `every` that a `within` may hold.
 const STEPS_MAX: Micros = 120;
 /// The longest session unless `longest` says another: it is judged and begins anew.
@@ -38,10 +40,20 @@ pub(crate) fn read(
     written: &Written<'_>,
 ) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
     let spec = written.window?;
-    if on == Kind::Sample {
-        return Some(Err(at(place, spec, "`window` counts rows with names; samples take `model:`".into())));
-    }
     let mut errors = Vec::new();
+    if on == Kind::Sample {
+        let window = &spec.value;
+        let named = window.distinct.first().or(window.top.as_ref());
+        let other = window.of.as_ref().filter(|of| of.value != "value");
+        if let Some(column) = named.or(other) {
+            let message = "samples are numbers without names; a window measures them `of: value`";
+            return Some(Err(at(place, column, message.into())));
+        }
+        if window.every.is_none() && window.gap.is_none() {
+            let message = "windows of samples close; write `every: 5m`";
+            return Some(Err(at(place, spec, message.into())));
+        }
+    }
     for column in &spec.value.distinct {
         check_column(place, on, column, &[], &mut errors);
     }
@@ -74,9 +86,10 @@ fn shape_of(place: &Place<'_>, spec: &Spanned<WindowSpec>, errors: &mut Vec<Pipe
     let window = &spec.value;
     let mut length = |text: &Option<Spanned<String>>| {
         let text = text.as_ref()?;
-        let length = duration(&text.value).filter(|&w| w > 0);
+        let length = duration(&text.value).filter(|&w| w > 0 && w <= LENGTH_MAX);
         if length.is_none() {
-            let message = format!("`{}` is no duration; write 90s, 10m, 2h or 1d", text.value);
+            let message =
+                format!("`{}` is no duration of up to 366 days; write 90s, 10m, 2h or 1d", text.value);
             errors.extend(at(place, text, message));
         }
         // Whatever comes of it, the error stands.

@@ -192,26 +192,28 @@ impl Default for Numbers {
 impl Aggregate {
     /// Counts a row of a batch.
     pub fn take(&mut self, inputs: &Inputs<'_>, row: usize) {
-        self.count += 1;
-        if let Some(values) = &inputs.numbers
-            && values.is_valid(row)
-            && values.value(row).is_finite()
-        {
-            let value = values.value(row);
-            let numbers = self.numbers.get_or_insert_default();
-            numbers.count += 1;
-            numbers.sum += value;
-            numbers.min = numbers.min.min(value);
-            numbers.max = numbers.max.max(value);
-            if inputs.percentiles {
-                numbers.percentiles.take(value);
-            }
-        }
+        let number = inputs.numbers.as_ref().filter(|values| values.is_valid(row)).map(|v| v.value(row));
+        self.take_number(number, inputs.percentiles);
         if let Some(hashes) = &inputs.distinct {
             self.distinct.get_or_insert_default().take(hashes.at(row));
         }
         if let Some((hashes, column)) = &inputs.top {
             self.top.get_or_insert_default().take(hashes.at(row), || text_at(column, row));
+        }
+    }
+
+    /// Counts a row with at most a number.
+    pub fn take_number(&mut self, number: Option<f64>, percentiles: bool) {
+        self.count += 1;
+        if let Some(value) = number.filter(|v| v.is_finite()) {
+            let numbers = self.numbers.get_or_insert_default();
+            numbers.count += 1;
+            numbers.sum += value;
+            numbers.min = numbers.min.min(value);
+            numbers.max = numbers.max.max(value);
+            if percentiles {
+                numbers.percentiles.take(value);
+            }
         }
     }
 
@@ -273,13 +275,15 @@ impl Aggregate {
     }
 }
 
+type Text = fn(&Aggregate) -> Option<Cow<'_, str>>;
+
 /// Closed windows as rows for `having`: each aggregate with its window's length.
 pub fn as_rows(wanted: &Wanted, schema: &SchemaRef, closed: &[(&Aggregate, Micros)]) -> RecordBatch {
     let numbers = wanted.measures().map(|(_, measure)| {
         let values = closed.iter().map(|(aggregate, length)| aggregate.measure(measure, *length));
         Arc::new(Float64Array::from_iter(values)) as ArrayRef
     });
-    let texts: [fn(&Aggregate) -> Option<Cow<'_, str>>; 2] = [Aggregate::top, Aggregate::top_values];
+    let texts: [Text; 2] = [Aggregate::top, Aggregate::top_values];
     let texts = texts.into_iter().filter(|_| wanted.top.is_some()).map(|text| {
         let values = closed.iter().map(|(aggregate, _)| text(aggregate));
         Arc::new(StringArray::from_iter(values)) as ArrayRef

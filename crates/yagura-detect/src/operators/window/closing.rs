@@ -6,6 +6,9 @@
 //! row whose window was closed is counted aside. The hit names the last row that counted, by the
 //! collector's clock. Where windows overlap, a key is told once in the length of a window.
 //!
+//! A sample's time is its device's, held within the collector's bounds of its record; those of bad
+//! quality do not count.
+//!
 //! Memory of a key: some 120 bytes, the texts of its `by` columns, and for each window that is open
 //! 80 bytes and what is aggregated (see [`super::sketch`]); at most [`STATE_BYTES_MAX`] a cell, as if
 //! every aggregate were full. Beyond, the keys that were least recently active leave, a quarter at
@@ -23,13 +26,15 @@ use yagura_event::Envelope;
 use yagura_event::alert::Cause;
 use yagura_event::clock::{self, Micros, SECOND};
 
-use super::super::matched::{hit, selected_rows};
-use super::super::{Learning, Operator, Plan, Saving, Step};
+use super::super::matched::{hit, sample_hit, selected_rows};
+use super::super::{Learning, Operator, Plan, Samples, Saving, Step};
 use super::aggregate::{Aggregate, Inputs, Measure, Wanted, as_rows};
 use crate::alerts::Hit;
-use crate::columns::{RowGroups, named, text_at, times_of};
+use crate::blocks::Blocks;
+use crate::columns::{RowGroups, hash_texts, named, text_at, times_of};
 use crate::condition::Condition;
 use crate::late::Aside;
+use crate::shard::Series;
 
 /// The most memory of one detection's windows in a cell, in bytes.
 const STATE_BYTES_MAX: usize = 256 << 20;
@@ -37,6 +42,8 @@ const STATE_BYTES_MAX: usize = 256 << 20;
 const KEY_BYTES: usize = 256;
 /// Times beyond are taken for these: nothing can be computed with the ends of all time.
 const TIME_MAX: Micros = 1 << 61;
+/// The quality from which on a sample is not counted.
+const BAD: u8 = 2;
 /// Sources that are remembered before those without an open window are forgotten.
 const SOURCES: usize = 256;
 /// Version of the saved state's form.
@@ -161,6 +168,7 @@ impl Plan for ClosingPlan {
                 ..Saved::default()
             },
             late: Vec::new(),
+            of: Vec::new(),
         })
     }
 }
@@ -180,6 +188,8 @@ struct Closing {
     saved: Saved,
     /// Rows counted aside by the record at hand.
     late: Vec<Aside>,
+    /// By series, the hash of its `by` columns; 0 until it is known.
+    of: Vec<u64>,
 }
 
 /// All that lasts; the keys are put in when it is saved.
@@ -195,6 +205,8 @@ struct Saved {
     left_at: Micros,
     /// Where rows came from: collector and epoch.
     sources: Vec<(String, u64)>,
+    /// By series, whether the condition takes it.
+    taken: Vec<bool>,
     keys: Vec<Key>,
 }
 
@@ -333,48 +345,58 @@ struct Batch<'a> {
     source: u32,
 }
 
+/// Where a row stands.
+struct Spot {
+    observed: Micros,
+    time: Micros,
+    row: u64,
+    source: u32,
+}
+
+impl Spot {
+    fn new(step: &Step<'_>, row: usize, observed: Micros, time: Micros, source: u32) -> Self {
+        let observed = observed.clamp(-TIME_MAX, TIME_MAX);
+        Spot { observed, time, row: step.envelope.first_row + row as u64, source }
+    }
+}
+
 impl Closing {
     fn take(&mut self, batch: &Batch<'_>, groups: &mut RowGroups<'_>, row: usize) {
-        if self.windows >= self.settings.windows_max {
-            let now = batch.observed.map_or(batch.step.envelope.observed.1, |times| times[row]);
-            self.make_room(now);
+        let observed = batch.observed.map_or(batch.step.envelope.observed.1, |times| times[row]);
+        let time = batch.times.map_or(batch.step.envelope.observed.0, |times| times[row]);
+        let spot = Spot::new(batch.step, row, observed, time, batch.source);
+        if self.make_room_if_full(spot.observed) {
             groups.forget();
         }
-        let observed = batch.observed.map_or(batch.step.envelope.observed.1, |times| times[row]);
-        let observed = observed.clamp(-TIME_MAX, TIME_MAX);
+        let slot = groups.get(row).or_else(|| {
+            let by = || batch.by.iter().map(|column| text_at(column, row).into()).collect();
+            let slot = self.slot_of(groups.hash(row), spot.observed, by);
+            slot.inspect(|&slot| groups.set(row, slot))
+        });
+        if !slot.is_some_and(|slot| self.count(slot, &spot, |a| a.take(&batch.inputs, row))) {
+            self.set_aside(hit(batch.step, batch.rows, row, batch.by));
+        }
+    }
+
+    /// Counts a row under a key; answers whether there was a window for it that is open.
+    fn count(&mut self, slot: u32, spot: &Spot, take: impl FnOnce(&mut Aggregate)) -> bool {
         let shape = self.settings.shape;
-        let closed_to = self.saved.closed_to;
         self.saved.turn += 1;
-        let slot = match groups.get(row) {
-            Some(slot) => slot,
-            None => {
-                let hash = groups.hash(row);
-                let slot = match self.index.get(&hash) {
-                    Some(&slot) => slot,
-                    None if shape.is_over(observed, closed_to) => {
-                        return self.aside(batch, row);
-                    }
-                    None => self.new_key(hash, batch, row),
-                };
-                groups.set(row, slot);
-                slot
-            }
-        };
         let key = &mut self.slots[slot as usize];
         key.active = self.saved.turn;
         let before = key.windows.len();
-        let Some((at, made)) = key.window(shape, observed, closed_to) else { return self.aside(batch, row) };
+        let Some((at, made)) = key.window(shape, spot.observed, self.saved.closed_to) else { return false };
         let after = key.windows.len();
         let window = &mut key.windows[at];
-        window.aggregate.take(&batch.inputs, row);
-        if observed >= window.last {
-            window.last = observed;
-            window.time = batch.times.map_or(batch.step.envelope.observed.0, |times| times[row]);
-            window.row = batch.step.envelope.first_row + row as u64;
-            window.source = batch.source;
+        take(&mut window.aggregate);
+        if spot.observed >= window.last {
+            window.last = spot.observed;
+            window.time = spot.time;
+            window.row = spot.row;
+            window.source = spot.source;
         }
         if before == after && !made {
-            return;
+            return true;
         }
         self.windows = self.windows + after - before;
         let due = match shape {
@@ -385,16 +407,23 @@ impl Closing {
             key.due = due;
             self.due.push(Reverse((due, key.hash)));
         }
+        true
     }
 
-    fn aside(&mut self, batch: &Batch<'_>, row: usize) {
-        let Hit { cause, time, observed, key, .. } = hit(batch.step, batch.rows, row, batch.by);
+    fn set_aside(&mut self, hit: Hit) {
+        let Hit { cause, time, observed, key, .. } = hit;
         self.late.push(Aside { key, time, observed, closed_to: self.saved.closed_to, cause });
     }
 
-    fn new_key(&mut self, hash: u64, batch: &Batch<'_>, row: usize) -> u32 {
-        let by = batch.by.iter().map(|column| text_at(column, row).into()).collect();
-        let key = Key { hash, by, due: Micros::MAX, told_until: Micros::MIN, ..Key::default() };
+    /// The slot of a key, made unless its window would be over.
+    fn slot_of(&mut self, hash: u64, observed: Micros, by: impl FnOnce() -> Box<[Box<str>]>) -> Option<u32> {
+        if let Some(&slot) = self.index.get(&hash) {
+            return Some(slot);
+        }
+        if self.settings.shape.is_over(observed, self.saved.closed_to) {
+            return None;
+        }
+        let key = Key { hash, by: by(), due: Micros::MAX, told_until: Micros::MIN, ..Key::default() };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = key;
@@ -406,7 +435,7 @@ impl Closing {
             }
         };
         self.index.insert(hash, slot);
-        slot
+        Some(slot)
     }
 
     fn remove(&mut self, slot: u32) {
@@ -416,8 +445,11 @@ impl Closing {
         self.free.push(slot);
     }
 
-    /// Lets the least recently active keys go until a quarter of the room is free.
-    fn make_room(&mut self, now: Micros) {
+    /// Lets the least recently active keys go until a quarter of the room is free, if there is none.
+    fn make_room_if_full(&mut self, now: Micros) -> bool {
+        if self.windows < self.settings.windows_max {
+            return false;
+        }
         let mut order: Vec<(u64, u32)> =
             self.index.values().map(|&slot| (self.slots[slot as usize].active, slot)).collect();
         order.sort_unstable();
@@ -431,6 +463,7 @@ impl Closing {
         }
         self.saved.left_at = self.saved.left_at.max(now);
         self.remake_due();
+        true
     }
 
     fn remake_due(&mut self) {
@@ -644,6 +677,47 @@ impl Operator for Closing {
         }
     }
 
+    fn samples(
+        &mut self,
+        step: &Step<'_>,
+        samples: &Samples<'_>,
+        all: &Blocks<Series>,
+        _hits: &mut Vec<Hit>,
+    ) {
+        let source = self.source_of(step.envelope);
+        let (earliest, latest) = step.envelope.observed;
+        let percentiles = self.settings.wanted.percentiles;
+        for row in step.from..samples.series.len() {
+            let number = samples.series[row] as usize;
+            let taken = self.saved.taken.get(number).copied().unwrap_or(false);
+            if !taken || samples.quality[row] >= BAD {
+                continue;
+            }
+            let Some(series) = all.get(number) else { continue };
+            if self.of[number] == 0 {
+                self.of[number] = hash_texts(step.by.iter().map(|name| series.text(name))).max(1);
+            }
+            let time = samples.times[row];
+            let spot = Spot::new(step, row, time.clamp(earliest, latest.max(earliest)), time, source);
+            self.make_room_if_full(spot.observed);
+            let by = || step.by.iter().map(|name| series.text(name).into()).collect();
+            let slot = self.slot_of(self.of[number], spot.observed, by);
+            let value = Some(samples.values[row]);
+            if !slot.is_some_and(|slot| self.count(slot, &spot, |a| a.take_number(value, percentiles))) {
+                self.set_aside(sample_hit(step, samples, row, series, serde_json::Map::new()));
+            }
+        }
+    }
+
+    fn series(&mut self, number: u32, selected: bool) {
+        let index = number as usize;
+        if self.saved.taken.len() <= index {
+            self.saved.taken.resize(index + 1, false);
+            self.of.resize(index + 1, 0);
+        }
+        self.saved.taken[index] = selected;
+    }
+
     fn advance(&mut self, step: &Step<'_>, hits: &mut Vec<Hit>) {
         // Where nobody sends any more, all that is open is over; what comes from others later is
         // measured by what was closed.
@@ -679,6 +753,7 @@ impl Operator for Closing {
         }
         self.saved = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
         self.slots = std::mem::take(&mut self.saved.keys);
+        self.of = vec![0; self.saved.taken.len()];
         self.free.clear();
         self.index = self.slots.iter().enumerate().map(|(slot, key)| (key.hash, slot as u32)).collect();
         self.windows = self.slots.iter().map(|key| key.windows.len()).sum();
@@ -688,124 +763,4 @@ impl Operator for Closing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use yagura_event::rows::{MessageBuilder, MessageRow};
-    use yagura_event::{Encoding, Kind};
-
-    fn envelope(first_row: u64, rows: u32) -> Envelope {
-        Envelope {
-            kind: Kind::Message,
-            version: 1,
-            cell: "bay".into(),
-            collector: "span".into(),
-            epoch: first_row,
-            first_row,
-            rows,
-            observed: (0, 0),
-            promise: 0,
-            encoding: Encoding::Arrow,
-        }
-    }
-
-    fn closing(windows_max: usize, limits: Limits) -> Closing {
-        let shape = Shape::Steps { every: 60 * SECOND, within: 60 * SECOND };
-        let wanted = Wanted::default();
-        let settings = Settings {
-            shape,
-            lateness: 0,
-            wanted,
-            measure: Measure::Count,
-            limits,
-            having: None,
-            windows_max,
-        };
-        let saved = Saved {
-            version: SAVED_VERSION,
-            closed_to: Micros::MIN,
-            left_at: Micros::MIN,
-            ..Saved::default()
-        };
-        Closing {
-            settings: Arc::new(settings),
-            index: FxHashMap::default(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            due: BinaryHeap::new(),
-            windows: 0,
-            saved,
-            late: Vec::new(),
-        }
-    }
-
-    /// One batch with these clients, a second apart.
-    fn give(closing: &mut Closing, first_row: u64, clients: &[String]) {
-        let mut builder = MessageBuilder::default();
-        for (row, client) in clients.iter().enumerate() {
-            let observed = (first_row as i64 + row as i64) * SECOND / 100;
-            builder.push(&MessageRow { client, observed, time: observed, ..Default::default() });
-        }
-        let envelope = envelope(first_row, clients.len() as u32);
-        let by = ["client".to_string()];
-        let step = Step { detection: 0, by: &by, envelope: &envelope, from: 0, watermark: 0 };
-        closing.rows(&step, &builder.finish(), None, &mut Vec::new());
-    }
-
-    fn end(closing: &mut Closing) -> Vec<Hit> {
-        let envelope = envelope(0, 0);
-        let by = ["client".to_string()];
-        let step = Step { detection: 0, by: &by, envelope: &envelope, from: 0, watermark: Micros::MAX };
-        let mut hits = Vec::new();
-        closing.advance(&step, &mut hits);
-        hits
-    }
-
-    #[test]
-    fn the_least_recently_active_keys_leave_and_are_counted() {
-        let at_least = Limits { at_least: Some(1.0), ..Limits::default() };
-        let mut state = closing(100, at_least);
-        let names: Vec<String> = (0..1000).map(|n| format!("host-{n}")).collect();
-        for (batch, chunk) in names.chunks(7).enumerate() {
-            give(&mut state, batch as u64 * 8, &[chunk, &["steady".to_string()]].concat());
-            assert!(state.windows <= 100 && state.index.len() <= 100 && state.slots.len() <= 100);
-            assert!(state.due.len() <= 200, "what left is not looked at for ever");
-        }
-        assert!(state.saved.refused >= 900, "{}", state.saved.refused);
-        assert!(state.saved.sources.len() <= 2 * SOURCES);
-        let hits = end(&mut state);
-        let steady: u64 = hits
-            .iter()
-            .filter(|h| h.key["client"] == "steady")
-            .filter_map(|h| h.evidence["count"].as_u64())
-            .sum();
-        assert_eq!(steady, 143, "one that goes on stays");
-        assert!(state.index.is_empty() && state.windows == 0 && state.due.is_empty());
-    }
-
-    #[test]
-    fn a_window_that_may_lack_rows_is_not_found_too_small() {
-        let few = Limits { below: Some(5.0), ..Limits::default() };
-        let names: Vec<String> = (0..200).map(|n| format!("host-{n}")).collect();
-        let mut whole = closing(1000, few);
-        give(&mut whole, 0, &names);
-        assert_eq!(end(&mut whole).len(), 200);
-        let mut crowded = closing(100, few);
-        give(&mut crowded, 0, &names);
-        assert_eq!(end(&mut crowded).len(), 0);
-        give(&mut crowded, 6_000, &names[..2]);
-        assert_eq!(end(&mut crowded).len(), 2, "the next minute is whole again");
-    }
-
-    #[test]
-    fn sources_without_a_window_are_forgotten_and_the_others_keep_their_names() {
-        let mut state = closing(10_000, Limits { at_least: Some(1.0), ..Limits::default() });
-        give(&mut state, 1, &["first".into()]);
-        for epoch in 2..2_000 {
-            give(&mut state, epoch, &["other".into()]);
-        }
-        assert!(state.saved.sources.len() <= SOURCES, "{}", state.saved.sources.len());
-        let hits = end(&mut state);
-        let first = hits.iter().find(|h| h.key["client"] == "first").map(|h| h.cause.epoch);
-        assert_eq!(first, Some(1));
-    }
-}
+mod tests;
