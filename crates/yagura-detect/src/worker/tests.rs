@@ -59,7 +59,7 @@ fn poisoned(row: u64) -> Record {
 
 fn log_of(topics: &[(&str, &[Record])]) -> Embedded {
     let log = memory::open(LogOptions::default()).expect("a log");
-    for topic in [EVENTS, ALERTS, snapshot::TOPIC] {
+    for topic in [EVENTS, ALERTS, LATE, snapshot::TOPIC] {
         log.ensure_topic(topic, 1).expect("a topic");
     }
     for (topic, records) in topics {
