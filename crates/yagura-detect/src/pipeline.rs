@@ -421,6 +421,10 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
     // What a sample is judged by is its series; its own columns are numbers alone.
     let columns_of = if on == Kind::Sample { Kind::Series } else { on };
     let join = joins(place, on, &spec.join, errors);
+    if let (Some(_), Some(first)) = (&spec.sequence, spec.join.first()) {
+        let message = "`join` does not reach the steps of a `sequence`; write it without one of the two";
+        errors.push(place.error(first, message.into()));
+    }
     let schema = asof::joined_schema(columns_of, &join);
     let condition = spec.condition.as_ref().and_then(|sql| {
         let compiled = place.condition_over(columns_of.name(), &schema, "where", sql);

@@ -103,3 +103,32 @@ fn what_held_is_part_of_the_saved_state() {
     }
     assert_eq!(shard.save()(), again.save()());
 }
+
+#[test]
+fn a_sequence_takes_no_joins() {
+    let text = "version: 1
+detections:
+  - id: s
+    title: S
+    queue: security
+    severity: low
+    on: message
+    join: [maintenance]
+    by: [tool]
+    sequence:
+      within: 5m
+      steps:
+        - where: operation = 'program.write'
+        - where: operation = 'control'
+    summary: '{tool}'
+    then: Look.
+";
+    let Err(errors) = Pipeline::read("p.yaml".as_ref(), text, &SqlCompiler::default()) else {
+        panic!("it was taken");
+    };
+    let said: Vec<String> = errors.iter().map(|e| e.to_string()).collect();
+    assert_eq!(
+        said,
+        ["p.yaml:8:12: `join` does not reach the steps of a `sequence`; write it without one of the two"]
+    );
+}
