@@ -10,6 +10,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
 use serde::{Deserialize, Serialize};
 use yagura_event::clock::Micros;
+use yagura_event::rows::{SeriesBuilder, SeriesRow};
 use yagura_event::vocabulary::control;
 use yagura_event::{Alert, Envelope, EventError, Kind, codec};
 use yagura_log::Record;
@@ -45,6 +46,20 @@ pub struct Series {
 }
 
 impl Series {
+    /// What is said of it, as a row under a number.
+    pub fn row(&self, number: u32) -> SeriesRow<'_> {
+        SeriesRow {
+            series: number,
+            tool: &self.tool,
+            chamber: &self.chamber,
+            signal: &self.signal,
+            unit: &self.unit,
+            class: &self.class,
+            source: &self.source,
+            ..SeriesRow::default()
+        }
+    }
+
     /// One of its columns as text.
     pub fn text(&self, column: &str) -> &str {
         match column {
@@ -480,19 +495,10 @@ impl Shard {
         if spec.on != Kind::Sample || numbers.is_empty() {
             return;
         }
-        let mut builder = yagura_event::rows::SeriesBuilder::default();
+        let mut builder = SeriesBuilder::default();
         for &number in numbers {
             let Some(series) = self.saved.series.get(number as usize) else { continue };
-            builder.push(&yagura_event::rows::SeriesRow {
-                series: number,
-                tool: &series.tool,
-                chamber: &series.chamber,
-                signal: &series.signal,
-                unit: &series.unit,
-                class: &series.class,
-                source: &series.source,
-                ..Default::default()
-            });
+            builder.push(&series.row(number));
         }
         let rows = builder.finish();
         let selected = match &spec.condition {

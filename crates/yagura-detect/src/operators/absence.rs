@@ -26,21 +26,20 @@
 
 use std::collections::BTreeSet;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::{BooleanArray, RecordBatch};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 use yagura_event::alert::Cause;
 use yagura_event::clock::{self, Micros};
-use yagura_event::rows::{SeriesBuilder, SeriesRow};
+use yagura_event::rows::SeriesBuilder;
 use yagura_event::{Envelope, Kind};
 
 use super::matched::{selected_rows, time_at};
-use super::{Learning, Operator, Plan, Samples, Saving, Step, at};
+use super::{Learning, Operator, Plan, Samples, Saving, Step, at, entry_values, restored, saved};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
-use crate::columns::{RowHashes, hash_texts, named, text_at};
+use crate::columns::{RowHashes, hash_texts, named, text_at, times_of};
 use crate::packed::{pack, unpack};
 use crate::pipeline::{PipelineError, Place, Written, checked_duration};
 use crate::shard::Series;
@@ -185,7 +184,9 @@ impl Key {
     }
 
     fn is_from(&mut self, envelope: &Envelope, row: usize) {
-        self.cause.collector.clone_from(&envelope.collector);
+        if self.cause.collector != envelope.collector {
+            self.cause.collector.clone_from(&envelope.collector);
+        }
         (self.cause.epoch, self.cause.row) = (envelope.epoch, envelope.first_row + row as u64);
     }
 }
@@ -242,15 +243,7 @@ impl Absence {
 
     fn resolve(&mut self, series: &Series, envelope: &Envelope) -> u32 {
         let mut builder = SeriesBuilder::default();
-        builder.push(&SeriesRow {
-            tool: &series.tool,
-            chamber: &series.chamber,
-            signal: &series.signal,
-            unit: &series.unit,
-            class: &series.class,
-            source: &series.source,
-            ..Default::default()
-        });
+        builder.push(&series.row(0));
         let rows = builder.finish();
         let by = named(&rows, &self.by);
         let values = || by.iter().map(|column| text_at(column, 0).into_owned()).collect();
@@ -317,12 +310,11 @@ impl Operator for Absence {
     ) {
         let by = named(rows, &self.by);
         let keys = RowHashes::new(&by);
-        let times =
-            rows.column_by_name("observed").and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+        let times = times_of(rows, "observed");
         for row in selected_rows(step.from, rows.num_rows(), selected) {
             let values = || by.iter().map(|column| text_at(column, row).into_owned()).collect();
             let Some(slot) = self.slot(keys.at(row), step.envelope, values) else { continue };
-            let observed = times.map_or(step.envelope.observed.1, |times| times.value(row));
+            let observed = times.map_or(step.envelope.observed.1, |times| times[row]);
             if self.was_silent(slot, observed) {
                 if let Some(row) = self.newest.remove(&slot) {
                     self.saved.keys[slot as usize].keep(step.envelope, rows, row);
@@ -354,13 +346,10 @@ impl Operator for Absence {
                 self.miss(step, slot, hits);
             }
             if self.see(slot, observed) {
-                self.newest.insert(slot, row);
+                let key = &mut self.saved.keys[slot as usize];
+                key.is_from(step.envelope, row);
+                key.time = samples.times[row];
             }
-        }
-        for (slot, row) in self.newest.drain() {
-            let key = &mut self.saved.keys[slot as usize];
-            key.is_from(step.envelope, row);
-            key.time = samples.times[row];
         }
     }
 
@@ -414,15 +403,7 @@ impl Operator for Absence {
     }
 
     fn release(&mut self, entry: &serde_json::Map<String, serde_json::Value>) {
-        let values: Option<Vec<String>> = self
-            .by
-            .iter()
-            .map(|column| match entry.get(column)? {
-                serde_json::Value::String(text) => Some(text.clone()),
-                other => Some(other.to_string()),
-            })
-            .collect();
-        match values {
+        match entry_values(entry, &self.by) {
             Some(values) if self.saved.listed.len() < KEYS_MAX => {
                 self.saved.listed.insert(hash_texts(values.iter().map(String::as_str)));
                 self.look_up_again();
@@ -437,16 +418,12 @@ impl Operator for Absence {
     }
 
     fn save(&self) -> Saving {
-        let saved = self.saved.clone();
-        Box::new(move || postcard::to_stdvec(&(SAVED_VERSION, saved)).unwrap_or_default())
+        let state = self.saved.clone();
+        Box::new(move || saved(SAVED_VERSION, &state))
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        let (version, rest) = postcard::take_from_bytes::<u16>(saved).map_err(|e| e.to_string())?;
-        if version != SAVED_VERSION {
-            return Err(format!("version {version} of an absence's state is not known"));
-        }
-        self.saved = postcard::from_bytes(rest).map_err(|e| e.to_string())?;
+        self.saved = restored(SAVED_VERSION, "an absence", saved)?;
         self.find_again();
         Ok(())
     }

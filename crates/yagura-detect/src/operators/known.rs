@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use yagura_event::Kind;
 
 use super::matched::{hit, selected_rows};
-use super::{Learning, Operator, Plan, Saving, Step, at};
+use super::{Learning, Operator, Plan, Saving, Step, at, entry_values, restored, saved};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
 use crate::columns::{RowHashes, hash_texts, named, text_at};
@@ -18,6 +18,8 @@ use crate::pipeline::{PipelineError, Place, Written, check_column};
 
 /// The most entries a list takes in a cell; what comes beyond is counted and stays unknown.
 const ENTRIES_MAX: usize = 1_000_000;
+/// Version of the saved state's form.
+const SAVED_VERSION: u16 = 1;
 
 pub(crate) fn read(
     place: &Place<'_>,
@@ -129,15 +131,7 @@ impl Operator for Known {
     }
 
     fn release(&mut self, entry: &serde_json::Map<String, serde_json::Value>) {
-        let values: Option<Vec<String>> = self
-            .of
-            .iter()
-            .map(|column| match entry.get(column)? {
-                serde_json::Value::String(text) => Some(text.clone()),
-                other => Some(other.to_string()),
-            })
-            .collect();
-        match values {
+        match entry_values(entry, &self.of) {
             Some(values) => self.admit(values),
             None => self.saved.refused += 1,
         }
@@ -149,12 +143,12 @@ impl Operator for Known {
     }
 
     fn save(&self) -> Saving {
-        let saved = self.saved.clone();
-        Box::new(move || postcard::to_stdvec(&saved).unwrap_or_default())
+        let state = self.saved.clone();
+        Box::new(move || saved(SAVED_VERSION, &state))
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        self.saved = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
+        self.saved = restored(SAVED_VERSION, "a list", saved)?;
         self.hashes =
             self.saved.entries.iter().map(|entry| hash_texts(entry.iter().map(String::as_str))).collect();
         Ok(())

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_saphyr::Spanned;
 use yagura_event::clock::Micros;
 use yagura_event::{Envelope, Kind};
@@ -177,7 +179,45 @@ pub trait Operator: Send {
     }
 }
 
+/// A state as bytes, with the version of its form in front.
+pub(crate) fn saved(version: u16, state: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(&(version, state)).unwrap_or_default()
+}
+
+/// The state of [`saved`] bytes; `what` is whose it is.
+pub(crate) fn restored<T: DeserializeOwned>(version: u16, what: &str, saved: &[u8]) -> Result<T, String> {
+    let (found, rest) = postcard::take_from_bytes::<u16>(saved).map_err(|e| e.to_string())?;
+    if found != version {
+        return Err(format!("version {found} of the state of {what} is not known"));
+    }
+    postcard::from_bytes(rest).map_err(|e| e.to_string())
+}
+
+/// The values of an entry's columns as texts; none when one is not there.
+pub(crate) fn entry_values(
+    entry: &serde_json::Map<String, serde_json::Value>,
+    columns: &[String],
+) -> Option<Vec<String>> {
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    columns.iter().map(|column| entry.get(column).map(text)).collect()
+}
+
 /// Problems at a place of the pipeline file, collected.
 pub(crate) fn at<T>(place: &Place<'_>, spot: &Spanned<T>, message: String) -> Vec<PipelineError> {
     vec![place.error(spot, message)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_of_another_form_is_refused_by_name() {
+        let bytes = saved(1, &(7_u32, "x"));
+        assert_eq!(restored::<(u32, String)>(1, "a test", &bytes), Ok((7, "x".to_string())));
+        assert_eq!(
+            restored::<(u32, String)>(2, "a test", &bytes),
+            Err("version 1 of the state of a test is not known".to_string())
+        );
+    }
 }

@@ -6,7 +6,7 @@ use yagura_event::Kind;
 use yagura_models::guard::{self, NO_SLOT, Parameters, State};
 
 use super::matched::sample_hit;
-use super::{Learning, Operator, Plan, Samples, Saving, Step, at};
+use super::{Learning, Operator, Plan, Samples, Saving, Step, at, restored, saved};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
 use crate::pipeline::{PipelineError, Place, Written};
@@ -14,6 +14,8 @@ use crate::shard::Series;
 
 /// The most keys in a cell: 256 MiB of states. What comes beyond is counted and not judged.
 const KEYS_MAX: usize = 4_000_000;
+/// Version of the saved state's form.
+const SAVED_VERSION: u16 = 1;
 
 /// A series that the detection takes and whose slot must be looked up.
 const UNRESOLVED: u32 = u32::MAX - 1;
@@ -234,11 +236,11 @@ impl Operator for Guard {
 
     fn save(&self) -> Saving {
         let state = (self.saved.clone(), self.slot_of.clone());
-        Box::new(move || postcard::to_stdvec(&state).unwrap_or_default())
+        Box::new(move || saved(SAVED_VERSION, &state))
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        (self.saved, self.slot_of) = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
+        (self.saved, self.slot_of) = restored(SAVED_VERSION, "a model", saved)?;
         self.index = self.saved.keys.iter().enumerate().map(|(slot, key)| (*key, slot as u32)).collect();
         self.count_approved();
         Ok(())

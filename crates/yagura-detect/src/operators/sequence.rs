@@ -45,9 +45,8 @@ mod written;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::TimestampMicrosecondType;
 use serde_json::Value;
 use yagura_event::Kind;
 use yagura_event::alert::Cause;
@@ -59,7 +58,7 @@ pub use self::written::{SequenceSpec, StepSpec};
 use super::matched::{hit, time_at};
 use super::{Input, Learning, Operator, Plan, Saving, Step};
 use crate::alerts::Hit;
-use crate::columns::{RowHashes, named, text_at};
+use crate::columns::{RowHashes, named, text_at, times_of};
 use crate::packed::{PACKED_BYTES_MAX, pack, unpack};
 
 /// The most memory of one detection's partial matches in a cell, in bytes.
@@ -251,10 +250,7 @@ impl<'a> Batch<'a> {
             shape,
             step,
             rows,
-            observed: rows
-                .column_by_name("observed")
-                .and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>())
-                .map(|c| c.values().as_ref()),
+            observed: times_of(rows, "observed"),
             routes: routes.collect(),
             compared: compared.collect(),
             bound: if opens { shape.bound.iter().map(of).collect() } else { Vec::new() },

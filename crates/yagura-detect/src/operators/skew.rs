@@ -21,7 +21,7 @@ use yagura_event::Kind;
 use yagura_event::clock::{Micros, SECOND};
 
 use super::matched::{hit, sample_hit, selected_rows};
-use super::{Learning, Operator, Plan, Samples, Saving, Step, at};
+use super::{Learning, Operator, Plan, Samples, Saving, Step, at, restored, saved};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
 use crate::columns::{RowHashes, hash_texts, named, times_of};
@@ -292,17 +292,13 @@ impl Operator for Skew {
         let (turn, refused, taken) = (self.turn, self.refused, self.taken.clone());
         Box::new(move || {
             keys.sort_unstable_by_key(|(key, _)| *key);
-            postcard::to_stdvec(&(SAVED_VERSION, keys, turn, refused, taken)).unwrap_or_default()
+            saved(SAVED_VERSION, &(keys, turn, refused, taken))
         })
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        let (version, rest): (u16, &[u8]) = postcard::take_from_bytes(saved).map_err(|e| e.to_string())?;
-        if version != SAVED_VERSION {
-            return Err(format!("version {version} of a skew's state is not known"));
-        }
         let (keys, turn, refused, taken): (Vec<(u64, Clock)>, u64, u64, Vec<bool>) =
-            postcard::from_bytes(rest).map_err(|e| e.to_string())?;
+            restored(SAVED_VERSION, "a skew", saved)?;
         self.of = vec![NO_KEY; taken.len()];
         (self.keys, self.turn, self.refused, self.taken) = (keys.into_iter().collect(), turn, refused, taken);
         Ok(())

@@ -216,3 +216,83 @@ fn a_worker_that_waits_for_its_log_says_so() {
         assert!(worker.join().expect("no panic").is_err());
     });
 }
+
+/// A log whose snapshots do not become durable before it is told.
+struct Slow<'a> {
+    log: &'a Embedded,
+    begun: Arc<AtomicBool>,
+    may_end: Arc<AtomicBool>,
+}
+
+struct SlowAppender {
+    appender: Box<dyn Appender>,
+    begun: Arc<AtomicBool>,
+    may_end: Arc<AtomicBool>,
+}
+
+impl Appender for SlowAppender {
+    fn append(&mut self, record: Record) -> Result<(), LogError> {
+        self.appender.append(record)
+    }
+    fn flush(&mut self) -> Result<(), LogError> {
+        self.begun.store(true, Ordering::Release);
+        while !self.may_end.load(Ordering::Acquire) {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        self.appender.flush()
+    }
+}
+
+impl Log for Slow<'_> {
+    fn describe(&self) -> String {
+        self.log.describe()
+    }
+    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
+        self.log.ensure_topic(topic, partitions)
+    }
+    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.log.partitions(topic)
+    }
+    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
+        self.log.held(topic, partition)
+    }
+    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
+        let appender = self.log.appender(topic)?;
+        let (begun, may_end) = (Arc::clone(&self.begun), Arc::clone(&self.may_end));
+        let slow = topic == snapshot::TOPIC;
+        Ok(if slow { Box::new(SlowAppender { appender, begun, may_end }) } else { appender })
+    }
+    fn reader(&self, topic: &str, at: u32, from: u64) -> Result<Box<dyn yagura_log::Reader>, LogError> {
+        self.log.reader(topic, at, from)
+    }
+    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
+        self.log.join(group, topic)
+    }
+}
+
+#[test]
+fn judging_goes_on_while_a_snapshot_is_written() {
+    let log = log_of(&[(EVENTS, &[message(0)])]);
+    let slow = Slow { log: &log, begun: Arc::default(), may_end: Arc::default() };
+    let (pipeline, stop, progress) = (pipeline(), AtomicBool::new(false), Progress::default());
+    let options = Options { silence: None, snapshot_every: Duration::ZERO, ..Options::default() };
+    let within_a_while = |holds: &dyn Fn() -> bool| {
+        (0..3000).any(|_| {
+            std::thread::park_timeout(Duration::from_millis(5));
+            holds()
+        })
+    };
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| run(&slow, &pipeline, &options, &stop, &progress));
+        let begun = within_a_while(&|| slow.begun.load(Ordering::Acquire));
+        append(&log, EVENTS, &[message(1), message(2)]);
+        let judged = within_a_while(&|| progress.done().get(&0) == Some(&3));
+        let (snapshots, alerts) = (&progress.snapshots, progress.alerts.load(Ordering::Relaxed));
+        let before = snapshots.load(Ordering::Relaxed);
+        slow.may_end.store(true, Ordering::Release);
+        let written = within_a_while(&|| snapshots.load(Ordering::Relaxed) > 0);
+        stop.store(true, Ordering::Release);
+        worker.join().expect("no panic").expect("no error");
+        assert_eq!((begun, judged, before, alerts, written), (true, true, 0, 3, true));
+    });
+}

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use yagura_event::alert::Cause;
 use yagura_event::clock::Micros;
 
-use crate::operators::Saving;
+use crate::operators::{self, Saving};
 
 /// The most partial matches of one key: each row of a key looks at all of them.
 const MATCHES_A_KEY_MAX: usize = 64;
@@ -237,18 +237,14 @@ impl Matches {
         let saved = self.saved;
         Box::new(move || {
             keys.sort_unstable_by_key(|(key, _)| *key);
-            postcard::to_stdvec(&(SAVED_VERSION, saved, keys)).unwrap_or_default()
+            operators::saved(SAVED_VERSION, &(saved, keys))
         })
     }
 
     /// Takes a saved state back.
     pub fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        let (version, rest) = postcard::take_from_bytes::<u16>(saved).map_err(|e| e.to_string())?;
-        if version != SAVED_VERSION {
-            return Err(format!("version {version} of a sequence's state is not known"));
-        }
         let (saved, keys): (Counters, Vec<(u64, Vec<Match>)>) =
-            postcard::from_bytes(rest).map_err(|e| e.to_string())?;
+            operators::restored(SAVED_VERSION, "a sequence", saved)?;
         self.saved = saved;
         self.keys = keys.into_iter().collect();
         self.count = self.keys.values().map(Vec::len).sum();

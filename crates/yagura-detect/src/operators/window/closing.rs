@@ -27,7 +27,7 @@ use yagura_event::alert::Cause;
 use yagura_event::clock::{self, Micros, SECOND};
 
 use super::super::matched::{hit, sample_hit, selected_rows};
-use super::super::{Learning, Operator, Plan, Samples, Saving, Step};
+use super::super::{Learning, Operator, Plan, Samples, Saving, Step, restored, saved};
 use super::aggregate::{Aggregate, Inputs, Measure, Wanted, as_rows};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
@@ -161,12 +161,7 @@ impl Plan for ClosingPlan {
             free: Vec::new(),
             due: BinaryHeap::new(),
             windows: 0,
-            saved: Saved {
-                version: SAVED_VERSION,
-                closed_to: Micros::MIN,
-                left_at: Micros::MIN,
-                ..Saved::default()
-            },
+            saved: Saved { closed_to: Micros::MIN, left_at: Micros::MIN, ..Saved::default() },
             late: Vec::new(),
             of: Vec::new(),
         })
@@ -195,7 +190,6 @@ struct Closing {
 /// All that lasts; the keys are put in when it is saved.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Saved {
-    version: u16,
     /// Every window that ends up to here was judged.
     closed_to: Micros,
     /// Rows judged: the order of activity.
@@ -742,16 +736,12 @@ impl Operator for Closing {
         saved.keys = self.index.values().map(|&slot| self.slots[slot as usize].clone()).collect();
         Box::new(move || {
             saved.keys.sort_unstable_by_key(|key| key.hash);
-            postcard::to_stdvec(&saved).unwrap_or_default()
+            self::saved(SAVED_VERSION, &saved)
         })
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        let (version, _) = postcard::take_from_bytes::<u16>(saved).map_err(|e| e.to_string())?;
-        if version != SAVED_VERSION {
-            return Err(format!("version {version} of a window's state is not known"));
-        }
-        self.saved = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
+        self.saved = restored(SAVED_VERSION, "a window", saved)?;
         self.slots = std::mem::take(&mut self.saved.keys);
         self.of = vec![0; self.saved.taken.len()];
         self.free.clear();

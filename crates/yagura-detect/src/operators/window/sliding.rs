@@ -12,10 +12,10 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use yagura_event::clock::Micros;
 
-use super::super::matched::{hit, selected_rows, time_at};
-use super::super::{Learning, Operator, Plan, Saving, Step};
+use super::super::matched::{hit, selected_rows};
+use super::super::{Learning, Operator, Plan, Saving, Step, restored, saved};
 use crate::alerts::Hit;
-use crate::columns::{RowHashes, named};
+use crate::columns::{RowHashes, named, times_of};
 use crate::late::Aside;
 
 /// The most memory of one detection's counts in a cell, in bytes.
@@ -88,16 +88,33 @@ impl Counted {
         if time < begin {
             return Took::Aside;
         }
+        let Some(value) = value else { return self.count(time, begin, within, at_least) };
         self.seen.retain(|&(_, seen)| seen >= begin);
-        let again = value.and_then(|value| self.seen.iter().position(|&(v, _)| v == value));
-        if let Some(at) = again {
-            self.seen[at].1 = self.seen[at].1.max(time);
+        if let Some(again) = self.seen.iter_mut().find(|(known, _)| *known == value) {
+            again.1 = again.1.max(time);
         } else {
             if self.seen.len() == at_least {
                 self.seen.pop_front();
             }
-            self.seen.push_back((value.unwrap_or(0), time));
+            self.seen.push_back((value, time));
         }
+        self.told(time, within, at_least)
+    }
+
+    /// Counts a row. They stand in the order of time, so that those which are over are in front.
+    fn count(&mut self, time: Micros, begin: Micros, within: Micros, at_least: usize) -> Took {
+        while self.seen.front().is_some_and(|&(_, seen)| seen < begin) || self.seen.len() == at_least {
+            self.seen.pop_front();
+        }
+        let mut at = self.seen.len();
+        while at > 0 && self.seen[at - 1].1 > time {
+            at -= 1;
+        }
+        self.seen.insert(at, (0, time));
+        self.told(time, within, at_least)
+    }
+
+    fn told(&mut self, time: Micros, within: Micros, at_least: usize) -> Took {
         if self.seen.len() < at_least || time < self.told_until {
             return Took::Counted;
         }
@@ -138,8 +155,9 @@ impl Operator for Sliding {
         let by = named(rows, step.by);
         let keys = RowHashes::new(&by);
         let values = RowHashes::new(&named(rows, &self.distinct));
+        let times = times_of(rows, "observed");
         for row in selected_rows(step.from, rows.num_rows(), selected) {
-            let time = time_at(rows, "observed", row).unwrap_or(step.envelope.observed.1);
+            let time = times.map_or(step.envelope.observed.1, |times| times[row]);
             let key = keys.at(row);
             if !self.keys.contains_key(&key) {
                 self.make_room(time);
@@ -175,17 +193,12 @@ impl Operator for Sliding {
         let refused = self.refused;
         Box::new(move || {
             keys.sort_unstable_by_key(|(key, _)| *key);
-            postcard::to_stdvec(&(SAVED_VERSION, keys, refused)).unwrap_or_default()
+            saved(SAVED_VERSION, &(keys, refused))
         })
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        let (version, rest): (u16, &[u8]) = postcard::take_from_bytes(saved).map_err(|e| e.to_string())?;
-        if version != SAVED_VERSION {
-            return Err(format!("version {version} of a sliding window's state is not known"));
-        }
-        let (keys, refused): (Vec<(u64, Counted)>, u64) =
-            postcard::from_bytes(rest).map_err(|e| e.to_string())?;
+        let (keys, refused): (Vec<(u64, Counted)>, u64) = restored(SAVED_VERSION, "a sliding window", saved)?;
         self.keys = keys.into_iter().collect();
         self.refused = refused;
         Ok(())
@@ -206,6 +219,18 @@ mod tests {
         let slow = (0..100).step_by(5).all(|t| counted.take(None, t, 10, 5) == Took::Counted);
         assert!(slow, "three in any window");
         assert!(counted.seen.len() <= 5);
+    }
+
+    #[test]
+    fn rows_out_of_order_leave_when_their_time_is_over() {
+        let mut counted = Counted::default();
+        for time in [100, 20, 60, 110] {
+            assert_eq!(counted.take(None, time, 100, 5), Took::Counted);
+        }
+        // The row of 20 is over at 121 and does not count among the five any more.
+        assert_eq!(counted.take(None, 121, 100, 5), Took::Counted);
+        assert_eq!(counted.seen.iter().map(|&(_, time)| time).collect::<Vec<_>>(), [60, 100, 110, 121]);
+        assert_eq!(counted.take(None, 122, 100, 5), Took::Reached);
     }
 
     #[test]

@@ -22,8 +22,7 @@ fn closing(windows_max: usize, limits: Limits) -> Closing {
     let wanted = Wanted::default();
     let settings =
         Settings { shape, lateness: 0, wanted, measure: Measure::Count, limits, having: None, windows_max };
-    let saved =
-        Saved { version: SAVED_VERSION, closed_to: Micros::MIN, left_at: Micros::MIN, ..Saved::default() };
+    let saved = Saved { closed_to: Micros::MIN, left_at: Micros::MIN, ..Saved::default() };
     Closing {
         settings: Arc::new(settings),
         index: FxHashMap::default(),
