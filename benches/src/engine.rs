@@ -6,26 +6,28 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
 use arrow::array::RecordBatch;
-use bytes::Bytes;
 use yagura_detect::operators::Step;
-use yagura_detect::{Compiler, Pipeline, Shard};
+use yagura_detect::{Compiler, Shard};
+use yagura_event::Kind;
 use yagura_event::clock::Micros;
 use yagura_event::rows::{
     ControlBuilder, ControlRow, MessageBuilder, MessageRow, SampleBuilder, SampleRow, SeriesBuilder,
     SeriesRow,
 };
-use yagura_event::{Encoding, Envelope, Kind, codec};
 use yagura_log::Record;
 use yagura_models::guard;
 use yagura_scene::load::{LoadOptions, load, series_names};
 use yagura_sql::SqlCompiler;
 
+use crate::common::{self, envelope, pipeline, rate, record};
 use crate::report::{Figure, Report};
 
 /// Rows of a batch, unless it is what is varied.
 const BATCH_ROWS: usize = 8_192;
-/// How often each measure is taken; the median counts.
-const TIMES: usize = 5;
+/// Samples that a key is learned from.
+const WARM_UP: u16 = 4;
+/// Nothing here depends on the collector's clock.
+const AT_ONCE: (Micros, Micros) = (0, 0);
 
 /// Operators alone, over batches that are decoded already.
 pub fn operators() -> Result<Report> {
@@ -44,20 +46,6 @@ pub fn operators() -> Result<Report> {
     Ok(Report { input: format!("one thread, batches of {BATCH_ROWS} rows in memory"), figures })
 }
 
-/// How many a second, of `count` done by `work`: the median of some times.
-fn rate(count: u64, mut work: impl FnMut()) -> f64 {
-    let mut seconds: Vec<f64> = (0..TIMES)
-        .map(|_| {
-            #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-            let began = Instant::now();
-            work();
-            began.elapsed().as_secs_f64()
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    count as f64 / seconds[TIMES / 2]
-}
-
 fn samples(
     count: u64,
     series: u32,
@@ -70,7 +58,7 @@ fn guard_alone(keys: u32) -> f64 {
     let count = 20 * u64::from(keys).max(500_000);
     let batches: Vec<_> = samples(count / 4, keys, BATCH_ROWS).collect();
     let quality = vec![0; BATCH_ROWS];
-    let parameters = guard::Parameters { warm_up_samples: 4, ..guard::Parameters::default() };
+    let parameters = guard::Parameters { warm_up_samples: WARM_UP, ..guard::Parameters::default() };
     let mut states = vec![guard::State::default(); keys as usize];
     let mut hits = Vec::new();
     let mut judge = |states: &mut Vec<guard::State>| {
@@ -142,12 +130,6 @@ fn condition(sql: &str) -> Result<f64> {
     failed.map_or(Ok(rate), |error| Err(anyhow!("{sql}: {error}")))
 }
 
-fn pipeline(text: &str) -> Result<Arc<Pipeline>> {
-    let read = Pipeline::read("bench.yaml".as_ref(), text, &SqlCompiler::default());
-    let detections = read.map_err(|errors| anyhow!("{}", errors[0]))?;
-    Ok(Arc::new(Pipeline { detections }))
-}
-
 fn known() -> Result<f64> {
     let pipeline = pipeline(
         "version: 1
@@ -165,7 +147,7 @@ detections:
     )?;
     let rows = messages(BATCH_ROWS);
     let mut operator = pipeline.detections[0].operator.start();
-    let envelope = envelope(Kind::Message, 0, BATCH_ROWS as u32);
+    let envelope = envelope(Kind::Message, 0, BATCH_ROWS, AT_ONCE);
     let step =
         Step { detection: 0, by: &pipeline.detections[0].by, envelope: &envelope, from: 0, watermark: 0 };
     let mut hits = Vec::new();
@@ -203,23 +185,10 @@ pub fn scaling() -> Result<Report> {
     Ok(Report { input: "one thread, records in memory, LZ4 Arrow, decoding included".to_string(), figures })
 }
 
-const GUARD: &str = "version: 1
-detections:
-  - id: guard
-    title: Guard
-    queue: equipment
-    severity: low
-    on: sample
-    by: [tool, chamber, signal]
-    model: { name: guard, parameters: { warm_up_samples: 4 } }
-    summary: '{signal} {seen}'
-    then: Look.
-";
-
 /// Samples a second, of keys that are spread over cells, whose shards take turns.
 fn guarded(keys: u32, cells: u32, batch_rows: usize) -> Result<f64> {
     let keys = keys / cells;
-    let (pipeline, definitions) = (pipeline(GUARD)?, definitions(keys)?);
+    let (pipeline, definitions) = (pipeline(&common::guard(WARM_UP))?, definitions(keys)?);
     let mut shards: Vec<Shard> =
         (0..cells).map(|cell| Shard::new(&format!("cell-{cell}"), Arc::clone(&pipeline))).collect();
     let mut next = 0;
@@ -234,7 +203,7 @@ fn guarded(keys: u32, cells: u32, batch_rows: usize) -> Result<f64> {
         for ((&series, &time), &value) in batch.series.iter().zip(&batch.time).zip(&batch.value) {
             builder.push(&SampleRow { series, time, value, ..SampleRow::default() });
         }
-        records.push(record(Kind::Sample, &mut row, &builder.finish())?);
+        records.push(record(Kind::Sample, &mut row, &builder.finish(), AT_ONCE)?);
     }
     let judged = |shards: &[Shard]| shards.iter().map(|shard| shard.stats().rows).sum::<u64>();
     // Each key's state is touched before it is measured.
@@ -269,10 +238,10 @@ fn definitions(keys: u32) -> Result<Vec<Record>> {
             ..SeriesRow::default()
         });
         if builder.len() == 65_536 {
-            records.push(record(Kind::Series, &mut row, &builder.finish())?);
+            records.push(record(Kind::Series, &mut row, &builder.finish(), AT_ONCE)?);
         }
     }
-    records.push(record(Kind::Series, &mut row, &builder.finish())?);
+    records.push(record(Kind::Series, &mut row, &builder.finish(), AT_ONCE)?);
     Ok(records)
 }
 
@@ -298,7 +267,7 @@ fn judged_messages(detections: usize, operation: &str) -> Result<f64> {
     let (mut row, mut next) = (0, 0);
     let batches = 20_000 / (detections as u64 + 10);
     let records: Vec<Record> =
-        (0..batches).map(|_| record(Kind::Message, &mut row, &rows)).collect::<Result<_>>()?;
+        (0..batches).map(|_| record(Kind::Message, &mut row, &rows, AT_ONCE)).collect::<Result<_>>()?;
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
     let began = Instant::now();
     for record in &records {
@@ -312,7 +281,7 @@ fn judged_messages(detections: usize, operation: &str) -> Result<f64> {
 /// How long a snapshot stops a shard.
 pub fn snapshots() -> Result<Report> {
     let keys = 1_000_000;
-    let (mut shard, mut next) = (Shard::new("bench", pipeline(GUARD)?), 0);
+    let (mut shard, mut next) = (Shard::new("bench", pipeline(&common::guard(WARM_UP))?), 0);
     for record in definitions(keys)? {
         shard.step(next, &record);
         next += 1;
@@ -320,7 +289,7 @@ pub fn snapshots() -> Result<Report> {
     let mut row = shard.stats().rows;
     let mut control = ControlBuilder::default();
     control.push(&ControlRow { action: "approve", subject: "*", ..ControlRow::default() });
-    let approve = record(Kind::Control, &mut row, &control.finish())?;
+    let approve = record(Kind::Control, &mut row, &control.finish(), AT_ONCE)?;
     shard.step(next, &approve);
     let (mut pauses, mut writing, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut batches = samples(u64::MAX / 2, keys, BATCH_ROWS);
@@ -332,7 +301,7 @@ pub fn snapshots() -> Result<Report> {
                 builder.push(&SampleRow { series, time, value, ..SampleRow::default() });
             }
             next += 1;
-            shard.step(next, &record(Kind::Sample, &mut row, &builder.finish())?);
+            shard.step(next, &record(Kind::Sample, &mut row, &builder.finish(), AT_ONCE)?);
         }
         #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
         let began = Instant::now();
@@ -352,26 +321,4 @@ pub fn snapshots() -> Result<Report> {
             Figure::new("bytes of the state", bytes as f64, "B"),
         ],
     })
-}
-
-fn envelope(kind: Kind, first_row: u64, rows: u32) -> Envelope {
-    Envelope {
-        kind,
-        version: kind.version(),
-        cell: "bench".into(),
-        collector: "load".into(),
-        epoch: 1,
-        first_row,
-        rows,
-        observed: (0, 0),
-        promise: 0,
-        encoding: Encoding::Arrow,
-    }
-}
-
-fn record(kind: Kind, row: &mut u64, rows: &RecordBatch) -> Result<Record> {
-    let envelope = envelope(kind, *row, rows.num_rows() as u32);
-    *row += rows.num_rows() as u64;
-    let value = codec::encode_arrow(rows)?.into();
-    Ok(Record { key: Bytes::from_static(b"bench"), header: envelope.to_header().into(), value })
 }

@@ -1,5 +1,6 @@
 //! Benchmarks: `cargo xtask bench NAME` prints a table and writes `target/bench/NAME.json`.
 
+mod common;
 mod engine;
 #[cfg(feature = "pcap")]
 mod line_rate;

@@ -1,21 +1,19 @@
 //! The detection engine: one model over many series, from the log's bytes to alerts.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use arrow::array::RecordBatch;
-use bytes::Bytes;
-use yagura_detect::{Pipeline, Shard};
+use yagura_detect::Shard;
+use yagura_event::Kind;
 use yagura_event::rows::{ControlBuilder, ControlRow, SampleBuilder, SampleRow, SeriesBuilder, SeriesRow};
-use yagura_event::{Encoding, Envelope, Kind, codec};
 use yagura_kafka::{KafkaLog, KafkaOptions};
+use yagura_log::Log;
 use yagura_log::embedded::{Embedded, Options};
-use yagura_log::{Log, Record};
 use yagura_scene::load::{LoadOptions, load, series_names};
-use yagura_sql::SqlCompiler;
 use yagura_testkit::kafka::Broker;
 
+use crate::common;
 use crate::report::{Figure, Report};
 
 const SERIES: u32 = 200_000;
@@ -23,18 +21,8 @@ const BATCH_ROWS: usize = 1_000;
 const SAMPLES: u64 = 20_000_000;
 const TOPIC: &str = "bench.events";
 
-const PIPELINE: &str = "version: 1
-detections:
-  - id: guard
-    title: Guard
-    queue: equipment
-    severity: low
-    on: sample
-    by: [tool, chamber, signal]
-    model: { name: guard, parameters: { warm_up_samples: 20 } }
-    summary: '{signal} {seen}'
-    then: Look.
-";
+/// Samples that a series is learned from.
+const WARM_UP: u16 = 20;
 
 /// On the embedded log.
 pub fn embedded() -> Result<Report> {
@@ -72,9 +60,7 @@ fn fill(log: &dyn Log) -> Result<u64> {
     let mut row = 0;
     let mut bytes = 0;
     let mut put = |kind: Kind, rows: RecordBatch| -> Result<()> {
-        let count = rows.num_rows() as u32;
-        let record = record(kind, row, count, codec::encode_arrow(&rows)?);
-        row += u64::from(count);
+        let record = common::record(kind, &mut row, &rows, (0, 0))?;
         bytes += record.size() as u64;
         Ok(appender.append(record)?)
     };
@@ -118,27 +104,9 @@ fn fill(log: &dyn Log) -> Result<u64> {
     Ok(bytes)
 }
 
-fn record(kind: Kind, first_row: u64, rows: u32, value: Vec<u8>) -> Record {
-    let envelope = Envelope {
-        kind,
-        version: kind.version(),
-        cell: "bench".into(),
-        collector: "load".into(),
-        epoch: 1,
-        first_row,
-        rows,
-        observed: (0, 0),
-        promise: 0,
-        encoding: Encoding::Arrow,
-    };
-    Record { key: Bytes::from_static(b"bench"), header: envelope.to_header().into(), value: value.into() }
-}
-
 /// Samples a second of one thread from the log's bytes to alerts, decoding included.
 fn judge(log: &dyn Log) -> Result<f64> {
-    let detections = Pipeline::read("bench.yaml".as_ref(), PIPELINE, &SqlCompiler::default());
-    let detections = detections.map_err(|e| anyhow::anyhow!("{}", e[0]))?;
-    let mut shard = Shard::new("bench", Arc::new(Pipeline { detections }));
+    let mut shard = Shard::new("bench", common::pipeline(&common::guard(WARM_UP))?);
     let held = log.held(TOPIC, 0)?;
     let mut reader = log.reader(TOPIC, 0, held.start)?;
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]

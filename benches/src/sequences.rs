@@ -1,16 +1,11 @@
-//! Operators over messages, from the log's bytes to alerts.
-
-use std::sync::Arc;
-use std::time::Instant;
+//! Sequences over messages, from the log's bytes to alerts.
 
 use anyhow::Result;
-use bytes::Bytes;
-use yagura_detect::{Pipeline, Shard};
+use yagura_event::Kind;
 use yagura_event::rows::{MessageBuilder, MessageRow};
-use yagura_event::{Encoding, Envelope, Kind, codec};
 use yagura_log::Record;
-use yagura_sql::SqlCompiler;
 
+use crate::common::{self, judged};
 use crate::report::{Figure, Report};
 
 const MESSAGES: usize = 2_000_000;
@@ -58,13 +53,18 @@ pub fn sequences() -> Result<Report> {
         _ => "read",
     })?;
     let busy = messages(|n| ["program.write", "control", "session.open"][n % 3])?;
+    let pipeline = common::pipeline(SEQUENCES)?;
     Ok(Report {
         input: format!(
             "two sequences, {TOOLS} tools in random order, LZ4 Arrow, batches of {BATCH_ROWS} rows"
         ),
         figures: vec![
-            Figure::new("messages a second, 1 % selected", judge(SEQUENCES, &ordinary)?, "1/s"),
-            Figure::new("messages a second, all selected", judge(SEQUENCES, &busy)?, "1/s"),
+            Figure::new(
+                "messages a second, 1 % selected",
+                judged(&pipeline, &ordinary, MESSAGES as u64)?,
+                "1/s",
+            ),
+            Figure::new("messages a second, all selected", judged(&pipeline, &busy, MESSAGES as u64)?, "1/s"),
         ],
     })
 }
@@ -74,7 +74,7 @@ fn messages(operation: impl Fn(usize) -> &'static str) -> Result<Vec<Record>> {
     let tools: Vec<String> = (0..TOOLS).map(|n| format!("TOOL-{n:05}")).collect();
     let clients: Vec<String> = (0..50).map(|n| format!("10.20.1.{n}")).collect();
     let mut records = Vec::new();
-    let mut state = 1_u64;
+    let (mut state, mut row) = (1_u64, 0);
     for first in (0..MESSAGES).step_by(BATCH_ROWS) {
         let time = |n: usize| (n * 100) as i64;
         let mut rows = MessageBuilder::default();
@@ -95,42 +95,7 @@ fn messages(operation: impl Fn(usize) -> &'static str) -> Result<Vec<Record>> {
             });
         }
         let (begin, end) = (time(first), time(first + BATCH_ROWS - 1));
-        let envelope = Envelope {
-            kind: Kind::Message,
-            version: Kind::Message.version(),
-            cell: "bench".into(),
-            collector: "load".into(),
-            epoch: 1,
-            first_row: first as u64,
-            rows: BATCH_ROWS as u32,
-            observed: (begin, end),
-            promise: end,
-            encoding: Encoding::Arrow,
-        };
-        records.push(Record {
-            key: Bytes::from_static(b"bench"),
-            header: envelope.to_header().into(),
-            value: codec::encode_arrow(&rows.finish())?.into(),
-        });
+        records.push(common::record(Kind::Message, &mut row, &rows.finish(), (begin, end))?);
     }
     Ok(records)
-}
-
-/// Messages a second of one thread, decoding included; the median of five.
-fn judge(pipeline: &str, records: &[Record]) -> Result<f64> {
-    let detections = Pipeline::read("bench.yaml".as_ref(), pipeline, &SqlCompiler::default());
-    let pipeline = Arc::new(Pipeline { detections: detections.map_err(|e| anyhow::anyhow!("{}", e[0]))? });
-    let mut rates = Vec::new();
-    for _ in 0..5 {
-        let mut shard = Shard::new("bench", Arc::clone(&pipeline));
-        #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-        let began = Instant::now();
-        for (offset, record) in records.iter().enumerate() {
-            std::hint::black_box(shard.step(offset as u64, record));
-        }
-        rates.push(MESSAGES as f64 / began.elapsed().as_secs_f64());
-        anyhow::ensure!(shard.stats().rows == MESSAGES as u64, "not all rows were judged");
-    }
-    rates.sort_by(f64::total_cmp);
-    Ok(rates[2])
 }

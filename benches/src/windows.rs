@@ -1,16 +1,11 @@
 //! Windows over messages, from the log's bytes to alerts.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use anyhow::Result;
-use bytes::Bytes;
-use yagura_detect::{Pipeline, Shard};
+use yagura_event::Kind;
 use yagura_event::rows::{MessageBuilder, MessageRow};
-use yagura_event::{Encoding, Envelope, Kind, codec};
 use yagura_log::Record;
-use yagura_sql::SqlCompiler;
 
+use crate::common::{self, judged};
 use crate::report::{Figure, Report};
 
 const ROWS: usize = 8_192 * 512;
@@ -48,7 +43,7 @@ fn messages(clients: usize, servers: usize) -> Result<Vec<Record>> {
     let names = |prefix: &str, n: usize| (0..n).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>();
     let (clients, servers) = (names("10.20.9.", clients), names("10.20.3.", servers));
     let mut random = fastrand::Rng::with_seed(1);
-    let mut out = Vec::new();
+    let (mut out, mut number) = (Vec::new(), 0);
     for first in (0..ROWS).step_by(BATCH_ROWS) {
         let mut builder = MessageBuilder::default();
         for row in first..first + BATCH_ROWS {
@@ -65,20 +60,7 @@ fn messages(clients: usize, servers: usize) -> Result<Vec<Record>> {
             });
         }
         let observed = (first as i64 * 500, (first + BATCH_ROWS - 1) as i64 * 500);
-        let envelope = Envelope {
-            kind: Kind::Message,
-            version: Kind::Message.version(),
-            cell: "bench".into(),
-            collector: "load".into(),
-            epoch: 1,
-            first_row: first as u64,
-            rows: BATCH_ROWS as u32,
-            observed,
-            promise: observed.1,
-            encoding: Encoding::Arrow,
-        };
-        let value = codec::encode_arrow(&builder.finish())?.into();
-        out.push(Record { key: Bytes::from_static(b"bench"), header: envelope.to_header().into(), value });
+        out.push(common::record(Kind::Message, &mut number, &builder.finish(), observed)?);
     }
     Ok(out)
 }
@@ -89,20 +71,5 @@ fn rate(records: &[Record], condition: &str, window: &str) -> Result<f64> {
         "version: 1\ndetections:\n  - id: w\n    title: W\n    queue: security\n    severity: low\n    on: message\n    \
          where: {condition}\n    by: [client, server]\n    window: {window}\n    summary: '{{client}}'\n    then: Look.\n"
     );
-    let detections = Pipeline::read("bench.yaml".as_ref(), &text, &SqlCompiler::default());
-    let detections = detections.map_err(|e| anyhow::anyhow!("{}", e[0]))?;
-    let pipeline = Arc::new(Pipeline { detections });
-    let mut rates = Vec::new();
-    for _ in 0..5 {
-        let mut shard = Shard::new("bench", Arc::clone(&pipeline));
-        #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-        let began = Instant::now();
-        for (offset, record) in records.iter().enumerate() {
-            std::hint::black_box(shard.step(offset as u64, record));
-        }
-        rates.push(ROWS as f64 / began.elapsed().as_secs_f64());
-        anyhow::ensure!(shard.stats().rows == ROWS as u64, "not every row was judged");
-    }
-    rates.sort_by(f64::total_cmp);
-    Ok(rates[2])
+    judged(&common::pipeline(&text)?, records, ROWS as u64)
 }

@@ -1,0 +1,93 @@
+//! What the benchmarks of the detection engine share: pipelines, records, and how a rate is taken.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, anyhow, ensure};
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use yagura_detect::{Pipeline, Shard};
+use yagura_event::clock::Micros;
+use yagura_event::{Encoding, Envelope, Kind, codec};
+use yagura_log::Record;
+use yagura_sql::SqlCompiler;
+
+/// How often each measure is taken; the median counts.
+const TIMES: usize = 5;
+
+/// The guard on every series, which judges after so many samples and an approval.
+pub fn guard(warm_up_samples: u16) -> String {
+    format!(
+        "version: 1
+detections:
+  - id: guard
+    title: Guard
+    queue: equipment
+    severity: low
+    on: sample
+    by: [tool, chamber, signal]
+    model: {{ name: guard, parameters: {{ warm_up_samples: {warm_up_samples} }} }}
+    summary: '{{signal}} {{seen}}'
+    then: Look.
+"
+    )
+}
+
+/// A pipeline from its text.
+pub fn pipeline(text: &str) -> Result<Arc<Pipeline>> {
+    let read = Pipeline::read("bench.yaml".as_ref(), text, &SqlCompiler::default());
+    let detections = read.map_err(|errors| anyhow!("{}", errors[0]))?;
+    Ok(Arc::new(Pipeline { detections }))
+}
+
+/// The envelope of rows that were observed within a time.
+pub fn envelope(kind: Kind, first_row: u64, rows: usize, observed: (Micros, Micros)) -> Envelope {
+    Envelope {
+        kind,
+        version: kind.version(),
+        cell: "bench".into(),
+        collector: "load".into(),
+        epoch: 1,
+        first_row,
+        rows: rows as u32,
+        observed,
+        promise: observed.1,
+        encoding: Encoding::Arrow,
+    }
+}
+
+/// A record of rows; `row` is the number of its first one, and then of the next record's.
+pub fn record(kind: Kind, row: &mut u64, rows: &RecordBatch, observed: (Micros, Micros)) -> Result<Record> {
+    let envelope = envelope(kind, *row, rows.num_rows(), observed);
+    *row += rows.num_rows() as u64;
+    let value = codec::encode_arrow(rows)?.into();
+    Ok(Record { key: Bytes::from_static(b"bench"), header: envelope.to_header().into(), value })
+}
+
+/// How many a second, of `count` done by `work`: the median of some times.
+pub fn rate(count: u64, mut work: impl FnMut()) -> f64 {
+    let mut seconds: Vec<f64> = (0..TIMES)
+        .map(|_| {
+            #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+            let began = Instant::now();
+            work();
+            began.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    count as f64 / seconds[TIMES / 2]
+}
+
+/// Rows a second of one thread, from the bytes of records to alerts.
+pub fn judged(pipeline: &Arc<Pipeline>, records: &[Record], rows: u64) -> Result<f64> {
+    let mut judged = rows;
+    let rate = rate(rows, || {
+        let mut shard = Shard::new("bench", Arc::clone(pipeline));
+        for (offset, record) in records.iter().enumerate() {
+            std::hint::black_box(shard.step(offset as u64, record));
+        }
+        judged = judged.min(shard.stats().rows);
+    });
+    ensure!(judged == rows, "{judged} of {rows} rows were judged");
+    Ok(rate)
+}
