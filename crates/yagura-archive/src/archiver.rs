@@ -18,7 +18,7 @@ use arrow::datatypes::UInt32Type;
 use parquet::errors::ParquetError;
 use yagura_event::clock::{self, Micros};
 use yagura_event::{Envelope, EventError, Kind, codec};
-use yagura_log::{Log, LogError, Member, Polled, Stored};
+use yagura_log::{Log, LogError, Member, Pauses, Polled, Stored};
 
 use crate::columns;
 use crate::cuts::{self, Claimed, Cut, Mark};
@@ -163,8 +163,7 @@ impl Progress {
     }
 }
 
-/// The first pause after something refused; each further one is twice as long, up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest pause after something refused.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Archives a topic until `stop` is set; then what the log still holds is read, and everything is
@@ -177,23 +176,18 @@ pub fn run(
     stop: &AtomicBool,
     progress: &Progress,
 ) -> Result<(), ArchiveError> {
-    let mut pause = PAUSE_MIN;
+    let mut pauses = Pauses::up_to(PAUSE_MAX);
     loop {
         let files = progress.files.load(Ordering::Relaxed);
         match work(log, store, topic, options, stop, progress) {
             Err(cause) if cause.retriable() && !stop.load(Ordering::Acquire) => {
                 if progress.files.load(Ordering::Relaxed) > files {
-                    pause = PAUSE_MIN;
+                    pauses.reset();
                 }
                 tracing::warn!(topic, %cause, "archiving begins again; nothing is lost while the log holds it");
                 progress.places().retain(|(of, _), _| of != topic);
                 progress.restarts.fetch_add(1, Ordering::Relaxed);
-                let mut left = pause;
-                while !left.is_zero() && !stop.load(Ordering::Acquire) {
-                    std::thread::park_timeout(left.min(PAUSE_MIN));
-                    left = left.saturating_sub(PAUSE_MIN);
-                }
-                pause = (pause * 2).min(PAUSE_MAX);
+                pauses.wait(stop);
             }
             ended => return ended,
         }

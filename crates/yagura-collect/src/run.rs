@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::{AssetTable, EventError};
-use yagura_log::{Appender, Log, LogError, Record};
+use yagura_log::{Appender, Log, LogError, Pauses, Record};
 
 use crate::Source;
 use crate::cursor::Cursor;
@@ -16,6 +16,9 @@ use crate::writer::RowWriter;
 
 /// Batches are closed after this much of the sources' time.
 const CLOSE_EVERY: Micros = SECOND;
+
+/// The longest pause while the log takes nothing.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Records are acknowledged at the latest after this many bytes.
 pub(crate) const UNACKNOWLEDGED_BYTES_MAX: usize = 4 << 20;
@@ -182,15 +185,14 @@ impl<'a> Output<'a> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let mut pause = Duration::from_millis(100);
+        let mut pauses = Pauses::up_to(PAUSE_MAX);
         loop {
             match self.try_append() {
                 Ok(()) => break,
                 Err(cause) if cause.retriable() && !stop.load(Ordering::Acquire) => {
                     self.progress.retries.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%cause, "the log does not take records; they are kept and tried again");
-                    wait(pause, stop);
-                    pause = (pause * 2).min(Duration::from_secs(10));
+                    pauses.wait(stop);
                     self.appender = self.log.appender(self.topic)?;
                 }
                 Err(cause) => return Err(cause),
@@ -209,16 +211,6 @@ impl<'a> Output<'a> {
             self.appender.append(record.clone())?;
         }
         self.appender.flush()
-    }
-}
-
-/// Waits, in steps short enough for a stop.
-fn wait(pause: Duration, stop: &AtomicBool) {
-    const STEP: Duration = Duration::from_millis(100);
-    let mut left = pause;
-    while !left.is_zero() && !stop.load(Ordering::Acquire) {
-        std::thread::park_timeout(left.min(STEP));
-        left = left.saturating_sub(STEP);
     }
 }
 

@@ -15,7 +15,7 @@ use yagura_event::clock::{self, Micros};
 use yagura_event::rows::{ControlBuilder, ControlRow, CoverageBuilder, CoverageRow};
 use yagura_event::vocabulary::{control, coverage};
 use yagura_event::{Alert, Encoding, Envelope, Kind, codec};
-use yagura_log::{Appender, Log, LogError, Member, Polled, Record, Stored};
+use yagura_log::{Appender, Log, LogError, Member, Pauses, Polled, Record, Stored};
 
 use crate::dead::{self, DEAD, Letter, Place};
 use crate::late::LateRow;
@@ -162,7 +162,7 @@ pub fn run(
     stop: &AtomicBool,
     progress: &Progress,
 ) -> Result<(), LogError> {
-    let mut pause = PAUSE_MIN;
+    let mut pauses = Pauses::up_to(PAUSE_MAX);
     let number = {
         let mut seen = progress.lock();
         seen.turns.push(Turns::default());
@@ -175,26 +175,20 @@ pub fn run(
         match work(log, pipeline, options, stop, progress, number) {
             Err(cause) if cause.retriable() && !stop.load(Ordering::Acquire) => {
                 if turns().done > before + 10 {
-                    pause = PAUSE_MIN;
+                    pauses.reset();
                 }
                 progress.lock().turns[number].waiting = true;
                 tracing::warn!(%cause, "the log refuses the detector; it begins again from its last snapshot");
                 progress.lock().done.clear();
                 progress.restarts.fetch_add(1, Ordering::Relaxed);
-                let mut left = pause;
-                while !left.is_zero() && !stop.load(Ordering::Acquire) {
-                    std::thread::park_timeout(left.min(PAUSE_MIN));
-                    left = left.saturating_sub(PAUSE_MIN);
-                }
-                pause = (pause * 2).min(PAUSE_MAX);
+                pauses.wait(stop);
             }
             ended => return ended,
         }
     }
 }
 
-/// The first pause after the log refused; each further one is twice as long, up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest pause after the log refused.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 fn work(

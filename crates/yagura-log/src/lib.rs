@@ -9,6 +9,9 @@
 pub mod contract;
 pub mod embedded;
 pub mod memory;
+mod pauses;
+
+pub use pauses::Pauses;
 
 use std::ops::Range;
 use std::time::Duration;
