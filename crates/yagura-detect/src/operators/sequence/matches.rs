@@ -112,9 +112,10 @@ struct Counters {
 }
 
 impl Rules {
-    /// After this time a match is of no use any more.
+    /// After this time a match is of no use any more. Of rows that are gathered the first may be over
+    /// while the last still counts together with one that comes.
     fn ends(&self, of: &Match) -> Micros {
-        if self.is_beginning(of) { of.started.saturating_add(self.within) } else { self.deadline(of) }
+        if self.is_beginning(of) { of.last.saturating_add(self.within) } else { self.deadline(of) }
     }
 
     /// Until when a match can go one row further, or what it waits for may come.

@@ -427,6 +427,24 @@ fn all_at_once_is_hit_too() {
     assert_eq!(told(EVERYTHING, &lines), ["10: x x z"]);
 }
 
+#[test]
+fn rows_that_are_gathered_count_after_the_first_of_them_is_over() {
+    let of = |at, operation: &str, client: &str| {
+        message(at, &format!("server=s operation={operation} client={client}"))
+    };
+    let lines = [
+        of(0, "a", "x"),
+        of(11, "a", "x"),
+        // The row of 0 is over; those of 11 and 13 are two within the time.
+        of(13, "a", "x"),
+        of(13, "b", "x"),
+        of(13, "c", "y"),
+        of(13, "c", "y"),
+        of(20, "r", "x"),
+    ];
+    assert_eq!(told(EVERYTHING, &lines), ["20: x x y"]);
+}
+
 /// All that a detection can have at once.
 const EVERYTHING: &str = "
 on: message
