@@ -440,9 +440,11 @@ fn rows_that_are_gathered_count_after_the_first_of_them_is_over() {
         of(13, "b", "x"),
         of(13, "c", "y"),
         of(13, "c", "y"),
-        of(20, "r", "x"),
     ];
-    assert_eq!(told(EVERYTHING, &lines), ["20: x x y"]);
+    for size in [1, lines.len()] {
+        let hits = judged(EVERYTHING, &lines, &[size], usize::MAX);
+        assert_eq!(hits.iter().map(|hit| hit.cause.row).collect::<Vec<_>>(), [5], "records of {size}");
+    }
 }
 
 /// All that a detection can have at once.
