@@ -51,8 +51,6 @@ pub fn joined_schema(kind: Kind, names: &[String]) -> SchemaRef {
 pub struct Contexts {
     /// By tool and chamber (empty for the tool as a whole), by name.
     places: BTreeMap<(String, String), BTreeMap<String, Vec<Held>>>,
-    /// Values of places that there was no room for.
-    refused: u64,
 }
 
 /// A value and the times for which it was stated; it holds until the next one's first.
@@ -65,15 +63,14 @@ struct Held {
 }
 
 impl Contexts {
-    /// Notes that a value holds from a time on; an empty one ends it.
-    pub fn note(&mut self, tool: &str, chamber: &str, name: &str, value: &str, time: Micros) {
+    /// Notes that a value holds from a time on; an empty one ends it. Answers whether there was room.
+    pub fn note(&mut self, tool: &str, chamber: &str, name: &str, value: &str, time: Micros) -> bool {
         if !context::ALL.contains(&name) {
-            return;
+            return true;
         }
         let place = (tool.to_string(), chamber.to_string());
         if self.places.len() >= PLACES_MAX && !self.places.contains_key(&place) {
-            self.refused += 1;
-            return;
+            return false;
         }
         let held = self.places.entry(place).or_default().entry(name.to_string()).or_default();
         let after = held.partition_point(|h| h.from <= time);
@@ -92,6 +89,7 @@ impl Contexts {
         if held.len() > HELD_MAX {
             held.drain(..held.len() - HELD_MAX);
         }
+        true
     }
 
     /// The values of a name for the rows of a batch, each at the time of its row.
@@ -184,13 +182,13 @@ mod tests {
     #[test]
     fn a_value_that_is_stated_again_takes_one_place_and_holds_on() {
         let mut contexts = Contexts::default();
-        (0..100).for_each(|t| contexts.note("T", "", "badge", "kato", t));
+        assert!((0..100).all(|t| contexts.note("T", "", "badge", "kato", t)));
         assert_eq!(contexts.held("T", "badge")[0].len(), 1);
         contexts.note("T", "", "badge", "mori", 50);
         let at = |time| badge(&contexts, "T", time);
         assert_eq!([at(49), at(50), at(98), at(99), at(500)], ["kato", "mori", "mori", "kato", "kato"]);
         let mut contexts = Contexts::default();
-        (0..100).for_each(|t| contexts.note("T", "", "badge", &format!("b{t}"), t));
+        assert!((0..100).all(|t| contexts.note("T", "", "badge", &format!("b{t}"), t)));
         assert_eq!(contexts.held("T", "badge")[0].len(), HELD_MAX);
         assert_eq!([badge(&contexts, "T", 83), badge(&contexts, "T", 84)], ["", "b84"]);
     }
@@ -216,5 +214,13 @@ mod tests {
             (0..3).map(|row| text_at(&column, row).into_owned()).collect::<Vec<_>>(),
             ["pm", "pm", ""]
         );
+    }
+
+    #[test]
+    fn places_are_bounded() {
+        let mut contexts = Contexts::default();
+        assert!((0..PLACES_MAX).all(|n| contexts.note(&format!("T{n}"), "", "badge", "kato", 0)));
+        assert!(!contexts.note("one more", "", "badge", "kato", 0));
+        assert!(contexts.note("T7", "", "badge", "mori", 1), "one that is known");
     }
 }

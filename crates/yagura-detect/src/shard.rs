@@ -95,6 +95,8 @@ pub struct Stats {
     pub failed_conditions: u64,
     /// Series turned away because there were too many.
     pub refused_series: u64,
+    /// Contexts of tools and chambers turned away because there were too many.
+    pub refused_contexts: u64,
     /// Rows that windows counted aside, of all detections.
     pub aside_rows: u64,
 }
@@ -539,7 +541,8 @@ impl Shard {
         for row in from..rows.num_rows() {
             if let Some(times) = times {
                 let [tool, chamber, name, value] = [tool, chamber, name, value].map(|c| text_at(c, row));
-                self.saved.held.note(&tool, &chamber, &name, &value, times[row]);
+                let noted = self.saved.held.note(&tool, &chamber, &name, &value, times[row]);
+                self.saved.stats.refused_contexts += u64::from(!noted);
             }
             let place = (text_at(tool, row).into_owned(), text_at(chamber, row).into_owned());
             let holds = self.saved.contexts.entry(place.clone()).or_default();

@@ -4,6 +4,8 @@
 //! process whose allocation fails ends. So every such length is compared first with the bytes that
 //! there are. Everything else in a stream is the decoder's own to check.
 
+use arrow::ipc::{Message, root_as_message};
+
 /// The most bytes that the buffers of one record may have when they are no longer compressed.
 const DECODED_BYTES_MAX: u64 = 1 << 30;
 /// LZ4 makes at most this of a byte.
@@ -34,13 +36,13 @@ pub(crate) fn check(stream: &[u8]) -> Result<(), String> {
         let Some((message, after)) = rest.split_at_checked(length as usize) else {
             return Err(short("a message", length.into(), rest.len()));
         };
-        let table = Table::root(message).ok_or("a message is no table")?;
-        let size = table.i64(3).unwrap_or(0) as u64;
+        let message = root_as_message(message).map_err(|e| format!("a message is none: {e}"))?;
+        let size = message.bodyLength() as u64;
         let Some((body, after)) = usize::try_from(size).ok().and_then(|size| after.split_at_checked(size))
         else {
             return Err(short("a body", size, after.len()));
         };
-        decoded += decoded_bytes(&table, body)?;
+        decoded += decoded_bytes(message, body)?;
         if decoded > DECODED_BYTES_MAX {
             return Err(format!("it would take {decoded} bytes or more when it is no longer compressed"));
         }
@@ -50,24 +52,20 @@ pub(crate) fn check(stream: &[u8]) -> Result<(), String> {
 }
 
 /// The bytes that the compressed buffers of a message say they have.
-fn decoded_bytes(message: &Table<'_>, body: &[u8]) -> Result<u64, String> {
-    let batch = match message.u8(1) {
-        // A dictionary's values are a batch of their own.
-        Some(2) => message.table(2).and_then(|dictionary| dictionary.table(1)),
-        Some(3) => message.table(2),
-        _ => None,
-    };
-    let Some(batch) = batch.filter(|batch| batch.has(3)) else { return Ok(0) };
+fn decoded_bytes(message: Message<'_>, body: &[u8]) -> Result<u64, String> {
+    // A dictionary's values are a batch of their own.
+    let dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
+    let batch = dictionary.or_else(|| message.header_as_record_batch());
+    let Some(batch) = batch.filter(|batch| batch.compression().is_some()) else { return Ok(0) };
     let mut total: u64 = 0;
-    for (offset, length) in batch.pairs(2) {
-        let buffer = usize::try_from(offset).ok().and_then(|from| body.get(from..));
-        let Some(prefix) = buffer.filter(|_| length > 0).and_then(|buffer| i64_at(buffer, 0)) else {
-            continue;
-        };
+    for buffer in batch.buffers().into_iter().flatten() {
+        let bytes = usize::try_from(buffer.offset()).ok().and_then(|from| body.get(from..));
+        let prefix = bytes.filter(|_| buffer.length() > 0).and_then(|bytes| bytes.first_chunk());
+        let Some(prefix) = prefix.map(|prefix| i64::from_le_bytes(*prefix)) else { continue };
         if prefix == UNCOMPRESSED {
             continue;
         }
-        let (prefix, length) = (prefix as u64, length as u64);
+        let (prefix, length) = (prefix as u64, buffer.length() as u64);
         if prefix > length.saturating_mul(LZ4_RATIO_MAX) {
             return Err(format!("{length} compressed bytes are said to be {prefix}"));
         }
@@ -76,73 +74,8 @@ fn decoded_bytes(message: &Table<'_>, body: &[u8]) -> Result<u64, String> {
     Ok(total)
 }
 
-/// A table of a flatbuffer, every step within its bytes.
-struct Table<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Table<'a> {
-    fn root(bytes: &'a [u8]) -> Option<Self> {
-        let at = u32_at(bytes, 0)? as usize;
-        bytes.get(at..)?;
-        Some(Table { bytes, at })
-    }
-
-    /// The place of a field; `None` when it is absent.
-    fn field(&self, number: usize) -> Option<usize> {
-        let back = u32_at(self.bytes, self.at)? as i32;
-        let vtable = usize::try_from(self.at as i64 - i64::from(back)).ok()?;
-        let entry = 4 + 2 * number;
-        let within = entry < usize::from(u16_at(self.bytes, vtable)?);
-        let offset = within.then(|| u16_at(self.bytes, vtable + entry))??;
-        (offset > 0).then_some(self.at + usize::from(offset))
-    }
-
-    fn has(&self, number: usize) -> bool {
-        self.field(number).is_some()
-    }
-
-    fn u8(&self, number: usize) -> Option<u8> {
-        self.bytes.get(self.field(number)?).copied()
-    }
-
-    fn i64(&self, number: usize) -> Option<i64> {
-        i64_at(self.bytes, self.field(number)?)
-    }
-
-    fn table(&self, number: usize) -> Option<Table<'a>> {
-        Some(Table { bytes: self.bytes, at: self.follow(number)? })
-    }
-
-    /// A vector of pairs of 64-bit numbers.
-    fn pairs(&self, number: usize) -> impl Iterator<Item = (i64, i64)> + use<'a> {
-        let bytes = self.bytes;
-        let begin = self.follow(number).unwrap_or(bytes.len());
-        let count = u32_at(bytes, begin).unwrap_or(0) as usize;
-        let pair = move |index: usize| {
-            let at = begin + 4 + index * 16;
-            Some((i64_at(bytes, at)?, i64_at(bytes, at + 8)?))
-        };
-        (0..count).map_while(pair)
-    }
-
-    fn follow(&self, number: usize) -> Option<usize> {
-        let at = self.field(number)?;
-        Some(at + u32_at(self.bytes, at)? as usize)
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().copied().map(u16::from_le_bytes)
-}
-
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
-}
-
-fn i64_at(bytes: &[u8], at: usize) -> Option<i64> {
-    bytes.get(at..)?.first_chunk().copied().map(i64::from_le_bytes)
 }
 
 #[cfg(test)]
@@ -162,7 +95,7 @@ mod tests {
 
     /// Places at which eight bytes read as `number`.
     fn places(bytes: &[u8], number: i64) -> Vec<usize> {
-        (0..bytes.len() - 8).filter(|&at| i64_at(bytes, at) == Some(number)).collect()
+        (0..bytes.len() - 8).filter(|&at| bytes[at..at + 8] == number.to_le_bytes()).collect()
     }
 
     #[test]

@@ -242,6 +242,11 @@ const CELL_COUNTERS: &[CellCounter] = &[
     ("yagura_detect_refused_series_total", "Series turned away because there were too many.", |s| {
         s.refused_series
     }),
+    (
+        "yagura_detect_refused_contexts_total",
+        "Contexts turned away because there were too many places.",
+        |s| s.refused_contexts,
+    ),
 ];
 
 impl Collector for RunMetrics {
