@@ -35,7 +35,7 @@ const ROWS_MAX: u32 = 1_000;
 /// What an alert shows beside the row: the median in seconds, which way, and whose clock it is against.
 pub(crate) const SHOWN: [&str; 3] = ["seen", "finding", "collector"];
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
 /// A series that the condition does not take, and one whose key must be looked up.
 const NO_KEY: u64 = 0;
 

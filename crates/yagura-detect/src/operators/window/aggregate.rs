@@ -128,7 +128,7 @@ impl Wanted {
             bytes += size_of::<Numbers>();
         }
         if self.percentiles {
-            bytes += 16 * Percentiles::BUCKETS_MAX;
+            bytes += Percentiles::BYTES_MAX;
         }
         if self.top.is_some() {
             bytes += (40 + Heaviest::TEXT_BYTES_MAX) * Heaviest::VALUES_MAX;
@@ -215,6 +215,19 @@ impl Aggregate {
                 numbers.percentiles.take(value);
             }
         }
+    }
+
+    /// Makes ready to be measured: nothing that it says changes.
+    pub fn settle(&mut self) {
+        if let Some(numbers) = &mut self.numbers {
+            numbers.percentiles.settle();
+        }
+    }
+
+    /// Reads a word of what the next row will change: brings it near the processor.
+    #[inline]
+    pub fn touch(&self) -> u64 {
+        self.numbers.as_ref().map_or(self.count, |numbers| numbers.count)
     }
 
     /// Adds what was counted of other rows.

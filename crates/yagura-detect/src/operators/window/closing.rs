@@ -46,8 +46,13 @@ const TIME_MAX: Micros = 1 << 61;
 const BAD: u8 = 2;
 /// Sources that are remembered before those without an open window are forgotten.
 const SOURCES: usize = 256;
+/// Rows whose keys are looked up and brought near the processor before the first of them is counted:
+/// what they touch stays in its second cache.
+const NEAR: usize = 128;
+/// No slot.
+const NONE: u32 = u32::MAX;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
 
 /// How windows lie in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -355,14 +360,40 @@ impl Spot {
 }
 
 impl Closing {
-    fn take(&mut self, batch: &Batch<'_>, groups: &mut RowGroups<'_>, row: usize) {
+    /// The slots of rows whose keys are known. The loops of this and of [`Closing::touch`] read what does
+    /// not depend on one another, so that the processor waits for many keys' memory at once.
+    fn find(&self, groups: &mut RowGroups<'_>, near: &mut [(usize, u32)]) {
+        for (row, slot) in near.iter_mut() {
+            if let Some(known) = groups.get(*row) {
+                *slot = known;
+            } else if let Some(&known) = self.index.get(&groups.hash(*row)) {
+                groups.set(*row, known);
+                *slot = known;
+            }
+        }
+        self.touch(near);
+    }
+
+    /// Reads a word of each key, then of its last window, then of what that aggregates.
+    fn touch(&self, near: &[(usize, u32)]) {
+        let keys = || near.iter().filter_map(|(_, slot)| self.slots.get(*slot as usize));
+        let windows = || keys().filter_map(|key| key.windows.last());
+        let sum = keys().fold(0, |sum, key| sum ^ key.active);
+        let sum = windows().fold(sum, |sum, window| sum ^ window.row);
+        let sum = windows().fold(sum, |sum, window| sum ^ window.aggregate.touch());
+        std::hint::black_box(sum);
+    }
+
+    /// Counts a row; answers whether keys had to leave for it, so that slots are no longer theirs.
+    fn take(&mut self, batch: &Batch<'_>, groups: &mut RowGroups<'_>, row: usize, slot: u32) -> bool {
         let observed = batch.observed.map_or(batch.step.envelope.observed.1, |times| times[row]);
         let time = batch.times.map_or(batch.step.envelope.observed.0, |times| times[row]);
         let spot = Spot::new(batch.step, row, observed, time, batch.source);
-        if self.make_room_if_full(spot.observed) {
+        let left = self.make_room_if_full(spot.observed);
+        if left {
             groups.forget();
         }
-        let slot = groups.get(row).or_else(|| {
+        let slot = Some(slot).filter(|&slot| slot != NONE && !left).or_else(|| {
             let by = || batch.by.iter().map(|column| text_at(column, row).into()).collect();
             let slot = self.slot_of(groups.hash(row), spot.observed, by);
             slot.inspect(|&slot| groups.set(row, slot))
@@ -370,6 +401,7 @@ impl Closing {
         if !slot.is_some_and(|slot| self.count(slot, &spot, |a| a.take(&batch.inputs, row))) {
             self.set_aside(hit(batch.step, batch.rows, row, batch.by));
         }
+        left
     }
 
     /// Counts a row under a key; answers whether there was a window for it that is open.
@@ -525,7 +557,8 @@ impl Closing {
                     _ => slots.push(slot),
                 }
             }
-            let over: Vec<Over> = slots.iter().filter_map(|&slot| self.over(slot, due)).collect();
+            let mut over: Vec<Over> = slots.iter().filter_map(|&slot| self.over(slot, due)).collect();
+            over.iter_mut().for_each(|o| o.last.aggregate.settle());
             self.judge(step, &over, due, hits);
             for &slot in &slots {
                 self.leave(slot, due);
@@ -666,8 +699,19 @@ impl Operator for Closing {
             times: times_of(rows, "time"),
             source: self.source_of(step.envelope),
         };
-        for row in selected_rows(step.from, rows.num_rows(), selected) {
-            self.take(&batch, &mut groups, row);
+        let mut chosen = selected_rows(step.from, rows.num_rows(), selected);
+        let mut near: Vec<(usize, u32)> = Vec::with_capacity(NEAR);
+        loop {
+            near.clear();
+            near.extend(chosen.by_ref().take(NEAR).map(|row| (row, NONE)));
+            if near.is_empty() {
+                break;
+            }
+            self.find(&mut groups, &mut near);
+            let mut found = true;
+            for &(row, slot) in &near {
+                found &= !self.take(&batch, &mut groups, row, if found { slot } else { NONE });
+            }
         }
     }
 

@@ -10,10 +10,20 @@ use serde::{Deserialize, Serialize};
 ///
 /// An answer is within 0.8 % of a value of that rank while the values span a factor of 256, within
 /// 1.6 % up to 65,536, within 3.2 % up to 4·10⁹: where there would be more than [`Percentiles::BUCKETS_MAX`]
-/// buckets, each two neighbours become one. It does not depend on the order of the values.
-/// Memory: 16 bytes a bucket, at most 8 KiB.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// buckets, each two neighbours become one. It does not depend on the order of the values, nor on
+/// when the last few of them, which wait to be sorted together, were put into their buckets.
+/// Memory: 16 bytes a bucket, 4 a value that waits, at most 8.5 KiB.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Settled", into = "Settled")]
 pub struct Percentiles {
+    settled: Settled,
+    /// The buckets of the last values, as they were before any were joined.
+    waiting: Vec<i32>,
+}
+
+/// Values in their buckets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Settled {
     /// How often neighbours were joined.
     joined: u8,
     /// By number, ascending; numbers below zero have negative numbers of buckets.
@@ -26,21 +36,102 @@ const FRACTION_BITS_LEFT: u32 = 46;
 impl Percentiles {
     /// The most buckets.
     pub const BUCKETS_MAX: usize = 512;
+    /// The most values that wait.
+    const WAITING_MAX: usize = 128;
+    /// The most bytes on the heap.
+    pub const BYTES_MAX: usize = 16 * Self::BUCKETS_MAX + 4 * Self::WAITING_MAX;
 
     /// Counts a finite number.
+    #[inline]
     pub fn take(&mut self, value: f64) {
-        let bucket = bucket_of(value) >> self.joined;
-        match self.buckets.binary_search_by_key(&bucket, |b| b.0) {
-            Ok(at) => self.buckets[at].1 += 1,
-            Err(at) => {
-                self.buckets.insert(at, (bucket, 1));
-                self.shrink();
-            }
+        self.waiting.push(bucket_of(value));
+        if self.waiting.len() >= Self::WAITING_MAX {
+            self.settle();
         }
     }
 
     /// Adds what another one counted.
     pub fn merge(&mut self, other: &Percentiles) {
+        self.settled.merge(&other.settled);
+        for &bucket in &other.waiting {
+            self.waiting.push(bucket);
+            if self.waiting.len() >= Self::WAITING_MAX {
+                self.settle();
+            }
+        }
+    }
+
+    /// Puts the values that wait into their buckets.
+    pub fn settle(&mut self) {
+        self.settled.take(&mut self.waiting);
+        self.waiting.clear();
+    }
+
+    /// The value that `percent` of the values do not exceed (nearest rank); `None` without values.
+    pub fn at(&self, percent: u8) -> Option<f64> {
+        match self.waiting.is_empty() {
+            true => self.settled.at(percent),
+            false => Settled::from(self.clone()).at(percent),
+        }
+    }
+}
+
+impl From<Percentiles> for Settled {
+    fn from(mut all: Percentiles) -> Self {
+        all.settle();
+        all.settled
+    }
+}
+
+impl From<Settled> for Percentiles {
+    fn from(settled: Settled) -> Self {
+        Percentiles { settled, waiting: Vec::new() }
+    }
+}
+
+impl PartialEq for Percentiles {
+    fn eq(&self, other: &Self) -> bool {
+        Settled::from(self.clone()) == Settled::from(other.clone())
+    }
+}
+
+impl Settled {
+    /// Counts values by their buckets, which are left in order.
+    fn take(&mut self, values: &mut [i32]) {
+        values.sort_unstable();
+        let joined = self.joined;
+        let (mut at, mut fresh) = (0, Vec::new());
+        for same in values.chunk_by(|a, b| a >> joined == b >> joined) {
+            let (bucket, count) = (same[0] >> joined, same.len() as u64);
+            while self.buckets.get(at).is_some_and(|b| b.0 < bucket) {
+                at += 1;
+            }
+            match self.buckets.get_mut(at) {
+                Some(known) if known.0 == bucket => known.1 += count,
+                _ => fresh.push((bucket, count)),
+            }
+        }
+        self.put(&fresh);
+        self.shrink();
+    }
+
+    /// Puts buckets that there were none of between the others, from the last on.
+    fn put(&mut self, mut fresh: &[(i32, u64)]) {
+        let mut old = self.buckets.len();
+        self.buckets.resize(old + fresh.len(), (0, 0));
+        while let Some((&last, rest)) = fresh.split_last() {
+            let to = old + rest.len();
+            if old > 0 && self.buckets[old - 1].0 > last.0 {
+                self.buckets[to] = self.buckets[old - 1];
+                old -= 1;
+            } else {
+                self.buckets[to] = last;
+                fresh = rest;
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Settled) {
         while self.joined < other.joined {
             self.join_neighbours();
         }
@@ -55,8 +146,7 @@ impl Percentiles {
         self.shrink();
     }
 
-    /// The value that `percent` of the values do not exceed (nearest rank); `None` without values.
-    pub fn at(&self, percent: u8) -> Option<f64> {
+    fn at(&self, percent: u8) -> Option<f64> {
         let total: u64 = self.buckets.iter().map(|b| b.1).sum();
         let rank = (u128::from(total) * u128::from(percent)).div_ceil(100).max(1);
         let mut below = 0_u128;
@@ -70,7 +160,7 @@ impl Percentiles {
     }
 
     fn shrink(&mut self) {
-        while self.buckets.len() > Self::BUCKETS_MAX {
+        while self.buckets.len() > Percentiles::BUCKETS_MAX {
             self.join_neighbours();
         }
     }
@@ -243,6 +333,10 @@ mod tests {
         all
     }
 
+    fn buckets(all: &Percentiles) -> usize {
+        Settled::from(all.clone()).buckets.len()
+    }
+
     /// The value of that rank.
     fn exact(values: &[f64], percent: u8) -> f64 {
         let mut sorted = values.to_vec();
@@ -258,7 +352,7 @@ mod tests {
                 let (wanted, found) = (exact(values, percent), all.at(percent).unwrap());
                 assert!((found - wanted).abs() <= error * wanted.abs(), "p{percent}: {found}, not {wanted}");
             }
-            assert!(all.buckets.len() <= Percentiles::BUCKETS_MAX);
+            assert!(buckets(&all) <= Percentiles::BUCKETS_MAX);
         };
         within(&(1..=256).map(f64::from).collect::<Vec<_>>(), 0.008);
         within(&(1..=60_000).map(f64::from).collect::<Vec<_>>(), 0.016);
@@ -267,7 +361,7 @@ mod tests {
         assert_eq!(Percentiles::default().at(50), None);
         assert_eq!(percentiles(&[0.0, -0.0]).at(50), Some(0.0));
         let wild: Vec<f64> = (-1000..1000).map(|e| f64::from(e).signum() * 2_f64.powi(e)).collect();
-        assert!(percentiles(&wild).buckets.len() <= Percentiles::BUCKETS_MAX);
+        assert!(buckets(&percentiles(&wild)) <= Percentiles::BUCKETS_MAX);
         assert!(percentiles(&[f64::MAX, f64::MIN, f64::MIN_POSITIVE]).at(99).unwrap().is_finite());
     }
 
@@ -310,7 +404,18 @@ mod tests {
             let (first, second) = values.split_at(cut.min(values.len()));
             let mut merged = percentiles(first);
             merged.merge(&percentiles(second));
-            prop_assert_eq!(merged, percentiles(&values));
+            prop_assert_eq!(&merged, &percentiles(&values));
+
+            // When values leave those that wait is nobody's business, a saved state's neither.
+            let mut restored = Percentiles::default();
+            for &value in &values {
+                restored.take(value);
+                if value > 5e8 {
+                    let bytes = postcard::to_stdvec(&restored).unwrap();
+                    restored = postcard::from_bytes(&bytes).unwrap();
+                }
+            }
+            prop_assert_eq!(postcard::to_stdvec(&restored), postcard::to_stdvec(&merged));
 
             let distinct = |values: &[f64]| {
                 let mut all = Distinct::default();

@@ -21,7 +21,7 @@ use crate::late::Aside;
 /// The most memory of one detection's counts in a cell, in bytes.
 const STATE_BYTES_MAX: usize = 32 << 20;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
 
 pub(super) struct SlidingPlan {
     pub(super) within: Micros,
