@@ -2,43 +2,134 @@
 //!
 //! Times, numbers and names are kept; texts that are empty are not, and long ones are cut.
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Schema};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, RecordBatch, StringArray};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{
+    DataType, Float64Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
+};
 use serde_json::{Map, Value};
 use yagura_event::Kind;
-use yagura_event::codec::json_value;
-
-use crate::columns::text_at;
 
 /// The most bytes of one packed row; columns that do not fit any more are left out.
 pub const PACKED_BYTES_MAX: usize = 640;
 /// The most bytes of a text; a longer one ends with `…`.
 const TEXT_BYTES_MAX: usize = 96;
 
-/// One row, packed: for each column its place, then eight bytes of a number or a text with its length.
-pub fn pack(rows: &RecordBatch, row: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    for (index, column) in rows.columns().iter().enumerate() {
-        let Ok(index) = u8::try_from(index) else { break };
-        if is_text(column.data_type()) {
-            let text = text_at(column, row);
-            let (kept, cut) = beginning(&text);
-            let bytes = kept.len() + if cut { '…'.len_utf8() } else { 0 };
-            if bytes > 0 && out.len() + 2 + bytes <= PACKED_BYTES_MAX {
-                out.extend([index, bytes as u8]);
-                out.extend(kept.as_bytes());
-                if cut {
-                    out.extend("…".as_bytes());
+/// The columns of a batch, made ready to pack rows of it: those that are empty in all rows are left out.
+pub struct Packer<'a> {
+    /// Each with its place.
+    columns: Vec<(u8, Cells<'a>)>,
+}
+
+/// A column by what it takes to pack a cell.
+enum Cells<'a> {
+    /// The code of each row, and by code the word.
+    Words(&'a [i32], &'a StringArray),
+    Texts(&'a StringArray),
+    Numbers(Numbers<'a>, Option<&'a NullBuffer>),
+}
+
+enum Numbers<'a> {
+    I64(&'a [i64]),
+    F64(&'a [f64]),
+    U64(&'a [u64]),
+    U32(&'a [u32]),
+    U16(&'a [u16]),
+    U8(&'a [u8]),
+}
+
+impl<'a> Packer<'a> {
+    /// Of a batch.
+    pub fn new(rows: &'a RecordBatch) -> Packer<'a> {
+        let columns = (0..=u8::MAX).zip(rows.columns());
+        Packer { columns: columns.filter_map(|(place, column)| Some((place, cells(column)?))).collect() }
+    }
+
+    /// Appends a row: for each column its place, then eight bytes of a number or a text with its length.
+    pub fn pack(&self, row: usize, out: &mut Vec<u8>) {
+        let end = out.len() + PACKED_BYTES_MAX;
+        for (place, cells) in &self.columns {
+            match cells {
+                Cells::Words(codes, words) => put_text(*place, words.value(codes[row] as usize), end, out),
+                Cells::Texts(texts) => put_text(*place, texts.value(row), end, out),
+                Cells::Numbers(numbers, nulls) => {
+                    if nulls.is_none_or(|nulls| nulls.is_valid(row))
+                        && let Some(number) = numbers.eight_bytes(row)
+                        && out.len() + 9 <= end
+                    {
+                        out.push(*place);
+                        out.extend_from_slice(&number);
+                    }
                 }
             }
-        } else if let Some(number) = eight_bytes(column, row)
-            && out.len() + 9 <= PACKED_BYTES_MAX
-        {
-            out.push(index);
-            out.extend(number);
         }
     }
-    // It is kept for minutes.
+}
+
+/// How a column is packed; `None` where there is nothing to pack in any row.
+fn cells(column: &ArrayRef) -> Option<Cells<'_>> {
+    let nulls = column.nulls();
+    if column.null_count() == column.len() {
+        return None;
+    }
+    Some(match column.data_type() {
+        DataType::Dictionary(..) => {
+            let dictionary = column.as_dictionary_opt::<Int32Type>()?;
+            let words = dictionary.values().as_string_opt::<i32>()?;
+            (!words.value_data().is_empty()).then(|| Cells::Words(dictionary.keys().values(), words))?
+        }
+        DataType::Utf8 => {
+            let texts = column.as_string_opt::<i32>()?;
+            (!texts.value_data().is_empty()).then_some(Cells::Texts(texts))?
+        }
+        DataType::Timestamp(..) => {
+            Cells::Numbers(Numbers::I64(values::<TimestampMicrosecondType>(column)?), nulls)
+        }
+        DataType::Int64 => Cells::Numbers(Numbers::I64(values::<Int64Type>(column)?), nulls),
+        DataType::Float64 => Cells::Numbers(Numbers::F64(values::<Float64Type>(column)?), nulls),
+        DataType::UInt64 => Cells::Numbers(Numbers::U64(values::<UInt64Type>(column)?), nulls),
+        DataType::UInt32 => Cells::Numbers(Numbers::U32(values::<UInt32Type>(column)?), nulls),
+        DataType::UInt16 => Cells::Numbers(Numbers::U16(values::<UInt16Type>(column)?), nulls),
+        DataType::UInt8 => Cells::Numbers(Numbers::U8(values::<UInt8Type>(column)?), nulls),
+        _ => return None,
+    })
+}
+
+fn values<T: ArrowPrimitiveType>(column: &ArrayRef) -> Option<&[T::Native]> {
+    column.as_primitive_opt::<T>().map(|column| &column.values()[..])
+}
+
+impl Numbers<'_> {
+    /// A number as it is packed; `None` for one that JSON cannot show.
+    fn eight_bytes(&self, row: usize) -> Option<[u8; 8]> {
+        Some(match self {
+            Numbers::I64(values) => values[row].to_le_bytes(),
+            Numbers::F64(values) => Some(values[row]).filter(|v| v.is_finite())?.to_le_bytes(),
+            Numbers::U64(values) => values[row].to_le_bytes(),
+            Numbers::U32(values) => u64::from(values[row]).to_le_bytes(),
+            Numbers::U16(values) => u64::from(values[row]).to_le_bytes(),
+            Numbers::U8(values) => u64::from(values[row]).to_le_bytes(),
+        })
+    }
+}
+
+fn put_text(place: u8, text: &str, end: usize, out: &mut Vec<u8>) {
+    let (kept, cut) = beginning(text);
+    let bytes = kept.len() + if cut { '…'.len_utf8() } else { 0 };
+    if bytes > 0 && out.len() + 2 + bytes <= end {
+        out.extend_from_slice(&[place, bytes as u8]);
+        out.extend_from_slice(kept.as_bytes());
+        if cut {
+            out.extend_from_slice("…".as_bytes());
+        }
+    }
+}
+
+/// One row, packed, of which there is no other to pack.
+pub fn pack(rows: &RecordBatch, row: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    Packer::new(rows).pack(row, &mut out);
     out.shrink_to_fit();
     out
 }
@@ -78,15 +169,6 @@ fn next<'a>(schema: &Schema, bytes: &'a [u8]) -> Option<(String, Value, &'a [u8]
 
 fn is_text(of: &DataType) -> bool {
     matches!(of, DataType::Utf8 | DataType::Dictionary(..))
-}
-
-fn eight_bytes(column: &ArrayRef, row: usize) -> Option<[u8; 8]> {
-    let Value::Number(number) = json_value(column, row)? else { return None };
-    number
-        .as_u64()
-        .map(u64::to_le_bytes)
-        .or_else(|| number.as_i64().map(i64::to_le_bytes))
-        .or_else(|| number.as_f64().map(f64::to_le_bytes))
 }
 
 /// A text's beginning that fits, and whether anything was cut off.

@@ -40,14 +40,14 @@ use super::{Learning, Operator, Plan, Samples, Saving, Step, at, entry_values, r
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
 use crate::columns::{RowHashes, hash_texts, named, text_at, times_of};
-use crate::packed::{pack, unpack};
+use crate::packed::{Packer, pack, unpack};
 use crate::pipeline::{PipelineError, Place, Written, checked_duration};
 use crate::shard::Series;
 
 /// The most keys in a cell.
 const KEYS_MAX: usize = 100_000;
 /// The version of the saved form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
 
 /// `absence:` as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -177,10 +177,11 @@ struct Key {
 
 impl Key {
     /// Keeps a row as the last that was seen.
-    fn keep(&mut self, envelope: &Envelope, rows: &RecordBatch, row: usize) {
+    fn keep(&mut self, envelope: &Envelope, rows: &RecordBatch, packer: &Packer<'_>, row: usize) {
         self.is_from(envelope, row);
         self.time = time_at(rows, "time", row).unwrap_or(self.last);
-        self.row = pack(rows, row);
+        self.row.clear();
+        packer.pack(row, &mut self.row);
     }
 
     fn is_from(&mut self, envelope: &Envelope, row: usize) {
@@ -311,13 +312,14 @@ impl Operator for Absence {
         let by = named(rows, &self.by);
         let keys = RowHashes::new(&by);
         let times = times_of(rows, "observed");
+        let packer = Packer::new(rows);
         for row in selected_rows(step.from, rows.num_rows(), selected) {
             let values = || by.iter().map(|column| text_at(column, row).into_owned()).collect();
             let Some(slot) = self.slot(keys.at(row), step.envelope, values) else { continue };
             let observed = times.map_or(step.envelope.observed.1, |times| times[row]);
             if self.was_silent(slot, observed) {
                 if let Some(row) = self.newest.remove(&slot) {
-                    self.saved.keys[slot as usize].keep(step.envelope, rows, row);
+                    self.saved.keys[slot as usize].keep(step.envelope, rows, &packer, row);
                 }
                 self.miss(step, slot, hits);
             }
@@ -326,7 +328,7 @@ impl Operator for Absence {
             }
         }
         for (slot, row) in self.newest.drain() {
-            self.saved.keys[slot as usize].keep(step.envelope, rows, row);
+            self.saved.keys[slot as usize].keep(step.envelope, rows, &packer, row);
         }
     }
 

@@ -43,6 +43,7 @@ mod matches;
 mod tests;
 mod written;
 
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
@@ -59,7 +60,7 @@ use super::matched::{hit, time_at};
 use super::{Input, Learning, Operator, Plan, Saving, Step};
 use crate::alerts::Hit;
 use crate::columns::{RowHashes, named, text_at, times_of};
-use crate::packed::{PACKED_BYTES_MAX, pack, unpack};
+use crate::packed::{PACKED_BYTES_MAX, Packer, unpack};
 
 /// The most memory of one detection's partial matches in a cell, in bytes.
 const STATE_BYTES_MAX: usize = 64 << 20;
@@ -161,7 +162,7 @@ impl Operator for Sequence {
             return;
         }
         for passed in self.matches.advance(step.watermark) {
-            let (Some(ending), Some(last)) = (&passed.ending, passed.rows.last()) else { continue };
+            let (Some(ending), Some(last)) = (&passed.ending, passed.rows.iter().last()) else { continue };
             let kind = self.shape.kinds[self.shape.kinds.len() - 1];
             let mut hit = Hit {
                 detection: step.detection,
@@ -194,7 +195,7 @@ impl Operator for Sequence {
 /// Puts the rows of the steps before the last into a hit.
 fn show(shape: &Shape, of: &Match, hit: &mut Hit) {
     let earlier = shape.kinds.len() - 1;
-    for ((name, kind), row) in NAMES.iter().zip(&shape.kinds).zip(&of.rows).take(earlier) {
+    for ((name, kind), row) in NAMES.iter().zip(&shape.kinds).zip(of.rows.iter()).take(earlier) {
         hit.evidence.insert((*name).to_string(), Value::Object(unpack(*kind, row)));
     }
 }
@@ -219,6 +220,10 @@ struct Batch<'a> {
     compared: Vec<Vec<RowHashes<'a>>>,
     /// Those that the first step's rows are compared by.
     bound: Vec<RowHashes<'a>>,
+    /// Made when the first row is packed.
+    packer: OnceCell<Packer<'a>>,
+    /// The row that was packed last.
+    packed: RefCell<Vec<u8>>,
 }
 
 struct Route<'a> {
@@ -254,6 +259,8 @@ impl<'a> Batch<'a> {
             routes: routes.collect(),
             compared: compared.collect(),
             bound: if opens { shape.bound.iter().map(of).collect() } else { Vec::new() },
+            packer: OnceCell::new(),
+            packed: RefCell::default(),
         }
     }
 }
@@ -282,12 +289,15 @@ impl Row for View<'_> {
         })
     }
 
-    fn bound(&self) -> Vec<u64> {
-        self.batch.bound.iter().map(|hashes| hashes.at(self.row)).collect()
+    fn bound(&self, out: &mut Vec<u64>) {
+        out.extend(self.batch.bound.iter().map(|hashes| hashes.at(self.row)));
     }
 
-    fn pack(&self) -> Vec<u8> {
-        pack(self.batch.rows, self.row)
+    fn pack(&self, take: impl FnOnce(&[u8])) {
+        let mut packed = self.batch.packed.borrow_mut();
+        packed.clear();
+        self.batch.packer.get_or_init(|| Packer::new(self.batch.rows)).pack(self.row, &mut packed);
+        take(&packed);
     }
 
     fn ending(&self) -> Ending {

@@ -49,10 +49,10 @@ pub trait Row {
     fn steps(&self) -> u32;
     /// Whether it agrees with these values of the first step as this step demands.
     fn agrees(&self, step: usize, bound: &[u64]) -> bool;
-    /// Its values that later steps compare with.
-    fn bound(&self) -> Vec<u64>;
-    /// Itself in few bytes.
-    fn pack(&self) -> Vec<u8>;
+    /// Appends its values that later steps compare with.
+    fn bound(&self, out: &mut Vec<u64>);
+    /// Hands over itself in few bytes.
+    fn pack(&self, take: impl FnOnce(&[u8]));
     /// What is told of it when the time has passed.
     fn ending(&self) -> Ending;
 }
@@ -86,10 +86,36 @@ pub struct Match {
     started: Micros,
     last: Micros,
     bound: Vec<u64>,
-    /// The last row of each step that has come, packed.
-    pub rows: Vec<Vec<u8>>,
+    /// The last row of each step that has come.
+    pub rows: Rows,
     /// Of one that waits for the time to pass.
     pub ending: Option<Box<Ending>>,
+}
+
+/// Packed rows, one after the other, each behind its length.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows(Vec<u8>);
+
+impl Rows {
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.0[..];
+        std::iter::from_fn(move || {
+            let (length, after) = rest.split_first_chunk()?;
+            let (row, after) = after.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+            rest = after;
+            Some(row)
+        })
+    }
+
+    fn push(&mut self, row: &impl Row) {
+        row.pack(|packed| {
+            // It is kept for minutes.
+            self.0.reserve_exact(2 + packed.len());
+            self.0.extend_from_slice(&(packed.len() as u16).to_le_bytes());
+            self.0.extend_from_slice(packed);
+        });
+    }
 }
 
 /// All of a cell.
@@ -101,6 +127,15 @@ pub struct Matches {
     waits: BTreeMap<(Micros, u64), u64>,
     count: usize,
     saved: Counters,
+    scratch: Scratch,
+}
+
+/// Empty between two rows; what it has room for is used again.
+#[derive(Default)]
+struct Scratch {
+    completed: Vec<Match>,
+    further: Vec<Match>,
+    bound: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -154,6 +189,7 @@ impl Matches {
             waits: BTreeMap::new(),
             count: 0,
             saved: Counters::default(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -173,10 +209,10 @@ impl Matches {
         if opens && self.count >= self.max {
             self.make_room();
         }
-        let Matches { rules, keys, waits, count, saved, .. } = self;
+        let Matches { rules, keys, waits, count, saved, scratch, .. } = self;
         let list = if opens { keys.entry(key).or_default() } else { keys.get_mut(&key)? };
         let before = list.len();
-        let mut of_key = OfKey { rules, list, waits, saved, key };
+        let mut of_key = OfKey { rules, list, waits, saved, scratch, key };
         let completed = of_key.take(row, opens);
         let after = of_key.list.len();
         *count = *count + after - before;
@@ -209,7 +245,7 @@ impl Matches {
 
     /// Makes room: those that cannot go on leave, then a quarter of the others, the oldest first.
     fn make_room(&mut self) {
-        let Matches { rules, keys, waits, count, saved, max } = self;
+        let Matches { rules, keys, waits, count, saved, max, .. } = self;
         let over = |m: &Match| !rules.waits(m) && rules.ends(m) < saved.watermark;
         for list in keys.values_mut() {
             list.retain(|m| !over(m));
@@ -260,7 +296,7 @@ impl Matches {
 }
 
 /// The version of the saved form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
 
 /// The matches of one key while a row is taken.
 struct OfKey<'a> {
@@ -268,13 +304,15 @@ struct OfKey<'a> {
     list: &'a mut Vec<Match>,
     waits: &'a mut BTreeMap<(Micros, u64), u64>,
     saved: &'a mut Counters,
+    scratch: &'a mut Scratch,
     key: u64,
 }
 
 impl OfKey<'_> {
     fn take(&mut self, row: &impl Row, opens: bool) -> Option<Match> {
+        let mut completed = std::mem::take(&mut self.scratch.completed);
         self.forget(row);
-        let mut completed = self.go_on(row);
+        self.go_on(row, &mut completed);
         if opens && let Some(begun) = self.begin(row) {
             completed.push(begun);
         }
@@ -283,13 +321,14 @@ impl OfKey<'_> {
             let rules = self.rules;
             self.list.retain(|m| rules.waits(m) || m.bound != done.bound || m.started > done.started);
         }
+        let mut last = None;
         if self.rules.ends_with_wait() {
-            for done in completed {
-                self.wait(done, row);
-            }
-            return None;
+            completed.drain(..).for_each(|done| self.wait(done, row));
+        } else {
+            last = completed.drain(..).max_by_key(|m| (m.started, m.serial));
         }
-        completed.into_iter().max_by_key(|m| (m.started, m.serial))
+        self.scratch.completed = completed;
+        last
     }
 
     /// Drops what cannot go on any more, and what the row ends because it must not have come.
@@ -319,10 +358,10 @@ impl OfKey<'_> {
         });
     }
 
-    /// Each match that the row continues goes one row further; answers those that are complete.
-    fn go_on(&mut self, row: &impl Row) -> Vec<Match> {
+    /// Each match that the row continues goes one row further, or becomes complete with it.
+    fn go_on(&mut self, row: &impl Row, completed: &mut Vec<Match>) {
         let (observed, steps) = (row.observed(), row.steps());
-        let (mut completed, mut further) = (Vec::new(), Vec::new());
+        let mut further = std::mem::take(&mut self.scratch.further);
         for index in 0..self.list.len() {
             let of = &self.list[index];
             if of.next == 0 || self.rules.waits(of) {
@@ -350,33 +389,40 @@ impl OfKey<'_> {
                     completed.push(of);
                     continue;
                 }
-                of.rows.push(row.pack());
+                of.rows.push(row);
             }
             further.push(of);
         }
         self.list.retain(|m| m.next != GONE);
-        for of in further {
-            self.put(of);
-        }
-        completed
+        further.drain(..).for_each(|of| self.put(of));
+        self.scratch.further = further;
     }
 
     /// The row as one of the first step; answers the match if no other step must come.
     fn begin(&mut self, row: &impl Row) -> Option<Match> {
-        let (observed, times, bound) = (row.observed(), self.rules.comes[0].times, row.bound());
+        let (observed, times) = (row.observed(), self.rules.comes[0].times);
+        let mut bound = std::mem::take(&mut self.scratch.bound);
+        bound.clear();
+        row.bound(&mut bound);
         let only = self.rules.comes.len() == 1;
         let rules = self.rules;
         if only && self.is_waited_for(&bound, observed) {
+            self.scratch.bound = bound;
             return None;
         }
         let at = self.list.iter().position(|m| rules.is_beginning(m) && m.bound == bound);
         let mut of = match at {
             Some(at) => self.list.swap_remove(at),
-            None => Match { last: Micros::MIN, bound, serial: self.serial(), ..Match::default() },
+            None => {
+                let serial = self.serial();
+                Match { last: Micros::MIN, bound: bound.clone(), serial, ..Match::default() }
+            }
         };
+        self.scratch.bound = bound;
         if observed >= of.last {
             of.last = observed;
-            of.rows = vec![row.pack()];
+            of.rows.0.clear();
+            of.rows.push(row);
         }
         if times == 1 {
             of.started = of.last;
@@ -403,8 +449,8 @@ impl OfKey<'_> {
         if self.is_waited_for(&done.bound, row.observed()) {
             return;
         }
-        if done.rows.len() < self.rules.comes.len() {
-            done.rows.push(row.pack());
+        if done.rows.iter().count() < self.rules.comes.len() {
+            done.rows.push(row);
         }
         done.next = self.rules.comes.len();
         done.serial = self.serial();

@@ -281,11 +281,9 @@ impl super::Row for Seen {
     fn agrees(&self, _: usize, _: &[u64]) -> bool {
         true
     }
-    fn bound(&self) -> Vec<u64> {
-        Vec::new()
-    }
-    fn pack(&self) -> Vec<u8> {
-        Vec::new()
+    fn bound(&self, _: &mut Vec<u64>) {}
+    fn pack(&self, take: impl FnOnce(&[u8])) {
+        take(&[]);
     }
     fn ending(&self) -> super::Ending {
         unreachable!("nothing is waited for")
