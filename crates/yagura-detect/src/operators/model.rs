@@ -15,7 +15,7 @@ use crate::shard::Series;
 /// The most keys in a cell: 256 MiB of states. What comes beyond is counted and not judged.
 const KEYS_MAX: usize = 4_000_000;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
 
 /// A series that the detection takes and whose slot must be looked up.
 const UNRESOLVED: u32 = u32::MAX - 1;
