@@ -5,7 +5,7 @@ use yagura_event::Kind;
 use yagura_event::rows::{MessageBuilder, MessageRow};
 use yagura_log::Record;
 
-use crate::common::{self, judged};
+use crate::common::{self, judged, operators_alone};
 use crate::report::{Figure, Report};
 
 const MESSAGES: usize = 2_000_000;
@@ -44,7 +44,8 @@ detections:
     then: Look.
 ";
 
-/// `sequence`, with one row in a hundred that some step selects, and with every row.
+/// `sequence`, with one row in a hundred that some step selects, and with every row: from the log to
+/// results, and the operators alone.
 pub fn sequences() -> Result<Report> {
     let ordinary = messages(|n| match n % 300 {
         0 => "program.write",
@@ -53,19 +54,22 @@ pub fn sequences() -> Result<Report> {
         _ => "read",
     })?;
     let busy = messages(|n| ["program.write", "control", "session.open"][n % 3])?;
+    let silent = messages(|n| ["program.write", "session.open"][n % 2])?;
     let pipeline = common::pipeline(SEQUENCES)?;
+    let mut figures = Vec::new();
+    for (name, records) in
+        [("1 % selected", ordinary), ("all selected, a third hits", busy), ("all selected, no hit", silent)]
+    {
+        let whole = judged(&pipeline, &records, MESSAGES as u64)?;
+        figures.push(Figure::new(format!("messages a second, {name}, log to result"), whole, "1/s"));
+        let alone = operators_alone(&pipeline, &records, MESSAGES as u64)?;
+        figures.push(Figure::new(format!("messages a second, {name}, operators alone"), alone, "1/s"));
+    }
     Ok(Report {
         input: format!(
             "two sequences, {TOOLS} tools in random order, LZ4 Arrow, batches of {BATCH_ROWS} rows"
         ),
-        figures: vec![
-            Figure::new(
-                "messages a second, 1 % selected",
-                judged(&pipeline, &ordinary, MESSAGES as u64)?,
-                "1/s",
-            ),
-            Figure::new("messages a second, all selected", judged(&pipeline, &busy, MESSAGES as u64)?, "1/s"),
-        ],
+        figures,
     })
 }
 

@@ -1,38 +1,40 @@
 //! Windows over messages, from the log's bytes to alerts.
 
+use std::sync::Arc;
+
 use anyhow::Result;
+use yagura_detect::Pipeline;
 use yagura_event::Kind;
 use yagura_event::rows::{MessageBuilder, MessageRow};
 use yagura_log::Record;
 
-use crate::common::{self, judged};
+use crate::common::{self, judged, operators_alone};
 use crate::report::{Figure, Report};
 
 const ROWS: usize = 8_192 * 512;
 const BATCH_ROWS: usize = 8_192;
 
-/// Counts by two columns in windows that close, with what reading the records alone costs.
+/// Counts by two columns: from the log to results, the operator alone, and the reading of records alone.
 pub fn windows() -> Result<Report> {
     const KEYS: [(usize, usize); 2] = [(20, 50), (200, 500)];
     let mut figures = Vec::new();
     for (clients, servers) in KEYS {
         let records = messages(clients, servers)?;
-        let reading = rate(&records, "operation = 'none'", "{ every: 5m, at_least: 1000000 }")?;
         let keys = clients * servers;
+        let reading = pipeline("operation = 'none'", "{ every: 5m, at_least: 1000000 }")?;
+        let reading = judged(&reading, &records, ROWS as u64)?;
+        figures.push(Figure::new(format!("reading alone, {keys} keys, rows a second"), reading, "1/s"));
         for (name, window) in [
             ("tumbling counts", "{ every: 5m, at_least: 1000000 }"),
             ("tumbling p99", "{ every: 5m, of: latency_us, measure: p99, above: 1000000 }"),
             ("sessions", "{ gap: 30s, at_least: 1000000 }"),
             ("sliding counts", "{ within: 1m, at_least: 1000 }"),
         ] {
-            let whole = rate(&records, "operation = 'read'", window)?;
-            figures.push(Figure::new(format!("{name}, {keys} keys, rows a second"), whole, "1/s"));
-            // Without the reading of the records, which all detections of a shard share; less than a
-            // twentieth of the whole cannot be told from its scatter.
-            if whole < 0.95 * reading {
-                let alone = 1.0 / (1.0 / whole - 1.0 / reading);
-                figures.push(Figure::new(format!("{name}, {keys} keys, operator alone"), alone, "1/s"));
-            }
+            let pipeline = pipeline("operation = 'read'", window)?;
+            let whole = judged(&pipeline, &records, ROWS as u64)?;
+            figures.push(Figure::new(format!("{name}, {keys} keys, log to result"), whole, "1/s"));
+            let alone = operators_alone(&pipeline, &records, ROWS as u64)?;
+            figures.push(Figure::new(format!("{name}, {keys} keys, operator alone"), alone, "1/s"));
         }
     }
     Ok(Report { input: format!("{ROWS} messages, LZ4 Arrow, batches of {BATCH_ROWS} rows"), figures })
@@ -65,11 +67,9 @@ fn messages(clients: usize, servers: usize) -> Result<Vec<Record>> {
     Ok(out)
 }
 
-/// Rows a second of one thread, decoding included; the median of five.
-fn rate(records: &[Record], condition: &str, window: &str) -> Result<f64> {
-    let text = format!(
+fn pipeline(condition: &str, window: &str) -> Result<Arc<Pipeline>> {
+    common::pipeline(&format!(
         "version: 1\ndetections:\n  - id: w\n    title: W\n    queue: security\n    severity: low\n    on: message\n    \
          where: {condition}\n    by: [client, server]\n    window: {window}\n    summary: '{{client}}'\n    then: Look.\n"
-    );
-    judged(&common::pipeline(&text)?, records, ROWS as u64)
+    ))
 }
