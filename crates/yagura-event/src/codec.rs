@@ -10,10 +10,11 @@ use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
+use crate::columns::Columns;
 use crate::envelope::{Encoding, Envelope};
 use crate::error::EventError;
-use crate::ipc;
 use crate::schema::Kind;
+use crate::{ipc, stream};
 
 /// The most rows of a record: many times what collectors put into one.
 const ROWS_MAX: usize = 1 << 20;
@@ -44,12 +45,22 @@ pub fn encode_arrow(rows: &RecordBatch) -> Result<Vec<u8>, EventError> {
 
 /// Rows of a record; checks number and columns against the envelope. A heartbeat has none.
 pub fn decode(envelope: &Envelope, value: &[u8]) -> Result<RecordBatch, EventError> {
+    decode_columns(envelope, value, &Columns::all())
+}
+
+/// As [`decode`], where somebody wants some columns only: the others may come empty. A stream that is
+/// damaged where nobody looks, in the bytes of a column that is left out, is as good as a whole one.
+pub fn decode_columns(
+    envelope: &Envelope,
+    value: &[u8],
+    columns: &Columns,
+) -> Result<RecordBatch, EventError> {
     let schema = envelope.kind.schema();
     if envelope.is_heartbeat() {
         return Ok(RecordBatch::new_empty(schema));
     }
     let rows = match envelope.encoding {
-        Encoding::Arrow => decode_arrow(envelope.kind, value)?,
+        Encoding::Arrow => decode_arrow(envelope.kind, value, columns)?,
         Encoding::Json => decode_json(envelope.kind, value)?,
     };
     if rows.num_rows() != envelope.rows as usize {
@@ -62,19 +73,27 @@ pub fn decode(envelope: &Envelope, value: &[u8]) -> Result<RecordBatch, EventErr
     Ok(rows)
 }
 
-fn decode_arrow(kind: Kind, value: &[u8]) -> Result<RecordBatch, EventError> {
-    let fail = |e: arrow::error::ArrowError| EventError::Payload(e.to_string());
-    ipc::check(value).map_err(EventError::Payload)?;
-    let mut reader = StreamReader::try_new(Cursor::new(value), None).map_err(fail)?;
-    let rows = match reader.next() {
-        Some(rows) => rows.map_err(fail)?,
-        None => return Err(EventError::Payload("an Arrow stream without a batch".into())),
+fn decode_arrow(kind: Kind, value: &[u8], columns: &Columns) -> Result<RecordBatch, EventError> {
+    let rows = match stream::read(kind, value, columns) {
+        Some(rows) => rows,
+        None => decode_any_arrow(value)?,
     };
     if rows.num_rows() > ROWS_MAX {
         let found = rows.num_rows();
         return Err(EventError::Payload(format!("{found} rows are more than a record may have, {ROWS_MAX}")));
     }
     if rows.schema() == kind.schema() { Ok(rows) } else { conform(kind, &rows) }
+}
+
+/// The first batch of any stream.
+fn decode_any_arrow(value: &[u8]) -> Result<RecordBatch, EventError> {
+    let fail = |e: arrow::error::ArrowError| EventError::Payload(e.to_string());
+    ipc::check(value).map_err(EventError::Payload)?;
+    let mut reader = StreamReader::try_new(Cursor::new(value), None).map_err(fail)?;
+    match reader.next() {
+        Some(rows) => rows.map_err(fail),
+        None => Err(EventError::Payload("an Arrow stream without a batch".into())),
+    }
 }
 
 /// Reads one JSON object a line. Times are RFC 3339 texts or microseconds; absent strings are

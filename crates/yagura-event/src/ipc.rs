@@ -7,14 +7,14 @@
 use arrow::ipc::{Message, root_as_message};
 
 /// The most bytes that the buffers of one record may have when they are no longer compressed.
-const DECODED_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const DECODED_BYTES_MAX: u64 = 1 << 30;
 /// LZ4 makes at most this of a byte.
-const LZ4_RATIO_MAX: u64 = 255;
+pub(crate) const LZ4_RATIO_MAX: u64 = 255;
 
 /// What introduces a message since version 0.15 of the format.
-const CONTINUATION: u32 = u32::MAX;
+pub(crate) const CONTINUATION: u32 = u32::MAX;
 /// A prefix that says that a buffer is not compressed.
-const UNCOMPRESSED: i64 = -1;
+pub(crate) const UNCOMPRESSED: i64 = -1;
 
 /// Checks the lengths of every message of a stream; an error says which does not fit.
 pub(crate) fn check(stream: &[u8]) -> Result<(), String> {
@@ -74,7 +74,7 @@ fn decoded_bytes(message: Message<'_>, body: &[u8]) -> Result<u64, String> {
     Ok(total)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
 }
 
