@@ -20,6 +20,6 @@ pub use alert::{Alert, Queue, Severity};
 pub use assets::{Asset, AssetTable};
 pub use codec::Batch;
 pub use dictionary::{DictionaryColumn, same_name};
-pub use envelope::{Encoding, Envelope, HEADER};
+pub use envelope::{Encoding, Envelope, HEADER, Origin};
 pub use error::{Domain, EventError};
 pub use schema::Kind;
