@@ -2,6 +2,8 @@
 
 mod common;
 mod engine;
+mod fab;
+mod latency;
 #[cfg(feature = "pcap")]
 mod line_rate;
 mod memory;
@@ -28,6 +30,8 @@ static BENCHMARKS: &[Benchmark] = &[
     ("sequences", sequences::sequences),
     ("samples", samples::embedded),
     ("samples-kafka", samples::kafka),
+    ("latency", latency::embedded),
+    ("latency-kafka", latency::kafka),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
 ];
