@@ -7,7 +7,8 @@ use anyhow::{Result, anyhow, ensure};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use yagura_detect::operators::Step;
-use yagura_detect::{Condition, Pipeline, Shard};
+use yagura_detect::shelf::Texts;
+use yagura_detect::{Condition, Pipeline, Shard, Shelf};
 use yagura_event::clock::Micros;
 use yagura_event::{Encoding, Envelope, Kind, codec};
 use yagura_log::Record;
@@ -36,9 +37,8 @@ detections:
 
 /// A pipeline from its text.
 pub fn pipeline(text: &str) -> Result<Arc<Pipeline>> {
-    let read = Pipeline::read("bench.yaml".as_ref(), text, &SqlCompiler::default());
-    let detections = read.map_err(|errors| anyhow!("{}", errors[0]))?;
-    Ok(Arc::new(Pipeline { detections }))
+    let read = Shelf::new(SqlCompiler::default()).read(Texts::one("bench.yaml", text));
+    read.map_err(|errors| anyhow!("{}", errors[0]))
 }
 
 /// The envelope of rows that were observed within a time.
@@ -54,6 +54,7 @@ pub fn envelope(kind: Kind, first_row: u64, rows: usize, observed: (Micros, Micr
         observed,
         promise: observed.1,
         encoding: Encoding::Arrow,
+        origin: None,
     }
 }
 

@@ -2,8 +2,11 @@
 
 mod common;
 mod engine;
+mod fab;
+mod latency;
 #[cfg(feature = "pcap")]
 mod line_rate;
+mod memory;
 mod packets;
 mod report;
 mod samples;
@@ -21,10 +24,14 @@ static BENCHMARKS: &[Benchmark] = &[
     ("operators", engine::operators),
     ("scaling", engine::scaling),
     ("snapshots", engine::snapshots),
+    ("memory", memory::memory),
+    ("soak", memory::soak),
     ("windows", windows::windows),
     ("sequences", sequences::sequences),
     ("samples", samples::embedded),
     ("samples-kafka", samples::kafka),
+    ("latency", latency::embedded),
+    ("latency-kafka", latency::kafka),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
 ];
@@ -32,8 +39,11 @@ static BENCHMARKS: &[Benchmark] = &[
 #[expect(clippy::print_stderr, reason = "a command line tool")]
 fn main() -> std::process::ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let part = memory::part(&arguments);
     #[cfg(feature = "pcap")]
-    if let Some(outcome) = line_rate::part(&std::env::args().skip(1).collect::<Vec<_>>()) {
+    let part = part.or_else(|| line_rate::part(&arguments));
+    if let Some(outcome) = part {
         return match outcome {
             Ok(()) => std::process::ExitCode::SUCCESS,
             Err(error) => {

@@ -43,6 +43,7 @@ fn gap(row: u64) -> Record {
         observed: (time, time),
         promise: time,
         encoding: Encoding::Arrow,
+        origin: None,
     };
     Record {
         key: "far-bay".into(),

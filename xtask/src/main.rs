@@ -113,6 +113,8 @@ fn bench(name: &str) -> Result<()> {
         "sequences",
         "scaling",
         "snapshots",
+        "memory",
+        "soak",
         "samples",
         "samples-kafka",
         "line-rate",

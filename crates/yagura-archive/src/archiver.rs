@@ -460,7 +460,8 @@ impl<'a> Archiver<'a> {
             Ok(envelope) => envelope,
             Err(cause) => return Ok(Err(cause)),
         };
-        if envelope.is_heartbeat() {
+        // Rows that a cell passed on are archived where they stood first.
+        if envelope.is_heartbeat() || envelope.origin.is_some() {
             return Ok(Ok(()));
         }
         let value = &stored.record.value;

@@ -75,6 +75,7 @@ pub fn envelope(kind: Kind, cell: &str, epoch: u64, first_row: u64, rows: usize)
         observed: (0, 0),
         promise: Micros::MAX,
         encoding: Encoding::Arrow,
+        origin: None,
     }
 }
 

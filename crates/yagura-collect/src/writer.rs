@@ -223,6 +223,7 @@ impl RowWriter {
             observed,
             promise,
             encoding: Encoding::Arrow,
+            origin: None,
         };
         self.ready.push(Record {
             key: Bytes::copy_from_slice(cell.as_bytes()),

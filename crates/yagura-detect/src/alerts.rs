@@ -92,7 +92,7 @@ impl AlertBook {
         self.next_sequence += 1;
         let tool = hit.evidence.get("tool").and_then(|v| v.as_str()).unwrap_or("").to_string();
         Alert {
-            uid: Alert::uid_of(&detection.id, &hit.key, &hit.cause),
+            uid: Alert::uid_of(cell, &detection.id, &hit.key, &hit.cause),
             revision: 1,
             cell: cell.to_string(),
             sequence,

@@ -9,16 +9,19 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
+use uuid::Uuid;
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::vocabulary::context;
 use yagura_event::{Kind, Queue, Severity};
 
 use crate::asof;
 use crate::condition::{Compiler, Condition};
+use crate::index::Index;
 use crate::operators::absence::AbsenceSpec;
 use crate::operators::matched::MatchPlan;
 use crate::operators::sequence::SequenceSpec;
 use crate::operators::{OPERATORS, Plan, skew, window};
+use crate::shelf::{Shelf, Texts};
 
 /// The ATT&CK for ICS version that the technique ids of pipelines are of, unless they say another.
 pub const MATRIX: &str = "18.1";
@@ -27,6 +30,26 @@ pub const MATRIX: &str = "18.1";
 pub struct Pipeline {
     /// In the order of files and of detections within them.
     pub detections: Vec<Detection>,
+    /// The files that it was read from.
+    pub texts: Texts,
+    /// The version that these files are.
+    pub version: Uuid,
+    /// Where other versions are found.
+    pub shelf: Arc<Shelf>,
+    /// Which detections may take rows of a batch, by its words…
+    pub(crate) rows: Index,
+    /// …and which may by inputs of their own.
+    pub(crate) inputs: Index,
+}
+
+/// Over which rows a detection's operator judges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Those of one cell; each cell has a state of its own.
+    #[default]
+    Cell,
+    /// Those of all cells: what each selects is passed on to one shard of the whole plant.
+    Plant,
 }
 
 /// One detection, checked and compiled.
@@ -47,6 +70,8 @@ pub struct Detection {
     pub matrix: String,
     /// NIST CSF 2.0 and CPSF identifiers it supports.
     pub outcomes: Vec<String>,
+    /// Over which rows it judges.
+    pub scope: Scope,
     /// The kind of rows it reads.
     pub on: Kind,
     /// Contexts that are joined to its rows, as of each row's time, under their names.
@@ -141,6 +166,8 @@ struct DetectionSpec {
     #[serde(default)]
     outcomes: Vec<String>,
     on: Spanned<String>,
+    #[serde(default)]
+    scope: Option<Spanned<String>>,
     #[serde(default)]
     join: Vec<Spanned<String>>,
     #[serde(default, rename = "where")]
@@ -279,53 +306,22 @@ impl Place<'_> {
 }
 
 impl Pipeline {
-    /// Reads and checks files (`.yaml`) and folders of them, in the order of their names.
-    /// Answers every problem there is, not only the first.
-    pub fn load(paths: &[PathBuf], compiler: &dyn Compiler) -> Result<Pipeline, Vec<PipelineError>> {
-        let mut errors = Vec::new();
-        let mut texts = Vec::new();
-        for file in files(paths, &mut errors) {
-            match std::fs::read_to_string(&file) {
-                Ok(text) => texts.push((file, text)),
-                Err(e) => errors.push(no_place(&file, format!("cannot be read: {e}"))),
+    pub(crate) fn new(
+        detections: Vec<Detection>,
+        texts: Texts,
+        version: Uuid,
+        shelf: Arc<Shelf>,
+    ) -> Pipeline {
+        let (mut rows, mut inputs) = (Index::default(), Index::default());
+        for (at, detection) in detections.iter().enumerate() {
+            if detection.operator.inputs().is_empty() {
+                rows.enter(at as u32, detection.on, detection.condition.as_deref());
+            }
+            for input in detection.operator.inputs() {
+                inputs.enter(at as u32, input.kind, Some(input.condition.as_ref()));
             }
         }
-        match Self::from_texts(texts, compiler) {
-            Ok(pipeline) if errors.is_empty() => Ok(pipeline),
-            Ok(_) => Err(errors),
-            Err(more) => {
-                errors.extend(more);
-                Err(errors)
-            }
-        }
-    }
-
-    /// Reads and checks the texts of files.
-    pub fn from_texts(
-        texts: impl IntoIterator<Item = (PathBuf, String)>,
-        compiler: &dyn Compiler,
-    ) -> Result<Pipeline, Vec<PipelineError>> {
-        let mut errors = Vec::new();
-        let mut detections: Vec<Detection> = Vec::new();
-        for (file, text) in texts {
-            match Self::read(&file, &text, compiler) {
-                Ok(read) => detections.extend(read),
-                Err(more) => errors.extend(more),
-            }
-        }
-        for (index, detection) in detections.iter().enumerate() {
-            if let Some(first) = detections[..index].iter().find(|d| d.id == detection.id) {
-                errors.push(no_place(
-                    &detection.file,
-                    format!(
-                        "detection `{}` stands in {} already; ids are unique",
-                        first.id,
-                        first.file.display()
-                    ),
-                ));
-            }
-        }
-        if errors.is_empty() { Ok(Pipeline { detections }) } else { Err(errors) }
+        Pipeline { detections, texts, version, shelf, rows, inputs }
     }
 
     /// Reads and checks one file's text.
@@ -360,7 +356,7 @@ impl Pipeline {
     }
 }
 
-fn files(paths: &[PathBuf], errors: &mut Vec<PipelineError>) -> Vec<PathBuf> {
+pub(crate) fn files(paths: &[PathBuf], errors: &mut Vec<PipelineError>) -> Vec<PathBuf> {
     let mut out = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -382,7 +378,7 @@ fn files(paths: &[PathBuf], errors: &mut Vec<PipelineError>) -> Vec<PathBuf> {
     out
 }
 
-fn no_place(file: &Path, message: String) -> PipelineError {
+pub(crate) fn no_place(file: &Path, message: String) -> PipelineError {
     PipelineError { file: file.to_path_buf(), line: 0, column: 0, message }
 }
 
@@ -425,6 +421,7 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         let message = "`join` does not reach the steps of a `sequence`; write it without one of the two";
         errors.push(place.error(first, message.into()));
     }
+    let scope = scope(place, on, &spec, errors);
     let schema = asof::joined_schema(columns_of, &join);
     let condition = spec.condition.as_ref().and_then(|sql| {
         let compiled = place.condition_over(columns_of.name(), &schema, "where", sql);
@@ -465,6 +462,7 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
     let by: Vec<String> = spec.by.into_iter().map(|c| c.value).collect();
     let mut hasher = DefaultHasher::new();
     (on.name(), spec.condition.map(|c| c.value), &by, &join, quiet, operator.describe()).hash(&mut hasher);
+    scope.hash(&mut hasher);
     Some(Detection {
         id: spec.id.value,
         title: spec.title,
@@ -474,6 +472,7 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         techniques: spec.techniques.into_iter().map(|t| t.value).collect(),
         matrix: spec.matrix.unwrap_or_else(|| MATRIX.to_string()),
         outcomes: spec.outcomes,
+        scope,
         on,
         join,
         schema,
@@ -487,6 +486,30 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         tests: spec.tests,
         file: place.file.to_path_buf(),
     })
+}
+
+/// The scope that a detection asks for, checked.
+fn scope(place: &Place<'_>, on: Kind, spec: &DetectionSpec, errors: &mut Vec<PipelineError>) -> Scope {
+    let Some(written) = &spec.scope else { return Scope::Cell };
+    match written.value.as_str() {
+        "cell" => return Scope::Cell,
+        "plant" => {}
+        other => {
+            let message = format!("`{other}` is no scope; there are: cell, plant");
+            errors.push(place.error(written, message));
+            return Scope::Cell;
+        }
+    }
+    if matches!(on, Kind::Sample | Kind::Control) {
+        let message = format!("{} rows are judged within their cell; leave `scope` out", on.name());
+        errors.push(place.error(written, message));
+    }
+    if let Some(first) = spec.join.first() {
+        let message =
+            "contexts hold within a cell; write `scope: plant` without `join`, or the other way round";
+        errors.push(place.error(first, message.into()));
+    }
+    Scope::Plant
 }
 
 /// The contexts that a detection joins to its rows, checked.

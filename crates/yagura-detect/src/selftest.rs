@@ -2,6 +2,7 @@
 
 pub mod bless;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -155,16 +156,24 @@ fn run_one(
     else {
         return Err(format!("{}: has no rows", file.display()));
     };
-    let mut shard = Shard::new("test", Arc::clone(pipeline));
+    let mut shards: BTreeMap<Bytes, Shard> = BTreeMap::new();
     let mut alerts: Vec<Alert> = Vec::new();
-    for (offset, record) in records.iter().enumerate() {
-        let stepped = shard.step(offset as u64, record);
-        if let Some(cause) = stepped.unreadable {
-            return Err(format!("{}: line {}: {cause}", file.display(), offset + 1));
+    for (offset, record) in records.into_iter().enumerate() {
+        // What a cell passes on follows at once.
+        let mut waiting = vec![record];
+        while let Some(record) = waiting.pop() {
+            let fresh = || Shard::new(&String::from_utf8_lossy(&record.key), Arc::clone(pipeline));
+            let shard = shards.entry(record.key.clone()).or_insert_with(fresh);
+            let stepped = shard.step(shard.next_offset(), &record);
+            if let Some(cause) = stepped.unreadable {
+                return Err(format!("{}: line {}: {cause}", file.display(), offset + 1));
+            }
+            let mine = |a: &Alert| a.detection == detection.id && a.revision == 1;
+            alerts.extend(stepped.alerts.into_iter().filter(mine));
+            waiting.extend(stepped.passed.into_iter().rev());
         }
-        alerts.extend(stepped.alerts.into_iter().filter(|a| a.detection == detection.id && a.revision == 1));
     }
-    if shard.stats().failed_conditions > 0 {
+    if shards.values().any(|shard| shard.stats().failed_conditions > 0) {
         return Err("a condition failed while it ran".into());
     }
     Ok(alerts.iter().map(|alert| fields_of(alert, start)).collect())
@@ -181,9 +190,10 @@ fn fields_of(alert: &Alert, start: Micros) -> Expected {
     out
 }
 
-/// One record a line: `{"kind": "message", "time": "…", …}`.
+/// One record a line: `{"kind": "message", "time": "…", …}`; `cell` where it is not the same for all.
 fn records_of(text: &str) -> Result<Vec<Record>, String> {
     let mut out = Vec::new();
+    let mut rows_of: BTreeMap<String, u64> = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
             continue;
@@ -193,6 +203,11 @@ fn records_of(text: &str) -> Result<Vec<Record>, String> {
             serde_json::from_str(line).map_err(|e| fail(&format!("not a JSON object: {e}")))?;
         let kind = row.remove("kind").and_then(|k| k.as_str().and_then(Kind::from_name));
         let kind = kind.ok_or_else(|| fail("`kind` is missing or is no kind of record"))?;
+        let cell = match row.remove("cell") {
+            None => "test".to_string(),
+            Some(serde_json::Value::String(cell)) => cell,
+            Some(other) => return Err(fail(&format!("`cell` is {other} and no text"))),
+        };
         let names: Vec<String> = kind.schema().fields().iter().map(|f| f.name().clone()).collect();
         let time = row.get("observed").or(row.get("time")).and_then(time_of);
         if !names.iter().any(|n| n == "observed") {
@@ -213,20 +228,24 @@ fn records_of(text: &str) -> Result<Vec<Record>, String> {
             row.insert("observed".into(), time);
         }
         let observed = time.or_else(|| last_observed(&out)).unwrap_or(0);
+        let next_row = rows_of.entry(cell.clone()).or_default();
+        let key = Bytes::copy_from_slice(cell.as_bytes());
         let envelope = Envelope {
             kind,
             version: kind.version(),
-            cell: "test".into(),
+            cell,
             collector: "test".into(),
             epoch: 1,
-            first_row: out.len() as u64,
+            first_row: *next_row,
             rows: 1,
             observed: (observed, observed),
             promise: observed,
             encoding: Encoding::Json,
+            origin: None,
         };
+        *next_row += 1;
         out.push(Record {
-            key: Bytes::from_static(b"test"),
+            key,
             header: envelope.to_header().into(),
             value: serde_json::Value::Object(row).to_string().into(),
         });

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::or_kleene;
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
 use serde::{Deserialize, Serialize};
 use yagura_event::clock::Micros;
-use yagura_event::rows::{SeriesBuilder, SeriesRow};
 use yagura_event::vocabulary::control;
 use yagura_event::{Alert, Envelope, EventError, Kind, codec};
 use yagura_log::Record;
@@ -18,61 +18,19 @@ use yagura_log::Record;
 use crate::alerts::{AlertBook, Hit};
 use crate::asof::Contexts;
 use crate::blocks::Blocks;
-use crate::columns::{may_hold, text_at, times_of};
+use crate::columns::{may_hold, text_at};
 use crate::condition::Condition;
 use crate::holes::Holes;
 use crate::late::{Aside, LateRow};
 use crate::meter::{Meter, NoMeter, Work};
 use crate::operators::{Input, Learning, Operator, Samples, Saving, Step};
-use crate::pipeline::{Detection, Pipeline};
+use crate::passing::{self, Passed, Source};
+use crate::pipeline::{Detection, Pipeline, Scope};
+use crate::shelf::Texts;
 
-/// One signal of the cell, under the shard's own dense number.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Series {
-    /// Equipment.
-    pub tool: String,
-    /// Chamber.
-    pub chamber: String,
-    /// Signal.
-    pub signal: String,
-    /// Unit.
-    pub unit: String,
-    /// Class.
-    pub class: String,
-    /// Where it comes from.
-    pub source: String,
-    /// Lot, recipe and step that hold now.
-    pub context: BTreeMap<String, String>,
-}
+mod series;
 
-impl Series {
-    /// What is said of it, as a row under a number.
-    pub fn row(&self, number: u32) -> SeriesRow<'_> {
-        SeriesRow {
-            series: number,
-            tool: &self.tool,
-            chamber: &self.chamber,
-            signal: &self.signal,
-            unit: &self.unit,
-            class: &self.class,
-            source: &self.source,
-            ..SeriesRow::default()
-        }
-    }
-
-    /// One of its columns as text.
-    pub fn text(&self, column: &str) -> &str {
-        match column {
-            "tool" => &self.tool,
-            "chamber" => &self.chamber,
-            "signal" => &self.signal,
-            "unit" => &self.unit,
-            "class" => &self.class,
-            "source" => &self.source,
-            _ => "",
-        }
-    }
-}
+pub use series::Series;
 
 /// What a shard has done, for metrics. Part of its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +57,8 @@ pub struct Stats {
     pub refused_contexts: u64,
     /// Rows that windows counted aside, of all detections.
     pub aside_rows: u64,
+    /// Pipeline versions in the log that this program cannot read.
+    pub refused_pipelines: u64,
 }
 
 /// What one record brought.
@@ -108,6 +68,8 @@ pub struct Stepped {
     pub alerts: Vec<Alert>,
     /// Rows that came after what would have counted them was closed, in order.
     pub late: Vec<LateRow>,
+    /// What goes to the shards of the plant, in order.
+    pub passed: Vec<Record>,
     /// Why the record could not be read, if so.
     pub unreadable: Option<EventError>,
 }
@@ -124,22 +86,25 @@ struct Judged<'a> {
     meter: &'a mut dyn Meter,
 }
 
-/// The most series of a cell.
-const SERIES_MAX: usize = 4_000_000;
 /// The most (collector, epoch)s that are remembered; beyond, the one silent for longest is forgotten.
 const COLLECTORS_MAX: usize = 1024;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 3;
+const SAVED_VERSION: u16 = 4;
 
 /// A cell's state.
 pub struct Shard {
     pipeline: Arc<Pipeline>,
+    /// Of each detection, whether it is judged here.
+    here: Vec<bool>,
     operators: Vec<Box<dyn Operator>>,
+    /// Whether the versions that the log names are passed over.
+    pinned: bool,
     saved: Saved,
     by_name: BTreeMap<(String, String, String), u32>,
     by_tool: BTreeMap<String, Vec<u32>>,
     resolved: Vec<u32>,
     hits: Vec<Hit>,
+    candidates: Vec<u32>,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -147,6 +112,11 @@ struct Saved {
     version: u16,
     cell: String,
     next_offset: u64,
+    /// The offset of the first record that was judged.
+    begun: Option<u64>,
+    /// The files of the pipeline in force.
+    texts: Texts,
+    passed: Passed,
     collectors: BTreeMap<(String, u64), Collector>,
     series: Blocks<Series>,
     contexts: BTreeMap<(String, String), BTreeMap<String, String>>,
@@ -181,24 +151,34 @@ impl Shard {
     pub fn new(cell: &str, pipeline: Arc<Pipeline>) -> Self {
         let operators = pipeline.detections.iter().map(|d| d.operator.start()).collect();
         Shard {
+            here: judged_here(cell, &pipeline),
             pipeline,
             operators,
+            pinned: false,
             saved: Saved { version: SAVED_VERSION, cell: cell.to_string(), ..Saved::default() },
             by_name: BTreeMap::new(),
             by_tool: BTreeMap::new(),
             resolved: Vec::new(),
             hits: Vec::new(),
+            candidates: Vec::new(),
         }
     }
 
-    /// A shard from its saved state. Detections that did not change keep theirs; changed and new
-    /// ones begin afresh, with the series that are known.
+    /// A shard from its saved state, under the pipeline version that was in force there; under
+    /// `pipeline` where this program cannot read that version.
     pub fn restore(saved: &[u8], pipeline: Arc<Pipeline>) -> Result<Self, String> {
-        let saved: Saved = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
+        let mut saved: Saved = postcard::from_bytes(saved).map_err(|e| e.to_string())?;
         if saved.version != SAVED_VERSION {
             return Err(format!("version {} of a shard's state is not known", saved.version));
         }
-        let mut shard = Shard::new(&saved.cell, pipeline);
+        let in_force = match pipeline.shelf.read(std::mem::take(&mut saved.texts)) {
+            Ok(in_force) => in_force,
+            Err(_) => {
+                saved.stats.refused_pipelines += 1;
+                pipeline
+            }
+        };
+        let mut shard = Shard::new(&saved.cell, in_force);
         for (number, series) in saved.series.iter().enumerate() {
             let name = (series.tool.clone(), series.chamber.clone(), series.signal.clone());
             shard.by_name.insert(name, number as u32);
@@ -215,23 +195,58 @@ impl Shard {
                 None => fresh.push(index),
             }
         }
-        for index in fresh {
-            let numbers: Vec<u32> = (0..shard.saved.series.len() as u32).collect();
-            shard.select_series(index, &numbers);
-        }
+        shard.begin_afresh(&fresh);
         Ok(shard)
     }
 
-    /// The state as it is now, everything but the pipeline: taken at once, made into bytes later.
+    /// Goes over to another version of the pipeline: what did not change keeps its state.
+    pub fn adopt(&mut self, pipeline: Arc<Pipeline>) {
+        let mut before: Vec<_> = std::mem::take(&mut self.operators).into_iter().map(Some).collect();
+        let old = std::mem::replace(&mut self.pipeline, pipeline);
+        let mut fresh = Vec::new();
+        for (index, detection) in self.pipeline.detections.iter().enumerate() {
+            let same = |d: &Detection| d.id == detection.id && d.fingerprint == detection.fingerprint;
+            let kept = old.detections.iter().position(same).and_then(|at| before[at].take());
+            if kept.is_none() {
+                fresh.push(index);
+            }
+            self.operators.push(kept.unwrap_or_else(|| detection.operator.start()));
+        }
+        self.here = judged_here(&self.saved.cell, &self.pipeline);
+        self.begin_afresh(&fresh);
+    }
+
+    /// Goes over to a pipeline and stays with it, whatever versions the log names: what would it have said?
+    pub fn pin(&mut self, pipeline: Arc<Pipeline>) {
+        self.adopt(pipeline);
+        self.pinned = true;
+    }
+
+    /// Tells detections without a state which series there are.
+    fn begin_afresh(&mut self, detections: &[usize]) {
+        let numbers: Vec<u32> = (0..self.saved.series.len() as u32).collect();
+        for &detection in detections {
+            self.select_series(detection, &numbers);
+        }
+    }
+
+    /// The state as it is now: taken at once, made into bytes later.
     pub fn save(&self) -> Saving {
         let mut saved = self.saved.clone();
-        let detections = self.pipeline.detections.iter().zip(&self.operators);
-        let operators: Vec<(String, u64, Saving)> =
-            detections.map(|(d, o)| (d.id.clone(), d.fingerprint, o.save())).collect();
+        let pipeline = Arc::clone(&self.pipeline);
+        let operators: Vec<Saving> = self.operators.iter().map(|operator| operator.save()).collect();
         Box::new(move || {
-            saved.operators = operators.into_iter().map(|(id, print, state)| (id, print, state())).collect();
+            let detections = pipeline.detections.iter().map(|d| (d.id.clone(), d.fingerprint));
+            saved.operators =
+                detections.zip(operators).map(|((id, print), state)| (id, print, state())).collect();
+            saved.texts.clone_from(&pipeline.texts);
             postcard::to_stdvec(&saved).unwrap_or_default()
         })
+    }
+
+    /// The pipeline in force.
+    pub fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
     }
 
     /// The cell.
@@ -242,6 +257,11 @@ impl Shard {
     /// The offset after the last record that was judged.
     pub fn next_offset(&self) -> u64 {
         self.saved.next_offset
+    }
+
+    /// Its records come in another partition from now on, where it has judged none.
+    pub fn move_to(&mut self, next_offset: u64) {
+        self.saved.next_offset = next_offset;
     }
 
     /// What it has done.
@@ -259,9 +279,10 @@ impl Shard {
         &self.saved.aside
     }
 
-    /// How far each detection's learning has got.
+    /// How far the learning of each detection that is judged here has got.
     pub fn learning(&self) -> impl Iterator<Item = (&Detection, Learning)> {
-        self.pipeline.detections.iter().zip(&self.operators).map(|(d, o)| (d, o.learning()))
+        let all = self.pipeline.detections.iter().zip(&self.operators).zip(&self.here);
+        all.filter(|(_, here)| **here).map(|((d, o), _)| (d, o.learning()))
     }
 
     /// The collectors heard, with whether they are marked silent.
@@ -321,6 +342,7 @@ impl Shard {
             return Stepped::default();
         }
         self.saved.next_offset = offset + 1;
+        self.saved.begun.get_or_insert(offset);
         self.saved.stats.records += 1;
         match read(record) {
             Ok((envelope, rows)) => self.judge(&envelope, &rows, meter),
@@ -336,14 +358,18 @@ impl Shard {
         let mut hits = std::mem::take(&mut self.hits);
         hits.clear();
         let mut late = Vec::new();
-        if let Some(from) = self.admit(envelope, watermark) {
+        let from = self.admit(envelope, watermark).unwrap_or(rows.num_rows());
+        let written = passing::as_written(envelope);
+        let written = written.as_ref().unwrap_or(envelope);
+        if from < rows.num_rows() {
             match envelope.kind {
                 Kind::Series => self.define(envelope, rows, from),
                 Kind::Context => self.contexts(rows, from),
                 Kind::Control => self.control(rows, from),
                 _ => {}
             }
-            let mut judged = Judged { envelope, from, watermark, hits: &mut hits, late: &mut late, meter };
+            let mut judged =
+                Judged { envelope: written, from, watermark, hits: &mut hits, late: &mut late, meter };
             if envelope.kind == Kind::Sample {
                 self.samples(rows, &mut judged);
             } else {
@@ -355,10 +381,19 @@ impl Shard {
         if moved > watermark {
             let from = rows.num_rows();
             for (index, detection) in self.pipeline.detections.iter().enumerate() {
-                let step = Step { detection: index, by: &detection.by, envelope, from, watermark: moved };
-                self.operators[index].advance(&step, &mut hits);
+                if self.here[index] {
+                    let step = Step {
+                        detection: index,
+                        by: &detection.by,
+                        envelope: written,
+                        from,
+                        watermark: moved,
+                    };
+                    self.operators[index].advance(&step, &mut hits);
+                }
             }
         }
+        let passed = self.pass_on(envelope, rows, from, moved);
         let pipeline = Arc::clone(&self.pipeline);
         let alerts = hits
             .drain(..)
@@ -367,7 +402,54 @@ impl Shard {
             })
             .collect();
         self.hits = hits;
-        Stepped { alerts, late, unreadable: None }
+        Stepped { alerts, late, passed, unreadable: None }
+    }
+
+    /// What the record brings for the shards of the plant.
+    fn pass_on(
+        &mut self,
+        envelope: &Envelope,
+        rows: &RecordBatch,
+        from: usize,
+        watermark: Micros,
+    ) -> Vec<Record> {
+        if passing::detection_of(&self.saved.cell).is_some() {
+            return Vec::new();
+        }
+        let pipeline = Arc::clone(&self.pipeline);
+        let plant_wide = || pipeline.detections.iter().enumerate().filter(|(_, d)| d.scope == Scope::Plant);
+        if plant_wide().next().is_none() {
+            return Vec::new();
+        }
+        let mut candidates = std::mem::take(&mut self.candidates);
+        pipeline.rows.candidates(envelope.kind, rows, &mut candidates);
+        let by_rows = candidates.clone();
+        pipeline.inputs.candidates(envelope.kind, rows, &mut candidates);
+        let Saved { passed, stats, cell, begun, .. } = &mut self.saved;
+        let source = Source { cell, begun: begun.unwrap_or_default(), envelope, rows, from, watermark };
+        let records = passed.records(&source, plant_wide(), |index| {
+            let detection = &pipeline.detections[index];
+            if from >= rows.num_rows() {
+                None
+            } else if envelope.kind == Kind::Control {
+                passing::decisions(rows, &detection.id)
+            } else if by_rows.contains(&(index as u32)) {
+                match detection.condition.as_deref() {
+                    Some(condition) => select(condition, rows, stats),
+                    None => Some(vec![true; rows.num_rows()].into()),
+                }
+            } else if candidates.contains(&(index as u32)) {
+                let inputs = detection.operator.inputs().iter();
+                let selected = inputs
+                    .filter(|input| input.kind == envelope.kind)
+                    .filter_map(|input| select(input.condition.as_ref(), rows, stats));
+                selected.reduce(|one, other| or_kleene(&one, &other).unwrap_or(one))
+            } else {
+                None
+            }
+        });
+        self.candidates = candidates;
+        records
     }
 
     /// Numbers and counts the rows that a detection counted aside.
@@ -428,153 +510,6 @@ impl Shard {
         }
     }
 
-    /// Series definitions: the collector's numbers become the shard's.
-    fn define(&mut self, envelope: &Envelope, rows: &RecordBatch, from: usize) {
-        let column = |name: &str| rows.column_by_name(name);
-        let (Some(number), Some(tool), Some(chamber), Some(signal), Some(unit), Some(class), Some(source)) = (
-            column("series").and_then(|c| c.as_primitive_opt::<UInt32Type>()),
-            column("tool"),
-            column("chamber"),
-            column("signal"),
-            column("unit"),
-            column("class"),
-            column("source"),
-        ) else {
-            return;
-        };
-        let mut defined = Vec::new();
-        for row in from..rows.num_rows() {
-            let name = (
-                text_at(tool, row).into_owned(),
-                text_at(chamber, row).into_owned(),
-                text_at(signal, row).into_owned(),
-            );
-            let local = number.value(row) as usize;
-            if local >= SERIES_MAX {
-                self.saved.stats.refused_series += 1;
-                continue;
-            }
-            let shard_number = match self.by_name.get(&name) {
-                Some(&known) => known,
-                None if self.saved.series.len() >= SERIES_MAX => {
-                    self.saved.stats.refused_series += 1;
-                    continue;
-                }
-                None => {
-                    let fresh = self.saved.series.len() as u32;
-                    let context = self.context_of(&name.0, &name.1);
-                    self.saved.series.push(Series {
-                        tool: name.0.clone(),
-                        chamber: name.1.clone(),
-                        signal: name.2.clone(),
-                        unit: text_at(unit, row).into_owned(),
-                        class: text_at(class, row).into_owned(),
-                        source: text_at(source, row).into_owned(),
-                        context,
-                    });
-                    self.by_tool.entry(name.0.clone()).or_default().push(fresh);
-                    self.by_name.insert(name, fresh);
-                    defined.push(fresh);
-                    fresh
-                }
-            };
-            let id = (envelope.collector.clone(), envelope.epoch);
-            if let Some(collector) = self.saved.collectors.get_mut(&id) {
-                if collector.local.len() <= local {
-                    collector.local.resize(local + 1, u32::MAX);
-                }
-                collector.local[local] = shard_number;
-            }
-        }
-        for detection in 0..self.pipeline.detections.len() {
-            self.select_series(detection, &defined);
-        }
-    }
-
-    /// Tells a detection on samples which of these series its condition takes.
-    fn select_series(&mut self, detection: usize, numbers: &[u32]) {
-        let spec = &self.pipeline.detections[detection];
-        if spec.on != Kind::Sample || numbers.is_empty() {
-            return;
-        }
-        let mut builder = SeriesBuilder::default();
-        for &number in numbers {
-            let Some(series) = self.saved.series.get(number as usize) else { continue };
-            builder.push(&series.row(number));
-        }
-        let rows = builder.finish();
-        let selected = match &spec.condition {
-            None => None,
-            Some(condition) => match condition.select(&rows) {
-                Ok(selected) => Some(selected),
-                Err(_) => {
-                    self.saved.stats.failed_conditions += 1;
-                    return;
-                }
-            },
-        };
-        for (row, &number) in numbers.iter().enumerate() {
-            let takes = selected.as_ref().is_none_or(|s| s.is_valid(row) && s.value(row));
-            self.operators[detection].series(number, takes);
-        }
-    }
-
-    fn context_of(&self, tool: &str, chamber: &str) -> BTreeMap<String, String> {
-        let mut context =
-            self.saved.contexts.get(&(tool.to_string(), String::new())).cloned().unwrap_or_default();
-        if !chamber.is_empty()
-            && let Some(own) = self.saved.contexts.get(&(tool.to_string(), chamber.to_string()))
-        {
-            context.extend(own.clone());
-        }
-        context
-    }
-
-    fn contexts(&mut self, rows: &RecordBatch, from: usize) {
-        let column = |name: &str| rows.column_by_name(name);
-        let (Some(tool), Some(chamber), Some(name), Some(value)) =
-            (column("tool"), column("chamber"), column("name"), column("value"))
-        else {
-            return;
-        };
-        let times = times_of(rows, "time");
-        for row in from..rows.num_rows() {
-            if let Some(times) = times {
-                let [tool, chamber, name, value] = [tool, chamber, name, value].map(|c| text_at(c, row));
-                let noted = self.saved.held.note(&tool, &chamber, &name, &value, times[row]);
-                self.saved.stats.refused_contexts += u64::from(!noted);
-            }
-            let place = (text_at(tool, row).into_owned(), text_at(chamber, row).into_owned());
-            let holds = self.saved.contexts.entry(place.clone()).or_default();
-            let (name, value) = (text_at(name, row).into_owned(), text_at(value, row).into_owned());
-            if holds.get(&name) == Some(&value) {
-                continue;
-            }
-            holds.insert(name, value);
-            let numbers: Vec<u32> = self
-                .by_tool
-                .get(&place.0)
-                .into_iter()
-                .flatten()
-                .copied()
-                .filter(|&n| {
-                    let series = self.saved.series.get(n as usize);
-                    series.is_some_and(|series| place.1.is_empty() || series.chamber == place.1)
-                })
-                .collect();
-            for &number in &numbers {
-                let Some(series) = self.saved.series.get(number as usize) else { continue };
-                let context = self.context_of(&series.tool, &series.chamber);
-                if let Some(series) = self.saved.series.get_mut(number as usize) {
-                    series.context = context;
-                }
-            }
-            for operator in &mut self.operators {
-                operator.context(&numbers);
-            }
-        }
-    }
-
     fn control(&mut self, rows: &RecordBatch, from: usize) {
         let column = |name: &str| rows.column_by_name(name);
         let (Some(action), Some(subject), Some(payload)) =
@@ -605,6 +540,16 @@ impl Shard {
                         }
                     }
                 }
+                control::PIPELINE => {
+                    if self.pinned || *subject == *self.pipeline.version.to_string() {
+                        continue;
+                    }
+                    let texts = serde_json::from_str(&text_at(payload, row)).ok();
+                    match texts.and_then(|texts| self.pipeline.shelf.read(texts).ok()) {
+                        Some(pipeline) => self.adopt(pipeline),
+                        None => self.saved.stats.refused_pipelines += 1,
+                    }
+                }
                 control::TICK => {
                     for ((name, _), collector) in &mut self.saved.collectors {
                         if *name == *subject {
@@ -624,9 +569,13 @@ impl Shard {
         let offered = rows.num_rows() - from;
         let mut asides = Vec::new();
         let mut joined: BTreeMap<&str, ArrayRef> = BTreeMap::new();
-        for (index, detection) in pipeline.detections.iter().enumerate() {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        pipeline.rows.candidates(envelope.kind, rows, &mut candidates);
+        for &index in &candidates {
+            let index = index as usize;
+            let detection = &pipeline.detections[index];
             let condition = detection.condition.as_deref();
-            if detection.on != envelope.kind || condition.is_some_and(|c| !may_select(c, rows)) {
+            if !self.here[index] || condition.is_some_and(|c| !may_select(c, rows)) {
                 continue;
             }
             meter.begin();
@@ -649,6 +598,7 @@ impl Shard {
             let chosen = selected.as_ref().map_or(offered, |s| s.slice(from, offered).true_count());
             meter.end(index, Work { offered, selected: chosen, hits: hits.len() - before });
         }
+        self.candidates = candidates;
     }
 
     /// The rows with the contexts that a detection joins; each column is made once a record.
@@ -715,11 +665,15 @@ impl Shard {
         let Judged { envelope, from, watermark, hits, meter, .. } = judged;
         let (from, watermark) = (*from, *watermark);
         let offered = rows.num_rows() - from;
-        for (index, detection) in self.pipeline.detections.iter().enumerate() {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        self.pipeline.inputs.candidates(envelope.kind, rows, &mut candidates);
+        for &index in &candidates {
+            let index = index as usize;
+            let detection = &self.pipeline.detections[index];
             let inputs = detection.operator.inputs();
             let reads =
                 |input: &Input| input.kind == envelope.kind && may_select(input.condition.as_ref(), rows);
-            if !inputs.iter().any(reads) {
+            if !self.here[index] || !inputs.iter().any(reads) {
                 continue;
             }
             meter.begin();
@@ -739,7 +693,17 @@ impl Shard {
             let chosen = selected.iter().flatten().map(BooleanArray::true_count).sum();
             meter.end(index, Work { offered, selected: chosen, hits: hits.len() - before });
         }
+        self.candidates = candidates;
     }
+}
+
+/// Of each detection, whether it is judged in a cell: those of the plant are judged in a shard each.
+fn judged_here(cell: &str, pipeline: &Pipeline) -> Vec<bool> {
+    let here = |detection: &Detection| match passing::detection_of(cell) {
+        None => detection.scope == Scope::Cell,
+        Some(id) => detection.scope == Scope::Plant && detection.id == id,
+    };
+    pipeline.detections.iter().map(here).collect()
 }
 
 /// Whether a batch has the words without which no row of it can hold.

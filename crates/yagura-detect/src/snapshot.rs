@@ -32,12 +32,28 @@ struct Chunk {
     chunks: u32,
     bytes: u64,
     crc32c: u32,
+    /// How many partitions the events had: another number since then may have moved the cell.
+    #[serde(default)]
+    partitions: u32,
+}
+
+/// One complete generation of a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Where judging goes on from it.
+    pub next_offset: u64,
+    /// The shard's saved state.
+    pub state: Vec<u8>,
+    /// How many partitions the events had when it was written.
+    pub partitions: u32,
 }
 
 /// A generation of a partition's cells that is to be written.
 pub(crate) struct Generation {
     /// The partition.
     pub partition: u32,
+    /// How many of them the events have.
+    pub partitions: u32,
     /// Where judging goes on from it.
     pub next: u64,
     /// The cells' names and states.
@@ -107,12 +123,12 @@ fn write(
         Some(appender) => appender,
         None => appender.insert(log.appender(TOPIC)?),
     };
-    let Generation { partition, next, cells } = generation;
+    let Generation { partition, partitions, next, cells } = generation;
     let mut sizes = Vec::with_capacity(cells.len());
     for (cell, state) in cells {
         let state = state();
         // Every shard of the partition has seen all before `next`, its own or not.
-        for record in records(&cell, next, &state) {
+        for record in records(&cell, next, &state, partitions) {
             appender.append(record)?;
         }
         sizes.push((cell, state.len() as u64));
@@ -121,8 +137,8 @@ fn write(
     Ok(Written { partition, next, sizes })
 }
 
-/// The records of one generation.
-pub fn records(cell: &str, next_offset: u64, state: &[u8]) -> Vec<Record> {
+/// The records of one generation of a cell, while the events have so many partitions.
+pub fn records(cell: &str, next_offset: u64, state: &[u8], partitions: u32) -> Vec<Record> {
     let crc32c = crc32c::crc32c(state);
     let parts: Vec<&[u8]> =
         if state.is_empty() { vec![&[][..]] } else { state.chunks(CHUNK_BYTES_MAX).collect() };
@@ -138,6 +154,7 @@ pub fn records(cell: &str, next_offset: u64, state: &[u8]) -> Vec<Record> {
                 chunks: parts.len() as u32,
                 bytes: state.len() as u64,
                 crc32c,
+                partitions,
             };
             Record {
                 key: Bytes::copy_from_slice(cell.as_bytes()),
@@ -148,9 +165,19 @@ pub fn records(cell: &str, next_offset: u64, state: &[u8]) -> Vec<Record> {
         .collect()
 }
 
-/// The highest complete generation of every cell of a partition: cell → (next offset, state).
-pub fn load(log: &dyn Log, partition: u32) -> Result<BTreeMap<String, (u64, Vec<u8>)>, LogError> {
-    let mut found = Generations::default();
+/// Which generation of a cell is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest.
+    Newest,
+    /// The newest of those from which this offset is still to be judged; the first one of a cell
+    /// that came later.
+    Before(u64),
+}
+
+/// The wanted complete generation of every cell of a partition.
+pub fn load(log: &dyn Log, partition: u32, wanted: Wanted) -> Result<BTreeMap<String, Kept>, LogError> {
+    let mut found = Generations::of(wanted);
     let held = log.held(TOPIC, partition)?;
     if held.is_empty() {
         return Ok(found.complete);
@@ -170,13 +197,26 @@ pub fn load(log: &dyn Log, partition: u32) -> Result<BTreeMap<String, (u64, Vec<
 
 /// Puts chunks together. Chunks of one cell come in order, because a key keeps its order; a
 /// writer that died leaves the beginning of a generation, which the next one's first chunk ends.
-#[derive(Default)]
 struct Generations {
-    complete: BTreeMap<String, (u64, Vec<u8>)>,
+    wanted: Wanted,
+    complete: BTreeMap<String, Kept>,
     partial: BTreeMap<String, (Chunk, Vec<u8>)>,
 }
 
 impl Generations {
+    fn of(wanted: Wanted) -> Generations {
+        Generations { wanted, complete: BTreeMap::new(), partial: BTreeMap::new() }
+    }
+
+    /// Whether one that resumes at `new` is to be preferred to one that resumes at `old`.
+    fn prefers(&self, old: u64, new: u64) -> bool {
+        match self.wanted {
+            Wanted::Before(offset) if old > offset => new < old,
+            Wanted::Before(offset) => old <= new && new <= offset,
+            Wanted::Newest => old <= new,
+        }
+    }
+
     fn take(&mut self, record: &Record) {
         let Ok(chunk) = serde_json::from_slice::<Chunk>(&record.header) else { return };
         if chunk.version != 1 {
@@ -201,9 +241,11 @@ impl Generations {
         }
         let Some((first, state)) = self.partial.remove(&cell) else { return };
         let whole = state.len() as u64 == first.bytes && crc32c::crc32c(&state) == first.crc32c;
-        let newer = self.complete.get(&cell).is_none_or(|(offset, _)| *offset <= first.next_offset);
-        if whole && newer {
-            self.complete.insert(cell, (first.next_offset, state));
+        let better =
+            self.complete.get(&cell).is_none_or(|kept| self.prefers(kept.next_offset, first.next_offset));
+        if whole && better {
+            let Chunk { next_offset, partitions, .. } = first;
+            self.complete.insert(cell, Kept { next_offset, state, partitions });
         }
     }
 }
@@ -212,28 +254,47 @@ impl Generations {
 mod tests {
     use super::*;
 
+    fn kept(next_offset: u64, state: &[u8]) -> Kept {
+        Kept { next_offset, state: state.to_vec(), partitions: 1 }
+    }
+
     #[test]
     fn the_highest_complete_generation_counts() {
         let state: Vec<u8> = (0..1_500_000_u32).map(|i| (i % 251) as u8).collect();
-        let mut found = Generations::default();
-        for record in records("bay", 10, &state) {
+        let mut found = Generations::of(Wanted::Newest);
+        for record in records("bay", 10, &state, 1) {
             found.take(&record);
         }
-        let newer = records("bay", 20, &state[..1_400_000]);
+        let newer = records("bay", 20, &state[..1_400_000], 1);
         assert_eq!(newer.len(), 3);
         for record in &newer[..2] {
             found.take(record);
         }
-        assert_eq!(found.complete["bay"].0, 10, "a torn generation does not count");
-        let mut damaged = records("bay", 30, &state[..600_000]);
+        assert_eq!(found.complete["bay"].next_offset, 10, "a torn generation does not count");
+        let mut damaged = records("bay", 30, &state[..600_000], 1);
         damaged[1].value = Bytes::from(vec![0; damaged[1].value.len()]);
         for record in damaged {
             found.take(&record);
         }
-        assert_eq!(found.complete["bay"], (10, state.clone()), "a damaged one neither");
-        for record in records("bay", 40, b"") {
+        assert_eq!(found.complete["bay"], kept(10, &state), "a damaged one neither");
+        for record in records("bay", 40, b"", 1) {
             found.take(&record);
         }
-        assert_eq!(found.complete["bay"], (40, Vec::new()));
+        assert_eq!(found.complete["bay"], kept(40, b""));
+    }
+
+    #[test]
+    fn a_stretch_begins_with_the_generation_before_it() {
+        let wanted = |offset: u64| {
+            let mut found = Generations::of(Wanted::Before(offset));
+            for at in [10, 20, 30] {
+                records("bay", at, &[at as u8], 1).iter().for_each(|record| found.take(record));
+            }
+            found.complete["bay"].clone()
+        };
+        assert_eq!(wanted(5), kept(10, &[10]), "the cell came later");
+        assert_eq!(wanted(10), kept(10, &[10]));
+        assert_eq!(wanted(29), kept(20, &[20]));
+        assert_eq!(wanted(99), kept(30, &[30]));
     }
 }

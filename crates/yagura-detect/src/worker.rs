@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -15,15 +15,21 @@ use yagura_event::clock::{self, Micros};
 use yagura_event::rows::{ControlBuilder, ControlRow, CoverageBuilder, CoverageRow};
 use yagura_event::vocabulary::{control, coverage};
 use yagura_event::{Alert, Encoding, Envelope, Kind, codec};
-use yagura_log::{Appender, Log, LogError, Member, Pauses, Polled, Record, Stored};
+use yagura_log::{Appender, Log, LogError, Pauses, Polled, Record, Stored, partition_of};
 
 use crate::dead::{self, DEAD, Letter, Place};
 use crate::late::LateRow;
-use crate::meter::{ClockMeter, Totals, monotonic};
-use crate::operators::Learning;
+use crate::meter::{ClockMeter, monotonic};
 use crate::pipeline::Pipeline;
-use crate::shard::{Shard, Stats};
-use crate::snapshot;
+use crate::resume::{Moved, Resumed, moved, resume};
+use crate::shard::Shard;
+use crate::snapshot::{self, Wanted};
+
+mod membership;
+mod progress;
+
+use membership::Membership;
+pub use progress::{Progress, Turns};
 
 /// The topic of everything that is observed.
 pub const EVENTS: &str = "yagura.events";
@@ -56,103 +62,6 @@ impl Default for Options {
     }
 }
 
-/// What others may see of a worker while it runs.
-#[derive(Default)]
-pub struct Progress {
-    /// Alerts and revisions written.
-    pub alerts: AtomicU64,
-    /// Snapshots written.
-    pub snapshots: AtomicU64,
-    /// Microseconds that judging stood still while the last one was taken.
-    pub snapshot_pause_us: AtomicU64,
-    /// Times that a worker began again because the log refused.
-    pub restarts: AtomicU64,
-    /// Polls of the log that returned: it moves even when there is nothing to read.
-    pub polls: AtomicU64,
-    /// Records that could not be read and were written to the topic of dead letters.
-    pub dead_letters: AtomicU64,
-    /// Microseconds from the collector's clock to the judgement, of the last record.
-    pub latency_us: AtomicU64,
-    cells: Mutex<Seen>,
-}
-
-#[derive(Default)]
-struct Seen {
-    done: BTreeMap<u32, u64>,
-    stats: BTreeMap<String, Stats>,
-    learning: BTreeMap<(String, String), Learning>,
-    ends: BTreeMap<u32, u64>,
-    detections: Vec<Totals>,
-    state_bytes: BTreeMap<String, u64>,
-    turns: Vec<Turns>,
-    aside: BTreeMap<String, BTreeMap<String, u64>>,
-}
-
-/// How far one worker's thread has got.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turns {
-    /// Turns finished: each reads what there is and judges it.
-    pub done: u64,
-    /// It waits until the log takes and gives records again.
-    pub waiting: bool,
-}
-
-impl Progress {
-    /// By detection, in the pipeline's order, what it did in this process; empty at first.
-    pub fn detections(&self) -> Vec<Totals> {
-        self.lock().detections.clone()
-    }
-
-    /// By cell, bytes of its state in its last snapshot.
-    pub fn state_bytes(&self) -> BTreeMap<String, u64> {
-        self.lock().state_bytes.clone()
-    }
-
-    /// By partition, the offset that comes next, when somebody looked last.
-    pub fn ends(&self) -> BTreeMap<u32, u64> {
-        self.lock().ends.clone()
-    }
-
-    /// Asks the log where the partitions that are judged here end; those of which it does not say
-    /// are left out.
-    pub fn look_at_ends(&self, log: &dyn Log) -> BTreeMap<u32, u64> {
-        let mine: Vec<u32> = self.lock().done.keys().copied().collect();
-        let end = |partition| Some((partition, log.held(EVENTS, partition).ok()?.end));
-        let ends: BTreeMap<u32, u64> = mine.into_iter().filter_map(end).collect();
-        self.lock().ends.clone_from(&ends);
-        ends
-    }
-
-    /// Of each worker that reports here, in the order in which they began.
-    pub fn turns(&self) -> Vec<Turns> {
-        self.lock().turns.clone()
-    }
-
-    /// By partition, the offset up to which everything is judged and its alerts are durable.
-    pub fn done(&self) -> BTreeMap<u32, u64> {
-        self.lock().done.clone()
-    }
-
-    /// By cell, what its shard has done.
-    pub fn stats(&self) -> BTreeMap<String, Stats> {
-        self.lock().stats.clone()
-    }
-
-    /// By (cell, detection), how far learning has got; as of the last snapshot.
-    pub fn learning(&self) -> BTreeMap<(String, String), Learning> {
-        self.lock().learning.clone()
-    }
-
-    /// By cell and detection, the rows that windows counted aside.
-    pub fn aside(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
-        self.lock().aside.clone()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Runs a worker until `stop` is set; then it snapshots, commits and leaves the group. While the
 /// log refuses for a reason that may pass, it begins again from its snapshots.
 pub fn run(
@@ -169,10 +78,11 @@ pub fn run(
         seen.turns.len() - 1
     };
     let turns = || progress.lock().turns[number];
+    let mut membership = None;
     loop {
         let before = turns().done;
         progress.lock().turns[number].waiting = false;
-        match work(log, pipeline, options, stop, progress, number) {
+        match work(log, pipeline, options, stop, progress, number, &mut membership) {
             Err(cause) if cause.retriable() && !stop.load(Ordering::Acquire) => {
                 if turns().done > before + 10 {
                     pauses.reset();
@@ -181,7 +91,7 @@ pub fn run(
                 tracing::warn!(%cause, "the log refuses the detector; it begins again from its last snapshot");
                 progress.lock().done.clear();
                 progress.restarts.fetch_add(1, Ordering::Relaxed);
-                pauses.wait(stop);
+                Membership::wait(&mut membership, &mut pauses, stop);
             }
             ended => return ended,
         }
@@ -198,8 +108,13 @@ fn work(
     stop: &AtomicBool,
     progress: &Progress,
     number: usize,
+    membership: &mut Option<Membership>,
 ) -> Result<(), LogError> {
     log.ensure_topic(DEAD, 1)?;
+    let membership = match membership {
+        Some(membership) => membership,
+        none => none.insert(Membership::join(log)?),
+    };
     let ids = pipeline.detections.iter().map(|d| d.id.clone());
     std::thread::scope(|scope| {
         let mut worker = Worker {
@@ -211,7 +126,7 @@ fn work(
             meter: ClockMeter::new(pipeline.detections.len(), Box::new(monotonic())),
             by_id: ids.enumerate().map(|(index, id)| (id, index)).collect(),
             dead: None,
-            member: log.join(GROUP, EVENTS)?,
+            membership,
             alerts: log.appender(ALERTS)?,
             late: log.appender(LATE)?,
             snapshots: snapshot::Writer::start(scope, log),
@@ -221,6 +136,10 @@ fn work(
             written_rows: BTreeMap::new(),
             next_check: 0,
         };
+        for partition in worker.membership.mine.clone() {
+            worker.take_over(partition)?;
+            worker.membership.member.resume(partition)?;
+        }
         while !stop.load(Ordering::Acquire) {
             worker.turn(Duration::from_millis(100))?;
         }
@@ -243,7 +162,7 @@ struct Worker<'a> {
     by_id: BTreeMap<String, usize>,
     /// Opened with the first dead letter.
     dead: Option<Box<dyn Appender>>,
-    member: Box<dyn Member>,
+    membership: &'a mut Membership,
     alerts: Box<dyn Appender>,
     late: Box<dyn Appender>,
     snapshots: snapshot::Writer,
@@ -258,6 +177,12 @@ struct Worker<'a> {
 struct Partition {
     shards: BTreeMap<Bytes, Shard>,
     next: u64,
+    /// Once everything before is judged, cells that are under another pipeline version are told of ours.
+    version_at: u64,
+    /// How many partitions the events had when it was taken over.
+    partitions: u32,
+    /// Records before it of cells that are another partition's now are judged there.
+    moved_before: u64,
     since_snapshot: u64,
     snapshot_at: Micros,
     /// Of each collector of each cell, the record that it was last heard with and the wall clock then.
@@ -275,7 +200,7 @@ const WRITTEN_RECORDS_MAX: u64 = 100_000;
 
 impl Worker<'_> {
     fn turn(&mut self, wait: Duration) -> Result<(), LogError> {
-        let polled = self.member.poll(wait)?;
+        let polled = self.membership.poll(wait)?;
         self.progress.polls.fetch_add(1, Ordering::Relaxed);
         match polled {
             Polled::Assigned(partitions) => {
@@ -296,6 +221,7 @@ impl Worker<'_> {
         if now >= self.next_check {
             self.next_check = now + clock::SECOND;
             self.snapshot_what_is_due(now);
+            self.tell_the_version(now)?;
             self.tick_the_silent(now)?;
         }
         self.progress.lock().turns[self.number].done += 1;
@@ -304,25 +230,17 @@ impl Worker<'_> {
 
     fn take_over(&mut self, partition: u32) -> Result<(), LogError> {
         let held = self.log.held(EVENTS, partition)?;
-        let mut shards = BTreeMap::new();
-        let mut next = None;
-        for (cell, (offset, state)) in snapshot::load(self.log, partition)? {
-            match Shard::restore(&state, Arc::clone(self.pipeline)) {
-                Ok(shard) => {
-                    next = Some(next.map_or(offset, |n: u64| n.min(offset)));
-                    shards.insert(Bytes::from(cell.into_bytes()), shard);
-                }
-                Err(cause) => {
-                    tracing::warn!(
-                        cell,
-                        cause,
-                        "the snapshot cannot be used; the cell is judged again from the first record held"
-                    );
-                    next = Some(held.start);
-                }
-            }
+        let Resumed { mut shards, mut next, refused, partitions: before } =
+            resume(self.log, self.pipeline, partition, &held, Wanted::Newest)?;
+        let partitions = self.log.partitions(EVENTS)?;
+        shards.retain(|key, _| partition_of(key, partitions) == partition);
+        for (cell, cause) in refused {
+            tracing::warn!(
+                cell,
+                cause,
+                "the snapshot cannot be used; the cell is judged again from the first record held"
+            );
         }
-        let mut next = next.unwrap_or(held.start);
         if next < held.start {
             tracing::warn!(
                 partition,
@@ -333,7 +251,7 @@ impl Worker<'_> {
             self.note_blind_time(partition, &shards, next..held.start)?;
             next = held.start;
         }
-        self.member.seek(partition, next)?;
+        self.membership.member.seek(partition, next)?;
         let written = self.written_since(partition, &shards)?;
         let written_dead = dead::written_since(self.log, EVENTS, partition, next)?;
         let written_late = self.late_since(partition, &shards)?;
@@ -343,12 +261,39 @@ impl Worker<'_> {
             written_late,
             shards,
             next,
+            version_at: held.end,
+            moved_before: held.end,
+            partitions,
             since_snapshot: 0,
             snapshot_at: clock::now(),
             heard: BTreeMap::new(),
         };
         self.partitions.insert(partition, fresh);
+        if partitions > 1 && before != Some(partitions) {
+            self.take_in(partition, partitions, next)?;
+        }
         self.progress.lock().done.insert(partition, next);
+        Ok(())
+    }
+
+    /// Takes in the cells that moved here because the events have more partitions than before, each with its
+    /// state, and judges what was left of them where they were.
+    fn take_in(&mut self, number: u32, partitions: u32, next: u64) -> Result<(), LogError> {
+        for Moved { key, shard, left } in moved(self.log, self.pipeline, number, partitions)? {
+            let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
+            if partition.shards.contains_key(&key) {
+                continue;
+            }
+            tracing::info!(cell = shard.cell(), partition = number, left = left.len(), "a cell moved here");
+            partition.shards.insert(key.clone(), shard);
+            self.records(number, &left)?;
+            let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
+            if let Some(shard) = partition.shards.get_mut(&key) {
+                shard.move_to(next);
+            }
+            partition.next = next;
+            partition.since_snapshot += 1;
+        }
         Ok(())
     }
 
@@ -400,6 +345,7 @@ impl Worker<'_> {
             // The owner promises nothing: it must not hold the watermark up, nor push it on.
             promise: Micros::MAX,
             encoding: Encoding::Arrow,
+            origin: None,
         };
         let value = codec::encode_arrow(rows).ok()?;
         *next_row += 1;
@@ -473,24 +419,49 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// Begins the shards of cells that were not known. What they begin with, the pipeline in force, is
+    /// durable before anything that they raise: judged again, they begin with the same.
+    fn welcome(&mut self, number: u32, records: &[Stored]) -> Result<(), LogError> {
+        let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
+        if records.iter().all(|stored| partition.shards.contains_key(&stored.record.key)) {
+            return Ok(());
+        }
+        let partitions = self.log.partitions(EVENTS)?;
+        let mut generations = Vec::new();
+        for stored in records {
+            let key = &stored.record.key;
+            let moved = partition_of(key, partitions) != number && stored.offset < partition.moved_before;
+            if !moved && !partition.shards.contains_key(key) {
+                let cell = String::from_utf8_lossy(key).into_owned();
+                let shard = Shard::new(&cell, Arc::clone(self.pipeline));
+                generations.extend(snapshot::records(&cell, stored.offset, &shard.save()(), partitions));
+                partition.shards.insert(key.clone(), shard);
+            }
+        }
+        if generations.is_empty() {
+            return Ok(());
+        }
+        let mut appender = self.log.appender(snapshot::TOPIC)?;
+        for record in generations {
+            appender.append(record)?;
+        }
+        appender.flush()
+    }
+
     fn records(&mut self, number: u32, records: &[Stored]) -> Result<(), LogError> {
+        self.welcome(number, records)?;
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
         let now = clock::now();
-        let (mut written, mut died, mut late) = (0, 0, 0);
+        let (mut written, mut died, mut late, mut passed) = (0, 0, 0, 0);
         let mut touched: Vec<Bytes> = Vec::new();
         for stored in records {
             let key = &stored.record.key;
-            let shard = match partition.shards.get_mut(key) {
-                Some(shard) => shard,
-                None => {
-                    let cell = String::from_utf8_lossy(key).into_owned();
-                    partition
-                        .shards
-                        .entry(key.clone())
-                        .or_insert_with(|| Shard::new(&cell, Arc::clone(self.pipeline)))
-                }
+            let Some(shard) = partition.shards.get_mut(key) else { continue };
+            // What is counted by detection is counted of those in force now.
+            let stepped = match Arc::ptr_eq(shard.pipeline(), self.pipeline) {
+                true => shard.step_metered(stored.offset, &stored.record, &mut self.meter),
+                false => shard.step(stored.offset, &stored.record),
             };
-            let stepped = shard.step_metered(stored.offset, &stored.record, &mut self.meter);
             if let Some(cause) = stepped.unreadable
                 && !partition.written_dead.remove(&stored.offset)
             {
@@ -524,6 +495,10 @@ impl Worker<'_> {
                 self.late.append(row.to_record())?;
                 late += 1;
             }
+            for record in stepped.passed {
+                self.events.append(record)?;
+                passed += 1;
+            }
             partition.since_snapshot += stored.record.size() as u64;
             partition.next = stored.offset + 1;
             if touched.last() != Some(key) {
@@ -541,6 +516,9 @@ impl Worker<'_> {
         }
         if late > 0 {
             self.late.flush()?;
+        }
+        if passed > 0 {
+            self.events.flush()?;
         }
         let mut seen = self.progress.lock();
         self.meter.hand_over(&mut seen.detections);
@@ -583,6 +561,45 @@ impl Worker<'_> {
         }
     }
 
+    /// Writes into every cell that is under another pipeline version that ours becomes effective. Only
+    /// where all is judged: further on the log may hold the word already.
+    fn tell_the_version(&mut self, now: Micros) -> Result<(), LogError> {
+        let other = |shard: &Shard| shard.pipeline().version != self.pipeline.version;
+        let mut told: Vec<(u32, Bytes)> = Vec::new();
+        for (&number, partition) in self.partitions.iter().filter(|(_, p)| p.next >= p.version_at) {
+            let cells = partition.shards.iter().filter(|(_, shard)| other(shard));
+            told.extend(cells.map(|(key, _)| (number, key.clone())));
+        }
+        if told.is_empty() {
+            return Ok(());
+        }
+        let version = self.pipeline.version.to_string();
+        let payload = serde_json::to_string(&self.pipeline.texts).unwrap_or_default();
+        for (_, cell) in &told {
+            let mut builder = ControlBuilder::default();
+            builder.push(&ControlRow {
+                time: now,
+                observed: now,
+                action: control::PIPELINE,
+                subject: &version,
+                payload: &payload,
+                author: "yagura",
+                ..Default::default()
+            });
+            if let Some(record) = self.owners_record(cell, Kind::Control, &builder.finish(), now) {
+                self.events.append(record)?;
+            }
+        }
+        self.events.flush()?;
+        for (number, _) in told {
+            let end = self.log.held(EVENTS, number)?.end;
+            if let Some(partition) = self.partitions.get_mut(&number) {
+                partition.version_at = end;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the state of a partition's shards and has it written, unless one is being written: then
     /// it is due again at the next look.
     fn begin_snapshot(&mut self, number: u32) {
@@ -592,7 +609,8 @@ impl Worker<'_> {
         }
         let began = clock::now();
         let cells = partition.shards.values().map(|shard| (shard.cell().to_string(), shard.save())).collect();
-        self.snapshots.write(snapshot::Generation { partition: number, next: partition.next, cells });
+        let (next, partitions) = (partition.next, partition.partitions);
+        self.snapshots.write(snapshot::Generation { partition: number, partitions, next, cells });
         partition.since_snapshot = 0;
         partition.snapshot_at = clock::now();
         let pause = partition.snapshot_at.saturating_sub(began).max(0);
@@ -611,7 +629,7 @@ impl Worker<'_> {
             self.progress.snapshots.fetch_add(1, Ordering::Relaxed);
             self.progress.lock().state_bytes.extend(written.sizes);
             if self.partitions.contains_key(&written.partition) {
-                self.member.commit(written.partition, written.next)?;
+                self.membership.member.commit(written.partition, written.next)?;
             }
         }
         Ok(())
@@ -672,6 +690,7 @@ pub fn alert_record(alert: &Alert) -> Record {
         observed: (alert.observed, alert.observed),
         promise: alert.observed,
         encoding: Encoding::Json,
+        origin: None,
     };
     Record {
         key: Bytes::copy_from_slice(alert.cell.as_bytes()),

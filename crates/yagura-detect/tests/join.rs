@@ -1,26 +1,22 @@
 //! Contexts joined to rows: what a pipeline file may say of them, and what it is told when it errs.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use yagura_detect::{Pipeline, Shard};
+use yagura_detect::shelf::Texts;
+use yagura_detect::{Pipeline, Shard, Shelf};
 use yagura_event::{Encoding, Envelope, Kind};
 use yagura_log::Record;
 use yagura_sql::SqlCompiler;
 
-fn read(
-    on: &str,
-    join: &str,
-    condition: &str,
-    by: &str,
-) -> Result<Vec<yagura_detect::pipeline::Detection>, String> {
+fn read(on: &str, join: &str, condition: &str, by: &str) -> Result<Arc<Pipeline>, String> {
     let text = format!(
         "version: 1\ndetections:\n  - id: j\n    title: J\n    queue: security\n    severity: low\n    \
          on: {on}\n    join: {join}\n    where: {condition}\n    by: {by}\n    summary: '{{maintenance}}'\n    then: Look.\n"
     );
-    Pipeline::read(Path::new("j.yaml"), &text, &SqlCompiler::default())
+    Shelf::new(SqlCompiler::default())
+        .read(Texts::one("j.yaml", text))
         .map_err(|errors| errors[0].to_string())
 }
 
@@ -28,13 +24,14 @@ fn read(
 fn joined_contexts_are_columns() {
     let read_one =
         read("message", "[maintenance, badge]", "maintenance = '' AND badge <> tool", "[tool, badge]");
-    let detection = read_one.map(|mut d| d.remove(0)).expect("a detection");
+    let read_one = read_one.expect("a detection");
+    let detection = &read_one.detections[0];
     assert_eq!(detection.join, ["maintenance", "badge"]);
     let names: Vec<String> = detection.schema.fields().iter().map(|f| f.name().clone()).collect();
     assert_eq!(names[names.len() - 2..], ["maintenance", "badge"]);
     let other =
         read("message", "[maintenance]", "maintenance = '' AND tool = 'x'", "[tool]").expect("another");
-    assert_ne!(detection.fingerprint, other[0].fingerprint);
+    assert_ne!(detection.fingerprint, other.detections[0].fingerprint);
 }
 
 #[test]
@@ -74,6 +71,7 @@ fn record(row: u64, kind: Kind, columns: Value) -> Record {
         observed: (0, 0),
         promise: 0,
         encoding: Encoding::Json,
+        origin: None,
     };
     let value = columns.to_string().into_bytes().into();
     Record { key: Bytes::from_static(b"bay"), header: envelope.to_header().into(), value }
@@ -81,10 +79,7 @@ fn record(row: u64, kind: Kind, columns: Value) -> Record {
 
 #[test]
 fn what_held_is_part_of_the_saved_state() {
-    let pipeline = || {
-        let read = read("message", "[maintenance]", "maintenance = ''", "[tool]");
-        Arc::new(Pipeline { detections: read.expect("a detection") })
-    };
+    let pipeline = || read("message", "[maintenance]", "maintenance = ''", "[tool]").expect("a detection");
     let context = |row, time: i64, value: &str| {
         let columns =
             json!({"time": time, "observed": 0, "tool": "T", "name": "maintenance", "value": value});

@@ -1,7 +1,6 @@
 //! Windows over records: boundaries, lateness, sessions, measures; the same hits however the rows
 //! are cut into records and wherever the state was saved and taken back.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use yagura_detect::shelf::Texts;
 use yagura_detect::worker::{self, ALERTS, EVENTS, LATE, Progress};
-use yagura_detect::{LateRow, Pipeline, Shard, snapshot};
+use yagura_detect::{LateRow, Pipeline, Shard, Shelf, snapshot};
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::{Alert, Encoding, Envelope, Kind, codec};
 use yagura_log::{Log, Record};
@@ -56,6 +56,7 @@ fn records_of(collector: &str, epoch: u64, parts: &[(Vec<Row>, i64)]) -> Vec<Rec
             observed: (bounds(rows.iter().map(|r| r.0).min()), bounds(rows.iter().map(|r| r.0).max())),
             promise: promise.saturating_mul(SECOND),
             encoding: Encoding::Json,
+            origin: None,
         };
         next += rows.len() as u64;
         let value = Bytes::from(lines.join("\n"));
@@ -69,8 +70,8 @@ fn read(window: &str, summary: &str) -> Result<Arc<Pipeline>, String> {
         "version: 1\ndetections:\n  - id: w\n    title: W\n    queue: security\n    severity: low\n    \
          on: message\n    by: [client]\n    window: {window}\n    quiet: 0s\n    summary: '{summary}'\n    then: Look.\n"
     );
-    Pipeline::read(Path::new("w.yaml"), &text, &SqlCompiler::default())
-        .map(|detections| Arc::new(Pipeline { detections }))
+    Shelf::new(SqlCompiler::default())
+        .read(Texts::one("w.yaml", text))
         .map_err(|errors| errors[0].to_string())
 }
 
@@ -481,8 +482,8 @@ fn samples_are_measured_by_their_series() {
     let text = "version: 1\ndetections:\n  - id: w\n    title: W\n    queue: equipment\n    severity: low\n    \
         on: sample\n    where: unit = 'Pa'\n    by: [tool]\n    window: { every: 1m, of: value, measure: mean, above: 10 }\n    \
         summary: '{tool} {mean} {count}'\n    then: Look.\n";
-    let read = Pipeline::read(Path::new("w.yaml"), text, &SqlCompiler::default());
-    let pipeline = Arc::new(Pipeline { detections: read.map_err(|e| e[0].to_string()).unwrap() });
+    let read = Shelf::new(SqlCompiler::default()).read(Texts::one("w.yaml", text));
+    let pipeline = read.map_err(|e| e[0].to_string()).unwrap();
     let record = |row: u64, kind: Kind, promise: i64, lines: &[Value]| {
         let envelope = Envelope {
             kind,
@@ -495,6 +496,7 @@ fn samples_are_measured_by_their_series() {
             observed: ((promise - 60) * SECOND, promise * SECOND),
             promise: promise * SECOND,
             encoding: Encoding::Json,
+            origin: None,
         };
         let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
         let value = Bytes::from(lines.join("\n"));

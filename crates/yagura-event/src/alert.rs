@@ -71,7 +71,7 @@ pub struct Cause {
 
 /// One revision of an alert.
 ///
-/// `uid` is a UUID of version 5 over detection, key and causing row: the same row judged again
+/// `uid` is a UUID of version 5 over cell, detection, key and causing row: the same row judged again
 /// gives the same alert, wherever it lies in the log. `revision` grows when the alert's count does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
@@ -128,10 +128,12 @@ impl Alert {
     /// The namespace of alert ids.
     const NAMESPACE: uuid::Uuid = uuid::Uuid::from_bytes(*b"yagura.alert.uid");
 
-    /// The id of the alert that `detection` raises for `key` because of the row `cause`.
-    pub fn uid_of(detection: &str, key: &BTreeMap<String, String>, cause: &Cause) -> uuid::Uuid {
+    /// The id of the alert that `detection` raises in `cell` for `key` because of the row `cause`. Rows are
+    /// numbered within their cell, so that it takes part.
+    pub fn uid_of(cell: &str, detection: &str, key: &BTreeMap<String, String>, cause: &Cause) -> uuid::Uuid {
         // JSON escapes its delimiters, so that no two keys give the same text.
-        let text = serde_json::json!([detection, key, cause.collector, cause.epoch, cause.row]).to_string();
+        let text =
+            serde_json::json!([cell, detection, key, cause.collector, cause.epoch, cause.row]).to_string();
         uuid::Uuid::new_v5(&Self::NAMESPACE, text.as_bytes())
     }
 }

@@ -232,6 +232,7 @@ mod tests {
             observed: (1, 2),
             promise: 2,
             encoding,
+            origin: None,
         }
     }
 

@@ -54,9 +54,35 @@ pub struct Envelope {
     /// How the rows are written.
     #[serde(default)]
     pub encoding: Encoding,
+    /// Where rows that a cell passed on stood before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Box<Origin>>,
+}
+
+/// Where the rows of a record stood that a cell's shard passed on to the plant's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The collector that made them.
+    pub collector: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The number of the first row of the record they were taken from.
+    pub first_row: u64,
+    /// Of each row, its place in that record.
+    pub places: Vec<u32>,
 }
 
 impl Envelope {
+    /// The number of a row of the batch where it was first written.
+    pub fn number(&self, row: usize) -> u64 {
+        match self.origin.as_deref() {
+            None => self.first_row.saturating_add(row as u64),
+            Some(Origin { first_row, places, .. }) => {
+                first_row.saturating_add(places.get(row).map_or(row as u64, |&place| u64::from(place)))
+            }
+        }
+    }
+
     /// The header's bytes.
     pub fn to_header(&self) -> Vec<u8> {
         // A struct of strings and numbers always serialises.
@@ -70,6 +96,12 @@ impl Envelope {
         let known = envelope.kind.version();
         if envelope.version > known {
             return Err(EventError::Newer { kind: envelope.kind.name(), found: envelope.version, known });
+        }
+        if let Some(origin) = &envelope.origin
+            && origin.places.len() != envelope.rows as usize
+        {
+            let (places, rows) = (origin.places.len(), envelope.rows);
+            return Err(EventError::Envelope(format!("{places} places of origin for {rows} rows")));
         }
         Ok(envelope)
     }

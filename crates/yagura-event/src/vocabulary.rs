@@ -146,7 +146,7 @@ pub mod coverage {
 
 /// What a `control` row does.
 pub mod control {
-    /// A pipeline version becomes effective.
+    /// A pipeline version (`subject`) becomes effective; `payload` are its files.
     pub const PIPELINE: &str = "pipeline";
     /// What was learned so far is approved for a detection (`subject`), or for all (`*`).
     pub const APPROVE: &str = "approve";

@@ -26,9 +26,15 @@ impl Pauses {
 
     /// Waits for the next pause, or until `stop` is set.
     pub fn wait(&mut self, stop: &AtomicBool) {
+        self.wait_with(stop, std::thread::park_timeout);
+    }
+
+    /// As [`Pauses::wait`], with something to do meanwhile: it is called again and again, and takes about
+    /// the time that it is given.
+    pub fn wait_with(&mut self, stop: &AtomicBool, mut meanwhile: impl FnMut(Duration)) {
         let mut left = self.next;
         while !left.is_zero() && !stop.load(Ordering::Acquire) {
-            std::thread::park_timeout(left.min(STEP));
+            meanwhile(left.min(STEP));
             left = left.saturating_sub(STEP);
         }
         self.next = (self.next * 2).min(self.longest);

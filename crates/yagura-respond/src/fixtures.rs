@@ -13,7 +13,7 @@ pub(crate) fn alert(sequence: u64) -> Alert {
     let cause = Cause { collector: "mirror-1".into(), epoch: 12, row: sequence };
     let time = 1_795_403_047_250_000 + sequence as i64 * 1_000_000;
     Alert {
-        uid: Alert::uid_of("recipe-body-not-released", &key, &cause),
+        uid: Alert::uid_of("bay-3", "recipe-body-not-released", &key, &cause),
         revision: 1,
         cell: "bay-3".into(),
         sequence,
@@ -58,6 +58,7 @@ pub(crate) fn record(alerts: &[Alert]) -> Record {
         observed: (observed.clone().min().unwrap_or(0), observed.max().unwrap_or(0)),
         promise: 0,
         encoding: Encoding::Json,
+        origin: None,
     };
     let lines: Vec<String> =
         alerts.iter().map(|alert| serde_json::to_string(alert).expect("an alert is JSON")).collect();

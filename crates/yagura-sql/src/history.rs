@@ -490,6 +490,7 @@ mod tests {
             observed: (0, 0),
             promise: 0,
             encoding: Encoding::Arrow,
+            origin: None,
         };
         let value = codec::encode_arrow(&builder.finish()).unwrap();
         let place = Place::new(Kind::Message, i64::from(day) * DAY, cell);

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use yagura_capture::Limits;
 use yagura_capture::live::{RingAt, Tuning};
 use yagura_collect::jsonl::Mapping;
+use yagura_detect::passing;
 use yagura_event::Asset;
 use yagura_respond::SinkConfig;
 
@@ -192,6 +193,12 @@ impl Config {
                 "version {} is not known; this program reads version 1",
                 config.version
             )));
+        }
+        let own = |cell: &&String| passing::detection_of(cell).is_some();
+        let cells = || config.assets.iter().map(|asset| &asset.cell).chain([&config.default_cell]);
+        if let Some(cell) = cells().find(own) {
+            let own = passing::PLANT;
+            return Err(wrong(format!("cell `{cell}`: names that begin with `{own}` are Yagura's own")));
         }
         for collector in &config.collectors {
             collector.check().map_err(|what| wrong(format!("collector {}: {what}", collector.name)))?;

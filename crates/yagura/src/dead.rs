@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 use yagura_detect::dead::{DEAD, Kept, Place, each_letter, receipt};
-use yagura_detect::{Pipeline, Shard, shard, snapshot};
+use yagura_detect::resume::resume;
+use yagura_detect::snapshot::Wanted;
+use yagura_detect::{Pipeline, shard};
 use yagura_event::{Alert, clock};
 use yagura_log::{Log, LogError, Record};
 use yagura_respond::text::{Style, render};
@@ -175,24 +176,10 @@ fn judge(
     let topics: BTreeSet<(&str, u32)> = ready.keys().map(|p| (p.topic.as_str(), p.partition)).collect();
     for (topic, partition) in topics {
         let held = log.held(topic, partition)?;
-        let mut shards: BTreeMap<Bytes, Shard> = BTreeMap::new();
-        let mut from = held.end;
-        for (cell, (offset, state)) in snapshot::load(log, partition)? {
-            if let Ok(shard) = Shard::restore(&state, Arc::clone(pipeline)) {
-                shards.insert(Bytes::from(cell.into_bytes()), shard);
-                from = from.min(offset);
-            } else {
-                from = held.start;
-            }
-        }
-        if shards.is_empty() {
-            from = held.start;
-        }
-        let mut step = |offset: u64, record: &Record| {
-            let fresh = || Shard::new(&String::from_utf8_lossy(&record.key), Arc::clone(pipeline));
-            shards.entry(record.key.clone()).or_insert_with(fresh).step(offset, record).alerts
-        };
-        let mut reader = log.reader(topic, partition, from.max(held.start))?;
+        let mut resumed = resume(log, pipeline, partition, &held, Wanted::Newest)?;
+        let from = resumed.next.max(held.start);
+        let mut step = |offset: u64, record: &Record| resumed.step(pipeline, offset, record).alerts;
+        let mut reader = log.reader(topic, partition, from)?;
         while reader.position() < held.end {
             let records = reader.read(8 << 20, Duration::from_secs(30))?;
             anyhow::ensure!(!records.is_empty(), "{topic}/{partition} ends before {}", held.end);

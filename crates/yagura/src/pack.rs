@@ -10,5 +10,6 @@ pub const PACK: &[(&str, &str)] = &[
     ("pipelines/ot/access.yaml", include_str!("../../../pipelines/ot/access.yaml")),
     ("pipelines/ot/controller.yaml", include_str!("../../../pipelines/ot/controller.yaml")),
     ("pipelines/ot/misuse.yaml", include_str!("../../../pipelines/ot/misuse.yaml")),
+    ("pipelines/ot/plant.yaml", include_str!("../../../pipelines/ot/plant.yaml")),
     ("pipelines/ot/scan.yaml", include_str!("../../../pipelines/ot/scan.yaml")),
 ];

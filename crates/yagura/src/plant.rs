@@ -9,9 +9,9 @@ use yagura_capture::live::LiveOptions;
 use yagura_collect::{
     LiveSource, Source, SourceError, dictionary, interface, jsonl::JsonLines, packets::Packets,
 };
-use yagura_detect::Pipeline;
-use yagura_detect::snapshot;
+use yagura_detect::shelf::Texts;
 use yagura_detect::worker::{ALERTS, EVENTS, LATE};
+use yagura_detect::{Pipeline, Shelf, snapshot};
 use yagura_dissect::Settings;
 use yagura_event::AssetTable;
 use yagura_kafka::KafkaLog;
@@ -25,16 +25,14 @@ use crate::pack::PACK;
 
 /// Reads and checks pipelines: the given files and folders, or the pack that ships.
 pub fn pipeline(paths: &[PathBuf]) -> Result<Arc<Pipeline>, Failure> {
-    let compiler = SqlCompiler::default();
-    let loaded = if paths.is_empty() {
-        Pipeline::from_texts(
-            PACK.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_string())),
-            &compiler,
-        )
-    } else {
-        Pipeline::load(paths, &compiler)
+    let shelf = Shelf::new(SqlCompiler::default());
+    let loaded = match paths.is_empty() {
+        true => shelf.read(Texts {
+            files: PACK.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_string())).collect(),
+        }),
+        false => shelf.load(paths),
     };
-    loaded.map(Arc::new).map_err(|errors| {
+    loaded.map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::Input(lines.join("\n"))
     })

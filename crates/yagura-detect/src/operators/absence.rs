@@ -188,7 +188,7 @@ impl Key {
         if self.cause.collector != envelope.collector {
             self.cause.collector.clone_from(&envelope.collector);
         }
-        (self.cause.epoch, self.cause.row) = (envelope.epoch, envelope.first_row + row as u64);
+        (self.cause.epoch, self.cause.row) = (envelope.epoch, envelope.number(row));
     }
 }
 

@@ -78,7 +78,7 @@ pub fn hit(step: &Step<'_>, rows: &RecordBatch, row: usize, by: &[&ArrayRef]) ->
         cause: Cause {
             collector: step.envelope.collector.clone(),
             epoch: step.envelope.epoch,
-            row: step.envelope.first_row + row as u64,
+            row: step.envelope.number(row),
         },
         time,
         observed,
@@ -113,7 +113,7 @@ pub fn sample_hit(
         cause: Cause {
             collector: step.envelope.collector.clone(),
             epoch: step.envelope.epoch,
-            row: step.envelope.first_row + row as u64,
+            row: step.envelope.number(row),
         },
         time: samples.times[row],
         observed: step.envelope.observed.1,

@@ -307,7 +307,7 @@ impl Row for View<'_> {
             cause: Cause {
                 collector: step.envelope.collector.clone(),
                 epoch: step.envelope.epoch,
-                row: step.envelope.first_row + self.row as u64,
+                row: step.envelope.number(self.row),
             },
             time: time_at(self.batch.rows, "time", self.row).unwrap_or(observed),
             observed,

@@ -16,6 +16,7 @@ use crate::columns::text_at;
 use crate::condition::{Compiler, Condition, ConditionError};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::shard::Shard;
+use crate::shelf::{Shelf, Texts};
 
 /// Knows `column = 'value'`, joined by ` AND `.
 pub struct Equals;
@@ -61,7 +62,7 @@ pub fn pipeline(body: &str) -> Result<Arc<Pipeline>, Vec<PipelineError>> {
         "version: 1\ndetections:\n  - id: it\n    title: It\n    queue: security\n    severity: low\n    then: Look.\n    quiet: 0s\n    {}\n",
         body.trim_start()
     );
-    Pipeline::read("it.yaml".as_ref(), &text, &Equals).map(|detections| Arc::new(Pipeline { detections }))
+    Shelf::new(Equals).read(Texts::one("it.yaml", text))
 }
 
 /// One row: seconds, kind and columns.
@@ -112,6 +113,7 @@ fn record_of(
         observed: (times().min().unwrap_or(0), times().max().unwrap_or(0)),
         promise,
         encoding: Encoding::Json,
+        origin: None,
     };
     let record = Record {
         key: Bytes::from_static(b"cell"),

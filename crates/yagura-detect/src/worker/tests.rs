@@ -1,13 +1,13 @@
-use std::path::PathBuf;
-
 use arrow::datatypes::SchemaRef;
 use yagura_event::rows::{MessageBuilder, MessageRow};
 use yagura_log::embedded::{Embedded, Options as LogOptions};
-use yagura_log::memory;
+use yagura_log::{Member, memory};
 
 use super::*;
 use crate::condition::{Compiler, Condition, ConditionError};
 use crate::dead::letters;
+use crate::meter::Totals;
+use crate::shelf::{Shelf, Texts};
 
 const PIPELINE: &str = "version: 1
 detections:
@@ -24,11 +24,7 @@ impl Compiler for NoSql {
 }
 
 fn pipeline() -> Arc<Pipeline> {
-    let texts = [(PathBuf::from("t.yaml"), PIPELINE.to_string())];
-    match Pipeline::from_texts(texts, &NoSql) {
-        Ok(pipeline) => Arc::new(pipeline),
-        Err(errors) => panic!("{errors:?}"),
-    }
+    Shelf::new(NoSql).read(Texts::one("t.yaml", PIPELINE)).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 /// One message row of the number `row`.
@@ -48,6 +44,7 @@ fn message(row: u64) -> Record {
         observed: (time, time),
         promise: time,
         encoding: Encoding::Arrow,
+        origin: None,
     };
     let value = codec::encode_arrow(&builder.finish()).expect("encodes").into();
     Record { key: Bytes::from_static(b"bay"), header: envelope.to_header().into(), value }
@@ -273,6 +270,9 @@ impl Log for Slow<'_> {
 #[test]
 fn judging_goes_on_while_a_snapshot_is_written() {
     let log = log_of(&[(EVENTS, &[message(0)])]);
+    // What a cell begins with is waited for, so it begins before the log is slow.
+    judge_all(&log);
+    append(&log, EVENTS, &[message(1)]);
     let slow = Slow { log: &log, begun: Arc::default(), may_end: Arc::default() };
     let (pipeline, stop, progress) = (pipeline(), AtomicBool::new(false), Progress::default());
     let options = Options { silence: None, snapshot_every: Duration::ZERO, ..Options::default() };
@@ -285,7 +285,7 @@ fn judging_goes_on_while_a_snapshot_is_written() {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| run(&slow, &pipeline, &options, &stop, &progress));
         let begun = within_a_while(&|| slow.begun.load(Ordering::Acquire));
-        append(&log, EVENTS, &[message(1), message(2)]);
+        append(&log, EVENTS, &[message(2)]);
         let judged = within_a_while(&|| progress.done().get(&0) == Some(&3));
         let (snapshots, alerts) = (&progress.snapshots, progress.alerts.load(Ordering::Relaxed));
         let before = snapshots.load(Ordering::Relaxed);
@@ -293,6 +293,6 @@ fn judging_goes_on_while_a_snapshot_is_written() {
         let written = within_a_while(&|| snapshots.load(Ordering::Relaxed) > 0);
         stop.store(true, Ordering::Release);
         worker.join().expect("no panic").expect("no error");
-        assert_eq!((begun, judged, before, alerts, written), (true, true, 0, 3, true));
+        assert_eq!((begun, judged, before, alerts, written), (true, true, 0, 2, true));
     });
 }

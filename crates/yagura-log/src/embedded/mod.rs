@@ -385,13 +385,21 @@ impl Appender for TopicAppender {
     }
 
     fn flush(&mut self) -> Result<(), LogError> {
-        let mut answer = Ok(());
-        for (partition, handed) in self.topic.partitions.iter().zip(&mut self.handed) {
-            if let Some((upto, lost)) = handed.take() {
-                answer = answer.and(partition.flush(upto, lost));
-            }
-        }
-        answer
+        let handed = self.topic.partitions.iter().zip(&mut self.handed);
+        let mut waiting = handed.filter_map(|(partition, handed)| Some((partition, handed.take()?)));
+        let Some((own, (upto, lost))) = waiting.next() else {
+            return Ok(());
+        };
+        // Disks take what several threads sync at once in about the time of one.
+        std::thread::scope(|scope| {
+            let others: Vec<_> = waiting
+                .map(|(partition, (upto, lost))| scope.spawn(move || partition.flush(upto, lost)))
+                .collect();
+            let answer = own.flush(upto, lost);
+            others.into_iter().fold(answer, |answer, other| {
+                answer.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })
+        })
     }
 }
 

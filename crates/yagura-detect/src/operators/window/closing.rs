@@ -355,7 +355,7 @@ struct Spot {
 impl Spot {
     fn new(step: &Step<'_>, row: usize, observed: Micros, time: Micros, source: u32) -> Self {
         let observed = observed.clamp(-TIME_MAX, TIME_MAX);
-        Spot { observed, time, row: step.envelope.first_row + row as u64, source }
+        Spot { observed, time, row: step.envelope.number(row), source }
     }
 }
 

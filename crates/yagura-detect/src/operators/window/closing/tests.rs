@@ -14,6 +14,7 @@ fn envelope(first_row: u64, rows: u32) -> Envelope {
         observed: (0, 0),
         promise: 0,
         encoding: Encoding::Arrow,
+        origin: None,
     }
 }
 

@@ -1,0 +1,212 @@
+//! The signals of a cell, and the contexts that hold for them.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::UInt32Type;
+use serde::{Deserialize, Serialize};
+use yagura_event::rows::{SeriesBuilder, SeriesRow};
+use yagura_event::{Envelope, Kind};
+
+use super::Shard;
+use crate::columns::{text_at, times_of};
+
+/// The most series of a cell.
+const SERIES_MAX: usize = 4_000_000;
+
+/// One signal of the cell, under the shard's own dense number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Series {
+    /// Equipment.
+    pub tool: String,
+    /// Chamber.
+    pub chamber: String,
+    /// Signal.
+    pub signal: String,
+    /// Unit.
+    pub unit: String,
+    /// Class.
+    pub class: String,
+    /// Where it comes from.
+    pub source: String,
+    /// Lot, recipe and step that hold now.
+    pub context: BTreeMap<String, String>,
+}
+
+impl Series {
+    /// What is said of it, as a row under a number.
+    pub fn row(&self, number: u32) -> SeriesRow<'_> {
+        SeriesRow {
+            series: number,
+            tool: &self.tool,
+            chamber: &self.chamber,
+            signal: &self.signal,
+            unit: &self.unit,
+            class: &self.class,
+            source: &self.source,
+            ..SeriesRow::default()
+        }
+    }
+
+    /// One of its columns as text.
+    pub fn text(&self, column: &str) -> &str {
+        match column {
+            "tool" => &self.tool,
+            "chamber" => &self.chamber,
+            "signal" => &self.signal,
+            "unit" => &self.unit,
+            "class" => &self.class,
+            "source" => &self.source,
+            _ => "",
+        }
+    }
+}
+
+impl Shard {
+    /// Series definitions: the collector's numbers become the shard's.
+    pub(super) fn define(&mut self, envelope: &Envelope, rows: &RecordBatch, from: usize) {
+        let column = |name: &str| rows.column_by_name(name);
+        let (Some(number), Some(tool), Some(chamber), Some(signal), Some(unit), Some(class), Some(source)) = (
+            column("series").and_then(|c| c.as_primitive_opt::<UInt32Type>()),
+            column("tool"),
+            column("chamber"),
+            column("signal"),
+            column("unit"),
+            column("class"),
+            column("source"),
+        ) else {
+            return;
+        };
+        let mut defined = Vec::new();
+        for row in from..rows.num_rows() {
+            let name = (
+                text_at(tool, row).into_owned(),
+                text_at(chamber, row).into_owned(),
+                text_at(signal, row).into_owned(),
+            );
+            let local = number.value(row) as usize;
+            if local >= SERIES_MAX {
+                self.saved.stats.refused_series += 1;
+                continue;
+            }
+            let shard_number = match self.by_name.get(&name) {
+                Some(&known) => known,
+                None if self.saved.series.len() >= SERIES_MAX => {
+                    self.saved.stats.refused_series += 1;
+                    continue;
+                }
+                None => {
+                    let fresh = self.saved.series.len() as u32;
+                    let context = self.context_of(&name.0, &name.1);
+                    self.saved.series.push(Series {
+                        tool: name.0.clone(),
+                        chamber: name.1.clone(),
+                        signal: name.2.clone(),
+                        unit: text_at(unit, row).into_owned(),
+                        class: text_at(class, row).into_owned(),
+                        source: text_at(source, row).into_owned(),
+                        context,
+                    });
+                    self.by_tool.entry(name.0.clone()).or_default().push(fresh);
+                    self.by_name.insert(name, fresh);
+                    defined.push(fresh);
+                    fresh
+                }
+            };
+            let id = (envelope.collector.clone(), envelope.epoch);
+            if let Some(collector) = self.saved.collectors.get_mut(&id) {
+                if collector.local.len() <= local {
+                    collector.local.resize(local + 1, u32::MAX);
+                }
+                collector.local[local] = shard_number;
+            }
+        }
+        for detection in 0..self.pipeline.detections.len() {
+            self.select_series(detection, &defined);
+        }
+    }
+
+    /// Tells a detection on samples which of these series its condition takes.
+    pub(super) fn select_series(&mut self, detection: usize, numbers: &[u32]) {
+        let spec = &self.pipeline.detections[detection];
+        if spec.on != Kind::Sample || numbers.is_empty() {
+            return;
+        }
+        let mut builder = SeriesBuilder::default();
+        for &number in numbers {
+            let Some(series) = self.saved.series.get(number as usize) else { continue };
+            builder.push(&series.row(number));
+        }
+        let rows = builder.finish();
+        let selected = match &spec.condition {
+            None => None,
+            Some(condition) => match condition.select(&rows) {
+                Ok(selected) => Some(selected),
+                Err(_) => {
+                    self.saved.stats.failed_conditions += 1;
+                    return;
+                }
+            },
+        };
+        for (row, &number) in numbers.iter().enumerate() {
+            let takes = selected.as_ref().is_none_or(|s| s.is_valid(row) && s.value(row));
+            self.operators[detection].series(number, takes);
+        }
+    }
+
+    fn context_of(&self, tool: &str, chamber: &str) -> BTreeMap<String, String> {
+        let mut context =
+            self.saved.contexts.get(&(tool.to_string(), String::new())).cloned().unwrap_or_default();
+        if !chamber.is_empty()
+            && let Some(own) = self.saved.contexts.get(&(tool.to_string(), chamber.to_string()))
+        {
+            context.extend(own.clone());
+        }
+        context
+    }
+
+    pub(super) fn contexts(&mut self, rows: &RecordBatch, from: usize) {
+        let column = |name: &str| rows.column_by_name(name);
+        let (Some(tool), Some(chamber), Some(name), Some(value)) =
+            (column("tool"), column("chamber"), column("name"), column("value"))
+        else {
+            return;
+        };
+        let times = times_of(rows, "time");
+        for row in from..rows.num_rows() {
+            if let Some(times) = times {
+                let [tool, chamber, name, value] = [tool, chamber, name, value].map(|c| text_at(c, row));
+                let noted = self.saved.held.note(&tool, &chamber, &name, &value, times[row]);
+                self.saved.stats.refused_contexts += u64::from(!noted);
+            }
+            let place = (text_at(tool, row).into_owned(), text_at(chamber, row).into_owned());
+            let holds = self.saved.contexts.entry(place.clone()).or_default();
+            let (name, value) = (text_at(name, row).into_owned(), text_at(value, row).into_owned());
+            if holds.get(&name) == Some(&value) {
+                continue;
+            }
+            holds.insert(name, value);
+            let numbers: Vec<u32> = self
+                .by_tool
+                .get(&place.0)
+                .into_iter()
+                .flatten()
+                .copied()
+                .filter(|&n| {
+                    let series = self.saved.series.get(n as usize);
+                    series.is_some_and(|series| place.1.is_empty() || series.chamber == place.1)
+                })
+                .collect();
+            for &number in &numbers {
+                let Some(series) = self.saved.series.get(number as usize) else { continue };
+                let context = self.context_of(&series.tool, &series.chamber);
+                if let Some(series) = self.saved.series.get_mut(number as usize) {
+                    series.context = context;
+                }
+            }
+            for operator in &mut self.operators {
+                operator.context(&numbers);
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! A worker among the group of detectors.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use yagura_log::{Log, LogError, Member, Pauses, Polled};
+
+use super::{EVENTS, GROUP};
+
+/// A worker's place in the group of detectors. It outlives the work that a refusing log ends: leaving
+/// and joining again would make all others stop, too.
+pub(super) struct Membership {
+    pub(super) member: Box<dyn Member>,
+    /// The partitions that are this worker's.
+    pub(super) mine: BTreeSet<u32>,
+}
+
+impl Membership {
+    pub(super) fn join(log: &dyn Log) -> Result<Membership, LogError> {
+        Ok(Membership { member: log.join(GROUP, EVENTS)?, mine: BTreeSet::new() })
+    }
+
+    /// What happens next in the group; notes what is given and taken.
+    pub(super) fn poll(&mut self, wait: Duration) -> Result<Polled, LogError> {
+        let polled = self.member.poll(wait)?;
+        match &polled {
+            Polled::Assigned(partitions) => self.mine.extend(partitions),
+            Polled::Revoked(partitions) => self.mine.retain(|partition| !partitions.contains(partition)),
+            Polled::Records(..) | Polled::Idle => {}
+        }
+        Ok(polled)
+    }
+
+    /// Waits for the next pause as a member that reads nothing; one that the group does not keep joins
+    /// again afterwards.
+    pub(super) fn wait(membership: &mut Option<Membership>, pauses: &mut Pauses, stop: &AtomicBool) {
+        pauses.wait_with(stop, |wait| {
+            let stays = membership.as_mut().map(|membership| {
+                let Membership { member, mine } = membership;
+                mine.iter().try_for_each(|&partition| member.pause(partition))?;
+                membership.poll(wait)
+            });
+            match stays {
+                // Whatever is read now comes again, from where the snapshot ends.
+                Some(Ok(_)) => {}
+                Some(Err(cause)) => {
+                    tracing::debug!(%cause, "left the group of detectors while waiting");
+                    *membership = None;
+                }
+                None => std::thread::park_timeout(wait),
+            }
+        });
+    }
+}
