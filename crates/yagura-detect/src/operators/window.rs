@@ -15,13 +15,16 @@ use yagura_event::Kind;
 use yagura_event::clock::{Micros, SECOND};
 
 use self::aggregate::{Measure, Wanted};
-use self::closing::{ClosingPlan, Having, Limits, Shape};
+use self::closing::{ClosingPlan, Having, Limits};
+use self::key::Shape;
 use self::sliding::SlidingPlan;
 use super::{Plan, at};
 use crate::pipeline::{PipelineError, Place, WindowSpec, Written, check_column, duration};
 
 mod aggregate;
 mod closing;
+mod due;
+mod key;
 mod sketch;
 mod sliding;
 

@@ -87,6 +87,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// The columns that are looked at.
+    pub fn columns(&self) -> Vec<String> {
+        self.distinct.iter().chain(&self.of).chain(&self.top).cloned().collect()
+    }
+
     /// The measures there are, with their names.
     pub fn measures(&self) -> impl Iterator<Item = (&'static str, Measure)> + '_ {
         MEASURES.iter().copied().filter(|(_, measure)| match measure {

@@ -13,9 +13,10 @@
 //! 80 bytes and what is aggregated (see [`super::sketch`]); at most [`STATE_BYTES_MAX`] a cell, as if
 //! every aggregate were full. Beyond, the keys that were least recently active leave, a quarter at
 //! a time. What begins before they left may lack rows, so `at_most` and `below` do not judge it.
+//! A key whose windows are all over rests in its place for [`REST`] times their length, as long as there
+//! is room: most come again. It counts as a window, and nothing else tells that it is there.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
@@ -27,8 +28,10 @@ use yagura_event::alert::Cause;
 use yagura_event::clock::{self, Micros, SECOND};
 
 use super::super::matched::{hit, sample_hit, selected_rows};
-use super::super::{Learning, Operator, Plan, Samples, Saving, Step, restored, saved};
+use super::super::{Learning, Operator, Plan, Reads, Samples, Saving, Step, restored, saved};
 use super::aggregate::{Aggregate, Inputs, Measure, Wanted, as_rows};
+use super::due::Due;
+use super::key::{Key, Shape, Window};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
 use crate::columns::{RowGroups, hash_texts, named, text_at, times_of};
@@ -46,6 +49,8 @@ const TIME_MAX: Micros = 1 << 61;
 const BAD: u8 = 2;
 /// Sources that are remembered before those without an open window are forgotten.
 const SOURCES: usize = 256;
+/// For how many lengths of a window a key rests that has none.
+const REST: Micros = 8;
 /// Rows whose keys are looked up and brought near the processor before the first of them is counted:
 /// what they touch stays in its second cache.
 const NEAR: usize = 128;
@@ -53,35 +58,6 @@ const NEAR: usize = 128;
 const NONE: u32 = u32::MAX;
 /// Version of the saved state's form.
 const SAVED_VERSION: u16 = 2;
-
-/// How windows lie in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// At each multiple of `every`, the time of `within` before it, which is a multiple of `every`.
-    Steps {
-        /// From one to the next.
-        every: Micros,
-        /// The length.
-        within: Micros,
-    },
-    /// Until nothing came for `gap`, and no longer than `longest`.
-    Session {
-        /// The pause that ends it.
-        gap: Micros,
-        /// The longest time from its first to its last row.
-        longest: Micros,
-    },
-}
-
-impl Shape {
-    /// Whether a window that this row would begin, or the first of those that it belongs to, was closed.
-    fn is_over(self, observed: Micros, closed_to: Micros) -> bool {
-        match self {
-            Shape::Steps { every, .. } => observed.div_euclid(every) * every + every <= closed_to,
-            Shape::Session { gap, .. } => observed + gap <= closed_to,
-        }
-    }
-}
 
 /// What makes a window a hit: all that are given must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -158,14 +134,19 @@ impl Plan for ClosingPlan {
         format!("window {shape:?} {lateness} {wanted:?} {measure:?} {limits:?} {having:?}")
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Columns(self.0.wanted.columns())
+    }
+
     fn start(&self) -> Box<dyn Operator> {
         Box::new(Closing {
             settings: Arc::clone(&self.0),
             index: FxHashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
-            due: BinaryHeap::new(),
+            due: self.0.shape.due(),
             windows: 0,
+            resting: 0,
             saved: Saved { closed_to: Micros::MIN, left_at: Micros::MIN, ..Saved::default() },
             late: Vec::new(),
             of: Vec::new(),
@@ -180,11 +161,12 @@ struct Closing {
     slots: Vec<Key>,
     /// Slots without a key.
     free: Vec<u32>,
-    /// When keys are to be looked at, and their hashes. Entries whose time is no longer the key's
-    /// are passed over.
-    due: BinaryHeap<Reverse<(Micros, u64)>>,
+    /// When keys are to be looked at. Entries whose time is no longer the key's are passed over.
+    due: Due,
     /// Windows that are open, of all keys.
     windows: usize,
+    /// Keys without one.
+    resting: usize,
     saved: Saved,
     /// Rows counted aside by the record at hand.
     late: Vec<Aside>,
@@ -197,7 +179,7 @@ struct Closing {
 struct Saved {
     /// Every window that ends up to here was judged.
     closed_to: Micros,
-    /// Rows judged: the order of activity.
+    /// Rows counted: the order of activity.
     turn: u64,
     refused: u64,
     /// When keys left last, by the collector's clock.
@@ -209,128 +191,12 @@ struct Saved {
     keys: Vec<Key>,
 }
 
-/// A key with its open windows.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Key {
-    hash: u64,
-    by: Box<[Box<str>]>,
-    /// The row that was its last, by [`Saved::turn`].
-    active: u64,
-    /// When it is to be looked at: its entry in [`Closing::due`].
-    due: Micros,
-    /// Windows that end before were told with another one.
-    told_until: Micros,
-    /// By their begin. Of steps that overlap, the parts that they have in common.
-    windows: Vec<Window>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Window {
-    /// Of steps, their begin; of sessions, the first row.
-    begin: Micros,
-    /// The last row that counted: collector time, device time, number and source.
-    last: Micros,
-    time: Micros,
-    row: u64,
-    source: u32,
-    aggregate: Aggregate,
-}
-
 /// A window that is over.
 struct Over {
     slot: u32,
     from: Micros,
     to: Micros,
     last: Window,
-}
-
-impl Key {
-    /// The open window that takes a row, made if it must be; `None` when it was closed.
-    fn window(&mut self, shape: Shape, observed: Micros, closed_to: Micros) -> Option<(usize, bool)> {
-        match shape {
-            Shape::Steps { every, .. } => self.step(every, observed, closed_to),
-            Shape::Session { gap, longest } => self.session(gap, longest, observed, closed_to),
-        }
-    }
-
-    fn step(&mut self, every: Micros, observed: Micros, closed_to: Micros) -> Option<(usize, bool)> {
-        if let Some(last) = self.windows.last()
-            && (0..every).contains(&(observed - last.begin))
-            && last.begin + every > closed_to
-        {
-            return Some((self.windows.len() - 1, false));
-        }
-        if (Shape::Steps { every, within: every }).is_over(observed, closed_to) {
-            return None;
-        }
-        let begin = observed.div_euclid(every) * every;
-        match self.windows.binary_search_by_key(&begin, |w| w.begin) {
-            Ok(at) => Some((at, false)),
-            Err(at) => {
-                self.windows.insert(at, Window::at(begin));
-                Some((at, true))
-            }
-        }
-    }
-
-    fn session(
-        &mut self,
-        gap: Micros,
-        longest: Micros,
-        observed: Micros,
-        closed_to: Micros,
-    ) -> Option<(usize, bool)> {
-        let joins = |w: &Window| {
-            observed > w.begin - gap
-                && observed < w.last + gap
-                && w.last.max(observed) - w.begin.min(observed) <= longest
-        };
-        // The first that begins after the row; only this one and the one before it can be near.
-        let after = self.windows.partition_point(|w| w.begin <= observed);
-        let later = self.windows.get(after).is_some_and(joins);
-        match after.checked_sub(1).filter(|&at| joins(&self.windows[at])) {
-            Some(at) => {
-                if later && self.windows[after].last - self.windows[at].begin <= longest {
-                    let theirs = self.windows.remove(after);
-                    self.windows[at].merge(theirs);
-                }
-                Some((at, false))
-            }
-            None if later => {
-                self.windows[after].begin = observed;
-                Some((after, false))
-            }
-            None if (Shape::Session { gap, longest }).is_over(observed, closed_to) => None,
-            None => {
-                self.windows.insert(after, Window::at(observed));
-                Some((after, true))
-            }
-        }
-    }
-
-    /// When the first of its windows is over; `closed_to` is where the last one ended.
-    fn next_due(&self, shape: Shape, closed_to: Micros) -> Option<Micros> {
-        match shape {
-            Shape::Steps { every, .. } => {
-                self.windows.first().map(|w| (w.begin + every).max(closed_to.saturating_add(every)))
-            }
-            Shape::Session { gap, .. } => self.windows.iter().map(|w| w.last + gap).min(),
-        }
-    }
-}
-
-impl Window {
-    fn at(begin: Micros) -> Self {
-        let aggregate = Aggregate::default();
-        Window { begin, last: Micros::MIN, time: 0, row: 0, source: 0, aggregate }
-    }
-
-    /// Takes in a window that is later.
-    fn merge(&mut self, theirs: Window) {
-        let mut aggregate = std::mem::take(&mut self.aggregate);
-        aggregate.merge(&theirs.aggregate);
-        *self = Window { begin: self.begin, aggregate, ..theirs };
-    }
 }
 
 /// What the rows of a batch have in common.
@@ -407,11 +273,11 @@ impl Closing {
     /// Counts a row under a key; answers whether there was a window for it that is open.
     fn count(&mut self, slot: u32, spot: &Spot, take: impl FnOnce(&mut Aggregate)) -> bool {
         let shape = self.settings.shape;
-        self.saved.turn += 1;
         let key = &mut self.slots[slot as usize];
-        key.active = self.saved.turn;
         let before = key.windows.len();
         let Some((at, made)) = key.window(shape, spot.observed, self.saved.closed_to) else { return false };
+        self.saved.turn += 1;
+        key.active = self.saved.turn;
         let after = key.windows.len();
         let window = &mut key.windows[at];
         take(&mut window.aggregate);
@@ -429,9 +295,12 @@ impl Closing {
             Shape::Steps { every, .. } => window.begin + every,
             Shape::Session { gap, .. } => window.last + gap,
         };
-        if made && due < key.due {
+        if before == 0 {
+            self.resting -= 1;
+        }
+        if made && (before == 0 || due < key.due) {
             key.due = due;
-            self.due.push(Reverse((due, key.hash)));
+            self.due.push(due, key.hash, slot);
         }
         true
     }
@@ -461,20 +330,30 @@ impl Closing {
             }
         };
         self.index.insert(hash, slot);
+        self.resting += 1;
         Some(slot)
     }
 
     fn remove(&mut self, slot: u32) {
-        let key = std::mem::take(&mut self.slots[slot as usize]);
+        // Nothing is due at this time: no entry is taken for one of it.
+        let nobody = Key { due: Micros::MIN, ..Key::default() };
+        let key = std::mem::replace(&mut self.slots[slot as usize], nobody);
         self.windows -= key.windows.len();
+        self.resting -= usize::from(key.windows.is_empty());
         self.index.remove(&key.hash);
         self.free.push(slot);
     }
 
     /// Lets the least recently active keys go until a quarter of the room is free, if there is none.
     fn make_room_if_full(&mut self, now: Micros) -> bool {
-        if self.windows < self.settings.windows_max {
+        if self.windows + self.resting < self.settings.windows_max {
             return false;
+        }
+        let rests = |slot: &u32| self.slots[*slot as usize].windows.is_empty();
+        let resting: Vec<u32> = self.index.values().copied().filter(rests).collect();
+        resting.into_iter().for_each(|slot| self.remove(slot));
+        if self.windows < self.settings.windows_max {
+            return true;
         }
         let mut order: Vec<(u64, u32)> =
             self.index.values().map(|&slot| (self.slots[slot as usize].active, slot)).collect();
@@ -493,8 +372,10 @@ impl Closing {
     }
 
     fn remake_due(&mut self) {
-        self.due =
-            self.index.iter().map(|(&hash, &slot)| Reverse((self.slots[slot as usize].due, hash))).collect();
+        self.due = self.settings.shape.due();
+        for (&hash, &slot) in &self.index {
+            self.due.push(self.slots[slot as usize].due, hash, slot);
+        }
     }
 
     /// The number of the envelope's source.
@@ -534,28 +415,29 @@ impl Closing {
 
     /// Judges every window that ends up to `limit`, in the order of their ends.
     fn close(&mut self, step: &Step<'_>, limit: Micros, hits: &mut Vec<Hit>) {
-        let mut slots: Vec<u32> = Vec::new();
-        while let Some(&Reverse((due, _))) = self.due.peek()
-            && due <= limit
-        {
+        let shape = self.settings.shape;
+        let (mut entries, mut slots) = (Vec::new(), Vec::new());
+        while let Some(due) = self.due.pop(limit, &mut entries) {
             slots.clear();
-            while let Some(&Reverse((same, hash))) = self.due.peek()
-                && same == due
-            {
-                self.due.pop();
-                let Some(&slot) = self.index.get(&hash) else { continue };
+            for &(hash, slot) in &entries {
                 let key = &mut self.slots[slot as usize];
-                if key.due != due || slots.last() == Some(&slot) {
+                if key.hash != hash || key.due != due || slots.last() == Some(&slot) {
                     continue;
                 }
-                match self.settings.shape {
-                    // A session went on since it was put there.
-                    Shape::Session { .. } if key.next_due(self.settings.shape, due) != Some(due) => {
-                        key.due = key.next_due(self.settings.shape, due).unwrap_or(Micros::MAX);
-                        self.due.push(Reverse((key.due, hash)));
-                    }
-                    _ => slots.push(slot),
+                if key.windows.is_empty() {
+                    self.remove(slot);
+                } else if let Shape::Session { .. } = shape
+                    && key.next_due(shape, due) != Some(due)
+                {
+                    // It went on since it was put there.
+                    key.due = key.next_due(shape, due).unwrap_or(Micros::MAX);
+                    self.due.push(key.due, hash, slot);
+                } else {
+                    slots.push(slot);
                 }
+            }
+            if slots.is_empty() {
+                continue;
             }
             let mut over: Vec<Over> = slots.iter().filter_map(|&slot| self.over(slot, due)).collect();
             over.iter_mut().for_each(|o| o.last.aggregate.settle());
@@ -603,12 +485,14 @@ impl Closing {
             self.windows -= before - key.windows.len();
         }
         match key.next_due(shape, end) {
-            None => self.remove(slot),
-            Some(due) => {
-                key.due = due;
-                self.due.push(Reverse((due, key.hash)));
+            None => {
+                key.told_until = Micros::MIN;
+                key.due = end.saturating_add(shape.length().saturating_mul(REST));
+                self.resting += 1;
             }
+            Some(due) => key.due = due,
         }
+        self.due.push(key.due, key.hash, slot);
     }
 
     fn judge(&mut self, step: &Step<'_>, over: &[Over], end: Micros, hits: &mut Vec<Hit>) {
@@ -618,7 +502,7 @@ impl Closing {
             .filter(|o| {
                 let value = o.last.aggregate.measure(settings.measure, o.length());
                 let whole = !settings.limits.ask_for_little() || o.from > self.saved.left_at;
-                whole && end >= self.slots[o.slot as usize].told_until && settings.limits.hold(value)
+                settings.limits.hold(value) && whole && end >= self.slots[o.slot as usize].told_until
             })
             .collect();
         let selected = settings.having.as_ref().filter(|_| !candidates.is_empty()).map(|having| {
@@ -772,12 +656,14 @@ impl Operator for Closing {
     }
 
     fn learning(&self) -> Learning {
-        Learning { keys: self.index.len(), approved: self.index.len(), refused: self.saved.refused }
+        let keys = self.index.len() - self.resting;
+        Learning { keys, approved: keys, refused: self.saved.refused }
     }
 
     fn save(&self) -> Saving {
         let mut saved = self.saved.clone();
-        saved.keys = self.index.values().map(|&slot| self.slots[slot as usize].clone()).collect();
+        let open = self.slots.iter().filter(|key| !key.windows.is_empty());
+        saved.keys = open.cloned().collect();
         Box::new(move || {
             saved.keys.sort_unstable_by_key(|key| key.hash);
             self::saved(SAVED_VERSION, &saved)
@@ -791,6 +677,7 @@ impl Operator for Closing {
         self.free.clear();
         self.index = self.slots.iter().enumerate().map(|(slot, key)| (key.hash, slot as u32)).collect();
         self.windows = self.slots.iter().map(|key| key.windows.len()).sum();
+        self.resting = 0;
         self.remake_due();
         Ok(())
     }
