@@ -11,6 +11,11 @@ pub trait Condition: Send + Sync {
     /// Which rows hold; null counts as not.
     fn select(&self, rows: &RecordBatch) -> Result<BooleanArray, String>;
 
+    /// The columns that it looks at; `None` where that is not known.
+    fn columns(&self) -> Option<&[String]> {
+        None
+    }
+
     /// Columns that must have one of some values for any row to hold: `(column, values)`.
     /// A batch whose dictionaries have none of them needs no evaluation.
     fn required(&self) -> &[(String, Vec<String>)];

@@ -15,6 +15,7 @@ pub mod holes;
 pub mod index;
 pub mod late;
 pub mod meter;
+mod needed;
 pub mod operators;
 pub mod packed;
 pub mod passing;

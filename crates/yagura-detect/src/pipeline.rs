@@ -17,6 +17,7 @@ use yagura_event::{Kind, Queue, Severity};
 use crate::asof;
 use crate::condition::{Compiler, Condition};
 use crate::index::Index;
+use crate::needed::Needed;
 use crate::operators::absence::AbsenceSpec;
 use crate::operators::matched::MatchPlan;
 use crate::operators::sequence::SequenceSpec;
@@ -40,6 +41,8 @@ pub struct Pipeline {
     pub(crate) rows: Index,
     /// …and which may by inputs of their own.
     pub(crate) inputs: Index,
+    /// What of a record is looked at.
+    pub(crate) needed: Needed,
 }
 
 /// Over which rows a detection's operator judges.
@@ -321,7 +324,8 @@ impl Pipeline {
                 inputs.enter(at as u32, input.kind, Some(input.condition.as_ref()));
             }
         }
-        Pipeline { detections, texts, version, shelf, rows, inputs }
+        let needed = Needed::of(&detections);
+        Pipeline { detections, texts, version, shelf, rows, inputs, needed }
     }
 
     /// Reads and checks one file's text.

@@ -344,7 +344,7 @@ impl Shard {
         self.saved.next_offset = offset + 1;
         self.saved.begun.get_or_insert(offset);
         self.saved.stats.records += 1;
-        match read(record) {
+        match read_by(record, |envelope| self.pipeline.decode(envelope, &record.value)) {
             Ok((envelope, rows)) => self.judge(&envelope, &rows, meter),
             Err(e) => {
                 self.saved.stats.unreadable_records += 1;
@@ -724,9 +724,16 @@ fn select(condition: &dyn Condition, rows: &RecordBatch, stats: &mut Stats) -> O
 
 /// A record's envelope and rows. Bytes on which a decoder panics are as unreadable as others.
 pub fn read(record: &Record) -> Result<(Envelope, RecordBatch), EventError> {
+    read_by(record, |envelope| codec::decode(envelope, &record.value))
+}
+
+fn read_by(
+    record: &Record,
+    rows: impl FnOnce(&Envelope) -> Result<RecordBatch, EventError>,
+) -> Result<(Envelope, RecordBatch), EventError> {
     let decode = || {
         let envelope = Envelope::from_header(&record.header)?;
-        let rows = codec::decode(&envelope, &record.value)?;
+        let rows = rows(&envelope)?;
         Ok((envelope, rows))
     };
     // Nothing is shared with the decoder that it could leave half done.

@@ -12,6 +12,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, SchemaError};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use yagura_detect::{Compiler, Condition, ConditionError};
@@ -52,12 +53,17 @@ impl Compiler for SqlCompiler {
         }
         // What cannot be computed (a text that is no number, compared with one) shows without rows.
         physical.evaluate(&RecordBatch::new_empty(Arc::clone(schema))).map_err(explain)?;
-        Ok(Arc::new(SqlCondition { physical, required }))
+        let mut columns: Vec<String> =
+            collect_columns(&physical).iter().map(|column| column.name().to_string()).collect();
+        columns.sort();
+        Ok(Arc::new(SqlCondition { physical, columns, required }))
     }
 }
 
 struct SqlCondition {
     physical: Arc<dyn PhysicalExpr>,
+    /// By name.
+    columns: Vec<String>,
     required: Vec<(String, Vec<String>)>,
 }
 
@@ -66,6 +72,10 @@ impl Condition for SqlCondition {
         let value = self.physical.evaluate(rows).map_err(|e| e.to_string())?;
         let array = value.into_array(rows.num_rows()).map_err(|e| e.to_string())?;
         array.as_boolean_opt().cloned().ok_or_else(|| "the condition gave no booleans".to_string())
+    }
+
+    fn columns(&self) -> Option<&[String]> {
+        Some(&self.columns)
     }
 
     fn required(&self) -> &[(String, Vec<String>)] {
@@ -279,6 +289,15 @@ mod tests {
         );
         assert_eq!(of("protocol = 'hsms' OR operation = 'write'"), []);
         assert_eq!(of("operation <> 'write'"), []);
+    }
+
+    #[test]
+    fn columns_are_all_that_a_condition_looks_at() {
+        let compiler = SqlCompiler::default();
+        let of = |sql: &str| compiler.compile(Kind::Message, sql).expect(sql).columns().map(<[_]>::to_vec);
+        let sql = "operation = 'write' AND (value > count OR upper(tool) LIKE 'E%') AND operation <> 'x'";
+        assert_eq!(of(sql), Some(["count", "operation", "tool", "value"].map(String::from).to_vec()));
+        assert_eq!(of("true"), Some(Vec::new()));
     }
 
     #[test]

@@ -59,8 +59,22 @@ pub trait Plan: Send + Sync {
         &[]
     }
 
+    /// What it looks at of the rows that are selected for it, beside the `by` columns and the times.
+    fn reads(&self) -> Reads {
+        Reads::Rows
+    }
+
     /// A fresh state for one cell.
     fn start(&self) -> Box<dyn Operator>;
+}
+
+/// What an operator looks at of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// All of it: rows are shown, or kept to be shown later.
+    Rows,
+    /// These columns and no other.
+    Columns(Vec<String>),
 }
 
 /// Rows of a kind that a condition selects.

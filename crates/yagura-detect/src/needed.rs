@@ -1,0 +1,100 @@
+//! Which columns of a record a pipeline looks at: what nobody reads is not decoded.
+//!
+//! Of a record of messages, connections, identities or logs the columns are decoded first by which its
+//! rows are selected, and those that operators add up ([`Plan::reads`]). When the words in them show that
+//! a detection may select rows that it has to show, the record is decoded as a whole; when none can, the
+//! other columns come empty, and nobody looks at them. So the judgement is that over whole records. Other
+//! kinds are small or read by the shard itself: they are always whole.
+//!
+//! A record whose bytes are damaged in a column that nobody looks at is judged by the others, as if it
+//! were whole; damaged anywhere else it is unreadable.
+
+use arrow::array::RecordBatch;
+use yagura_event::{Columns, Envelope, EventError, Kind, codec};
+
+use crate::asof::places_of;
+use crate::operators::Reads;
+use crate::pipeline::{Detection, Pipeline, Scope};
+
+/// The kinds whose columns may be left out.
+const KINDS: [Kind; 4] = [Kind::Message, Kind::Flow, Kind::Identity, Kind::Log];
+/// The columns that are read of every row.
+const TIMES: [&str; 2] = ["time", "observed"];
+
+/// What a pipeline looks at.
+pub(crate) struct Needed {
+    /// Beside [`KINDS`], what is decoded at first.
+    first: [Columns; KINDS.len()],
+    /// By detection, whether it needs whole rows of what it may select.
+    whole: Vec<bool>,
+}
+
+impl Needed {
+    /// Of these detections.
+    pub(crate) fn of(detections: &[Detection]) -> Needed {
+        Needed {
+            first: KINDS.map(|kind| first(detections, kind).unwrap_or_default()),
+            whole: detections.iter().map(shows_rows).collect(),
+        }
+    }
+}
+
+impl Pipeline {
+    /// The rows of a record as far as a detection may look at them.
+    pub(crate) fn decode(&self, envelope: &Envelope, value: &[u8]) -> Result<RecordBatch, EventError> {
+        let Some(at) = KINDS.iter().position(|kind| *kind == envelope.kind) else {
+            return codec::decode(envelope, value);
+        };
+        let columns = &self.needed.first[at];
+        let rows = codec::decode_columns(envelope, value, columns)?;
+        if columns.are_all() || !self.may_show(envelope.kind, &rows) {
+            return Ok(rows);
+        }
+        codec::decode(envelope, value)
+    }
+
+    /// Whether some detection that needs whole rows may select one of these.
+    fn may_show(&self, kind: Kind, rows: &RecordBatch) -> bool {
+        let mut candidates = Vec::new();
+        [&self.rows, &self.inputs].into_iter().any(|index| {
+            index.candidates(kind, rows, &mut candidates);
+            candidates.iter().any(|&detection| self.needed.whole[detection as usize])
+        })
+    }
+}
+
+/// Whether a detection shows rows, keeps them to show them later, or passes them on.
+fn shows_rows(detection: &Detection) -> bool {
+    detection.scope == Scope::Plant || detection.operator.reads() == Reads::Rows
+}
+
+/// The columns of a kind that are decoded at first; `None` where that cannot be known, or where a
+/// detection needs whole rows of every record.
+fn first(detections: &[Detection], kind: Kind) -> Option<Columns> {
+    let mut names: Vec<String> = TIMES.map(String::from).to_vec();
+    for detection in detections {
+        let inputs = detection.operator.inputs();
+        for input in inputs.iter().filter(|input| input.kind == kind) {
+            if input.condition.required().is_empty() && shows_rows(detection) {
+                return None;
+            }
+            names.extend(input.condition.columns()?.iter().cloned());
+        }
+        if detection.on != kind || !inputs.is_empty() {
+            continue;
+        }
+        let condition = detection.condition.as_deref();
+        if condition.is_none_or(|c| c.required().is_empty()) && shows_rows(detection) {
+            return None;
+        }
+        names.extend(condition.map_or(Some(&[][..]), |c| c.columns())?.iter().cloned());
+        names.extend(detection.by.iter().cloned());
+        if !detection.join.is_empty() {
+            names.extend(places_of(kind).iter().map(ToString::to_string));
+        }
+        if let Reads::Columns(more) = detection.operator.reads() {
+            names.extend(more);
+        }
+    }
+    Some(Columns::of(kind, names.iter().map(String::as_str)))
+}
