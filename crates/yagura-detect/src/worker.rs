@@ -15,7 +15,7 @@ use yagura_event::clock::{self, Micros};
 use yagura_event::rows::{ControlBuilder, ControlRow, CoverageBuilder, CoverageRow};
 use yagura_event::vocabulary::{control, coverage};
 use yagura_event::{Alert, Encoding, Envelope, Kind, codec};
-use yagura_log::{Appender, Log, LogError, Member, Pauses, Polled, Record, Stored};
+use yagura_log::{Appender, Lease, Log, LogError, Member, Pauses, Polled, Record, Stored};
 
 use crate::dead::{self, DEAD, Letter, Place};
 use crate::late::LateRow;
@@ -202,6 +202,9 @@ fn work(
     log.ensure_topic(DEAD, 1)?;
     let ids = pipeline.detections.iter().map(|d| d.id.clone());
     std::thread::scope(|scope| {
+        let member = log.join(GROUP, EVENTS)?;
+        // Whoever stood still for too long writes nothing for partitions that may be another's.
+        let lease = member.lease();
         let mut worker = Worker {
             log,
             pipeline,
@@ -211,14 +214,16 @@ fn work(
             meter: ClockMeter::new(pipeline.detections.len(), Box::new(monotonic())),
             by_id: ids.enumerate().map(|(index, id)| (id, index)).collect(),
             dead: None,
-            member: log.join(GROUP, EVENTS)?,
-            alerts: log.appender(ALERTS)?,
-            late: log.appender(LATE)?,
-            snapshots: snapshot::Writer::start(scope, log),
-            events: log.appender(EVENTS)?,
+            member,
+            alerts: log.appender_under(ALERTS, &lease)?,
+            late: log.appender_under(LATE, &lease)?,
+            snapshots: snapshot::Writer::start(scope, log, lease.clone()),
+            events: log.appender_under(EVENTS, &lease)?,
+            lease,
             partitions: BTreeMap::new(),
             started: clock::now(),
             written_rows: BTreeMap::new(),
+            turned: clock::steady(),
             next_check: 0,
         };
         while !stop.load(Ordering::Acquire) {
@@ -244,6 +249,7 @@ struct Worker<'a> {
     /// Opened with the first dead letter.
     dead: Option<Box<dyn Appender>>,
     member: Box<dyn Member>,
+    lease: Lease,
     alerts: Box<dyn Appender>,
     late: Box<dyn Appender>,
     snapshots: snapshot::Writer,
@@ -252,6 +258,8 @@ struct Worker<'a> {
     started: Micros,
     /// Rows that this worker itself wrote, by cell.
     written_rows: BTreeMap<Bytes, u64>,
+    /// When the last turn was looked at and when the next check is due, as [`clock::steady`] has it.
+    turned: Micros,
     next_check: Micros,
 }
 
@@ -259,8 +267,9 @@ struct Partition {
     shards: BTreeMap<Bytes, Shard>,
     next: u64,
     since_snapshot: u64,
+    /// As [`clock::steady`] has it: a wall clock that is set is no reason to wait, nor to hurry.
     snapshot_at: Micros,
-    /// Of each collector of each cell, the record that it was last heard with and the wall clock then.
+    /// Of each collector of each cell, the record that it was last heard with and the steady clock then.
     heard: BTreeMap<(Bytes, String), (u64, Micros)>,
     /// Alerts that an earlier owner wrote after its last snapshot: judged again, not written again.
     written: BTreeSet<(Uuid, u32)>,
@@ -276,6 +285,7 @@ const WRITTEN_RECORDS_MAX: u64 = 100_000;
 impl Worker<'_> {
     fn turn(&mut self, wait: Duration) -> Result<(), LogError> {
         let polled = self.member.poll(wait)?;
+        self.lease.check(&"judging")?;
         self.progress.polls.fetch_add(1, Ordering::Relaxed);
         match polled {
             Polled::Assigned(partitions) => {
@@ -292,7 +302,8 @@ impl Worker<'_> {
             Polled::Idle => {}
         }
         self.note_snapshot(false)?;
-        let now = clock::now();
+        let now = clock::steady();
+        self.note_standstill(now);
         if now >= self.next_check {
             self.next_check = now + clock::SECOND;
             self.snapshot_what_is_due(now);
@@ -344,7 +355,7 @@ impl Worker<'_> {
             shards,
             next,
             since_snapshot: 0,
-            snapshot_at: clock::now(),
+            snapshot_at: clock::steady(),
             heard: BTreeMap::new(),
         };
         self.partitions.insert(partition, fresh);
@@ -457,7 +468,7 @@ impl Worker<'_> {
         while reader.position() < held.end {
             let records = reader.read(1 << 20, Duration::from_secs(10))?;
             if records.is_empty() {
-                break;
+                return Err(LogError::silent(topic, partition));
             }
             records.iter().for_each(|stored| each(&stored.record));
         }
@@ -475,7 +486,7 @@ impl Worker<'_> {
 
     fn records(&mut self, number: u32, records: &[Stored]) -> Result<(), LogError> {
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
-        let now = clock::now();
+        let now = clock::steady();
         let (mut written, mut died, mut late) = (0, 0, 0);
         let mut touched: Vec<Bytes> = Vec::new();
         for stored in records {
@@ -500,11 +511,11 @@ impl Worker<'_> {
                 }
                 let dead = match &mut self.dead {
                     Some(dead) => dead,
-                    none => none.insert(self.log.appender(DEAD)?),
+                    none => none.insert(self.log.appender_under(DEAD, &self.lease)?),
                 };
                 let place = Place { topic: EVENTS.into(), partition: number, offset: stored.offset };
                 let (reason, record) = (cause.to_string(), stored.record.clone());
-                Letter { place, reason, found: now, record, whole: true }.append(&mut **dead)?;
+                Letter { place, reason, found: clock::now(), record, whole: true }.append(&mut **dead)?;
                 died += 1;
             }
             for alert in &stepped.alerts {
@@ -590,11 +601,11 @@ impl Worker<'_> {
         if partition.since_snapshot == 0 || self.snapshots.is_busy() {
             return;
         }
-        let began = clock::now();
+        let began = clock::steady();
         let cells = partition.shards.values().map(|shard| (shard.cell().to_string(), shard.save())).collect();
         self.snapshots.write(snapshot::Generation { partition: number, next: partition.next, cells });
         partition.since_snapshot = 0;
-        partition.snapshot_at = clock::now();
+        partition.snapshot_at = clock::steady();
         let pause = partition.snapshot_at.saturating_sub(began).max(0);
         self.progress.snapshot_pause_us.store(pause as u64, Ordering::Relaxed);
         let mut seen = self.progress.lock();
@@ -615,6 +626,15 @@ impl Worker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// While this worker itself stood still, it could hear nobody.
+    fn note_standstill(&mut self, now: Micros) {
+        let stood = now - std::mem::replace(&mut self.turned, now);
+        if stood > 2 * clock::SECOND {
+            let heard = self.partitions.values_mut().flat_map(|p| p.heard.values_mut());
+            heard.filter(|heard| heard.1 != Micros::MAX).for_each(|(_, at)| *at = (*at + stood).min(now));
+        }
     }
 
     /// Writes a `tick` for every collector that was not heard for too long, once.
@@ -638,7 +658,9 @@ impl Worker<'_> {
         if ticks.is_empty() {
             return Ok(());
         }
+        let (steady, now) = (now, clock::now());
         for (cell, collector, heard) in ticks {
+            let heard = now - (steady - heard);
             let mut builder = ControlBuilder::default();
             let payload = serde_json::json!({ "last_heard": clock::rfc3339(heard) }).to_string();
             builder.push(&ControlRow {
