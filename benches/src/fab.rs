@@ -43,7 +43,7 @@ const MINUTE: Micros = 60 * SECOND;
 
 /// The detections that ship, as `yagura run` has them without a setting.
 pub fn pack() -> Result<Arc<Pipeline>> {
-    const FILES: [&str; 9] = [
+    const FILES: &[&str] = &[
         "fab/secs",
         "fab/recipe",
         "fab/facility",
