@@ -275,7 +275,7 @@ impl Teller {
     fn address(&self, running: &Running) {
         if self.text() {
             say!("metrics  http://{}/metrics", running.console);
-            say!("history  {}\n", running.log.describe());
+            say!("log      {}\n", running.log.describe());
         }
     }
 
