@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
-use yagura_detect::Pipeline;
+use yagura_detect::{Pipeline, Shelf};
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::rows::{
     ControlBuilder, ControlRow, MessageBuilder, MessageRow, SampleBuilder, SampleRow, SeriesBuilder,
@@ -43,7 +43,7 @@ const MINUTE: Micros = 60 * SECOND;
 
 /// The detections that ship, as `yagura run` has them without a setting.
 pub fn pack() -> Result<Arc<Pipeline>> {
-    const FILES: [&str; 9] = [
+    const FILES: &[&str] = &[
         "fab/secs",
         "fab/recipe",
         "fab/facility",
@@ -52,12 +52,12 @@ pub fn pack() -> Result<Arc<Pipeline>> {
         "ot/access",
         "ot/controller",
         "ot/misuse",
+        "ot/plant",
         "ot/scan",
     ];
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../pipelines");
     let files: Vec<PathBuf> = FILES.iter().map(|name| folder.join(format!("{name}.yaml"))).collect();
-    let loaded = Pipeline::load(&files, &SqlCompiler::default());
-    Ok(Arc::new(loaded.map_err(|errors| anyhow!("{}", errors[0]))?))
+    Shelf::new(SqlCompiler::default()).load(&files).map_err(|errors| anyhow!("{}", errors[0]))
 }
 
 /// One record with what is needed to find it again.
@@ -375,6 +375,7 @@ impl Fab {
             observed: (BEGIN + due - span, BEGIN + due),
             promise: BEGIN + due,
             encoding: Encoding::Arrow,
+            origin: None,
         };
         cell.row = envelope.end_row();
         let record = Record {

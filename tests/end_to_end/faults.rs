@@ -8,6 +8,7 @@ use yagura_kafka::{KafkaLog, KafkaOptions};
 use yagura_log::embedded::{Embedded, Options};
 use yagura_testkit::kafka::Broker;
 
+use crate::measure::Plant;
 use crate::{
     alerts_of, command, configure, embedded, folder, rows_of, run_to_the_end, scene, start, text, wait_for,
     yagura,
@@ -123,12 +124,9 @@ fn a_full_disk_is_said_and_waited_out() {
         }
         return;
     }
-    let folder = folder();
-    let scene = scene(folder.path());
-    let whole = folder.path().join("whole");
-    run_to_the_end(&configure(&whole, &scene, ""));
-    let full = folder.path().join("full");
-    let config = configure(&full, &scene, "");
+    let plant = Plant::get();
+    let full = plant.path("full");
+    let config = plant.configure("full", "");
     std::fs::create_dir_all(full.join("data")).expect("a folder");
     std::fs::create_dir_all(full.join("kept")).expect("a folder");
     // The run's disk exists only in the namespace, so what it holds is copied out at the end.
@@ -150,7 +148,5 @@ fn a_full_disk_is_said_and_waited_out() {
     let said = std::fs::read_to_string(full.join("stderr")).unwrap_or_default();
     assert!(out.status.success(), "{}{said}", text(&out.stderr));
     assert!(said.contains("no space left") && said.contains("nothing acknowledged is lost"), "{said}");
-    let kept = embedded(&full.join("kept"));
-    assert!(rows_of(&kept) == rows_of(&embedded(&whole)), "the log does not hold what the sources sent");
-    assert!(alerts_of(&kept) == alerts_of(&embedded(&whole)), "the alerts differ");
+    plant.compare("full-disk", 1, &embedded(&full.join("kept"))).assert_exact();
 }

@@ -200,6 +200,8 @@ fn top_shows_what_a_run_does() {
     assert_eq!(seen["lag"].as_object().map(|lag| lag.len()), Some(4), "{seen}");
     let page = top(&[]);
     assert!(page.contains("DETECTION") && page.contains(scene.cell) && !page.contains('\x1b'), "{page}");
+    let page = top(&["--config", &config]);
+    assert!(page.contains("BUSIEST KEYS") && page.contains("tool ETCH-"), "{page}");
     child.kill().expect("it is killed");
     child.wait().expect("it ended");
     let out = yagura(&["top", "--url", &url, "--once"]);

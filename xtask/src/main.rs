@@ -1,5 +1,6 @@
 //! Set-up, tests, benchmarks and tidy checks: `cargo xtask help` lists them.
 
+mod faults;
 mod fuzz;
 mod setup;
 mod tidy;
@@ -18,6 +19,11 @@ const HELP: &str = "cargo xtask COMMAND
                let libFuzzer look for inputs that break a dissector: every protocol in turn, and whole
                packets, or one of them; N seconds each, 600 unless told (a night for all of them);
                 N inputs each: the same ones each time, as the tests do
+  faults [--only NAME] [--kills N] [--seconds N] [--format json]
+               the long form of the tests of faults (an hour and a half): kills, leaders, members that stand still
+               for ten minutes, torn snapshots, lost writes, a full disk, a clock that jumps; compares rows
+               and alerts with a run that nothing disturbed and with a replay; prints a table, writes
+               target/bench/faults.json. N faults of each; members stand still for N seconds
   trees [N]    read N random SECS-II trees of secsgem's encoder, a million unless told
   bench NAME   run a benchmark; prints a table, writes target/bench/NAME.json
                NAMES: packets (capture file to Arrow batches, beside tshark and Suricata), line-rate (a veth
@@ -45,6 +51,13 @@ fn main() -> ExitCode {
             Some(wanted) => fuzz::run(&wanted),
             None => {
                 eprintln!("{HELP}");
+                return ExitCode::from(2);
+            }
+        },
+        ["faults", rest @ ..] => match faults::wanted(rest) {
+            Some(wanted) => setup::all().and_then(|()| faults::run(&wanted)),
+            None => {
+                eprintln!("{HELP}\n\nfaults: {}", faults::names());
                 return ExitCode::from(2);
             }
         },

@@ -13,6 +13,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("/usr/bin/promtool", &["prometheus"]),
     ("/usr/bin/prometheus", &["prometheus"]),
     ("/usr/sbin/rsyslogd", &["rsyslog"]),
+    ("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", &["libfaketime"]),
     ("/usr/include/pcap/pcap.h", &["libpcap-dev"]),
     ("/usr/sbin/ip", &["iproute2"]),
     ("/usr/bin/setpriv", &["util-linux"]),

@@ -313,7 +313,7 @@ impl<'a> Archiver<'a> {
             }
             Polled::Idle => {}
         }
-        let now = clock::now();
+        let now = clock::steady();
         if now >= self.next_check {
             self.next_check = now + clock::SECOND;
             self.look(now)?;
@@ -327,11 +327,11 @@ impl<'a> Archiver<'a> {
         for &partition in self.partitions.keys() {
             ends.insert(partition, self.log.held(self.topic, partition)?.end);
         }
-        let deadline = clock::now() + DRAIN.as_micros() as Micros;
+        let deadline = clock::steady() + DRAIN.as_micros() as Micros;
         let behind = |archiver: &Self| {
             archiver.partitions.iter().any(|(number, p)| ends.get(number).is_some_and(|&end| p.next < end))
         };
-        while behind(&self) && clock::now() < deadline {
+        while behind(&self) && clock::steady() < deadline {
             self.turn(Duration::from_millis(50))?;
         }
         self.flush()
@@ -664,7 +664,7 @@ impl Partition {
         self.row_count += rows.num_rows() as u64;
         let size = |column: &arrow::array::ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
         self.byte_count += rows.columns().iter().map(size).sum::<usize>() as u64;
-        self.since.get_or_insert_with(clock::now);
+        self.since.get_or_insert_with(clock::steady);
         self.rows.entry(place).or_default().push(rows);
     }
 

@@ -51,7 +51,7 @@ impl Cursor {
             while reader.position() < held.end {
                 let records = reader.read(8 << 20, Duration::from_secs(10))?;
                 if records.is_empty() {
-                    break;
+                    return Err(LogError::silent(topic, partition));
                 }
                 for stored in &records {
                     cursor.seen(&stored.record);

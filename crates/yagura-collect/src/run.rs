@@ -143,7 +143,8 @@ pub fn collect(
 pub(crate) struct Output<'a> {
     log: &'a dyn Log,
     topic: &'a str,
-    appender: Box<dyn Appender>,
+    /// None after it refused.
+    appender: Option<Box<dyn Appender>>,
     pending: Vec<Record>,
     bytes: usize,
     progress: &'a Progress,
@@ -151,7 +152,7 @@ pub(crate) struct Output<'a> {
 
 impl<'a> Output<'a> {
     pub(crate) fn new(log: &'a dyn Log, topic: &'a str, progress: &'a Progress) -> Result<Self, LogError> {
-        let appender = log.appender(topic)?;
+        let appender = Some(log.appender(topic)?);
         Ok(Output { log, topic, appender, pending: Vec::new(), bytes: 0, progress })
     }
 
@@ -193,7 +194,7 @@ impl<'a> Output<'a> {
                     self.progress.retries.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%cause, "the log does not take records; they are kept and tried again");
                     pauses.wait(stop);
-                    self.appender = self.log.appender(self.topic)?;
+                    self.appender = None;
                 }
                 Err(cause) => return Err(cause),
             }
@@ -203,14 +204,23 @@ impl<'a> Output<'a> {
             self.progress.records.fetch_add(1, Ordering::Relaxed);
         }
         self.bytes = 0;
-        cursor.save(self.log, self.topic)
+        match cursor.save(self.log, self.topic) {
+            // The next note says it, too.
+            Err(cause) if cause.retriable() => tracing::debug!(%cause, "how far collecting is was not noted"),
+            saved => saved?,
+        }
+        Ok(())
     }
 
     fn try_append(&mut self) -> Result<(), LogError> {
+        let appender = match &mut self.appender {
+            Some(appender) => appender,
+            none => none.insert(self.log.appender(self.topic)?),
+        };
         for record in &self.pending {
-            self.appender.append(record.clone())?;
+            appender.append(record.clone())?;
         }
-        self.appender.flush()
+        appender.flush()
     }
 }
 

@@ -274,7 +274,7 @@ fn each<E: From<LogError>>(
         while reader.position() < held.end {
             let records = reader.read(1 << 20, Duration::from_secs(10))?;
             if records.is_empty() {
-                break;
+                return Err(LogError::silent(DEAD, partition).into());
             }
             for stored in records.iter().filter(|stored| stored.offset < held.end) {
                 if let Some(note) = note_of(&stored.record) {

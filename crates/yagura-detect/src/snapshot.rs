@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use yagura_log::{Appender, Log, LogError, Record};
+use yagura_log::{Appender, Lease, Log, LogError, Record};
 
 use crate::operators::Saving;
 
@@ -78,14 +78,14 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts it; it ends when the writer is dropped.
-    pub fn start<'scope>(scope: &'scope Scope<'scope, '_>, log: &'scope dyn Log) -> Writer {
+    /// Starts it; it ends when the writer is dropped, and writes nothing once the lease has run out.
+    pub fn start<'scope>(scope: &'scope Scope<'scope, '_>, log: &'scope dyn Log, lease: Lease) -> Writer {
         let (todo, jobs) = mpsc::sync_channel::<Generation>(1);
         let (told, done) = mpsc::sync_channel(1);
         scope.spawn(move || {
             let mut appender = None;
             for job in jobs {
-                if told.send(write(log, &mut appender, job)).is_err() {
+                if told.send(write(log, &lease, &mut appender, job)).is_err() {
                     break;
                 }
             }
@@ -116,12 +116,13 @@ impl Writer {
 
 fn write(
     log: &dyn Log,
+    lease: &Lease,
     appender: &mut Option<Box<dyn Appender>>,
     generation: Generation,
 ) -> Result<Written, LogError> {
     let appender = match appender {
         Some(appender) => appender,
-        None => appender.insert(log.appender(TOPIC)?),
+        None => appender.insert(log.appender_under(TOPIC, lease)?),
     };
     let Generation { partition, partitions, next, cells } = generation;
     let mut sizes = Vec::with_capacity(cells.len());
@@ -186,7 +187,7 @@ pub fn load(log: &dyn Log, partition: u32, wanted: Wanted) -> Result<BTreeMap<St
     while reader.position() < held.end {
         let records = reader.read(8 << 20, Duration::from_secs(10))?;
         if records.is_empty() {
-            break;
+            return Err(LogError::silent(TOPIC, partition));
         }
         for stored in records {
             found.take(&stored.record);

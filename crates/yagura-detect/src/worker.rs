@@ -15,7 +15,7 @@ use yagura_event::clock::{self, Micros};
 use yagura_event::rows::{ControlBuilder, ControlRow, CoverageBuilder, CoverageRow};
 use yagura_event::vocabulary::{control, coverage};
 use yagura_event::{Alert, Encoding, Envelope, Kind, codec};
-use yagura_log::{Appender, Log, LogError, Pauses, Polled, Record, Stored, partition_of};
+use yagura_log::{Appender, Lease, Log, LogError, Pauses, Polled, Record, Stored, partition_of};
 
 use crate::dead::{self, DEAD, Letter, Place};
 use crate::late::LateRow;
@@ -117,6 +117,8 @@ fn work(
     };
     let ids = pipeline.detections.iter().map(|d| d.id.clone());
     std::thread::scope(|scope| {
+        // Whoever stood still for too long writes nothing for partitions that may be another's.
+        let lease = membership.member.lease();
         let mut worker = Worker {
             log,
             pipeline,
@@ -127,13 +129,15 @@ fn work(
             by_id: ids.enumerate().map(|(index, id)| (id, index)).collect(),
             dead: None,
             membership,
-            alerts: log.appender(ALERTS)?,
-            late: log.appender(LATE)?,
-            snapshots: snapshot::Writer::start(scope, log),
-            events: log.appender(EVENTS)?,
+            alerts: log.appender_under(ALERTS, &lease)?,
+            late: log.appender_under(LATE, &lease)?,
+            snapshots: snapshot::Writer::start(scope, log, lease.clone()),
+            events: log.appender_under(EVENTS, &lease)?,
+            lease,
             partitions: BTreeMap::new(),
             started: clock::now(),
             written_rows: BTreeMap::new(),
+            turned: clock::steady(),
             next_check: 0,
         };
         for partition in worker.membership.mine.clone() {
@@ -163,6 +167,7 @@ struct Worker<'a> {
     /// Opened with the first dead letter.
     dead: Option<Box<dyn Appender>>,
     membership: &'a mut Membership,
+    lease: Lease,
     alerts: Box<dyn Appender>,
     late: Box<dyn Appender>,
     snapshots: snapshot::Writer,
@@ -171,6 +176,8 @@ struct Worker<'a> {
     started: Micros,
     /// Rows that this worker itself wrote, by cell.
     written_rows: BTreeMap<Bytes, u64>,
+    /// When the last turn was looked at and when the next check is due, as [`clock::steady`] has it.
+    turned: Micros,
     next_check: Micros,
 }
 
@@ -184,8 +191,9 @@ struct Partition {
     /// Records before it of cells that are another partition's now are judged there.
     moved_before: u64,
     since_snapshot: u64,
+    /// As [`clock::steady`] has it: a wall clock that is set is no reason to wait, nor to hurry.
     snapshot_at: Micros,
-    /// Of each collector of each cell, the record that it was last heard with and the wall clock then.
+    /// Of each collector of each cell, the record that it was last heard with and the steady clock then.
     heard: BTreeMap<(Bytes, String), (u64, Micros)>,
     /// Alerts that an earlier owner wrote after its last snapshot: judged again, not written again.
     written: BTreeSet<(Uuid, u32)>,
@@ -201,6 +209,7 @@ const WRITTEN_RECORDS_MAX: u64 = 100_000;
 impl Worker<'_> {
     fn turn(&mut self, wait: Duration) -> Result<(), LogError> {
         let polled = self.membership.poll(wait)?;
+        self.lease.check(&"judging")?;
         self.progress.polls.fetch_add(1, Ordering::Relaxed);
         match polled {
             Polled::Assigned(partitions) => {
@@ -217,11 +226,12 @@ impl Worker<'_> {
             Polled::Idle => {}
         }
         self.note_snapshot(false)?;
-        let now = clock::now();
+        let now = clock::steady();
+        self.note_standstill(now);
         if now >= self.next_check {
             self.next_check = now + clock::SECOND;
             self.snapshot_what_is_due(now);
-            self.tell_the_version(now)?;
+            self.tell_the_version()?;
             self.tick_the_silent(now)?;
         }
         self.progress.lock().turns[self.number].done += 1;
@@ -265,7 +275,7 @@ impl Worker<'_> {
             moved_before: held.end,
             partitions,
             since_snapshot: 0,
-            snapshot_at: clock::now(),
+            snapshot_at: clock::steady(),
             heard: BTreeMap::new(),
         };
         self.partitions.insert(partition, fresh);
@@ -403,7 +413,7 @@ impl Worker<'_> {
         while reader.position() < held.end {
             let records = reader.read(1 << 20, Duration::from_secs(10))?;
             if records.is_empty() {
-                break;
+                return Err(LogError::silent(topic, partition));
             }
             records.iter().for_each(|stored| each(&stored.record));
         }
@@ -441,7 +451,7 @@ impl Worker<'_> {
         if generations.is_empty() {
             return Ok(());
         }
-        let mut appender = self.log.appender(snapshot::TOPIC)?;
+        let mut appender = self.log.appender_under(snapshot::TOPIC, &self.lease)?;
         for record in generations {
             appender.append(record)?;
         }
@@ -451,7 +461,7 @@ impl Worker<'_> {
     fn records(&mut self, number: u32, records: &[Stored]) -> Result<(), LogError> {
         self.welcome(number, records)?;
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
-        let now = clock::now();
+        let now = clock::steady();
         let (mut written, mut died, mut late, mut passed) = (0, 0, 0, 0);
         let mut touched: Vec<Bytes> = Vec::new();
         for stored in records {
@@ -471,11 +481,11 @@ impl Worker<'_> {
                 }
                 let dead = match &mut self.dead {
                     Some(dead) => dead,
-                    none => none.insert(self.log.appender(DEAD)?),
+                    none => none.insert(self.log.appender_under(DEAD, &self.lease)?),
                 };
                 let place = Place { topic: EVENTS.into(), partition: number, offset: stored.offset };
                 let (reason, record) = (cause.to_string(), stored.record.clone());
-                Letter { place, reason, found: now, record, whole: true }.append(&mut **dead)?;
+                Letter { place, reason, found: clock::now(), record, whole: true }.append(&mut **dead)?;
                 died += 1;
             }
             for alert in &stepped.alerts {
@@ -563,7 +573,8 @@ impl Worker<'_> {
 
     /// Writes into every cell that is under another pipeline version that ours becomes effective. Only
     /// where all is judged: further on the log may hold the word already.
-    fn tell_the_version(&mut self, now: Micros) -> Result<(), LogError> {
+    fn tell_the_version(&mut self) -> Result<(), LogError> {
+        let now = clock::now();
         let other = |shard: &Shard| shard.pipeline().version != self.pipeline.version;
         let mut told: Vec<(u32, Bytes)> = Vec::new();
         for (&number, partition) in self.partitions.iter().filter(|(_, p)| p.next >= p.version_at) {
@@ -607,12 +618,12 @@ impl Worker<'_> {
         if partition.since_snapshot == 0 || self.snapshots.is_busy() {
             return;
         }
-        let began = clock::now();
+        let began = clock::steady();
         let cells = partition.shards.values().map(|shard| (shard.cell().to_string(), shard.save())).collect();
         let (next, partitions) = (partition.next, partition.partitions);
         self.snapshots.write(snapshot::Generation { partition: number, partitions, next, cells });
         partition.since_snapshot = 0;
-        partition.snapshot_at = clock::now();
+        partition.snapshot_at = clock::steady();
         let pause = partition.snapshot_at.saturating_sub(began).max(0);
         self.progress.snapshot_pause_us.store(pause as u64, Ordering::Relaxed);
         let mut seen = self.progress.lock();
@@ -633,6 +644,15 @@ impl Worker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// While this worker itself stood still, it could hear nobody.
+    fn note_standstill(&mut self, now: Micros) {
+        let stood = now - std::mem::replace(&mut self.turned, now);
+        if stood > 2 * clock::SECOND {
+            let heard = self.partitions.values_mut().flat_map(|p| p.heard.values_mut());
+            heard.filter(|heard| heard.1 != Micros::MAX).for_each(|(_, at)| *at = (*at + stood).min(now));
+        }
     }
 
     /// Writes a `tick` for every collector that was not heard for too long, once.
@@ -656,7 +676,9 @@ impl Worker<'_> {
         if ticks.is_empty() {
             return Ok(());
         }
+        let (steady, now) = (now, clock::now());
         for (cell, collector, heard) in ticks {
+            let heard = now - (steady - heard);
             let mut builder = ControlBuilder::default();
             let payload = serde_json::json!({ "last_heard": clock::rfc3339(heard) }).to_string();
             builder.push(&ControlRow {

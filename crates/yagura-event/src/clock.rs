@@ -17,6 +17,15 @@ pub fn now() -> Micros {
     }
 }
 
+/// How long this process has run, from its first call on: it neither jumps nor goes back when the
+/// wall clock is set. For how long something waits, never for what a record says.
+pub fn steady() -> Micros {
+    static ORIGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    #[expect(clippy::disallowed_methods, reason = "how long to wait, not what to answer")]
+    let origin = ORIGIN.get_or_init(std::time::Instant::now);
+    origin.elapsed().as_micros() as Micros
+}
+
 /// `2026-11-23T04:05:06.789012Z`: RFC 3339 in UTC with microseconds.
 pub fn rfc3339(time: Micros) -> String {
     match chrono::DateTime::from_timestamp_micros(time) {

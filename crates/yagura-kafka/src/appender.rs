@@ -8,7 +8,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, NoCustomPartitioner, ProducerContext, ThreadedProducer};
-use yagura_log::{Appender, LogError, Record, partition_of};
+use yagura_log::{Appender, Lease, LogError, Record, partition_of};
 
 use crate::{HEADER, KafkaOptions, Notes, client};
 
@@ -24,6 +24,7 @@ pub(crate) struct KafkaAppender {
     partitions: u32,
     record_bytes_max: usize,
     patience: Duration,
+    lease: Lease,
 }
 
 /// Shared with the client's thread.
@@ -47,6 +48,7 @@ impl KafkaAppender {
         config: &ClientConfig,
         topic: &str,
         partitions: u32,
+        lease: &Lease,
     ) -> Result<Self, LogError> {
         let mut config = config.clone();
         config
@@ -59,6 +61,11 @@ impl KafkaAppender {
             .set("queue.buffering.max.kbytes", (options.buffer_bytes >> 10).max(1).to_string())
             .set("queue.buffering.max.messages", "1000000");
         options.apply_settings(&mut config);
+        if let Some(length) = lease.length() {
+            // The client looks for what waited too long before it sends anything, also after the
+            // whole process stood still.
+            config.set("message.timeout.ms", length.as_millis().max(1).to_string());
+        }
         let reports = Reports::default();
         let producer = config
             .create_with_context(reports.clone())
@@ -71,6 +78,7 @@ impl KafkaAppender {
             partitions,
             record_bytes_max: options.record_bytes_max,
             patience: Duration::from_secs(options.flush_seconds),
+            lease: lease.clone(),
         })
     }
 
@@ -89,6 +97,7 @@ impl Appender for KafkaAppender {
         if size > limit {
             return Err(LogError::TooLarge { size, limit });
         }
+        self.lease.check(&format_args!("appending to {}", self.topic))?;
         let mut message = BaseRecord::<[u8], [u8]>::to(&self.topic)
             .key(&record.key)
             .payload(&record.value)

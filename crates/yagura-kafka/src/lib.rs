@@ -14,7 +14,7 @@ mod member;
 mod options;
 mod reader;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::pin;
@@ -31,7 +31,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use yagura_log::{Appender, Log, LogError, Member, Reader, Record, Stored};
+use yagura_log::{Appender, Lease, Log, LogError, Member, Reader, Record, Stored};
 
 pub use options::{KafkaOptions, Mechanism, Sasl, Security, Tls};
 
@@ -48,9 +48,12 @@ pub struct KafkaLog {
     /// Answers questions about topics and offsets.
     asking: Arc<BaseConsumer<Notes>>,
     admin: AdminClient<DefaultClientContext>,
-    /// By group and topic, static members joined so far.
-    joined: Mutex<BTreeMap<(String, String), u32>>,
+    /// The names of the static members that there are.
+    seats: Seats,
 }
+
+/// Groups and the names of their static members that are in use.
+type Seats = Arc<Mutex<BTreeSet<(String, String)>>>;
 
 impl KafkaLog {
     /// Connects; [`LogError::Unreachable`] after five seconds without a broker that answers.
@@ -75,7 +78,7 @@ impl KafkaLog {
             config,
             asking: Arc::new(asking),
             admin,
-            joined: Mutex::default(),
+            seats: Seats::default(),
         })
     }
 }
@@ -137,8 +140,13 @@ impl Log for KafkaLog {
     }
 
     fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
+        self.appender_under(topic, &Lease::default())
+    }
+
+    fn appender_under(&self, topic: &str, lease: &Lease) -> Result<Box<dyn Appender>, LogError> {
         let partitions = self.partitions(topic)?;
-        Ok(Box::new(appender::KafkaAppender::new(&self.options, &self.config, topic, partitions)?))
+        let (options, config) = (&self.options, &self.config);
+        Ok(Box::new(appender::KafkaAppender::new(options, config, topic, partitions, lease)?))
     }
 
     fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
@@ -152,14 +160,38 @@ impl Log for KafkaLog {
     fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
         self.partitions(topic)?;
         let mut config = consumer_config(&self.options, &self.config, group);
-        if let Some(instance) = &self.options.instance_id {
-            // The same at every start, whatever else joins which group when.
-            let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = joined.entry((group.to_string(), topic.to_string())).or_default();
-            config.set("group.instance.id", format!("{instance}-{topic}-{number}"));
-            *number += 1;
+        let seat = self.options.instance_id.as_ref().map(|id| Seat::take(&self.seats, group, id, topic));
+        if let Some(seat) = &seat {
+            config.set("group.instance.id", &seat.taken.1);
         }
-        Ok(Box::new(member::KafkaMember::new(&config, topic, self.options.fetch_bytes)?))
+        Ok(Box::new(member::KafkaMember::new(&config, topic, self.options.fetch_bytes, seat)?))
+    }
+}
+
+/// The name of a static member: the lowest number that is free, so that it is the same at every
+/// start and for whoever joins again.
+struct Seat {
+    seats: Seats,
+    taken: (String, String),
+}
+
+impl Seat {
+    fn take(seats: &Seats, group: &str, instance: &str, topic: &str) -> Seat {
+        let mut taken = seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut number = 0_u32;
+        loop {
+            let name = (group.to_owned(), format!("{instance}-{topic}-{number}"));
+            if taken.insert(name.clone()) {
+                return Seat { seats: Arc::clone(seats), taken: name };
+            }
+            number += 1;
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.taken);
     }
 }
 
@@ -301,6 +333,12 @@ pub(crate) fn trouble(what: impl Into<String>, error: KafkaError) -> Trouble {
             | Code::LeaderNotAvailable
             | Code::CoordinatorNotAvailable
             | Code::NotCoordinator
+            | Code::CoordinatorLoadInProgress
+            | Code::ReplicaNotAvailable
+            | Code::OffsetNotAvailable
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::NetworkException
             | Code::PollExceeded,
         ) => {
             complain(&error.to_string());
@@ -325,7 +363,20 @@ pub(crate) fn client(what: impl Into<String>, error: KafkaError) -> LogError {
                 | Code::CoordinatorNotAvailable
                 | Code::NotCoordinator
                 | Code::RebalanceInProgress
+                | Code::IllegalGeneration
+                | Code::UnknownMemberId
+                | Code::AssignmentLost
+                | Code::CoordinatorLoadInProgress
                 | Code::NotEnoughReplicas
+                | Code::NotEnoughReplicasAfterAppend
+                | Code::ReplicaNotAvailable
+                | Code::OffsetNotAvailable
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
+                | Code::NetworkException
+                | Code::MessageTimedOut
+                | Code::PurgeQueue
+                | Code::PurgeInflight
         )
     );
     LogError::Client { what: what.into(), cause: error.to_string(), retry }

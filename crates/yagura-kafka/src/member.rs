@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -17,9 +18,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
-use yagura_log::{LogError, Member, Polled, Stored};
+use yagura_log::{Lease, LogError, Member, Polled, Stored};
 
-use crate::{ANSWER, Deadline, Notes, Trouble, client, held, stored, trouble};
+use crate::{ANSWER, Deadline, Notes, Seat, Trouble, client, held, stored, trouble};
 
 /// One consumer of a group; dropping it is leaving.
 pub(crate) struct KafkaMember {
@@ -35,6 +36,9 @@ pub(crate) struct KafkaMember {
     paused: BTreeSet<u32>,
     /// Records that were fetched while those of another partition were handed out.
     carried: Option<(u32, Stored)>,
+    pulse: Pulse,
+    /// Given back once the consumer has left.
+    _seat: Option<Seat>,
 }
 
 /// What the group wants of this member, as the client reports it.
@@ -52,7 +56,13 @@ enum Change {
 }
 
 impl KafkaMember {
-    pub fn new(config: &ClientConfig, topic: &str, fetch_bytes: usize) -> Result<Self, LogError> {
+    pub fn new(
+        config: &ClientConfig,
+        topic: &str,
+        fetch_bytes: usize,
+        seat: Option<Seat>,
+    ) -> Result<Self, LogError> {
+        let pulse = Pulse::start(lease_length(config))?;
         let changes = Changes::default();
         let consumer: BaseConsumer<Changes> = config
             .create_with_context(changes.clone())
@@ -68,6 +78,8 @@ impl KafkaMember {
             revoking: None,
             paused: BTreeSet::new(),
             carried: None,
+            pulse,
+            _seat: seat,
         })
     }
 
@@ -106,10 +118,16 @@ impl KafkaMember {
                 None => return Ok(None),
                 Some(Change::Assign(partitions)) => {
                     let list = self.list(&partitions, |_| Offset::Invalid)?;
-                    let committed = self
-                        .consumer
-                        .committed_offsets(list, ANSWER)
-                        .map_err(|error| self.error("asking for the committed offsets of", error))?;
+                    let committed = match self.consumer.committed_offsets(list, ANSWER) {
+                        Ok(committed) => committed,
+                        Err(error) => {
+                            // It stays to be told: the client waits for the answer.
+                            let mut queue = self.changes.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                            queue.push_front(Change::Assign(partitions));
+                            drop(queue);
+                            return Err(self.error("asking for the committed offsets of", error));
+                        }
+                    };
                     for &partition in &partitions {
                         let known = committed
                             .find_partition(&self.topic, partition as i32)
@@ -298,6 +316,57 @@ impl Member for KafkaMember {
         }
         self.paused.remove(&partition);
         Ok(())
+    }
+
+    fn lease(&self) -> Lease {
+        self.pulse.lease.clone()
+    }
+}
+
+/// How long a member keeps its partitions for sure after its process stood still: the brokers give
+/// them away a session after the last heartbeat, which may be an interval old by then; and a
+/// quarter of it to spare.
+fn lease_length(config: &ClientConfig) -> Duration {
+    let setting = |name, default| {
+        Duration::from_millis(config.get(name).and_then(|text| text.parse().ok()).unwrap_or(default))
+    };
+    let session = setting("session.timeout.ms", 45_000);
+    let heartbeat = setting("heartbeat.interval.ms", 3_000);
+    session.saturating_sub(heartbeat).mul_f64(0.75)
+}
+
+/// Renews a member's lease for as long as its process runs, however busy its caller is: so does
+/// the client's own thread with the heartbeats.
+struct Pulse {
+    lease: Lease,
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Pulse {
+    fn start(length: Duration) -> Result<Self, LogError> {
+        let lease = Lease::of(length);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (renewed, stopped) = (lease.clone(), stop.clone());
+        let beat = move || {
+            while !stopped.load(Ordering::Acquire) && renewed.renew() {
+                std::thread::park_timeout(length / 10);
+            }
+        };
+        let thread = std::thread::Builder::new().name("kafka-pulse".to_owned()).spawn(beat);
+        let thread = thread.map_err(|cause| LogError::Io { what: "starting a thread".to_owned(), cause })?;
+        Ok(Pulse { lease, thread: Some(thread), stop })
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It returns nothing and cannot panic.
+            let _ = thread.join();
+        }
     }
 }
 

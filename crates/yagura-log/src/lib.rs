@@ -8,9 +8,11 @@
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 pub mod embedded;
+mod lease;
 pub mod memory;
 mod pauses;
 
+pub use lease::Lease;
 pub use pauses::Pauses;
 
 use std::ops::Range;
@@ -130,6 +132,12 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// A partition holds records that did not come in time.
+    pub fn silent(topic: &str, partition: u32) -> Self {
+        let what = format!("reading {topic}/{partition}");
+        LogError::Client { what, cause: "what it holds does not come".to_owned(), retry: true }
+    }
+
     /// Whether trying again later may help.
     pub fn retriable(&self) -> bool {
         match self {
@@ -157,6 +165,12 @@ pub trait Log: Send + Sync {
 
     /// Appends to a topic.
     fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError>;
+
+    /// Appends for as long as a member's lease lasts: after that `append` refuses, and what waits to
+    /// be sent is not sent any more.
+    fn appender_under(&self, topic: &str, _lease: &Lease) -> Result<Box<dyn Appender>, LogError> {
+        self.appender(topic)
+    }
 
     /// Reads one partition from an offset on, outside any group.
     fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError>;
@@ -220,6 +234,11 @@ pub trait Member: Send {
 
     /// Goes on fetching it.
     fn resume(&mut self, partition: u32) -> Result<(), LogError>;
+
+    /// Its right to act for its partitions; see [`Log::appender_under`].
+    fn lease(&self) -> Lease {
+        Lease::default()
+    }
 }
 
 /// The partition of a key: Kafka's murmur2, so that every producer agrees.

@@ -166,8 +166,8 @@ impl LogReader {
                     partitions.iter().try_for_each(|partition| member.pause(*partition))?;
                 }
                 for partition in partitions {
-                    let first = self.log.held(&self.topic, partition)?.start;
-                    let next = member.committed(partition)?.unwrap_or(0).max(first);
+                    let first = self.patiently(|| self.log.held(&self.topic, partition))?.start;
+                    let next = self.patiently(|| member.committed(partition))?.unwrap_or(0).max(first);
                     self.progress.lock().insert(partition, next);
                     held.partitions.insert(partition);
                 }
@@ -254,6 +254,16 @@ impl LogReader {
             lag += there.end.saturating_sub(committed.max(there.start));
         }
         self.metrics.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+    }
+
+    /// Asks until the log answers; the last error when it is to stop.
+    fn patiently<T>(&self, mut ask: impl FnMut() -> Result<T, LogError>) -> Result<T, LogError> {
+        loop {
+            match ask() {
+                Err(error) if error.retriable() && !self.orders.stopped() => self.pause(&error),
+                answer => return answer,
+            }
+        }
     }
 
     fn pause(&self, error: &LogError) {

@@ -1,4 +1,5 @@
-//! Apache Kafka from Maven Central: one node, broker and controller at once (KRaft), Java 17.
+//! Apache Kafka from Maven Central: nodes that are broker and controller at once (KRaft), Java 17; one,
+//! or three that keep each record three times.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -6,6 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -72,6 +74,9 @@ pub struct Broker {
     libs: PathBuf,
     folder: tempfile::TempDir,
     ports: [u16; 3],
+    /// Its number, and the controllers' ports of all nodes by number.
+    node: usize,
+    controllers: Vec<u16>,
     process: Option<Child>,
 }
 
@@ -79,25 +84,25 @@ impl Broker {
     /// Fetches what is needed, formats the storage and starts; returns when it serves.
     pub fn start() -> Result<Self> {
         let libs = fetch(&crate::build_folder())?;
-        let folder = tempfile::tempdir()?;
-        let mut broker = Broker { libs, folder, ports: free_ports()?, process: None };
-        broker.write_settings()?;
-        broker
-            .java(
-                "kafka.tools.StorageTool",
-                &["format", "--standalone", "-t", "eWFndXJhLXRlc3Qta2l0MA", "-c"],
-            )
-            .arg(broker.settings())
-            .args(["--add-scram", &format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]")])
-            .output()
-            .context("starting java; install Java 17")
-            .and_then(|output| {
-                let said = String::from_utf8_lossy(&output.stdout).into_owned()
-                    + &String::from_utf8_lossy(&output.stderr);
-                ensure!(output.status.success(), "formatting Kafka's storage:\n{said}");
-                Ok(())
-            })?;
+        let ports = free_ports()?;
+        let mut broker = Broker::formatted(libs, 1, ports, vec![ports[1]])?;
         broker.restart()?;
+        Ok(broker)
+    }
+
+    fn formatted(libs: PathBuf, node: usize, ports: [u16; 3], controllers: Vec<u16>) -> Result<Self> {
+        let broker = Broker { libs, folder: tempfile::tempdir()?, ports, node, controllers, process: None };
+        broker.write_settings()?;
+        let mut format = broker.java("kafka.tools.StorageTool", &["format", "-t", "eWFndXJhLXRlc3Qta2l0MA"]);
+        if broker.controllers.len() == 1 {
+            format.arg("--standalone");
+        }
+        format.arg("-c").arg(broker.settings());
+        format.args(["--add-scram", &format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]")]);
+        let output = format.output().context("starting java; install Java 17")?;
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "formatting Kafka's storage:\n{said}");
         Ok(broker)
     }
 
@@ -122,15 +127,20 @@ impl Broker {
 
     /// Starts it (again) with its files; returns when it serves.
     pub fn restart(&mut self) -> Result<()> {
+        let started = self.spawn()?;
+        self.until_it_serves(&started)
+    }
+
+    /// Starts it; what it returns says when it serves.
+    fn spawn(&mut self) -> Result<Receiver<()>> {
         self.kill()?;
         let mut command = self.java("kafka.Kafka", &[]);
         let mut process =
             command.arg(self.settings()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let output = process.stdout.take().context("its output")?;
-        self.process = Some(process);
-        let log = self.folder.path().join("server.log");
         let (ready, started) = std::sync::mpsc::sync_channel(1);
-        let mut copy = File::create(&log)?;
+        self.process = Some(process);
+        let mut copy = File::create(self.server_log())?;
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 // The thread goes on reading so that the broker never blocks on its output.
@@ -140,8 +150,12 @@ impl Broker {
                 }
             }
         });
+        Ok(started)
+    }
+
+    fn until_it_serves(&self, started: &Receiver<()>) -> Result<()> {
         if started.recv_timeout(START).is_err() {
-            let said = fs::read_to_string(&log).unwrap_or_default();
+            let said = fs::read_to_string(self.server_log()).unwrap_or_default();
             bail!("Kafka did not start within {START:?}:\n{said}");
         }
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[0]))
@@ -152,11 +166,16 @@ impl Broker {
     /// A Java program out of Kafka's jars, such as `org.apache.kafka.tools.consumer.ConsoleConsumer`.
     pub fn java(&self, class: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("java");
-        command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
+        let heap = if self.controllers.len() == 1 { "-Xmx512m" } else { "-Xmx256m" };
+        command.args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
         command.arg(option("", &self.libs.join("*")));
         command.arg(option("-Dlog4j2.configurationFile=", &self.folder.path().join("log4j2.properties")));
         command.arg(class).args(arguments).stdin(Stdio::null());
         command
+    }
+
+    fn server_log(&self) -> PathBuf {
+        self.folder.path().join("server.log")
     }
 
     fn settings(&self) -> PathBuf {
@@ -167,10 +186,18 @@ impl Broker {
         let [plain, controller, sasl] = self.ports;
         let data = self.folder.path().join("data");
         let login = format!("username=\"{USER}\" password=\"{PASSWORD}\"");
+        let (node, nodes) = (self.node, self.controllers.len());
+        let quorum = if nodes == 1 {
+            format!("controller.quorum.bootstrap.servers=127.0.0.1:{controller}")
+        } else {
+            let voters = (1..).zip(&self.controllers).map(|(node, port)| format!("{node}@127.0.0.1:{port}"));
+            format!("controller.quorum.voters={}", voters.collect::<Vec<_>>().join(","))
+        };
+        let in_sync = if nodes == 1 { 1 } else { nodes - 1 };
         let settings = format!(
             "process.roles=broker,controller\n\
-             node.id=1\n\
-             controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
+             node.id={node}\n\
+             {quorum}\n\
              listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl}\n\
              controller.listener.names=CONTROLLER\n\
@@ -179,11 +206,13 @@ impl Broker {
              listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {login} user_{USER}=\"{PASSWORD}\";\n\
              listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
              log.dirs={}\n\
-             offsets.topic.replication.factor=1\n\
+             default.replication.factor={nodes}\n\
+             min.insync.replicas={in_sync}\n\
+             offsets.topic.replication.factor={nodes}\n\
              offsets.topic.num.partitions=4\n\
-             transaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\n\
-             share.coordinator.state.topic.replication.factor=1\n\
+             transaction.state.log.replication.factor={nodes}\n\
+             transaction.state.log.min.isr={in_sync}\n\
+             share.coordinator.state.topic.replication.factor={nodes}\n\
              group.initial.rebalance.delay.ms=0\n\
              group.min.session.timeout.ms=1000\n\
              auto.create.topics.enable=false\n\
@@ -200,6 +229,67 @@ impl Broker {
                      appender.out.layout.pattern=%p %m (%c)%n\n";
         fs::write(self.folder.path().join("log4j2.properties"), log4j)?;
         Ok(())
+    }
+}
+
+/// Three nodes: each record is kept by all of them, and acknowledged when two have it.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Broker>,
+}
+
+impl Cluster {
+    /// Starts all of them; returns when they serve.
+    pub fn start() -> Result<Self> {
+        let libs = fetch(&crate::build_folder())?;
+        let ports = [free_ports()?, free_ports()?, free_ports()?];
+        let controllers: Vec<u16> = ports.iter().map(|ports| ports[1]).collect();
+        let mut nodes = Vec::new();
+        for (node, ports) in (1..).zip(ports) {
+            nodes.push(Broker::formatted(libs.clone(), node, ports, controllers.clone())?);
+        }
+        // None of them serves before most of them run.
+        let started = nodes.iter_mut().map(Broker::spawn).collect::<Result<Vec<_>>>()?;
+        nodes.iter().zip(&started).try_for_each(|(node, started)| node.until_it_serves(started))?;
+        Ok(Cluster { nodes })
+    }
+
+    /// `host:port` of every node, separated by commas.
+    pub fn address(&self) -> String {
+        self.nodes.iter().map(Broker::address).collect::<Vec<_>>().join(",")
+    }
+
+    /// The number of the node that leads a partition, from 1; `None` while nobody does.
+    pub fn leader(&self, topic: &str, partition: u32) -> Result<Option<usize>> {
+        let said = self.describe(&["--topic", topic])?;
+        let wanted = format!("Partition: {partition}\tLeader: ");
+        let leader = said.lines().find_map(|line| line.split_once(&wanted)?.1.split_whitespace().next());
+        Ok(leader.and_then(|node| node.parse().ok()))
+    }
+
+    /// Ends the process of a node, from 1, without warning.
+    pub fn kill(&mut self, node: usize) -> Result<()> {
+        self.nodes[node - 1].kill()
+    }
+
+    /// Starts a node again; returns when every node has every record again.
+    pub fn restart(&mut self, node: usize) -> Result<()> {
+        self.nodes[node - 1].restart()?;
+        for _ in 0..60 {
+            if self.describe(&["--under-replicated-partitions"])?.trim().is_empty() {
+                return Ok(());
+            }
+            std::thread::park_timeout(Duration::from_millis(500));
+        }
+        bail!("node {node} did not catch up")
+    }
+
+    fn describe(&self, more: &[&str]) -> Result<String> {
+        let address = self.address();
+        let arguments = [&["--bootstrap-server", &address, "--describe"], more].concat();
+        let output = self.nodes[0].java("org.apache.kafka.tools.TopicCommand", &arguments).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

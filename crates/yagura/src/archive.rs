@@ -82,6 +82,13 @@ impl ArchiveConfig {
 #[serde(try_from = "String")]
 pub struct Every(Duration);
 
+impl Every {
+    /// The time.
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+}
+
 impl Default for Every {
     fn default() -> Self {
         Every(Options::default().flush_every)

@@ -11,7 +11,7 @@ use yagura_event::Asset;
 use yagura_respond::SinkConfig;
 
 use crate::Failure;
-use crate::archive::ArchiveConfig;
+use crate::archive::{ArchiveConfig, Every};
 
 /// All settings of a run. Paths are relative to the file's folder.
 #[derive(Clone, Debug, Deserialize)]
@@ -64,6 +64,10 @@ pub struct Config {
     /// Threads that detect.
     #[serde(default = "default_threads")]
     pub detect_threads: usize,
+    /// How often what was judged is kept, at least: what came since is judged again after a crash.
+    /// Half a minute without.
+    #[serde(default)]
+    pub snapshot_every: Option<Every>,
 }
 
 /// Which log.

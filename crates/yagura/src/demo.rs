@@ -155,6 +155,7 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
         folder: PathBuf::new(),
         data: arguments.data.clone(),
         log: LogConfig::default(),
+        snapshot_every: None,
         archive: Some(ArchiveConfig::into_store(arguments.data.join("history").display().to_string())),
         partitions: 4,
         pipelines: Vec::new(),
@@ -274,7 +275,7 @@ impl Teller {
     fn address(&self, running: &Running) {
         if self.text() {
             say!("metrics  http://{}/metrics", running.console);
-            say!("history  {}\n", running.log.describe());
+            say!("log      {}\n", running.log.describe());
         }
     }
 

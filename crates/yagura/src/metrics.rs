@@ -247,6 +247,11 @@ const CELL_COUNTERS: &[CellCounter] = &[
         "Contexts turned away because there were too many places.",
         |s| s.refused_contexts,
     ),
+    (
+        "yagura_detect_refused_pipelines_total",
+        "Pipeline versions in the log that this program cannot read; the one before stays in force.",
+        |s| s.refused_pipelines,
+    ),
 ];
 
 impl Collector for RunMetrics {

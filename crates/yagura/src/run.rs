@@ -16,7 +16,7 @@ use yagura_console::Health;
 use yagura_detect::Pipeline;
 use yagura_detect::worker::{self, ALERTS, EVENTS, Progress as Detecting};
 use yagura_event::clock;
-use yagura_log::Log;
+use yagura_log::{Log, LogError};
 use yagura_respond::{Forwarder, Metrics as SinkMetrics, Progress as Forwarding};
 
 use crate::archive::{ArchiveMetrics, Archiving};
@@ -140,11 +140,15 @@ impl Running {
         let stop_collecting = Arc::new(AtomicBool::new(false));
         let stop_detecting = Arc::new(AtomicBool::new(false));
         let mut detectors = Vec::new();
+        let mut options = worker::Options::default();
+        if let Some(every) = config.snapshot_every {
+            options.snapshot_every = every.duration();
+        }
         for number in 0..config.detect_threads {
             let (log, pipeline) = (Arc::clone(&log), Arc::clone(pipeline));
             let (stop, progress) = (Arc::clone(&stop_detecting), Arc::clone(&detecting));
+            let options = options.clone();
             detectors.push(thread(&format!("detect-{number}"), move || {
-                let options = worker::Options::default();
                 Ok(worker::run(log.as_ref(), &pipeline, &options, &stop, &progress)?)
             })?);
         }
@@ -237,8 +241,11 @@ impl Running {
             {
                 return Ok(());
             }
-            if until_done && self.is_done()? {
-                return Ok(());
+            match until_done.then(|| self.is_done()) {
+                Some(Ok(true)) => return Ok(()),
+                // Who waits for the log keeps what it has; it is asked again.
+                Some(Err(cause)) if !cause.retriable() => return Err(cause.into()),
+                _ => {}
             }
         }
     }
@@ -250,7 +257,7 @@ impl Running {
 
     /// Whether everything collected is judged, its alerts are with every sink, and both are gathered
     /// for the history.
-    fn is_done(&self) -> anyhow::Result<bool> {
+    fn is_done(&self) -> Result<bool, LogError> {
         if !self.collecting.done.load(Ordering::Acquire) {
             return Ok(false);
         }
@@ -269,7 +276,7 @@ impl Running {
                 return Ok(false);
             }
         }
-        Ok(self.archiving.as_ref().map_or(Ok(true), |a| a.has_all(self.log.as_ref()))?)
+        self.archiving.as_ref().map_or(Ok(true), |a| a.has_all(self.log.as_ref()))
     }
 
     fn line(&self) -> String {

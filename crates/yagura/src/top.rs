@@ -3,21 +3,25 @@
 //! Plain text drawn again and again: a terminal library would add its crates to every cold build
 //! for one table.
 
+mod busiest;
 mod scrape;
 mod terminal;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 use yagura_detect::meter::monotonic;
 
+use crate::config::Config;
 use crate::say::say;
 use crate::tap::plain;
-use crate::{Failure, Format};
+use crate::{Failure, Format, plant};
+use busiest::{Busiest, Busy};
 use scrape::{Address, Metrics};
 use terminal::Terminal;
 
@@ -28,6 +32,9 @@ pub struct Arguments {
     /// The instance's console: what its configuration calls `console`.
     #[arg(long, default_value = "http://127.0.0.1:9600", value_parser = Address::parse)]
     url: Address,
+    /// The instance's configuration file: shows the busiest keys, too, which are read from its log.
+    #[arg(long, short)]
+    config: Option<PathBuf>,
     /// Print one look and end; its rates are over one interval.
     #[arg(long)]
     once: bool,
@@ -38,10 +45,14 @@ pub struct Arguments {
 
 const HELP: &str = help!(
     "  yagura top                                     the instance of this machine; q ends it
+  yagura top -c yagura.yaml                      and the keys that raise most within the hour
   yagura top --url http://10.20.0.5:9600         another one
   yagura top --once --format json                one look, for programs
   yagura top --interval 10 > log.txt             a look every ten seconds, without colours"
 );
+
+/// How many of the busiest keys are shown.
+const KEYS_SHOWN: usize = 10;
 
 fn seconds(text: &str) -> Result<f64, String> {
     let wrong = || format!("`{text}` is no number of seconds between 0.1 and 3600");
@@ -50,6 +61,10 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Looks, and looks again.
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
+    let mut busiest = match &arguments.config {
+        Some(file) => Some(Busiest::of(&plant::following(&Config::load(file)?)?).map_err(anyhow::Error::from)?),
+        None => None,
+    };
     let clock = monotonic();
     let interval = Duration::from_secs_f64(arguments.interval);
     let mut before = Look::take(&arguments.url, clock()).map_err(|error| {
@@ -74,7 +89,10 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
         }
         match Look::take(&arguments.url, clock()) {
             Ok(now) => {
-                let view = View::of(&arguments.url, &before, &now);
+                let mut view = View::of(&arguments.url, &before, &now);
+                if let Some(busiest) = &mut busiest {
+                    view.busiest_keys = busiest.look(KEYS_SHOWN).map_err(anyhow::Error::from)?;
+                }
                 before = now;
                 match (format, drawn) {
                     (Format::Json, _) => say!("{}", serde_json::to_string(&view)?),
@@ -170,6 +188,8 @@ struct View {
     cells: Vec<Cell>,
     /// Those that took most time first.
     detections: Vec<Detection>,
+    /// Most hits first.
+    busiest_keys: Vec<Busy>,
 }
 
 impl View {
@@ -210,6 +230,7 @@ impl View {
             sink_lag: new.by("yagura_sink_lag_records", "sink", &[]),
             cells: Vec::new(),
             detections: Vec::new(),
+            busiest_keys: Vec::new(),
         };
         let by_cell = |name: &str| new.by(name, "cell", &[]);
         let (late, missing) =
@@ -330,6 +351,12 @@ impl View {
                     .collect()
             }),
         );
+        if !self.busiest_keys.is_empty() {
+            let rows = self.busiest_keys.iter().map(|busy| {
+                vec![format!("{}  {}", plain(&busy.detection), plain(&busy.key)), short(busy.hits as f64)]
+            });
+            table(&mut out, &paint, &["BUSIEST KEYS OF THE LAST HOUR", "HITS"], rows);
+        }
         out
     }
 }

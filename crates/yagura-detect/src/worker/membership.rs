@@ -32,24 +32,29 @@ impl Membership {
         Ok(polled)
     }
 
-    /// Waits for the next pause as a member that reads nothing; one that the group does not keep joins
-    /// again afterwards.
+    /// Waits for the next pause as a member that reads nothing. One that the group does not keep, or that
+    /// stood still for too long, joins again afterwards.
     pub(super) fn wait(membership: &mut Option<Membership>, pauses: &mut Pauses, stop: &AtomicBool) {
         pauses.wait_with(stop, |wait| {
-            let stays = membership.as_mut().map(|membership| {
-                let Membership { member, mine } = membership;
-                mine.iter().try_for_each(|&partition| member.pause(partition))?;
-                membership.poll(wait)
-            });
-            match stays {
-                // Whatever is read now comes again, from where the snapshot ends.
-                Some(Ok(_)) => {}
-                Some(Err(cause)) => {
-                    tracing::debug!(%cause, "left the group of detectors while waiting");
-                    *membership = None;
+            let stays = match membership.as_mut() {
+                Some(membership) => membership.stand_by(wait),
+                None => {
+                    std::thread::park_timeout(wait);
+                    return;
                 }
-                None => std::thread::park_timeout(wait),
+            };
+            if let Err(cause) = stays {
+                tracing::debug!(%cause, "left the group of detectors while waiting");
+                *membership = None;
             }
         });
+    }
+
+    /// Stays in the group; whatever is read comes again, from where the snapshot ends.
+    fn stand_by(&mut self, wait: Duration) -> Result<(), LogError> {
+        let Membership { member, mine } = self;
+        mine.iter().try_for_each(|&partition| member.pause(partition))?;
+        self.poll(wait)?;
+        self.member.lease().check(&"waiting")
     }
 }
