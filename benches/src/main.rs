@@ -7,6 +7,7 @@ mod latency;
 #[cfg(feature = "pcap")]
 mod line_rate;
 mod packets;
+mod peers;
 mod report;
 mod samples;
 mod sequences;
@@ -29,6 +30,7 @@ static BENCHMARKS: &[Benchmark] = &[
     ("samples-kafka", samples::kafka),
     ("latency", latency::embedded),
     ("latency-kafka", latency::kafka),
+    ("peers", peers::peers),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
 ];
@@ -36,8 +38,11 @@ static BENCHMARKS: &[Benchmark] = &[
 #[expect(clippy::print_stderr, reason = "a command line tool")]
 fn main() -> std::process::ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let part = peers::part(&arguments);
     #[cfg(feature = "pcap")]
-    if let Some(outcome) = line_rate::part(&std::env::args().skip(1).collect::<Vec<_>>()) {
+    let part = part.or_else(|| line_rate::part(&arguments));
+    if let Some(outcome) = part {
         return match outcome {
             Ok(()) => std::process::ExitCode::SUCCESS,
             Err(error) => {
