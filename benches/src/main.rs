@@ -8,6 +8,7 @@ mod latency;
 mod line_rate;
 mod memory;
 mod packets;
+mod peers;
 mod report;
 mod samples;
 mod sequences;
@@ -32,6 +33,7 @@ static BENCHMARKS: &[Benchmark] = &[
     ("samples-kafka", samples::kafka),
     ("latency", latency::embedded),
     ("latency-kafka", latency::kafka),
+    ("peers", peers::peers),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
 ];
@@ -40,7 +42,7 @@ static BENCHMARKS: &[Benchmark] = &[
 fn main() -> std::process::ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let part = memory::part(&arguments);
+    let part = memory::part(&arguments).or_else(|| peers::part(&arguments));
     #[cfg(feature = "pcap")]
     let part = part.or_else(|| line_rate::part(&arguments));
     if let Some(outcome) = part {

@@ -29,7 +29,9 @@ const HELP: &str = "cargo xtask COMMAND
                NAMES: packets (capture file to Arrow batches, beside tshark and Suricata), line-rate (a veth
                pair into live capture, 10 minutes; YAGURA_LINE_RATE_SECONDS for less), operators (each
                alone), windows, sequences, scaling (keys, rows of a batch, detections), snapshots (how long they stop a shard),
-               samples (log to alerts), samples-kafka (the same through a real broker)";
+               samples (log to alerts), samples-kafka (the same through a real broker),
+               latency (append to alert at a million samples a second; YAGURA_LATENCY_SECONDS, 60 unless told),
+               latency-kafka, peers (a keyed job beside Apache Flink, river and Bytewax)";
 
 /// What each target has in a night.
 const FUZZ_SECONDS: u32 = 600;
@@ -131,6 +133,9 @@ fn bench(name: &str) -> Result<()> {
         "samples",
         "samples-kafka",
         "line-rate",
+        "latency",
+        "latency-kafka",
+        "peers",
     ]
     .contains(&name)
     {
@@ -140,6 +145,9 @@ fn bench(name: &str) -> Result<()> {
     if name == "packets" {
         setup::packages()?;
         setup::suricata();
+    }
+    if name == "peers" {
+        setup::peers()?;
     }
     if name == "line-rate" {
         setup::packages()?;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use yagura_testkit::peers;
 
 use crate::run;
 
@@ -34,20 +35,33 @@ pub fn all() -> Result<()> {
 
 /// secsgem in a folder of its own, from the Python package index.
 pub fn secsgem() -> Result<()> {
-    let folder = yagura_testkit::build_folder().join("secsgem");
+    python(&yagura_testkit::build_folder().join("secsgem"), &[SECSGEM])
+}
+
+/// The stream engines that `bench peers` runs.
+pub fn peers() -> Result<()> {
+    let folder = yagura_testkit::build_folder();
+    peers::flink(&folder).context("Apache Flink cannot be fetched")?;
+    let packages = [format!("river=={}", peers::RIVER), format!("bytewax=={}", peers::BYTEWAX)];
+    python(&peers::python(&folder), &packages.each_ref().map(String::as_str))
+}
+
+/// Packages of the Python package index in an environment of their own.
+fn python(folder: &Path, packages: &[&str]) -> Result<()> {
     let done = folder.join("installed");
-    if std::fs::read_to_string(&done).is_ok_and(|what| what == SECSGEM) {
+    let wanted = packages.join("\n");
+    if std::fs::read_to_string(&done).is_ok_and(|what| what == wanted) {
         return Ok(());
     }
-    let environment = || run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
+    let environment = || run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder));
     // Debian keeps the module in a package of its own.
     if environment().is_err() {
         install(&["python3-venv"])?;
         environment()?;
     }
-    run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", SECSGEM]))
-        .context("secsgem cannot be installed")?;
-    Ok(std::fs::write(done, SECSGEM)?)
+    run(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(packages))
+        .with_context(|| format!("{} cannot be installed", packages.join(", ")))?;
+    Ok(std::fs::write(done, wanted)?)
 }
 
 /// Debian packages.

@@ -56,7 +56,8 @@ impl KafkaAppender {
             .set("acks", "all")
             .set("message.timeout.ms", "0")
             .set("compression.type", &options.compression)
-            .set("linger.ms", "5")
+            // Every flush waits for this long; records are batches already.
+            .set("linger.ms", "1")
             .set("batch.size", "1048576")
             .set("queue.buffering.max.kbytes", (options.buffer_bytes >> 10).max(1).to_string())
             .set("queue.buffering.max.messages", "1000000");

@@ -34,8 +34,8 @@ pub(crate) struct KafkaMember {
     assigning: Option<Vec<u32>>,
     revoking: Option<Vec<u32>>,
     paused: BTreeSet<u32>,
-    /// Records that were fetched while those of another partition were handed out.
-    carried: Option<(u32, Stored)>,
+    /// Records that were fetched and not handed out yet, by partition; who came first goes first.
+    ready: VecDeque<(u32, Vec<Stored>)>,
     pulse: Pulse,
     /// Given back once the consumer has left.
     _seat: Option<Seat>,
@@ -77,7 +77,7 @@ impl KafkaMember {
             assigning: None,
             revoking: None,
             paused: BTreeSet::new(),
-            carried: None,
+            ready: VecDeque::new(),
             pulse,
             _seat: seat,
         })
@@ -95,7 +95,7 @@ impl KafkaMember {
                 self.paused.remove(&partition);
             }
             let next = &self.next;
-            self.carried = self.carried.take().filter(|(partition, _)| next.contains_key(partition));
+            self.ready.retain(|(partition, _)| next.contains_key(partition));
         }
         if let Some(partitions) = self.assigning.take() {
             let list = self.list(&partitions, |partition| Offset::Offset(self.next[&partition] as i64))?;
@@ -155,9 +155,6 @@ impl KafkaMember {
 
     /// One message; `Ok(None)` when there is none in time, or something else happened.
     fn message(&mut self, wait: Duration) -> Result<Option<(u32, Stored)>, LogError> {
-        if let Some(carried) = self.carried.take_if(|(partition, _)| !self.paused.contains(partition)) {
-            return Ok(Some(carried));
-        }
         let error = match self.consumer.poll(wait) {
             None => return Ok(None),
             Some(Ok(message)) => return Ok(Some((message.partition() as u32, stored(&message)))),
@@ -168,7 +165,9 @@ impl KafkaMember {
             Trouble::Lasting(error) => Err(error),
             Trouble::Gone => {
                 // The event does not say of which partition.
-                for (&partition, &wanted) in &self.next {
+                for (&partition, &next) in &self.next {
+                    let ready = self.ready.iter().find(|(of, _)| *of == partition);
+                    let wanted = ready.and_then(|(_, r)| r.last()).map_or(next, |last| last.offset + 1);
                     let held = held(&self.consumer, &self.topic, partition)?;
                     if wanted < held.start || wanted > held.end {
                         return Err(LogError::OffsetGone {
@@ -184,32 +183,42 @@ impl KafkaMember {
         }
     }
 
-    /// More records of the same partition, as far as they are there already.
-    fn batch(&mut self, partition: u32, first: Stored) -> Result<Polled, LogError> {
-        let mut bytes = first.record.size();
-        let mut records = vec![first];
+    /// Waits for a record and takes those that are there already with it: a fetch brings a few of each
+    /// partition in turn, and whoever has to do something for each batch wants all of them at once.
+    fn gather(&mut self, wait: Duration) -> Result<(), LogError> {
+        let mut bytes = 0;
+        let mut left = wait;
         while bytes < self.fetch_bytes {
-            match self.message(Duration::ZERO) {
-                Ok(Some((same, record))) if same == partition => {
+            match self.message(left) {
+                Ok(Some((partition, record))) if self.next.contains_key(&partition) => {
                     bytes += record.record.size();
-                    records.push(record);
+                    match self.ready.iter_mut().find(|(of, _)| *of == partition) {
+                        Some((_, records)) => records.push(record),
+                        None => self.ready.push_back((partition, vec![record])),
+                    }
                 }
-                Ok(Some(other)) => {
-                    self.carried = Some(other);
-                    break;
-                }
+                Ok(Some(_)) => {}
                 Ok(None) => break,
-                Err(error) => {
+                Err(error) if bytes > 0 => {
                     // What has been read is handed out first.
                     tracing::warn!(%error, topic = self.topic, "Kafka");
                     break;
                 }
+                Err(error) => return Err(error),
             }
+            left = Duration::ZERO;
         }
+        Ok(())
+    }
+
+    /// Records of the partition whose turn it is.
+    fn hand_out(&mut self) -> Option<Polled> {
+        let at = self.ready.iter().position(|(partition, _)| !self.paused.contains(partition))?;
+        let (partition, records) = self.ready.remove(at)?;
         if let Some(last) = records.last() {
             self.next.insert(partition, last.offset + 1);
         }
-        Ok(Polled::Records(partition, records))
+        Some(Polled::Records(partition, records))
     }
 
     fn list(
@@ -253,11 +262,13 @@ impl Member for KafkaMember {
             if let Some(change) = self.change()? {
                 return Ok(change);
             }
+            if let Some(records) = self.hand_out() {
+                return Ok(records);
+            }
             let left = deadline.left();
-            if let Some((partition, record)) = self.message(left)?
-                && self.next.contains_key(&partition)
-            {
-                return self.batch(partition, record);
+            self.gather(left)?;
+            if let Some(records) = self.hand_out() {
+                return Ok(records);
             }
             if left.is_zero() && self.changes.queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
             {
@@ -268,7 +279,7 @@ impl Member for KafkaMember {
 
     fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
         self.owned(partition)?;
-        self.carried = self.carried.take().filter(|(carried, _)| *carried != partition);
+        self.ready.retain(|(of, _)| *of != partition);
         self.next.insert(partition, offset);
         if self.begun(partition) {
             self.consumer

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::maven;
+
 /// The version that tests run against.
 pub const VERSION: &str = "4.3.1";
 /// What makes its log appear.
@@ -27,45 +29,15 @@ pub const PASSWORD: &str = "fab-secret-42";
 /// Fetches Kafka's jars into `build_dir/kafka` unless they are there; answers the folder that
 /// holds them.
 pub fn fetch(build_dir: &Path) -> Result<PathBuf> {
-    let folder = build_dir.join("kafka");
-    let libs = folder.join("libs");
-    fs::create_dir_all(&libs).with_context(|| format!("creating {}", libs.display()))?;
-    // Tests of several crates may ask at once.
-    let lock = File::create(folder.join("lock"))?;
-    lock.lock()?;
-    let stamp = folder.join("stamp");
-    if fs::read_to_string(&stamp).is_ok_and(|version| version == VERSION) {
-        return Ok(libs);
-    }
-    fs::remove_dir_all(&libs)?;
-    let pom = folder.join("pom.xml");
-    let dependency = |name: &str| {
-        format!(
-            "<dependency><groupId>org.apache.kafka</groupId><artifactId>{name}</artifactId><version>{VERSION}</version></dependency>"
-        )
-    };
-    let (server, tools) = (dependency("kafka_2.13"), dependency("kafka-tools"));
-    fs::write(
-        &pom,
-        format!(
-            "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
-             <groupId>yagura</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>\
-             <dependencies>{server}{tools}<dependency><groupId>org.apache.logging.log4j</groupId>\
-             <artifactId>log4j-slf4j-impl</artifactId><version>{LOG4J}</version></dependency></dependencies></project>"
-        ),
-    )?;
-    let mut command = Command::new("mvn");
-    command.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f"]).arg(&pom);
-    command.arg(option("-DoutputDirectory=", &libs.canonicalize().unwrap_or(std::path::absolute(&libs)?)));
-    let output = command.output().context("starting mvn; install Maven and Java 17")?;
-    ensure!(
-        output.status.success(),
-        "mvn could not fetch Kafka {VERSION}:\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    fs::write(&stamp, VERSION)?;
-    Ok(libs)
+    maven::fetch(
+        build_dir,
+        "kafka",
+        &[
+            ("org.apache.kafka", "kafka_2.13", VERSION),
+            ("org.apache.kafka", "kafka-tools", VERSION),
+            ("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J),
+        ],
+    )
 }
 
 /// A running broker. Dropping it ends the process and deletes its files.

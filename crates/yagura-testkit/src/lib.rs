@@ -2,6 +2,8 @@
 //! with the handle. Nothing that ships uses this crate.
 
 pub mod kafka;
+pub mod maven;
+pub mod peers;
 pub mod prometheus;
 pub mod rsyslog;
 

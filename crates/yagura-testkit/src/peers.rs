@@ -1,0 +1,24 @@
+//! Other stream engines, which benchmarks run beside this one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::maven;
+
+/// Apache Flink's version.
+pub const FLINK: &str = "2.3.0";
+/// river's version.
+pub const RIVER: &str = "0.26.1";
+/// Bytewax's version.
+pub const BYTEWAX: &str = "0.21.1";
+
+/// Fetches Apache Flink unless it is there; answers the folder that holds its jars.
+pub fn flink(build_dir: &Path) -> Result<PathBuf> {
+    maven::fetch(build_dir, "flink", &[("org.apache.flink", "flink-clients", FLINK)])
+}
+
+/// The folder of the Python environment that holds river and Bytewax once it is set up.
+pub fn python(build_dir: &Path) -> PathBuf {
+    build_dir.join("peers")
+}
