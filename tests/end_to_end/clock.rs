@@ -11,7 +11,7 @@ use yagura_kafka::{KafkaLog, KafkaOptions};
 use yagura_log::Log;
 use yagura_testkit::kafka::Broker;
 
-use crate::measure::{Plant, Random, replay_agrees, said, sleep, times};
+use crate::measure::{Plant, Random, build_library, replay_agrees, said, sleep, times};
 use crate::{command, each_record, embedded};
 
 #[test]
@@ -47,7 +47,8 @@ fn the_clock_jumps_on_kafka() {
 fn jump(plant: &Plant, config: &Path, name: &str, jumps: u32) {
     let (stderr, clock) = (plant.path(name).join("stderr"), plant.path(name).join("clock"));
     std::fs::write(&clock, "+0\n").expect("a clock");
-    let mut child = start_under(&clock, config, &stderr);
+    let libraries = [build_library("waits", &plant.path(name)), faketime()].map(|l| l.display().to_string());
+    let mut child = start_under(&libraries.join(":"), &clock, config, &stderr);
     let mut random = Random::new(0x2026_1129);
     for offset in ["+2h\n", "-2h\n", "+0\n"].iter().cycle().take(jumps as usize) {
         sleep(random.wait(2500, 5000));
@@ -80,9 +81,9 @@ fn nobody_was_silent(log: &dyn Log) {
     assert!(snapshots > 20, "only {snapshots} snapshots: they waited for the clock to come back");
 }
 
-fn start_under(clock: &Path, config: &Path, stderr: &Path) -> Child {
+fn start_under(libraries: &str, clock: &Path, config: &Path, stderr: &Path) -> Child {
     command(&["run", "--until-done", "--config", &config.display().to_string()])
-        .env("LD_PRELOAD", library())
+        .env("LD_PRELOAD", libraries)
         .env("FAKETIME_TIMESTAMP_FILE", clock)
         .env("FAKETIME_NO_CACHE", "1")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
@@ -93,7 +94,7 @@ fn start_under(clock: &Path, config: &Path, stderr: &Path) -> Child {
 }
 
 /// libfaketime for programs with threads, wherever this machine's kind keeps it.
-fn library() -> PathBuf {
+fn faketime() -> PathBuf {
     let folders = std::fs::read_dir("/usr/lib").expect("/usr/lib").flatten();
     let found = folders.map(|f| f.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
     found.expect("libfaketime; `cargo xtask setup` installs it")
