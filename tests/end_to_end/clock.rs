@@ -11,16 +11,16 @@ use yagura_kafka::{KafkaLog, KafkaOptions};
 use yagura_log::Log;
 use yagura_testkit::kafka::Broker;
 
-use crate::measure::{Plant, Random, build_library, replay_agrees, said, sleep, times};
+use crate::measure::{Plant, Random, replay_agrees, said, sleep, times};
 use crate::{command, each_record, embedded};
 
 #[test]
 fn the_clock_jumps_on_the_embedded_log() {
     let plant = Plant::get();
-    let jumps = times(5, 60);
+    let jumps = times(3, 60);
     let config = plant.configure(
         "clock",
-        &format!("pace: {}\narchive: {{ store: history, flush_every: 2s }}", 480 / jumps),
+        &format!("pace: {}\narchive: {{ store: history, flush_every: 2s }}", 320 / jumps),
     );
     jump(&plant, &config, "clock", jumps);
     let log = embedded(&plant.path("clock"));
@@ -33,7 +33,7 @@ fn the_clock_jumps_on_the_embedded_log() {
 fn the_clock_jumps_on_kafka() {
     let plant = Plant::get();
     let broker = Broker::start().expect("a broker");
-    let jumps = times(3, 60);
+    let jumps = times(2, 60);
     let log = format!("log: {{ kafka: {{ brokers: '{}' }} }}", broker.address());
     let config = plant.configure("clock-kafka", &format!("pace: {}\n{log}", 320 / jumps));
     jump(&plant, &config, "clock-kafka", jumps);
@@ -47,8 +47,7 @@ fn the_clock_jumps_on_kafka() {
 fn jump(plant: &Plant, config: &Path, name: &str, jumps: u32) {
     let (stderr, clock) = (plant.path(name).join("stderr"), plant.path(name).join("clock"));
     std::fs::write(&clock, "+0\n").expect("a clock");
-    let libraries = [build_library("waits", &plant.path(name)), faketime()].map(|l| l.display().to_string());
-    let mut child = start_under(&libraries.join(":"), &clock, config, &stderr);
+    let mut child = start_under(&clock, config, &stderr);
     let mut random = Random::new(0x2026_1129);
     for offset in ["+2h\n", "-2h\n", "+0\n"].iter().cycle().take(jumps as usize) {
         sleep(random.wait(2500, 5000));
@@ -81,9 +80,9 @@ fn nobody_was_silent(log: &dyn Log) {
     assert!(snapshots > 20, "only {snapshots} snapshots: they waited for the clock to come back");
 }
 
-fn start_under(libraries: &str, clock: &Path, config: &Path, stderr: &Path) -> Child {
+fn start_under(clock: &Path, config: &Path, stderr: &Path) -> Child {
     command(&["run", "--until-done", "--config", &config.display().to_string()])
-        .env("LD_PRELOAD", libraries)
+        .env("LD_PRELOAD", faketime())
         .env("FAKETIME_TIMESTAMP_FILE", clock)
         .env("FAKETIME_NO_CACHE", "1")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
