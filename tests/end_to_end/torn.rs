@@ -20,7 +20,7 @@ const SEGMENT_HEADER: u64 = 40;
 fn torn_snapshots_on_the_embedded_log() {
     let plant = Plant::get();
     let faults = times(8, 50);
-    let config = plant.configure("torn", &format!("pace: {}", 4000 / faults));
+    let config = plant.configure("torn", &format!("pace: {}", 3000 / faults));
     let (stderr, mut random) = (plant.path("torn/stderr"), Random::new(0x2026_1126));
     for _ in 0..faults {
         let mut child = start(&config, &stderr);
@@ -72,7 +72,7 @@ fn torn_snapshots_on_kafka() {
 fn what_was_not_acknowledged_is_lost() {
     let plant = Plant::get();
     let faults = times(10, 100);
-    let config = plant.configure("unsynced", &format!("pace: {}", 16_000 / faults));
+    let config = plant.configure("unsynced", &format!("pace: {}", 3000 / faults));
     let library = build_library("synced", &plant.path("unsynced"));
     let (stderr, mut random) = (plant.path("unsynced/stderr"), Random::new(0x2026_1128));
     let synced = plant.path("unsynced/synced");
