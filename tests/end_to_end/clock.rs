@@ -17,10 +17,10 @@ use crate::{command, each_record, embedded};
 #[test]
 fn the_clock_jumps_on_the_embedded_log() {
     let plant = Plant::get();
-    let jumps = times(5, 60);
+    let jumps = times(3, 60);
     let config = plant.configure(
         "clock",
-        &format!("pace: {}\narchive: {{ store: history, flush_every: 2s }}", 480 / jumps),
+        &format!("pace: {}\narchive: {{ store: history, flush_every: 2s }}", 320 / jumps),
     );
     jump(&plant, &config, "clock", jumps);
     let log = embedded(&plant.path("clock"));
@@ -33,7 +33,7 @@ fn the_clock_jumps_on_the_embedded_log() {
 fn the_clock_jumps_on_kafka() {
     let plant = Plant::get();
     let broker = Broker::start().expect("a broker");
-    let jumps = times(3, 60);
+    let jumps = times(2, 60);
     let log = format!("log: {{ kafka: {{ brokers: '{}' }} }}", broker.address());
     let config = plant.configure("clock-kafka", &format!("pace: {}\n{log}", 320 / jumps));
     jump(&plant, &config, "clock-kafka", jumps);
@@ -82,7 +82,7 @@ fn nobody_was_silent(log: &dyn Log) {
 
 fn start_under(clock: &Path, config: &Path, stderr: &Path) -> Child {
     command(&["run", "--until-done", "--config", &config.display().to_string()])
-        .env("LD_PRELOAD", library())
+        .env("LD_PRELOAD", faketime())
         .env("FAKETIME_TIMESTAMP_FILE", clock)
         .env("FAKETIME_NO_CACHE", "1")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
@@ -93,7 +93,7 @@ fn start_under(clock: &Path, config: &Path, stderr: &Path) -> Child {
 }
 
 /// libfaketime for programs with threads, wherever this machine's kind keeps it.
-fn library() -> PathBuf {
+fn faketime() -> PathBuf {
     let folders = std::fs::read_dir("/usr/lib").expect("/usr/lib").flatten();
     let found = folders.map(|f| f.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
     found.expect("libfaketime; `cargo xtask setup` installs it")

@@ -8,15 +8,12 @@ use yagura_testkit::kafka::Broker;
 use crate::measure::{Plant, Random, kill, replay_agrees, sleep, times};
 use crate::{embedded, run_to_the_end, start};
 
-/// As many as `cargo test` makes.
-const SHORT: u32 = 20;
-
 #[test]
 fn killed_at_random_points_on_the_embedded_log() {
     let plant = Plant::get();
-    let kills = times(SHORT, 100);
-    let config = plant.configure("killed", &format!("pace: {}", 1600 * SHORT / kills));
-    kill_often(&config, kills, 1500, &plant.path("killed/stderr"));
+    let kills = times(20, 100);
+    let config = plant.configure("killed", &format!("pace: {}", 4000 / kills));
+    kill_often(&config, kills, 2500, &plant.path("killed/stderr"));
     run_to_the_end(&config);
     plant.compare("kills-embedded", kills, &embedded(&plant.path("killed"))).assert_exact();
     replay_agrees(&config);
@@ -26,9 +23,9 @@ fn killed_at_random_points_on_the_embedded_log() {
 fn killed_at_random_points_on_kafka() {
     let plant = Plant::get();
     let broker = Broker::start().expect("a broker");
-    let kills = times(SHORT, 100);
+    let kills = times(20, 100);
     let log = format!("log: {{ kafka: {{ brokers: '{}', instance_id: yagura-1 }} }}", broker.address());
-    let config = plant.configure("killed-kafka", &format!("pace: {}\n{log}", 800 * SHORT / kills));
+    let config = plant.configure("killed-kafka", &format!("pace: {}\n{log}", 4000 / kills));
     kill_often(&config, kills, 3000, &plant.path("killed-kafka/stderr"));
     run_to_the_end(&config);
     let log = KafkaLog::connect(KafkaOptions::new(broker.address())).expect("the broker answers");

@@ -248,6 +248,16 @@ pub fn replay_agrees(config: &Path) {
     assert!(out.status.success(), "{}", text(&out.stderr));
 }
 
+/// Builds one of the C files of this folder as a library that can be loaded into a run.
+pub fn build_library(name: &str, folder: &Path) -> PathBuf {
+    let library = folder.join(format!("{name}.so"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/end_to_end/{name}.c"));
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
+    let built = built.expect("a C compiler");
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    library
+}
+
 /// Waits until a process that was told to has ended well.
 pub fn ended_well(child: &mut Child, stderr: &Path) {
     wait_for("the end", || child.try_wait().expect("a process").is_some());

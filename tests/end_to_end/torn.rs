@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use yagura_detect::snapshot;
 use yagura_kafka::{KafkaLog, KafkaOptions};
 use yagura_log::{Log, partition_of};
 use yagura_testkit::kafka::Broker;
 
-use crate::measure::{Plant, Random, kill, replay_agrees, sleep, times};
+use crate::measure::{Plant, Random, build_library, kill, replay_agrees, sleep, times};
 use crate::{command, embedded, run_to_the_end, start};
 
 /// Bytes of a segment file's own header, which is safe before the file has its name.
@@ -21,7 +20,7 @@ const SEGMENT_HEADER: u64 = 40;
 fn torn_snapshots_on_the_embedded_log() {
     let plant = Plant::get();
     let faults = times(8, 50);
-    let config = plant.configure("torn", &format!("pace: {}", 4000 / faults));
+    let config = plant.configure("torn", &format!("pace: {}", 3000 / faults));
     let (stderr, mut random) = (plant.path("torn/stderr"), Random::new(0x2026_1126));
     for _ in 0..faults {
         let mut child = start(&config, &stderr);
@@ -73,8 +72,8 @@ fn torn_snapshots_on_kafka() {
 fn what_was_not_acknowledged_is_lost() {
     let plant = Plant::get();
     let faults = times(10, 100);
-    let config = plant.configure("unsynced", &format!("pace: {}", 16_000 / faults));
-    let library = build_library(&plant.path("unsynced"));
+    let config = plant.configure("unsynced", &format!("pace: {}", 3000 / faults));
+    let library = build_library("synced", &plant.path("unsynced"));
     let (stderr, mut random) = (plant.path("unsynced/stderr"), Random::new(0x2026_1128));
     let synced = plant.path("unsynced/synced");
     let mut lost = 0;
@@ -138,13 +137,4 @@ fn durable_bytes(notes: &Path) -> BTreeMap<u64, u64> {
         Some((inode.parse().ok()?, size.parse().ok()?))
     });
     numbers.collect()
-}
-
-fn build_library(folder: &Path) -> PathBuf {
-    let library = folder.join("synced.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/end_to_end/synced.c");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
-    let built = built.expect("a C compiler");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    library
 }

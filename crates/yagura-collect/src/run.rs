@@ -68,7 +68,8 @@ pub struct Destination<'a> {
 /// Reads `sources` to their ends into `destination`; `false` when `stop` was set before.
 ///
 /// `pace` is how many seconds of the sources' time pass in one second; `None` for as fast as the
-/// log takes it. It changes when records are written, not what they are.
+/// log takes it. It changes when records are written, not what they are; what the log holds already
+/// is passed over at once.
 pub fn collect(
     sources: Vec<Box<dyn Source>>,
     assets: &Arc<AssetTable>,
@@ -113,7 +114,7 @@ pub fn collect(
             close_at = Some(time.div_euclid(CLOSE_EVERY) * CLOSE_EVERY + CLOSE_EVERY);
             progress.read.store(sources.iter().map(|(s, _)| s.progress().0).sum(), Ordering::Relaxed);
             progress.time.store(time.max(0) as u64, Ordering::Relaxed);
-            if pacer.wait(time) || out.bytes >= UNACKNOWLEDGED_BYTES_MAX {
+            if (out.begun && pacer.wait(time)) || out.bytes >= UNACKNOWLEDGED_BYTES_MAX {
                 out.acknowledge(stop, &mut cursor)?;
             }
         }
@@ -147,13 +148,15 @@ pub(crate) struct Output<'a> {
     appender: Option<Box<dyn Appender>>,
     pending: Vec<Record>,
     bytes: usize,
+    /// Something was handed over that the log did not hold.
+    begun: bool,
     progress: &'a Progress,
 }
 
 impl<'a> Output<'a> {
     pub(crate) fn new(log: &'a dyn Log, topic: &'a str, progress: &'a Progress) -> Result<Self, LogError> {
         let appender = Some(log.appender(topic)?);
-        Ok(Output { log, topic, appender, pending: Vec::new(), bytes: 0, progress })
+        Ok(Output { log, topic, appender, pending: Vec::new(), bytes: 0, begun: false, progress })
     }
 
     /// Bytes that were handed over and not acknowledged.
@@ -172,6 +175,7 @@ impl<'a> Output<'a> {
                 self.progress.repeated.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
+            self.begun = true;
             self.bytes += record.size();
             self.pending.push(record);
         }

@@ -13,6 +13,8 @@ mod appender;
 mod member;
 mod options;
 mod reader;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+mod waits;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -97,6 +99,9 @@ impl Log for KafkaLog {
         let mut fresh =
             NewTopic::new(topic, partitions as i32, TopicReplication::Fixed(self.options.replication));
         fresh = fresh.set("max.message.bytes", &limit);
+        // The brokers' clock dates records for retention: they refuse what comes from a machine whose
+        // clock is an hour ahead of theirs otherwise.
+        fresh = fresh.set("message.timestamp.type", "LogAppendTime");
         for (name, value) in &self.options.topic_settings {
             fresh = fresh.set(name, value);
         }
@@ -374,6 +379,7 @@ pub(crate) fn client(what: impl Into<String>, error: KafkaError) -> LogError {
                 | Code::FencedLeaderEpoch
                 | Code::UnknownLeaderEpoch
                 | Code::NetworkException
+                | Code::InvalidTimestamp
                 | Code::MessageTimedOut
                 | Code::PurgeQueue
                 | Code::PurgeInflight

@@ -83,6 +83,27 @@ impl KafkaMember {
         })
     }
 
+    fn poll_until(&mut self, deadline: Deadline) -> Result<Polled, LogError> {
+        self.confirm()?;
+        loop {
+            if let Some(change) = self.change()? {
+                return Ok(change);
+            }
+            if let Some(records) = self.hand_out() {
+                return Ok(records);
+            }
+            let left = deadline.left();
+            self.gather(left)?;
+            if let Some(records) = self.hand_out() {
+                return Ok(records);
+            }
+            if left.is_zero() && self.changes.queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+            {
+                return Ok(Polled::Idle);
+            }
+        }
+    }
+
     /// Confirms what the caller was told last.
     fn confirm(&mut self) -> Result<(), LogError> {
         if let Some(partitions) = self.revoking.take() {
@@ -257,24 +278,14 @@ impl KafkaMember {
 impl Member for KafkaMember {
     fn poll(&mut self, wait: Duration) -> Result<Polled, LogError> {
         let deadline = Deadline::after(wait);
-        self.confirm()?;
-        loop {
-            if let Some(change) = self.change()? {
-                return Ok(change);
-            }
-            if let Some(records) = self.hand_out() {
-                return Ok(records);
-            }
-            let left = deadline.left();
-            self.gather(left)?;
-            if let Some(records) = self.hand_out() {
-                return Ok(records);
-            }
-            if left.is_zero() && self.changes.queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-            {
-                return Ok(Polled::Idle);
-            }
+        let lease = self.pulse.lease.clone();
+        let in_time = Deadline::after(wait + lease.length().unwrap_or_default());
+        let polled = self.poll_until(deadline);
+        if in_time.left().is_zero() {
+            // The client itself hung, as when the wall clock is set back: so did its heartbeats.
+            lease.end();
         }
+        polled
     }
 
     fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {

@@ -23,6 +23,9 @@ struct Term {
     renewed: AtomicU64,
 }
 
+/// Instead of when it was renewed last.
+const ENDED: u64 = u64::MAX;
+
 impl Lease {
     /// One that lasts for `length` after it was renewed. The default lease never runs out: that of
     /// a group within one process, which stands still as a whole.
@@ -43,6 +46,13 @@ impl Lease {
         let now = term.now();
         let renew = |renewed| term.lasts(now, renewed).then_some(now.max(renewed));
         term.renewed.fetch_update(Ordering::AcqRel, Ordering::Acquire, renew).is_ok()
+    }
+
+    /// Ends it.
+    pub fn end(&self) {
+        if let Some(term) = &self.0 {
+            term.renewed.store(ENDED, Ordering::Release);
+        }
     }
 
     /// Whether it lasts.
@@ -70,7 +80,7 @@ impl Term {
     }
 
     fn lasts(&self, now: u64, renewed: u64) -> bool {
-        u128::from(now.saturating_sub(renewed)) < self.length.as_micros()
+        renewed != ENDED && u128::from(now.saturating_sub(renewed)) < self.length.as_micros()
     }
 }
 
@@ -90,6 +100,8 @@ mod tests {
         }
         assert!(!short.renew() && !short.holds());
         assert!(short.check(&"appending").is_err_and(|error| error.retriable()));
+        lease.end();
+        assert!(!lease.renew() && !same.holds());
         let forever = Lease::default();
         assert!(forever.length().is_none() && forever.renew() && forever.holds());
     }

@@ -248,7 +248,7 @@ impl Cluster {
     pub fn restart(&mut self, node: usize) -> Result<()> {
         self.nodes[node - 1].restart()?;
         for _ in 0..60 {
-            if self.describe(&["--under-replicated-partitions"])?.trim().is_empty() {
+            if !self.describe(&["--under-replicated-partitions"])?.contains("Partition: ") {
                 return Ok(());
             }
             std::thread::park_timeout(Duration::from_millis(500));
