@@ -11,7 +11,7 @@ use clap::Args;
 use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_detect::{Pipeline, Shard};
 use yagura_event::Alert;
-use yagura_log::{Log, Stored as Record};
+use yagura_log::{Log, Stored};
 use yagura_respond::text::{Style, render};
 
 use crate::config::Config;
@@ -39,7 +39,7 @@ pub type Alerts = BTreeMap<(String, u64), Alert>;
 
 /// The same as the log holds them, each with its line of JSON: a number that is read back may differ
 /// in its last bit from the one that was written.
-pub type Stored = BTreeMap<(String, u64), (Alert, Vec<u8>)>;
+pub type Written = BTreeMap<(String, u64), (Alert, Vec<u8>)>;
 
 /// Judges the log again, prints its alerts, compares them if asked.
 #[expect(clippy::print_stderr, reason = "the comparison's outcome stays out of the alerts")]
@@ -88,8 +88,8 @@ pub fn judge(log: &dyn Log, pipeline: &Arc<Pipeline>) -> anyhow::Result<Alerts> 
 
 /// The alerts that the log holds. A run that was killed may have written one twice: then both
 /// must be the same.
-pub fn stored(log: &dyn Log) -> anyhow::Result<Stored> {
-    let mut alerts = Stored::new();
+pub fn stored(log: &dyn Log) -> anyhow::Result<Written> {
+    let mut alerts = Written::new();
     each_record(log, ALERTS, |stored| {
         let lines = stored.record.value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         for (alert, line) in yagura_respond::alerts_of(&stored.record)?.into_iter().zip(lines) {
@@ -113,7 +113,7 @@ pub fn stored(log: &dyn Log) -> anyhow::Result<Stored> {
 pub fn each_record(
     log: &dyn Log,
     topic: &str,
-    mut with: impl FnMut(&Record) -> anyhow::Result<()>,
+    mut with: impl FnMut(&Stored) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     for partition in 0..log.partitions(topic)? {
         let held = log.held(topic, partition)?;
@@ -134,7 +134,7 @@ pub fn each_record(
     Ok(())
 }
 
-fn compare(judged: &Alerts, stored: &Stored) -> anyhow::Result<Vec<String>> {
+fn compare(judged: &Alerts, stored: &Written) -> anyhow::Result<Vec<String>> {
     let mut out = Vec::new();
     for (key, alert) in judged {
         match stored.get(key) {
