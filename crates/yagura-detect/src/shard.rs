@@ -390,6 +390,7 @@ impl Shard {
                         watermark: moved,
                     };
                     self.operators[index].advance(&step, &mut hits);
+                    self.saved.stats.failed_conditions += self.operators[index].failed();
                 }
             }
         }

@@ -425,3 +425,19 @@ impl Deadline {
         self.0.saturating_duration_since(now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_member_that_joins_again_is_the_same_one() {
+        let seats = Seats::default();
+        let take = |group: &str| Seat::take(&seats, group, "yagura-1", "t");
+        let (first, second) = (take("detect"), take("detect"));
+        assert_eq!((&*first.taken.1, &*second.taken.1), ("yagura-1-t-0", "yagura-1-t-1"));
+        assert_eq!(take("sink-siem").taken.1, "yagura-1-t-0", "another group");
+        drop(first);
+        assert_eq!(take("detect").taken.1, "yagura-1-t-0");
+    }
+}

@@ -72,3 +72,33 @@ fn now(clock: c_int) -> Timespec {
     unsafe { clock_gettime(clock, &mut time) };
     time
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    unsafe extern "C" {
+        fn cnd_init(condition: *mut c_void) -> c_int;
+        fn mtx_init(mutex: *mut c_void, kind: c_int) -> c_int;
+        fn mtx_lock(mutex: *mut c_void) -> c_int;
+        fn mtx_unlock(mutex: *mut c_void) -> c_int;
+    }
+
+    /// So it waits when the clock was set back by two hours just before.
+    #[test]
+    fn a_wait_until_far_in_the_future_ends() {
+        // Larger than either of them, and aligned as they are.
+        let (mut condition, mut mutex) = ([0_u64; 16], [0_u64; 16]);
+        let (condition, mutex) = (condition.as_mut_ptr().cast(), mutex.as_mut_ptr().cast());
+        let mut until = now(CLOCK_REALTIME);
+        until.seconds += 7200;
+        // SAFETY: both are made before they are used, and live until the end.
+        unsafe {
+            assert_eq!((cnd_init(condition), mtx_init(mutex, 0), mtx_lock(mutex)), (0, 0, 0));
+            assert_eq!(cnd_timedwait(condition, mutex, &until), THRD_TIMEDOUT);
+            until.seconds -= 7201;
+            assert_eq!(cnd_timedwait(condition, mutex, &until), THRD_TIMEDOUT);
+            assert_eq!(mtx_unlock(mutex), 0, "it is locked again");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use yagura_detect::snapshot::Wanted;
 use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_detect::{Pipeline, Shard};
 use yagura_event::Alert;
-use yagura_log::{Log, Stored as Record};
+use yagura_log::{Log, Stored};
 use yagura_respond::text::{Style, render};
 
 use crate::config::Config;
@@ -53,7 +53,7 @@ pub type Alerts = BTreeMap<(String, u64), Alert>;
 
 /// The same as the log holds them, each with its line of JSON: a number that is read back may differ
 /// in its last bit from the one that was written.
-pub type Stored = BTreeMap<(String, u64), (Alert, Vec<u8>)>;
+pub type Written = BTreeMap<(String, u64), (Alert, Vec<u8>)>;
 
 /// Judges the log again, prints its alerts, compares them if asked.
 #[expect(clippy::print_stderr, reason = "the comparison's outcome stays out of the alerts")]
@@ -135,7 +135,7 @@ pub fn judge(
 
 impl Judged {
     /// What tells these alerts from those of the log that fall into the same stretch.
-    fn compare(&self, stored: &Stored) -> anyhow::Result<Vec<String>> {
+    fn compare(&self, stored: &Written) -> anyhow::Result<Vec<String>> {
         let mut out = Vec::new();
         for (key, alert) in &self.alerts {
             match stored.get(key) {
@@ -160,8 +160,8 @@ impl Judged {
 
 /// The alerts that the log holds. A run that was killed may have written one twice: then both
 /// must be the same.
-pub fn stored(log: &dyn Log) -> anyhow::Result<Stored> {
-    let mut alerts = Stored::new();
+pub fn stored(log: &dyn Log) -> anyhow::Result<Written> {
+    let mut alerts = Written::new();
     each_record(log, ALERTS, |stored| {
         let lines = stored.record.value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         for (alert, line) in yagura_respond::alerts_of(&stored.record)?.into_iter().zip(lines) {
@@ -185,7 +185,7 @@ pub fn stored(log: &dyn Log) -> anyhow::Result<Stored> {
 pub fn each_record(
     log: &dyn Log,
     topic: &str,
-    mut with: impl FnMut(&Record) -> anyhow::Result<()>,
+    mut with: impl FnMut(&Stored) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     for partition in 0..log.partitions(topic)? {
         each_in(log, topic, partition, log.held(topic, partition)?, &mut with)?;
@@ -199,7 +199,7 @@ fn each_in(
     topic: &str,
     partition: u32,
     offsets: Range<u64>,
-    mut with: impl FnMut(&Record) -> anyhow::Result<()>,
+    mut with: impl FnMut(&Stored) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     if offsets.is_empty() {
         return Ok(());

@@ -165,6 +165,11 @@ pub trait Operator: Send {
     /// Hands over the rows of this record that came too late to count.
     fn late(&mut self, _out: &mut Vec<Aside>) {}
 
+    /// How many of its own conditions failed since it was asked last.
+    fn failed(&mut self) -> u64 {
+        0
+    }
+
     /// A series was defined; `selected` says whether the detection's condition takes it.
     fn series(&mut self, _number: u32, _selected: bool) {}
 

@@ -84,6 +84,10 @@ fn held(log: &Embedded, topic: &str) -> Vec<Record> {
 
 /// Runs a worker until everything is judged.
 fn judge_all(log: &Embedded) -> Arc<Progress> {
+    judge_all_of(log)
+}
+
+fn judge_all_of(log: &dyn Log) -> Arc<Progress> {
     let (pipeline, stop, progress) = (pipeline(), AtomicBool::new(false), Arc::new(Progress::default()));
     let end = log.held(EVENTS, 0).expect("held").end;
     let options = Options { silence: None, ..Options::default() };
@@ -295,4 +299,91 @@ fn judging_goes_on_while_a_snapshot_is_written() {
         worker.join().expect("no panic").expect("no error");
         assert_eq!((begun, judged, before, alerts, written), (true, true, 0, 2, true));
     });
+}
+
+/// A log whose first member finds that it stood still.
+struct Stood<'a> {
+    log: &'a Embedded,
+    joined: AtomicU64,
+}
+
+struct StoodMember {
+    member: Box<dyn Member>,
+    lease: Lease,
+}
+
+impl Member for StoodMember {
+    fn poll(&mut self, wait: Duration) -> Result<Polled, LogError> {
+        let polled = self.member.poll(wait)?;
+        if matches!(polled, Polled::Records(..)) {
+            self.lease.end();
+        }
+        Ok(polled)
+    }
+    fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
+        self.member.seek(partition, offset)
+    }
+    fn commit(&mut self, partition: u32, next: u64) -> Result<(), LogError> {
+        self.member.commit(partition, next)
+    }
+    fn committed(&self, partition: u32) -> Result<Option<u64>, LogError> {
+        self.member.committed(partition)
+    }
+    fn pause(&mut self, partition: u32) -> Result<(), LogError> {
+        self.member.pause(partition)
+    }
+    fn resume(&mut self, partition: u32) -> Result<(), LogError> {
+        self.member.resume(partition)
+    }
+    fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+}
+
+impl Log for Stood<'_> {
+    fn describe(&self) -> String {
+        self.log.describe()
+    }
+    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
+        self.log.ensure_topic(topic, partitions)
+    }
+    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.log.partitions(topic)
+    }
+    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
+        self.log.held(topic, partition)
+    }
+    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
+        self.log.appender(topic)
+    }
+    fn reader(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: u64,
+    ) -> Result<Box<dyn yagura_log::Reader>, LogError> {
+        self.log.reader(topic, partition, from)
+    }
+    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
+        let member = self.log.join(group, topic)?;
+        if self.joined.fetch_add(1, Ordering::Relaxed) > 0 {
+            return Ok(member);
+        }
+        Ok(Box::new(StoodMember { member, lease: Lease::of(Duration::from_secs(3600)) }))
+    }
+}
+
+#[test]
+fn a_worker_that_stood_still_writes_nothing_and_joins_again() {
+    let log = log_of(&[(EVENTS, &[message(0), message(1)])]);
+    let stood = Stood { log: &log, joined: AtomicU64::new(0) };
+    let progress = judge_all_of(&stood);
+    assert_eq!(stood.joined.load(Ordering::Relaxed), 2);
+    assert_eq!(progress.restarts.load(Ordering::Relaxed), 1);
+    assert_eq!(
+        progress.alerts.load(Ordering::Relaxed),
+        2,
+        "what the first member read, the second one judged"
+    );
+    assert_eq!(held(&log, ALERTS).len(), 2);
 }

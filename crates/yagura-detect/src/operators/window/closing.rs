@@ -149,6 +149,7 @@ impl Plan for ClosingPlan {
             resting: 0,
             saved: Saved { closed_to: Micros::MIN, left_at: Micros::MIN, ..Saved::default() },
             late: Vec::new(),
+            failed: 0,
             of: Vec::new(),
         })
     }
@@ -170,6 +171,8 @@ struct Closing {
     saved: Saved,
     /// Rows counted aside by the record at hand.
     late: Vec<Aside>,
+    /// How often `having` failed since it was told.
+    failed: u64,
     /// By series, the hash of its `by` columns; 0 until it is known.
     of: Vec<u64>,
 }
@@ -508,7 +511,10 @@ impl Closing {
         let selected = settings.having.as_ref().filter(|_| !candidates.is_empty()).map(|having| {
             let aggregates: Vec<_> = candidates.iter().map(|o| (&o.last.aggregate, o.length())).collect();
             let rows = as_rows(&settings.wanted, &having.schema, &aggregates);
-            having.condition.select(&rows).unwrap_or_else(|_| BooleanArray::new_null(candidates.len()))
+            having.condition.select(&rows).unwrap_or_else(|_| {
+                self.failed += 1;
+                BooleanArray::new_null(candidates.len())
+            })
         });
         for (row, over) in candidates.into_iter().enumerate() {
             if selected.as_ref().is_none_or(|s| s.is_valid(row) && s.value(row)) {
@@ -565,6 +571,10 @@ impl Over {
 }
 
 impl Operator for Closing {
+    fn failed(&mut self) -> u64 {
+        std::mem::take(&mut self.failed)
+    }
+
     fn rows(
         &mut self,
         step: &Step<'_>,

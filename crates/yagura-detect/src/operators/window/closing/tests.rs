@@ -34,6 +34,7 @@ fn closing(windows_max: usize, limits: Limits) -> Closing {
         resting: 0,
         saved,
         late: Vec::new(),
+        failed: 0,
         of: Vec::new(),
     }
 }
