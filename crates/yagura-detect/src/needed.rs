@@ -98,3 +98,50 @@ fn first(detections: &[Detection], kind: Kind) -> Option<Columns> {
     }
     Some(Columns::of(kind, names.iter().map(String::as_str)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operators::testing::{message, pipeline, record_of};
+
+    /// The columns of a message that are not empty once it is decoded, other than the times.
+    fn looked_at(body: &str, columns: &str) -> String {
+        let pipeline = pipeline(body).expect("a pipeline");
+        let (mut envelope, record) = record_of("c", 1, &[message(7, columns)], 0, 0);
+        let whole = codec::decode(&envelope, &record.value).expect("rows");
+        envelope.encoding = yagura_event::Encoding::Arrow;
+        let arrow = codec::encode_arrow(&whole).expect("encodes");
+        let rows = pipeline.decode(&envelope, &arrow).expect("rows");
+        let row = crate::columns::row_json(&rows, 0);
+        let names = row.iter().filter(|(name, value)| !TIMES.contains(&name.as_str()) && **value != 0);
+        names.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    const ROW: &str = "operation=write protocol=modbus client=PC tool=T1 target=x function=f latency_us=9";
+
+    #[test]
+    fn windows_that_close_look_at_what_they_add_up_by_what_selects_it() {
+        let window = "on: message\nwhere: operation = 'write'\nby: [client]\nsummary: '{client}'\n\
+                      window: { every: 1m, of: latency_us, top: function, at_least: 1 }";
+        assert_eq!(looked_at(window, ROW), "client function latency_us operation");
+        assert_eq!(
+            looked_at(&format!("{window}\njoin: [recipe]"), ROW),
+            "client function latency_us operation tool"
+        );
+    }
+
+    #[test]
+    fn whole_rows_are_there_when_one_may_be_shown() {
+        let all = "client function latency_us operation protocol target tool";
+        let matched = "on: message\nwhere: operation = 'write'\nby: [client]\nsummary: '{client}'";
+        assert_eq!(looked_at(matched, ROW), all);
+        assert_eq!(looked_at(matched, &ROW.replace("write", "read")), "client operation");
+        let sequence = "on: message\nby: [tool]\nsummary: '{client}'\nsequence:\n  within: 5s\n  steps:\n    \
+                        - where: operation = 'write'\n    - where: operation = 'control'";
+        assert_eq!(looked_at(sequence, ROW), all);
+        assert_eq!(looked_at(sequence, &ROW.replace("write", "read")), "operation");
+        let everything =
+            "on: message\nby: [client]\nsummary: '{client}'\nknown: { of: [tool], from: learning }";
+        assert_eq!(looked_at(everything, ROW), all);
+    }
+}

@@ -21,7 +21,7 @@ use crate::shelf::{Shelf, Texts};
 /// Knows `column = 'value'`, joined by ` AND `.
 pub struct Equals;
 
-struct AllEqual(Vec<(String, Vec<String>)>);
+struct AllEqual(Vec<(String, Vec<String>)>, Vec<String>);
 
 impl Compiler for Equals {
     fn compile_over(
@@ -36,7 +36,9 @@ impl Compiler for Equals {
             Some((column.to_string(), vec![value.trim_matches('\'').to_string()]))
         });
         let complaint = || ConditionError { at: Some((1, 1)), message: format!("`{sql}` is not understood") };
-        Ok(Arc::new(AllEqual(terms.collect::<Option<_>>().ok_or_else(complaint)?)))
+        let terms: Vec<(String, Vec<String>)> = terms.collect::<Option<_>>().ok_or_else(complaint)?;
+        let columns = terms.iter().map(|(column, _)| column.clone()).collect();
+        Ok(Arc::new(AllEqual(terms, columns)))
     }
 }
 
@@ -48,6 +50,10 @@ impl Condition for AllEqual {
             })
         };
         Ok((0..rows.num_rows()).map(|row| Some(holds(row))).collect())
+    }
+
+    fn columns(&self) -> Option<&[String]> {
+        Some(&self.1)
     }
 
     fn required(&self) -> &[(String, Vec<String>)] {
@@ -84,7 +90,7 @@ pub fn row(second: i64, kind: Kind, columns: &str) -> Line {
 }
 
 /// Rows as a record's bytes.
-fn record_of(
+pub fn record_of(
     collector: &str,
     epoch: u64,
     lines: &[Line],

@@ -377,7 +377,9 @@ impl Closing {
     fn remake_due(&mut self) {
         self.due = self.settings.shape.due();
         for (&hash, &slot) in &self.index {
-            self.due.push(self.slots[slot as usize].due, hash, slot);
+            let key = &mut self.slots[slot as usize];
+            key.rests_until = 0;
+            self.due.push(key.due, hash, slot);
         }
     }
 
@@ -424,12 +426,26 @@ impl Closing {
             slots.clear();
             for &(hash, slot) in &entries {
                 let key = &mut self.slots[slot as usize];
-                if key.hash != hash || key.due != due || slots.last() == Some(&slot) {
+                if key.hash != hash {
                     continue;
                 }
                 if key.windows.is_empty() {
-                    self.remove(slot);
-                } else if let Shape::Session { .. } = shape
+                    if key.due <= due {
+                        self.remove(slot);
+                    } else if key.rests_until == due {
+                        // It rested anew since it was put there.
+                        key.rests_until = key.due;
+                        self.due.push(key.due, hash, slot);
+                    }
+                    continue;
+                }
+                if key.rests_until == due {
+                    key.rests_until = 0;
+                }
+                if key.due != due || slots.last() == Some(&slot) {
+                    continue;
+                }
+                if let Shape::Session { .. } = shape
                     && key.next_due(shape, due) != Some(due)
                 {
                     // It went on since it was put there.
@@ -487,15 +503,18 @@ impl Closing {
             key.windows.retain(|w| w.begin + within > end);
             self.windows -= before - key.windows.len();
         }
-        match key.next_due(shape, end) {
-            None => {
-                key.told_until = Micros::MIN;
-                key.due = end.saturating_add(shape.length().saturating_mul(REST));
-                self.resting += 1;
-            }
-            Some(due) => key.due = due,
+        if let Some(due) = key.next_due(shape, end) {
+            key.due = due;
+            self.due.push(due, key.hash, slot);
+            return;
         }
-        self.due.push(key.due, key.hash, slot);
+        key.told_until = Micros::MIN;
+        key.due = end.saturating_add(shape.length().saturating_mul(REST));
+        self.resting += 1;
+        if key.rests_until == 0 {
+            key.rests_until = key.due;
+            self.due.push(key.due, key.hash, slot);
+        }
     }
 
     fn judge(&mut self, step: &Step<'_>, over: &[Over], end: Micros, hits: &mut Vec<Hit>) {

@@ -33,6 +33,12 @@ impl Due {
         Due { part: part.max(1), parts: BTreeMap::new(), sorted, more, next_part: Micros::MIN }
     }
 
+    /// How many entries there are.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.parts.values().map(Vec::len).sum::<usize>() + self.sorted.len() + self.more.len()
+    }
+
     /// Puts a key in.
     pub fn push(&mut self, due: Micros, hash: u64, slot: u32) {
         let part = due.div_euclid(self.part);

@@ -60,6 +60,9 @@ pub(super) struct Key {
     pub(super) active: u64,
     /// When it is to be looked at: its entry in [`Closing::due`].
     pub(super) due: Micros,
+    /// When it is looked at whether it still rests: another entry; 0 where there is none.
+    #[serde(skip)]
+    pub(super) rests_until: Micros,
     /// Windows that end before were told with another one.
     pub(super) told_until: Micros,
     /// By their begin. Of steps that overlap, the parts that they have in common.
