@@ -1,3 +1,5 @@
+use std::sync::atomic::AtomicU64;
+
 use arrow::datatypes::SchemaRef;
 use yagura_event::rows::{MessageBuilder, MessageRow};
 use yagura_log::embedded::{Embedded, Options as LogOptions};

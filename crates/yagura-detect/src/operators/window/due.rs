@@ -71,12 +71,6 @@ impl Due {
         }
     }
 
-    /// How many entries there are.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.parts.values().map(Vec::len).sum::<usize>() + self.sorted.len() + self.more.len()
-    }
-
     /// The earliest time up to `limit`.
     fn first(&mut self, limit: Micros) -> Option<Micros> {
         loop {
