@@ -52,6 +52,33 @@ struct Count {
     promised: Micros,
 }
 
+/// One record for a shard of the plant.
+#[derive(Clone, Debug)]
+pub struct PassedOn {
+    /// It.
+    pub record: Record,
+    /// How far it brings that shard.
+    pub reach: Reach,
+}
+
+/// How far a cell has passed on to one detection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The cell's epoch there.
+    begun: u64,
+    /// Rows in all.
+    rows: u64,
+    /// The watermark.
+    promise: Micros,
+}
+
+impl Reach {
+    /// Whether whoever got here has all that the other one brings.
+    pub fn covers(&self, other: &Reach) -> bool {
+        self.begun == other.begun && self.rows >= other.rows && self.promise >= other.promise
+    }
+}
+
 /// The record that rows are taken from.
 pub(crate) struct Source<'a> {
     pub(crate) cell: &'a str,
@@ -73,7 +100,7 @@ impl Passed {
         source: &Source<'_>,
         plant_wide: impl Iterator<Item = (usize, &'a Detection)>,
         mut taken: impl FnMut(usize) -> Option<BooleanArray>,
-    ) -> Vec<Record> {
+    ) -> Vec<PassedOn> {
         let mut out = Vec::new();
         for (index, detection) in plant_wide {
             let batch = taken(index).and_then(|selected| cut(source.rows, source.from, &selected));
@@ -121,7 +148,7 @@ fn record(
     detection: &str,
     count: &mut Count,
     batch: Option<(RecordBatch, Vec<u32>)>,
-) -> Option<Record> {
+) -> Option<PassedOn> {
     let Envelope { kind, version, collector, epoch, first_row, observed, .. } = source.envelope;
     let (value, origin) = match batch {
         None => (Vec::new(), None),
@@ -148,7 +175,9 @@ fn record(
         origin,
     };
     count.next_row += u64::from(rows);
-    Some(Record { key, header: envelope.to_header().into(), value: value.into() })
+    let reach = Reach { begun: source.begun, rows: count.next_row, promise: count.promised };
+    let record = Record { key, header: envelope.to_header().into(), value: value.into() };
+    Some(PassedOn { record, reach })
 }
 
 /// The approvals and releases among control rows that are meant for a detection.

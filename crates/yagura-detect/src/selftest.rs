@@ -170,7 +170,7 @@ fn run_one(
             }
             let mine = |a: &Alert| a.detection == detection.id && a.revision == 1;
             alerts.extend(stepped.alerts.into_iter().filter(mine));
-            waiting.extend(stepped.passed.into_iter().rev());
+            waiting.extend(stepped.passed.into_iter().rev().map(|passed| passed.record));
         }
     }
     if shards.values().any(|shard| shard.stats().failed_conditions > 0) {

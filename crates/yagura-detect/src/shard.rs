@@ -24,7 +24,7 @@ use crate::holes::Holes;
 use crate::late::{Aside, LateRow};
 use crate::meter::{Meter, NoMeter, Work};
 use crate::operators::{Input, Learning, Operator, Samples, Saving, Step};
-use crate::passing::{self, Passed, Source};
+use crate::passing::{self, Passed, PassedOn, Source};
 use crate::pipeline::{Detection, Pipeline, Scope};
 use crate::shelf::Texts;
 
@@ -69,7 +69,7 @@ pub struct Stepped {
     /// Rows that came after what would have counted them was closed, in order.
     pub late: Vec<LateRow>,
     /// What goes to the shards of the plant, in order.
-    pub passed: Vec<Record>,
+    pub passed: Vec<PassedOn>,
     /// Why the record could not be read, if so.
     pub unreadable: Option<EventError>,
 }
@@ -413,7 +413,7 @@ impl Shard {
         rows: &RecordBatch,
         from: usize,
         watermark: Micros,
-    ) -> Vec<Record> {
+    ) -> Vec<PassedOn> {
         if passing::detection_of(&self.saved.cell).is_some() {
             return Vec::new();
         }

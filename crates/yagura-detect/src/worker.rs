@@ -20,6 +20,7 @@ use yagura_log::{Appender, Lease, Log, LogError, Pauses, Polled, Record, Stored,
 use crate::dead::{self, DEAD, Letter, Place};
 use crate::late::LateRow;
 use crate::meter::{ClockMeter, monotonic};
+use crate::passing::PassedOn;
 use crate::pipeline::Pipeline;
 use crate::resume::{Moved, Resumed, moved, resume};
 use crate::shard::Shard;
@@ -462,7 +463,7 @@ impl Worker<'_> {
         self.welcome(number, records)?;
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
         let now = clock::steady();
-        let (mut written, mut died, mut late, mut passed) = (0, 0, 0, 0);
+        let (mut written, mut died, mut late, mut passed) = (0, 0, 0, Vec::new());
         let mut touched: Vec<Bytes> = Vec::new();
         for stored in records {
             let key = &stored.record.key;
@@ -505,9 +506,13 @@ impl Worker<'_> {
                 self.late.append(row.to_record())?;
                 late += 1;
             }
-            for record in stepped.passed {
+            for PassedOn { record, reach } in stepped.passed {
+                let way = (key.clone(), record.key.clone());
+                if self.membership.passed.get(&way).is_some_and(|got| got.covers(&reach)) {
+                    continue;
+                }
                 self.events.append(record)?;
-                passed += 1;
+                passed.push((way, reach));
             }
             partition.since_snapshot += stored.record.size() as u64;
             partition.next = stored.offset + 1;
@@ -527,8 +532,9 @@ impl Worker<'_> {
         if late > 0 {
             self.late.flush()?;
         }
-        if passed > 0 {
+        if !passed.is_empty() {
             self.events.flush()?;
+            self.membership.passed.extend(passed);
         }
         let mut seen = self.progress.lock();
         self.meter.hand_over(&mut seen.detections);

@@ -251,19 +251,19 @@ fn records_that_are_passed_on_carry_their_rows_and_the_watermark() {
     let mut shard = yagura_detect::Shard::new("bay", Arc::clone(&pipeline));
     let passed = shard.step(5, &messages("bay", 0, &[("A", "T"), ("A", ""), ("B", "U")])).passed;
     let [passed] = &passed[..] else { panic!("{} records", passed.len()) };
-    let envelope = Envelope::from_header(&passed.header).expect("an envelope");
+    let envelope = Envelope::from_header(&passed.record.header).expect("an envelope");
     let origin = envelope.origin.clone().expect("an origin");
     assert_eq!((&*envelope.collector, envelope.epoch, envelope.first_row, envelope.rows), ("bay", 5, 0, 2));
     assert_eq!((&*origin.collector, origin.epoch, origin.places), ("tap", 7, vec![0, 2]));
     assert_eq!(envelope.promise, 3 * SECOND);
-    let rows = codec::to_json_rows(&codec::decode(&envelope, &passed.value).expect("rows"));
+    let rows = codec::to_json_rows(&codec::decode(&envelope, &passed.record.value).expect("rows"));
     let tools: Vec<&Value> = rows.iter().map(|row| &row["tool"]).collect();
     assert_eq!(tools, ["T", "U"]);
     // Nothing to pass on: the watermark alone, when it got far.
     let heartbeat = |row: u64, promise: i64| record("bay", Kind::Message, row, promise * SECOND, &[]);
     assert_eq!(shard.step(6, &heartbeat(3, 7)).passed.len(), 0);
     let passed = shard.step(7, &heartbeat(3, 8)).passed;
-    let envelope = Envelope::from_header(&passed[0].header).expect("an envelope");
+    let envelope = Envelope::from_header(&passed[0].record.header).expect("an envelope");
     assert_eq!((envelope.first_row, envelope.rows, envelope.promise), (2, 0, 8 * SECOND));
     // Numbers go on after a restart, and where the detection was away for a while.
     let mut shard = yagura_detect::Shard::restore(&shard.save()(), Arc::clone(&pipeline)).expect("restores");
@@ -271,7 +271,7 @@ fn records_that_are_passed_on_carry_their_rows_and_the_watermark() {
     assert!(shard.step(8, &messages("bay", 3, &[("A", "T")])).passed.is_empty());
     shard.adopt(pipeline);
     let passed = shard.step(9, &messages("bay", 4, &[("A", "T")])).passed;
-    assert_eq!(Envelope::from_header(&passed[0].header).expect("an envelope").first_row, 2);
+    assert_eq!(Envelope::from_header(&passed[0].record.header).expect("an envelope").first_row, 2);
 }
 
 #[test]

@@ -96,7 +96,7 @@ mod tests {
     fn nothing_stands_in_an_empty_column_of_any_kind() {
         for kind in Kind::ALL {
             for (place, field) in kind.schema().fields().iter().enumerate() {
-                let column = empty(kind, place, 3).unwrap_or_else(|| panic!("{}", field.name()));
+                let Some(column) = empty(kind, place, 3) else { panic!("{field} has no empty column") };
                 assert_eq!((column.len(), column.data_type()), (3, field.data_type()));
                 assert_eq!(column.null_count(), if field.is_nullable() { 3 } else { 0 }, "{field}");
                 assert!(empty(kind, place, ROWS_MAX + 1).is_none());

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, make_array};
 use arrow::buffer::Buffer;
 use arrow::datatypes::DataType;
-use arrow::ipc::{CompressionType, Endianness, Message, MetadataVersion, convert, root_as_message};
+use arrow::ipc::{CompressionType, Message, MetadataVersion, root_as_message};
 
 use crate::codec::encode_arrow;
 use crate::columns::{Columns, empty};
@@ -167,36 +167,24 @@ fn metadata(stream: &[u8]) -> Option<(&[u8], &[u8])> {
     stream.get(8..)?.split_at_checked(u32_at(stream, 4)? as usize)
 }
 
-/// By column, the number of its dictionary; `None` where the stream's schema is not the kind's. It is
-/// mostly, byte by byte, the one that this program writes.
-fn dictionaries(kind: Kind, rest: &mut &[u8]) -> Option<Vec<Option<i64>>> {
+/// By column, the number of its dictionary; `None` where the stream's schema is not, byte by byte, the
+/// one that this program writes for the kind.
+fn dictionaries(kind: Kind, rest: &mut &[u8]) -> Option<&'static [Option<i64>]> {
     /// The message, and what it says.
     type Written = (Vec<u8>, Vec<Option<i64>>);
     static WRITTEN: LazyLock<Vec<Option<Written>>> = LazyLock::new(|| {
         let written = |kind: Kind| {
             let stream = encode_arrow(&RecordBatch::new_empty(kind.schema())).ok()?;
-            let (message, _) = next(&mut &stream[..])?;
-            Some((metadata(&stream)?.0.to_vec(), ids(kind, message)?))
+            let fields = next(&mut &stream[..])?.0.header_as_schema()?.fields()?;
+            let ids = fields.iter().map(|field| field.dictionary().map(|dictionary| dictionary.id()));
+            Some((metadata(&stream)?.0.to_vec(), ids.collect()))
         };
         Kind::ALL.into_iter().map(written).collect()
     });
     let (bytes, after) = metadata(rest)?;
-    if let Some((written, ids)) = &WRITTEN[kind as usize]
-        && written == bytes
-    {
-        *rest = after;
-        return Some(ids.clone());
-    }
-    ids(kind, next(rest)?.0)
-}
-
-fn ids(kind: Kind, message: Message<'_>) -> Option<Vec<Option<i64>>> {
-    let schema = message.header_as_schema()?;
-    let fields = schema.fields()?;
-    if schema.endianness() != Endianness::Little || convert::fb_to_schema(schema) != *kind.schema() {
-        return None;
-    }
-    Some(fields.iter().map(|field| field.dictionary().map(|dictionary| dictionary.id())).collect())
+    let (written, ids) = WRITTEN[kind as usize].as_ref()?;
+    *rest = after;
+    (written == bytes).then_some(ids)
 }
 
 #[cfg(test)]

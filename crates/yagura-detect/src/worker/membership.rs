@@ -1,12 +1,14 @@
 //! A worker among the group of detectors.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use bytes::Bytes;
 use yagura_log::{Log, LogError, Member, Pauses, Polled};
 
 use super::{EVENTS, GROUP};
+use crate::passing::Reach;
 
 /// A worker's place in the group of detectors. It outlives the work that a refusing log ends: leaving
 /// and joining again would make all others stop, too.
@@ -14,11 +16,14 @@ pub(super) struct Membership {
     pub(super) member: Box<dyn Member>,
     /// The partitions that are this worker's.
     pub(super) mine: BTreeSet<u32>,
+    /// How far each cell has passed on to each shard of the plant: beginning again from a snapshot, it
+    /// passes on the same, which need not go into the log anew. A full disk would fill for good.
+    pub(super) passed: BTreeMap<(Bytes, Bytes), Reach>,
 }
 
 impl Membership {
     pub(super) fn join(log: &dyn Log) -> Result<Membership, LogError> {
-        Ok(Membership { member: log.join(GROUP, EVENTS)?, mine: BTreeSet::new() })
+        Ok(Membership { member: log.join(GROUP, EVENTS)?, mine: BTreeSet::new(), passed: BTreeMap::new() })
     }
 
     /// What happens next in the group; notes what is given and taken.
@@ -52,7 +57,7 @@ impl Membership {
 
     /// Stays in the group; whatever is read comes again, from where the snapshot ends.
     fn stand_by(&mut self, wait: Duration) -> Result<(), LogError> {
-        let Membership { member, mine } = self;
+        let Membership { member, mine, .. } = self;
         mine.iter().try_for_each(|&partition| member.pause(partition))?;
         self.poll(wait)?;
         self.member.lease().check(&"waiting")
