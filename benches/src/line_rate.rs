@@ -43,17 +43,19 @@ const HOLD: [f64; 4] = [0.95, 0.85, 0.75, 0.6];
 /// What the log keeps of each partition: ten minutes would fill a disk.
 const RETAIN: u64 = 512 << 20;
 /// The interfaces' names.
-const ENDS: [&str; 2] = ["yagura-send", "yagura-read"];
+pub(crate) const ENDS: [&str; 2] = ["yagura-send", "yagura-read"];
 /// Packets that are sent before the sender looks at the time.
 const BURST: u64 = 32;
 
 /// What a sender tells at its end.
 #[derive(Serialize, Deserialize)]
-struct Sent {
-    packets: u64,
+pub(crate) struct Sent {
+    pub packets: u64,
     bytes: u64,
-    seconds: f64,
-    processor: f64,
+    pub seconds: f64,
+    pub processor: f64,
+    /// Rounds that were begun.
+    pub rounds: u16,
 }
 
 /// What a receiver tells at its end.
@@ -78,9 +80,9 @@ struct Step {
 pub fn part(arguments: &[String]) -> Option<Result<()>> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["line-rate", "send", file, rate, seconds] => {
+        ["line-rate", "send", file, rate, seconds, round] => {
             Some(parsed(rate, seconds).and_then(|(rate, seconds)| {
-                tell(&send(Path::new(file), rate, Duration::from_secs(seconds))?)
+                tell(&send(Path::new(file), rate, Duration::from_secs(seconds), round.parse()?)?)
             }))
         }
         ["line-rate", "receive", folder, buffers] => {
@@ -170,10 +172,10 @@ impl Step {
 }
 
 /// Two namespaces with a veth pair between them, gone at the end.
-struct Network([String; 2]);
+pub(crate) struct Network(pub [String; 2]);
 
 impl Network {
-    fn new() -> Result<Network> {
+    pub fn new() -> Result<Network> {
         let names = ["send", "read"].map(|end| format!("yagura-{end}-{}", std::process::id()));
         let network = Network(names);
         let [send, read] = &network.0;
@@ -203,7 +205,7 @@ impl Network {
         let began = Instant::now();
         let (rate, seconds_text) = (rate.to_string(), seconds.to_string());
         let (mut sender, _input, output_sent) =
-            self.start(0, &["send", &file.display().to_string(), &rate, &seconds_text])?;
+            self.start(0, &["send", &file.display().to_string(), &rate, &seconds_text, "0"])?;
         for _ in 0..if starved { ABOVE_SECONDS / 2 } else { 0 } {
             signal(&receiver, "STOP")?;
             std::thread::park_timeout(Duration::from_secs(1));
@@ -259,7 +261,7 @@ fn signal(child: &Child, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
+pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
     let output = Command::new("ip").args(arguments).output().context("`ip` (iproute2) cannot be started")?;
     if !output.status.success() {
         bail!(
@@ -272,8 +274,8 @@ fn ip(arguments: &[&str]) -> Result<()> {
 }
 
 /// Sends the file's packets round after round, in each from other addresses: a connection that was
-/// there already would be no work.
-fn send(file: &Path, rate: f64, time: Duration) -> Result<Sent> {
+/// there already would be no work. The first round's number is `round`.
+fn send(file: &Path, rate: f64, time: Duration, mut round: u16) -> Result<Sent> {
     let mut frames = Vec::new();
     let mut packets = PacketFile::open(file)?;
     while let Some(packet) = packets.next_packet()? {
@@ -287,7 +289,9 @@ fn send(file: &Path, rate: f64, time: Duration) -> Result<Sent> {
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
     let began = Instant::now();
     let processor = processor()?;
-    let (mut sent, mut bytes, mut round) = (0_u64, 0, 0_u16);
+    let (mut sent, mut bytes) = (0_u64, 0);
+    let first = round;
+    frames.iter_mut().for_each(|frame| readdress(frame, round));
     'rounds: loop {
         for frame in &mut frames {
             capture.sendpacket(frame.as_slice())?;
@@ -311,7 +315,8 @@ fn send(file: &Path, rate: f64, time: Duration) -> Result<Sent> {
         round = next;
     }
     let seconds = began.elapsed().as_secs_f64();
-    Ok(Sent { packets: sent, bytes, seconds, processor: self::processor()? - processor })
+    let processor = self::processor()? - processor;
+    Ok(Sent { packets: sent, bytes, seconds, processor, rounds: round.wrapping_sub(first).wrapping_add(1) })
 }
 
 /// Changes the two middle bytes of both IPv4 addresses, in the same way in both directions.
@@ -391,11 +396,17 @@ impl LiveSource for Watched {
 
 /// Seconds of processor time of this process so far: fields 14 and 15 of proc_pid_stat(5).
 fn processor() -> Result<f64> {
+    processor_of(Path::new("/proc/self"))
+}
+
+/// The same of a process or thread by its folder.
+pub(crate) fn processor_of(folder: &Path) -> Result<f64> {
     const TICKS_A_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let after = stat.rsplit_once(')').context("no name in /proc/self/stat")?.1;
+    let file = folder.join("stat");
+    let stat = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let after = stat.rsplit_once(')').with_context(|| format!("no name in {}", file.display()))?.1;
     let fields: Vec<f64> = after.split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
-    ensure!(fields.len() == 2, "no times in /proc/self/stat");
+    ensure!(fields.len() == 2, "no times in {}", file.display());
     Ok((fields[0] + fields[1]) / TICKS_A_SECOND)
 }
 
@@ -404,12 +415,12 @@ fn parsed(rate: &str, seconds: &str) -> Result<(f64, u64)> {
 }
 
 /// The last word of a part: a line of JSON.
-fn told<T: DeserializeOwned>(output: BufReader<ChildStdout>) -> Result<T> {
+pub(crate) fn told<T: DeserializeOwned>(output: BufReader<ChildStdout>) -> Result<T> {
     let last = output.lines().last().context("a part of the benchmark said nothing")??;
     serde_json::from_str(&last).with_context(|| last)
 }
 
-fn tell(what: &impl Serialize) -> Result<()> {
+pub(crate) fn tell(what: &impl Serialize) -> Result<()> {
     say_to_parent(&serde_json::to_string(what)?)
 }
 

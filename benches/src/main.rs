@@ -12,6 +12,8 @@ mod peers;
 mod report;
 mod samples;
 mod sequences;
+#[cfg(feature = "pcap")]
+mod whole_way;
 mod windows;
 
 use anyhow::Result;
@@ -36,6 +38,8 @@ static BENCHMARKS: &[Benchmark] = &[
     ("peers", peers::peers),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
+    #[cfg(feature = "pcap")]
+    ("whole-way", whole_way::whole_way),
 ];
 
 #[expect(clippy::print_stderr, reason = "a command line tool")]
@@ -44,7 +48,7 @@ fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let part = memory::part(&arguments).or_else(|| peers::part(&arguments));
     #[cfg(feature = "pcap")]
-    let part = part.or_else(|| line_rate::part(&arguments));
+    let part = part.or_else(|| line_rate::part(&arguments)).or_else(|| whole_way::part(&arguments));
     if let Some(outcome) = part {
         return match outcome {
             Ok(()) => std::process::ExitCode::SUCCESS,

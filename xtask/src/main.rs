@@ -31,7 +31,8 @@ const HELP: &str = "cargo xtask COMMAND
                alone), windows, sequences, scaling (keys, rows of a batch, detections), snapshots (how long they stop a shard),
                samples (log to alerts), samples-kafka (the same through a real broker),
                latency (append to alert at a million samples a second; YAGURA_LATENCY_SECONDS, 60 unless told),
-               latency-kafka, peers (a keyed job beside Apache Flink, river and Bytewax)";
+               latency-kafka, peers (a keyed job beside Apache Flink, river and Bytewax), whole-way (packets on a
+               wire to alerts in rsyslog, Kafka between, TLS on both, at rising load until it breaks)";
 
 /// What each target has in a night.
 const FUZZ_SECONDS: u32 = 600;
@@ -136,6 +137,7 @@ fn bench(name: &str) -> Result<()> {
         "latency",
         "latency-kafka",
         "peers",
+        "whole-way",
     ]
     .contains(&name)
     {
@@ -149,7 +151,11 @@ fn bench(name: &str) -> Result<()> {
     if name == "peers" {
         setup::peers()?;
     }
-    if name == "line-rate" {
+    if name == "whole-way" {
+        // The program itself runs in it.
+        cargo(&["build", "--release", "--locked", "--package", "yagura", "--features", "pcap"])?;
+    }
+    if ["line-rate", "whole-way"].contains(&name) {
         setup::packages()?;
         arguments.extend(["--features", "pcap"]);
     }

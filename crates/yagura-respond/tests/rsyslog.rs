@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use yagura_log::{Appender, Log, LogError, Member, Polled, Reader, Record};
 use yagura_respond::{ForwardError, Forwarder, Metrics, SinkConfig, ocsf};
-use yagura_testkit::rsyslog::{Certificates, Rsyslog, event, lines};
+use yagura_testkit::certificates::Certificates;
+use yagura_testkit::rsyslog::{Rsyslog, event, lines};
 
 #[path = "../src/fixtures.rs"]
 mod fixtures;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::certificates::Certificates;
 use crate::maven;
 
 /// The version that tests run against.
@@ -45,7 +46,7 @@ pub fn fetch(build_dir: &Path) -> Result<PathBuf> {
 pub struct Broker {
     libs: PathBuf,
     folder: tempfile::TempDir,
-    ports: [u16; 3],
+    ports: [u16; 4],
     /// Its number, and the controllers' ports of all nodes by number.
     node: usize,
     controllers: Vec<u16>,
@@ -62,7 +63,7 @@ impl Broker {
         Ok(broker)
     }
 
-    fn formatted(libs: PathBuf, node: usize, ports: [u16; 3], controllers: Vec<u16>) -> Result<Self> {
+    fn formatted(libs: PathBuf, node: usize, ports: [u16; 4], controllers: Vec<u16>) -> Result<Self> {
         let broker = Broker { libs, folder: tempfile::tempdir()?, ports, node, controllers, process: None };
         broker.write_settings()?;
         let mut format = broker.java("kafka.tools.StorageTool", &["format", "-t", "eWFndXJhLXRlc3Qta2l0MA"]);
@@ -86,6 +87,25 @@ impl Broker {
     /// `host:port` with a password (SASL PLAIN and SCRAM-SHA-512) and without encryption.
     pub fn sasl_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports[2])
+    }
+
+    /// `host:port` with TLS, whose certificate [`Broker::authority`] vouches for.
+    pub fn tls_address(&self) -> String {
+        format!("localhost:{}", self.ports[3])
+    }
+
+    /// The file of the authority's certificate.
+    pub fn authority(&self) -> String {
+        Certificates::at(&self.tls()).file("ca.pem")
+    }
+
+    fn tls(&self) -> PathBuf {
+        self.folder.path().join("tls")
+    }
+
+    /// The process's number while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
     }
 
     /// Ends the process without warning, as a crash does.
@@ -155,7 +175,11 @@ impl Broker {
     }
 
     fn write_settings(&self) -> Result<()> {
-        let [plain, controller, sasl] = self.ports;
+        let [plain, controller, sasl, tls] = self.ports;
+        let certificates = Certificates::make(&self.tls())?;
+        let store = self.tls().join("store.pem");
+        let part = |name: &str| fs::read_to_string(certificates.file(name));
+        fs::write(&store, part("localhost.key")? + &part("localhost.pem")?)?;
         let data = self.folder.path().join("data");
         let login = format!("username=\"{USER}\" password=\"{PASSWORD}\"");
         let (node, nodes) = (self.node, self.controllers.len());
@@ -170,10 +194,12 @@ impl Broker {
             "process.roles=broker,controller\n\
              node.id={node}\n\
              {quorum}\n\
-             listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl}\n\
+             listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://127.0.0.1:{tls}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://localhost:{tls}\n\
              controller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL\n\
+             ssl.keystore.type=PEM\n\
+             ssl.keystore.location={}\n\
              sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n\
              listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {login} user_{USER}=\"{PASSWORD}\";\n\
              listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
@@ -190,6 +216,7 @@ impl Broker {
              auto.create.topics.enable=false\n\
              message.max.bytes=20971520\n\
              replica.fetch.max.bytes=20971520\n",
+            store.display(),
             data.display()
         );
         fs::write(self.settings(), settings)?;
@@ -279,9 +306,9 @@ fn option(name: &str, path: &Path) -> OsString {
 }
 
 /// Ports that nobody uses at this moment.
-fn free_ports() -> Result<[u16; 3]> {
-    let listeners = [bind()?, bind()?, bind()?];
-    let mut ports = [0; 3];
+fn free_ports() -> Result<[u16; 4]> {
+    let listeners = [bind()?, bind()?, bind()?, bind()?];
+    let mut ports = [0; 4];
     for (port, listener) in ports.iter_mut().zip(&listeners) {
         *port = listener.local_addr()?.port();
     }

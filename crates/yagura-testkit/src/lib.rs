@@ -1,6 +1,7 @@
 //! Real third-party servers for tests: fetched once, started on loopback with free ports, ended
 //! with the handle. Nothing that ships uses this crate.
 
+pub mod certificates;
 pub mod kafka;
 pub mod maven;
 pub mod peers;

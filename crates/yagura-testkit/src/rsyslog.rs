@@ -1,4 +1,4 @@
-//! A real rsyslog on loopback, and certificates for it.
+//! A real rsyslog on loopback.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -6,43 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use serde_json::{Value, json};
 
-/// An authority, a server's certificate for `localhost` and a client's for `yagura`, as files.
-pub struct Certificates {
-    folder: PathBuf,
-}
-
-impl Certificates {
-    /// Makes them in `folder`: `ca.pem`, `localhost.pem`, `localhost.key`, `yagura.pem`, `yagura.key`.
-    pub fn make(folder: &Path) -> Result<Self> {
-        std::fs::create_dir_all(folder)?;
-        let write = |name: &str, text: String| std::fs::write(folder.join(name), text);
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        write("ca.pem", authority.pem())?;
-        for (name, purpose) in [
-            ("localhost", ExtendedKeyUsagePurpose::ServerAuth),
-            ("yagura", ExtendedKeyUsagePurpose::ClientAuth),
-        ] {
-            let key = KeyPair::generate()?;
-            let mut params = CertificateParams::new(vec![name.to_string()])?;
-            params.distinguished_name.push(rcgen::DnType::CommonName, name);
-            params.extended_key_usages.push(purpose);
-            write(&format!("{name}.pem"), params.signed_by(&key, &authority)?.pem())?;
-            write(&format!("{name}.key"), key.serialize_pem())?;
-        }
-        Ok(Self { folder: folder.to_owned() })
-    }
-
-    /// The path of one of them.
-    pub fn file(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
-    }
-}
+use crate::certificates::Certificates;
 
 /// An rsyslog with a RELP input that writes each message on a line, before it answers.
 pub struct Rsyslog {
