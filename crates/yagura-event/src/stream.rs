@@ -21,6 +21,12 @@ use crate::schema::Kind;
 
 /// The rows of a stream; `None` for one that Arrow's reader must look at.
 pub(crate) fn read(kind: Kind, stream: &[u8], columns: &Columns) -> Option<RecordBatch> {
+    // Arrow's builders take some lengths for granted. Nothing is shared that could be left half done.
+    let read = std::panic::AssertUnwindSafe(|| read_messages(kind, stream, columns));
+    std::panic::catch_unwind(read).ok().flatten()
+}
+
+fn read_messages(kind: Kind, stream: &[u8], columns: &Columns) -> Option<RecordBatch> {
     let mut rest = stream;
     let ids = dictionaries(kind, &mut rest)?;
     let mut words: Vec<Option<ArrayRef>> = vec![None; ids.len()];
@@ -104,12 +110,17 @@ impl<'a> Parts<'a> {
         let nodes = self.batch.nodes().filter(|nodes| self.node < nodes.len())?;
         let node = nodes.get(self.node);
         self.node += 1;
+        let length = usize::try_from(node.length()).ok()?;
         let mut array = ArrayData::builder(of.clone())
-            .len(usize::try_from(node.length()).ok()?)
+            .len(length)
             .null_count(usize::try_from(node.null_count()).ok()?)
             .align_buffers(true);
         let nulls = self.next()?;
         if node.null_count() > 0 {
+            // Arrow takes for granted that there is a bit for each.
+            if nulls.len() < length.div_ceil(8) {
+                return None;
+            }
             array = array.null_bit_buffer(Some(nulls));
         }
         for _ in 1..buffers(of) {
