@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
-use yagura_event::{Alert, Envelope};
+use yagura_event::{Alert, Envelope, clock};
 use yagura_log::{Log, partition_of};
 use yagura_scene::Scene;
 
@@ -114,6 +114,7 @@ impl Plant {
             let cell = names.into_iter().find(|name| partition_of(name.as_bytes(), 4) == number % 4);
             asset.cell = cell.expect("a name");
         }
+        release_at_the_start(&scene);
         let mut plant = Plant { folder, scene, rows: BTreeMap::new(), alerts: BTreeMap::new() };
         run_to_the_end(&plant.configure("whole", ""));
         let log = embedded(&plant.path("whole"));
@@ -189,6 +190,9 @@ impl Plant {
     pub fn compare(&self, case: &str, faults: u32, log: &dyn Log) -> Counts {
         let rows = rows_of(log);
         let (alerts, twice) = counted_alerts(log);
+        let name = |a: &Alert| format!("{} {} {} {} r{}", a.cell, a.sequence, a.detection, a.uid, a.revision);
+        let strange = alerts.iter().filter(|(id, found)| self.alerts.get(*id) != Some(*found));
+        let strange: Vec<String> = strange.take(20).map(|(_, found)| name(found)).collect();
         let differs = |id: &&(String, u32)| alerts.get(*id).is_some_and(|found| *found != self.alerts[*id]);
         let counts = Counts {
             case: case.to_owned(),
@@ -198,13 +202,30 @@ impl Plant {
             rows_wrong: rows.iter().filter(|(row, found)| self.rows.get(*row) != Some(found)).count(),
             alerts: self.alerts.len(),
             alerts_missing: self.alerts.keys().filter(|id| !alerts.contains_key(*id)).count(),
-            alerts_twice: twice,
+            alerts_twice: twice.len(),
             alerts_wrong: alerts.keys().filter(|id| !self.alerts.contains_key(*id)).count()
                 + self.alerts.keys().filter(differs).count(),
+            strange,
+            twice: twice.iter().take(20).map(name).collect(),
         };
         counts.note();
         counts
     }
+}
+
+/// Recipes are released as the scene begins and not long before: while nothing is played for a
+/// minute, collectors are silent, and that is an alert.
+fn release_at_the_start(scene: &Scene) {
+    let start = clock::rfc3339(scene.start);
+    let text = std::fs::read_to_string(&scene.releases).expect("releases");
+    let later = text.lines().map(|line| {
+        let mut release: Value = serde_json::from_str(line).expect("a release");
+        if release["time"].as_str().is_some_and(|time| *time < *start) {
+            release["time"] = Value::from(start.as_str());
+        }
+        release.to_string() + "\n"
+    });
+    std::fs::write(&scene.releases, later.collect::<String>()).expect("releases");
 }
 
 /// What a test of faults counted.
@@ -219,6 +240,9 @@ pub struct Counts {
     alerts_missing: usize,
     alerts_twice: usize,
     alerts_wrong: usize,
+    /// The first alerts that are not those of the other run, and that stand there twice.
+    strange: Vec<String>,
+    twice: Vec<String>,
 }
 
 impl Counts {
@@ -238,7 +262,8 @@ impl Counts {
     /// Fails unless nothing is missing, repeated or different.
     pub fn assert_exact(&self) {
         let wrong = self.rows_missing + self.rows_wrong + self.alerts_missing + self.alerts_wrong;
-        assert_eq!((wrong, self.alerts_twice), (0, 0), "{self:?}");
+        let (strange, twice) = (self.strange.join("\n"), self.twice.join("\n"));
+        assert_eq!((wrong, self.alerts_twice), (0, 0), "{self:?}\nother alerts:\n{strange}\ntwice:\n{twice}");
     }
 }
 
@@ -264,12 +289,12 @@ pub fn ended_well(child: &mut Child, stderr: &Path) {
     assert_eq!(child.wait().expect("it ended").code(), Some(0), "{}", said(stderr));
 }
 
-/// The alerts of a log by (uid, revision), and how many stand there once more than they should.
-fn counted_alerts(log: &dyn Log) -> (BTreeMap<(String, u32), Alert>, usize) {
-    let (mut alerts, mut twice) = (BTreeMap::new(), 0);
+/// The alerts of a log by (uid, revision), and those that stand there once more than they should.
+fn counted_alerts(log: &dyn Log) -> (BTreeMap<(String, u32), Alert>, Vec<Alert>) {
+    let (mut alerts, mut twice) = (BTreeMap::new(), Vec::new());
     each_record(log, "yagura.alerts", |stored| {
         let alert: Alert = serde_json::from_slice(&stored.record.value).expect("an alert");
-        twice += usize::from(alerts.insert((alert.uid.to_string(), alert.revision), alert).is_some());
+        twice.extend(alerts.insert((alert.uid.to_string(), alert.revision), alert));
     });
     (alerts, twice)
 }

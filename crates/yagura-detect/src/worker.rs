@@ -349,7 +349,7 @@ impl Worker<'_> {
             version: kind.version(),
             cell: String::from_utf8_lossy(cell).into_owned(),
             collector: OWNER.into(),
-            epoch: self.started as u64,
+            epoch: owners_epoch(self.started, cell),
             first_row: *next_row,
             rows: 1,
             observed: (now, now),
@@ -646,7 +646,13 @@ impl Worker<'_> {
             self.progress.snapshots.fetch_add(1, Ordering::Relaxed);
             self.progress.lock().state_bytes.extend(written.sizes);
             if self.partitions.contains_key(&written.partition) {
-                self.membership.member.commit(written.partition, written.next)?;
+                match self.membership.member.commit(written.partition, written.next) {
+                    // Advice for the next owner: should the group be about to change, the next poll says so.
+                    Err(cause) if cause.retriable() => {
+                        tracing::debug!(%cause, "an offset was not committed");
+                    }
+                    committed => committed?,
+                }
             }
         }
         Ok(())
@@ -703,6 +709,12 @@ impl Worker<'_> {
         }
         self.events.flush()
     }
+}
+
+/// The epoch of what a worker itself writes into a cell. Ids of alerts say collector, epoch and row and
+/// not the cell: so that two cells' first ticks are not taken for the same one, it is each cell's own.
+fn owners_epoch(started: Micros, cell: &[u8]) -> u64 {
+    started as u64 ^ (u64::from(crc32c::crc32c(cell)) << 20)
 }
 
 /// The log record of one alert or revision.

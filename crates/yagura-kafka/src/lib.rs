@@ -331,7 +331,9 @@ pub(crate) fn trouble(what: impl Into<String>, error: KafkaError) -> Trouble {
         Some(
             Code::BrokerTransportFailure
             | Code::AllBrokersDown
+            | Code::DestroyBroker
             | Code::Resolve
+            | Code::KafkaStorageError
             | Code::OperationTimedOut
             | Code::RequestTimedOut
             | Code::NotLeaderForPartition
@@ -360,9 +362,16 @@ pub(crate) fn client(what: impl Into<String>, error: KafkaError) -> LogError {
         Some(
             Code::BrokerTransportFailure
                 | Code::AllBrokersDown
+                | Code::DestroyBroker
+                | Code::Resolve
+                | Code::WaitCache
+                | Code::WaitingForCoordinator
                 | Code::OperationTimedOut
+                | Code::TimedOutQueue
                 | Code::RequestTimedOut
                 | Code::QueueFull
+                | Code::ISRInsufficient
+                | Code::KafkaStorageError
                 | Code::NotLeaderForPartition
                 | Code::LeaderNotAvailable
                 | Code::CoordinatorNotAvailable

@@ -389,3 +389,10 @@ fn a_worker_that_stood_still_writes_nothing_and_joins_again() {
     );
     assert_eq!(held(&log, ALERTS).len(), 2);
 }
+
+#[test]
+fn what_a_worker_writes_is_another_row_in_each_cell_and_after_each_start() {
+    let epochs = [(1, "bay-1"), (1, "bay-2"), (2, "bay-1"), (2, "bay-2")];
+    let epochs: BTreeSet<u64> = epochs.iter().map(|(at, cell)| owners_epoch(*at, cell.as_bytes())).collect();
+    assert_eq!(epochs.len(), 4);
+}
