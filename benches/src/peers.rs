@@ -191,7 +191,7 @@ fn write(file: &Path, folder: &Path) -> Result<u64> {
 
 /// One anomaly for every tenth series, at most one a batch.
 fn plant(batch: &mut LoadBatch, planted: &mut [bool]) {
-    let fresh = |series: u32| series % PLANTED_EVERY == 0 && !planted[series as usize];
+    let fresh = |series: u32| series.is_multiple_of(PLANTED_EVERY) && !planted[series as usize];
     if let Some(at) = batch.series.iter().position(|&series| fresh(series)) {
         planted[batch.series[at] as usize] = true;
         batch.value[at] += PLANTED_SIGMA;

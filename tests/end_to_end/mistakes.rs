@@ -1,6 +1,6 @@
 //! What users write wrongly: one message with the place and the choices, exit code 2, nothing started.
 
-use yagura_testkit::rsyslog::Certificates;
+use yagura_testkit::certificates::Certificates;
 
 use crate::{folder, scene, text, yagura};
 
