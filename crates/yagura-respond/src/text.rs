@@ -349,7 +349,7 @@ HIGH  A recipe body that was never released went to a tool
            Control (T0831)
            Supports DE.CM-09, CPS.AE-1
   Do first Hold the lot; compare with the recipe master before the next start.
-  Alert    ba3d7693-c0b2-500e-8279-950ba4a4d747, revision 1; detection
+  Alert    c6832dc7-fb0f-5945-9741-df6e5b854fbd, revision 1; detection
            recipe-body-not-released; row 7 of mirror-1 (start 12)
 "
         );
