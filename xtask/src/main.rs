@@ -143,7 +143,8 @@ fn bench(name: &str) -> Result<()> {
     {
         bail!("there is no benchmark `{name}`; see `cargo xtask help`");
     }
-    let mut arguments = vec!["run", "--release", "--locked", "--package", "yagura-bench"];
+    // The whole workspace, as `cargo build --release` makes it: one package alone would compile Arrow anew.
+    let mut arguments = vec!["build", "--release", "--locked", "--workspace"];
     if name == "packets" {
         setup::packages()?;
         setup::suricata();
@@ -151,16 +152,12 @@ fn bench(name: &str) -> Result<()> {
     if name == "peers" {
         setup::peers()?;
     }
-    if name == "whole-way" {
-        // The program itself runs in it.
-        cargo(&["build", "--release", "--locked", "--package", "yagura", "--features", "pcap"])?;
-    }
     if ["line-rate", "whole-way"].contains(&name) {
         setup::packages()?;
-        arguments.extend(["--features", "pcap"]);
+        arguments.extend(["--features", "yagura-bench/pcap,yagura/pcap"]);
     }
-    arguments.extend(["--", name]);
-    cargo(&arguments)
+    cargo(&arguments)?;
+    run(Command::new("target/release/yagura-bench").arg(name))
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
