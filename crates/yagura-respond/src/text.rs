@@ -31,6 +31,8 @@ impl Default for Style {
 /// Columns of the labels on the left.
 const LABEL: usize = 9;
 
+/// Columns of times beside those that an alert says itself.
+const TIMES: [&str; 1] = ["until"];
 /// Facts of the causing row that are shown; the alert's record has all.
 const FACTS_MAX: usize = 12;
 
@@ -129,7 +131,10 @@ fn facts(alert: &Alert) -> String {
         if told.contains(&name.as_str()) || alert.key.contains_key(name) {
             continue;
         }
-        let value = shown(value);
+        let value = match value.as_i64() {
+            Some(time) if TIMES.contains(&name.as_str()) => date_and_time(time),
+            _ => shown(value),
+        };
         if value.is_empty() {
             continue;
         }
@@ -157,12 +162,26 @@ fn shown(value: &Value) -> String {
             let facts = named.iter().filter_map(|&name| row.get(name)?.as_str());
             facts.filter(|fact| !fact.is_empty()).collect::<Vec<_>>().join(" ")
         }
+        Value::Number(number) => match number.as_f64() {
+            Some(reading) if number.is_f64() => significant(reading),
+            _ => number.to_string(),
+        },
         other => other.to_string(),
     };
     match text.char_indices().nth(FACT_CHARS_MAX) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
     }
+}
+
+/// Four significant digits, as a person writes a reading.
+fn significant(reading: f64) -> String {
+    if reading == 0.0 || !reading.is_finite() {
+        return reading.to_string();
+    }
+    let decimals = (3 - reading.abs().log10().floor() as i32).clamp(0, 9) as usize;
+    let text = format!("{reading:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }
 
 fn stake(alert: &Alert) -> String {
@@ -331,6 +350,18 @@ mod tests {
 
     use super::*;
     use crate::fixtures;
+
+    #[test]
+    fn readings_and_times_are_written_as_people_do() {
+        let mut alert = crate::fixtures::alert(3);
+        alert.evidence = serde_json::json!({
+            "seen": 2647.0, "deviation": 5.484_166_145, "count": 12, "until": 1_795_403_047_250_000_i64
+        });
+        let page = render(&alert, Style::default());
+        for fact in ["seen 2647", "deviation 5.484", "count 12", "until 2026-11-23"] {
+            assert!(page.contains(fact), "{fact}: {page}");
+        }
+    }
 
     #[test]
     fn an_alert_reads_like_a_page_of_the_shift_book() {

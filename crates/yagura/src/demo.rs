@@ -342,7 +342,7 @@ impl Teller {
             clock::time_of_day(scene.approval)
         );
         say!(
-            "The packets are in {}, the history in {}:\n  yagura query --history {} \"SELECT time, tool, title FROM alert\"",
+            "The packets are in {}, the log in {}; the history answers SQL:\n  yagura query --history {} \"SELECT time, tool, title FROM alert\"",
             scene.packets.display(),
             config.data.join("log").display(),
             config.data.join("history").display()
