@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use yagura_testkit::prometheus::{Prometheus, check_metrics, get};
 use yagura_testkit::certificates::Certificates;
+use yagura_testkit::prometheus::{Prometheus, check_metrics, get};
 use yagura_testkit::rsyslog::{Rsyslog, event, lines};
 
 use crate::{alerts_of, command, configure, embedded, folder, run_to_the_end, scene, wait_for};

@@ -480,7 +480,8 @@ fn a_silent_collector_is_told_though_another_goes_on() {
 #[test]
 fn a_having_that_fails_is_counted() {
     let parts = [(calls("A", [1, 2]), 60), (calls("A", [61]), 120)];
-    let mut shard = Shard::new("bay", pipeline("{ every: 1m, top: function, having: 'CAST(top AS BIGINT) > 0' }"));
+    let mut shard =
+        Shard::new("bay", pipeline("{ every: 1m, top: function, having: 'CAST(top AS BIGINT) > 0' }"));
     assert!(steps(&mut shard, &records(&parts)).0.is_empty());
     assert_eq!(shard.stats().failed_conditions, 2);
 }

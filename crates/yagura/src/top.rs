@@ -62,7 +62,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// Looks, and looks again.
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let mut busiest = match &arguments.config {
-        Some(file) => Some(Busiest::of(&plant::following(&Config::load(file)?)?).map_err(anyhow::Error::from)?),
+        Some(file) => {
+            Some(Busiest::of(&plant::following(&Config::load(file)?)?).map_err(anyhow::Error::from)?)
+        }
         None => None,
     };
     let clock = monotonic();
