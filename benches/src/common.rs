@@ -10,8 +10,10 @@ use yagura_detect::operators::Step;
 use yagura_detect::shelf::Texts;
 use yagura_detect::{Condition, Pipeline, Shard, Shelf};
 use yagura_event::clock::Micros;
+use yagura_event::rows::{ControlBuilder, ControlRow, SampleBuilder, SampleRow, SeriesBuilder, SeriesRow};
 use yagura_event::{Encoding, Envelope, Kind, codec};
 use yagura_log::Record;
+use yagura_scene::load::{LoadBatch, SeriesName};
 use yagura_sql::SqlCompiler;
 
 /// How often each measure is taken; the median counts.
@@ -64,6 +66,39 @@ pub fn record(kind: Kind, row: &mut u64, rows: &RecordBatch, observed: (Micros, 
     *row += rows.num_rows() as u64;
     let value = codec::encode_arrow(rows)?.into();
     Ok(Record { key: Bytes::from_static(b"bench"), header: envelope.to_header().into(), value })
+}
+
+/// Definitions of series, numbered from `first` on in the order of their names.
+pub fn definitions(first: u32, names: &[SeriesName]) -> RecordBatch {
+    let mut builder = SeriesBuilder::default();
+    for (series, name) in (first..).zip(names) {
+        builder.push(&SeriesRow {
+            series,
+            tool: &name.tool,
+            chamber: &name.chamber,
+            signal: &name.signal,
+            unit: name.unit,
+            class: name.class,
+            ..SeriesRow::default()
+        });
+    }
+    builder.finish()
+}
+
+/// The rows of a batch of load.
+pub fn samples(batch: &LoadBatch) -> RecordBatch {
+    let mut builder = SampleBuilder::default();
+    for ((&series, &time), &value) in batch.series.iter().zip(&batch.time).zip(&batch.value) {
+        builder.push(&SampleRow { series, time, value, ..SampleRow::default() });
+    }
+    builder.finish()
+}
+
+/// A row that approves all that was learned.
+pub fn approval() -> RecordBatch {
+    let mut builder = ControlBuilder::default();
+    builder.push(&ControlRow { action: "approve", subject: "*", ..ControlRow::default() });
+    builder.finish()
 }
 
 /// How many a second, of `count` done by `work`: the median of some times.

@@ -10,10 +10,7 @@ use yagura_detect::operators::Step;
 use yagura_detect::{Compiler, Shard};
 use yagura_event::Kind;
 use yagura_event::clock::Micros;
-use yagura_event::rows::{
-    ControlBuilder, ControlRow, MessageBuilder, MessageRow, SampleBuilder, SampleRow, SeriesBuilder,
-    SeriesRow,
-};
+use yagura_event::rows::{MessageBuilder, MessageRow};
 use yagura_log::Record;
 use yagura_models::guard;
 use yagura_scene::load::{LoadOptions, load, series_names};
@@ -199,11 +196,7 @@ fn guarded(keys: u32, cells: u32, batch_rows: usize) -> Result<f64> {
     let mut row = shards[0].stats().rows;
     let mut records = Vec::new();
     for batch in samples((3 * u64::from(keys)).max(3_000_000), keys, batch_rows) {
-        let mut builder = SampleBuilder::default();
-        for ((&series, &time), &value) in batch.series.iter().zip(&batch.time).zip(&batch.value) {
-            builder.push(&SampleRow { series, time, value, ..SampleRow::default() });
-        }
-        records.push(record(Kind::Sample, &mut row, &builder.finish(), AT_ONCE)?);
+        records.push(record(Kind::Sample, &mut row, &common::samples(&batch), AT_ONCE)?);
     }
     let judged = |shards: &[Shard]| shards.iter().map(|shard| shard.stats().rows).sum::<u64>();
     // Each key's state is touched before it is measured.
@@ -224,25 +217,13 @@ fn guarded(keys: u32, cells: u32, batch_rows: usize) -> Result<f64> {
 }
 
 fn definitions(keys: u32) -> Result<Vec<Record>> {
+    const A_RECORD: usize = 65_536;
     let mut row = 0;
-    let mut records = Vec::new();
-    let mut builder = SeriesBuilder::default();
-    for (number, name) in series_names(keys).into_iter().enumerate() {
-        builder.push(&SeriesRow {
-            series: number as u32,
-            tool: &name.tool,
-            chamber: &name.chamber,
-            signal: &name.signal,
-            unit: name.unit,
-            class: name.class,
-            ..SeriesRow::default()
-        });
-        if builder.len() == 65_536 {
-            records.push(record(Kind::Series, &mut row, &builder.finish(), AT_ONCE)?);
-        }
-    }
-    records.push(record(Kind::Series, &mut row, &builder.finish(), AT_ONCE)?);
-    Ok(records)
+    let names = series_names(keys);
+    let parts = (0..).step_by(A_RECORD).zip(names.chunks(A_RECORD));
+    parts
+        .map(|(first, names)| record(Kind::Series, &mut row, &common::definitions(first, names), AT_ONCE))
+        .collect()
 }
 
 fn judged_messages(detections: usize, operation: &str) -> Result<f64> {
@@ -287,21 +268,15 @@ pub fn snapshots() -> Result<Report> {
         next += 1;
     }
     let mut row = shard.stats().rows;
-    let mut control = ControlBuilder::default();
-    control.push(&ControlRow { action: "approve", subject: "*", ..ControlRow::default() });
-    let approve = record(Kind::Control, &mut row, &control.finish(), AT_ONCE)?;
+    let approve = record(Kind::Control, &mut row, &common::approval(), AT_ONCE)?;
     shard.step(next, &approve);
     let (mut pauses, mut writing, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut batches = samples(u64::MAX / 2, keys, BATCH_ROWS);
     for _ in 0..10 {
         // Between two snapshots judging goes on, so that what they share is changed.
         for batch in batches.by_ref().take(100) {
-            let mut builder = SampleBuilder::default();
-            for ((&series, &time), &value) in batch.series.iter().zip(&batch.time).zip(&batch.value) {
-                builder.push(&SampleRow { series, time, value, ..SampleRow::default() });
-            }
             next += 1;
-            shard.step(next, &record(Kind::Sample, &mut row, &builder.finish(), AT_ONCE)?);
+            shard.step(next, &record(Kind::Sample, &mut row, &common::samples(&batch), AT_ONCE)?);
         }
         #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
         let began = Instant::now();

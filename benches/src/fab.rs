@@ -10,14 +10,13 @@ use anyhow::{Result, anyhow};
 use bytes::Bytes;
 use yagura_detect::{Pipeline, Shelf};
 use yagura_event::clock::{Micros, SECOND};
-use yagura_event::rows::{
-    ControlBuilder, ControlRow, MessageBuilder, MessageRow, SampleBuilder, SampleRow, SeriesBuilder,
-    SeriesRow,
-};
+use yagura_event::rows::{ControlBuilder, ControlRow, MessageBuilder, MessageRow, SampleBuilder, SampleRow};
 use yagura_event::{Encoding, Envelope, Kind, codec};
 use yagura_log::Record;
 use yagura_scene::load::{LoadBatch, LoadOptions, load, series_names};
 use yagura_sql::SqlCompiler;
+
+use crate::common;
 
 /// Cells.
 pub const CELLS: usize = 100;
@@ -201,20 +200,9 @@ impl Fab {
     }
 
     fn learn(&mut self, cell: usize, out: &mut Vec<Record>) -> Result<()> {
-        let mut names = SeriesBuilder::default();
         let all = series_names(((cell + 1) * SERIES) as u32);
-        for (number, name) in all[cell * SERIES..].iter().enumerate() {
-            names.push(&SeriesRow {
-                series: number as u32,
-                tool: &name.tool,
-                chamber: &name.chamber,
-                signal: &name.signal,
-                unit: name.unit,
-                class: name.class,
-                ..SeriesRow::default()
-            });
-        }
-        out.push(self.put(cell, Kind::Series, names.finish(), -180 * MINUTE, 0)?.record);
+        let names = common::definitions(0, &all[cell * SERIES..]);
+        out.push(self.put(cell, Kind::Series, names, -180 * MINUTE, 0)?.record);
         for time in (0..8).map(|n| (20 * n - 180) * MINUTE) {
             out.push(self.talk(cell, time, |rows, row| {
                 for machine in 0..MACHINES {

@@ -13,7 +13,7 @@ use yagura_detect::worker::{self, ALERTS, EVENTS, LATE, Progress};
 use yagura_detect::{Pipeline, Shard, Shelf, snapshot};
 use yagura_event::Kind;
 use yagura_event::clock::{self, SECOND};
-use yagura_event::rows::{MessageBuilder, MessageRow, SampleBuilder, SampleRow, SeriesBuilder, SeriesRow};
+use yagura_event::rows::{MessageBuilder, MessageRow};
 use yagura_log::Log;
 use yagura_log::embedded::{Embedded, Options};
 use yagura_scene::load::{LoadOptions, load, series_names};
@@ -162,24 +162,11 @@ fn of_samples(pipeline: &Arc<Pipeline>) -> Result<(u64, Shard)> {
         Ok(())
     };
     let names = series_names(series);
-    let mut before = 0;
-    let mut builder = SeriesBuilder::default();
-    for (number, name) in names.iter().enumerate() {
-        builder.push(&SeriesRow {
-            series: number as u32,
-            tool: &name.tool,
-            chamber: &name.chamber,
-            signal: &name.signal,
-            unit: name.unit,
-            class: name.class,
-            ..SeriesRow::default()
-        });
-        if number == 0 || number % 65_536 == 0 || number + 1 == names.len() {
-            step(&mut shard, Kind::Series, &builder.finish())?;
-        }
-        if number == 0 {
-            before = resident()?;
-        }
+    // The first record is of one series, and pays for what is there once.
+    step(&mut shard, Kind::Series, &common::definitions(0, &names[..1]))?;
+    let before = resident()?;
+    for (first, names) in (1..).step_by(65_536).zip(names[1..].chunks(65_536)) {
+        step(&mut shard, Kind::Series, &common::definitions(first, names))?;
     }
     for batch in load(LoadOptions {
         samples: 4 * u64::from(series),
@@ -189,17 +176,9 @@ fn of_samples(pipeline: &Arc<Pipeline>) -> Result<(u64, Shard)> {
         start: 0,
         seed: 1,
     }) {
-        step(&mut shard, Kind::Sample, &samples(&batch))?;
+        step(&mut shard, Kind::Sample, &common::samples(&batch))?;
     }
     Ok((before, shard))
-}
-
-fn samples(batch: &yagura_scene::load::LoadBatch) -> RecordBatch {
-    let mut builder = SampleBuilder::default();
-    for ((&series, &time), &value) in batch.series.iter().zip(&batch.time).zip(&batch.value) {
-        builder.push(&SampleRow { series, time, value, ..SampleRow::default() });
-    }
-    builder.finish()
 }
 
 /// Bytes of this process in memory.
@@ -265,20 +244,9 @@ pub fn soak() -> Result<Report> {
 fn send(log: &dyn Log, stop: &AtomicBool, progress: &Progress) -> Result<()> {
     let mut appender = log.appender(EVENTS)?;
     let (mut row, mut turn) = (0, 0_u32);
-    let mut series = SeriesBuilder::default();
-    for (number, name) in series_names(100_000).iter().enumerate() {
-        series.push(&SeriesRow {
-            series: number as u32,
-            tool: &name.tool,
-            chamber: &name.chamber,
-            signal: &name.signal,
-            unit: name.unit,
-            class: name.class,
-            ..SeriesRow::default()
-        });
-    }
+    let series = common::definitions(0, &series_names(100_000));
     let now = || (clock::now(), clock::now());
-    appender.append(record(Kind::Series, &mut row, &series.finish(), now())?)?;
+    appender.append(record(Kind::Series, &mut row, &series, now())?)?;
     let start = clock::now();
     let options = LoadOptions {
         samples: u64::MAX / 2,
@@ -292,7 +260,7 @@ fn send(log: &dyn Log, stop: &AtomicBool, progress: &Progress) -> Result<()> {
         if stop.load(Ordering::Acquire) {
             break;
         }
-        appender.append(record(Kind::Sample, &mut row, &samples(&batch), now())?)?;
+        appender.append(record(Kind::Sample, &mut row, &common::samples(&batch), now())?)?;
         turn += 1;
         if turn.is_multiple_of(10) {
             // Clients that were never seen, until the numbers begin again after sixteen million.

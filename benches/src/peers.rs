@@ -17,7 +17,6 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use yagura_detect::Shard;
 use yagura_event::Kind;
-use yagura_event::rows::{ControlBuilder, ControlRow, SampleBuilder, SampleRow, SeriesBuilder, SeriesRow};
 use yagura_log::Log;
 use yagura_log::embedded::{Embedded, Options};
 use yagura_scene::load::{LoadBatch, LoadOptions, load, series_names};
@@ -140,19 +139,8 @@ fn write(file: &Path, folder: &Path) -> Result<u64> {
     log.ensure_topic(TOPIC, 1)?;
     let mut appender = log.appender(TOPIC)?;
     let mut row = 0;
-    let mut names = SeriesBuilder::default();
-    for (number, name) in series_names(SERIES).into_iter().enumerate() {
-        names.push(&SeriesRow {
-            series: number as u32,
-            tool: &name.tool,
-            chamber: &name.chamber,
-            signal: &name.signal,
-            unit: name.unit,
-            class: name.class,
-            ..SeriesRow::default()
-        });
-    }
-    appender.append(common::record(Kind::Series, &mut row, &names.finish(), (0, 0))?)?;
+    let names = common::definitions(0, &series_names(SERIES));
+    appender.append(common::record(Kind::Series, &mut row, &names, (0, 0))?)?;
     let mut packed = BufWriter::new(File::create(file)?);
     let mut planted = vec![false; SERIES as usize];
     let options = LoadOptions {
@@ -169,19 +157,15 @@ fn write(file: &Path, folder: &Path) -> Result<u64> {
         if written > SAMPLES / 3 * 2 {
             plant(&mut batch, &mut planted);
         }
-        let mut samples = SampleBuilder::default();
         for ((&series, &time), &value) in batch.series.iter().zip(&batch.time).zip(&batch.value) {
-            samples.push(&SampleRow { series, time, value, ..SampleRow::default() });
             packed.write_all(&series.to_le_bytes())?;
             packed.write_all(&time.to_le_bytes())?;
             packed.write_all(&value.to_le_bytes())?;
         }
-        appender.append(common::record(Kind::Sample, &mut row, &samples.finish(), (0, 0))?)?;
+        appender.append(common::record(Kind::Sample, &mut row, &common::samples(&batch), (0, 0))?)?;
         written += BATCH_ROWS as u64;
         if written == SAMPLES / 2 {
-            let mut approval = ControlBuilder::default();
-            approval.push(&ControlRow { action: "approve", subject: "*", ..ControlRow::default() });
-            appender.append(common::record(Kind::Control, &mut row, &approval.finish(), (0, 0))?)?;
+            appender.append(common::record(Kind::Control, &mut row, &common::approval(), (0, 0))?)?;
         }
     }
     packed.flush()?;

@@ -6,7 +6,6 @@ use anyhow::Result;
 use arrow::array::RecordBatch;
 use yagura_detect::Shard;
 use yagura_event::Kind;
-use yagura_event::rows::{ControlBuilder, ControlRow, SampleBuilder, SampleRow, SeriesBuilder, SeriesRow};
 use yagura_kafka::{KafkaLog, KafkaOptions};
 use yagura_log::Log;
 use yagura_log::embedded::{Embedded, Options};
@@ -64,19 +63,7 @@ fn fill(log: &dyn Log) -> Result<u64> {
         bytes += record.size() as u64;
         Ok(appender.append(record)?)
     };
-    let mut series = SeriesBuilder::default();
-    for (number, name) in series_names(SERIES).into_iter().enumerate() {
-        series.push(&SeriesRow {
-            series: number as u32,
-            tool: &name.tool,
-            chamber: &name.chamber,
-            signal: &name.signal,
-            unit: name.unit,
-            class: name.class,
-            ..Default::default()
-        });
-    }
-    put(Kind::Series, series.finish())?;
+    put(Kind::Series, common::definitions(0, &series_names(SERIES)))?;
     let options = LoadOptions {
         samples: SAMPLES,
         series: SERIES,
@@ -87,17 +74,11 @@ fn fill(log: &dyn Log) -> Result<u64> {
     };
     let mut written = 0;
     for batch in load(options) {
-        let mut samples = SampleBuilder::default();
-        for ((&series, &time), &value) in batch.series.iter().zip(&batch.time).zip(&batch.value) {
-            samples.push(&SampleRow { series, time, value, ..Default::default() });
-        }
-        put(Kind::Sample, samples.finish())?;
+        put(Kind::Sample, common::samples(&batch))?;
         let before = written;
         written += batch.series.len() as u64;
         if before < SAMPLES / 2 && written >= SAMPLES / 2 {
-            let mut control = ControlBuilder::default();
-            control.push(&ControlRow { action: "approve", subject: "*", ..Default::default() });
-            put(Kind::Control, control.finish())?;
+            put(Kind::Control, common::approval())?;
         }
     }
     appender.flush()?;

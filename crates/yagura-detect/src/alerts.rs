@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use yagura_event::alert::{Alert, Cause};
+use yagura_event::alert::{Alert, Cause, reading};
 use yagura_event::clock::Micros;
 
 use crate::pipeline::Detection;
@@ -164,7 +164,7 @@ fn fill(template: &str, values: &serde_json::Map<String, serde_json::Value>) -> 
         match value_at(values, name) {
             Some(serde_json::Value::String(text)) => out.push_str(text),
             Some(serde_json::Value::Number(number)) => match number.as_f64() {
-                Some(f) if !number.is_i64() && !number.is_u64() => out.push_str(&significant(f)),
+                Some(f) if !number.is_i64() && !number.is_u64() => out.push_str(&reading(f)),
                 _ => out.push_str(&number.to_string()),
             },
             Some(other) => out.push_str(&other.to_string()),
@@ -174,16 +174,6 @@ fn fill(template: &str, values: &serde_json::Map<String, serde_json::Value>) -> 
     }
     out.push_str(rest);
     out
-}
-
-/// Four significant digits, as a person writes a reading.
-fn significant(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return value.to_string();
-    }
-    let decimals = (3 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
-    let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }
 
 #[cfg(test)]
@@ -200,8 +190,6 @@ mod tests {
             "ETCH-07: 12.35 (3 times, –) PC – {open"
         );
         assert_eq!(places("{a} b {c}").collect::<Vec<_>>(), ["a", "c"]);
-        assert_eq!(significant(1234.5), "1234");
-        assert_eq!(significant(0.00123456), "0.001235");
     }
 
     #[test]

@@ -22,6 +22,14 @@ pub struct Index {
     kinds: Vec<(Kind, OfKind)>,
 }
 
+/// The detections that may take rows of a batch: those that select with their own condition, and those
+/// with inputs of their own. Looked up once a record, and used again for the next.
+#[derive(Default)]
+pub(crate) struct Candidates {
+    pub(crate) rows: Vec<u32>,
+    pub(crate) inputs: Vec<u32>,
+}
+
 #[derive(Default)]
 struct OfKind {
     /// Entries whose condition demands no word.

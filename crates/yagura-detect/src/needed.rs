@@ -13,6 +13,7 @@ use arrow::array::RecordBatch;
 use yagura_event::{Columns, Envelope, EventError, Kind, codec};
 
 use crate::asof::places_of;
+use crate::index::Candidates;
 use crate::operators::Reads;
 use crate::pipeline::{Detection, Pipeline, Scope};
 
@@ -40,26 +41,32 @@ impl Needed {
 }
 
 impl Pipeline {
-    /// The rows of a record as far as a detection may look at them.
-    pub(crate) fn decode(&self, envelope: &Envelope, value: &[u8]) -> Result<RecordBatch, EventError> {
-        let Some(at) = KINDS.iter().position(|kind| *kind == envelope.kind) else {
-            return codec::decode(envelope, value);
+    /// The rows of a record as far as a detection may look at them, and which detections may.
+    pub(crate) fn decode(
+        &self,
+        envelope: &Envelope,
+        value: &[u8],
+        candidates: &mut Candidates,
+    ) -> Result<RecordBatch, EventError> {
+        let at = KINDS.iter().position(|kind| *kind == envelope.kind);
+        let columns = at.map(|at| &self.needed.first[at]).filter(|columns| !columns.are_all());
+        let rows = match columns {
+            Some(columns) => codec::decode_columns(envelope, value, columns)?,
+            None => codec::decode(envelope, value)?,
         };
-        let columns = &self.needed.first[at];
-        let rows = codec::decode_columns(envelope, value, columns)?;
-        if columns.are_all() || !self.may_show(envelope.kind, &rows) {
-            return Ok(rows);
+        // By the words of columns that are there in either case.
+        self.candidates(envelope.kind, &rows, candidates);
+        let mut may = candidates.rows.iter().chain(&candidates.inputs);
+        if columns.is_some() && may.any(|&detection| self.needed.whole[detection as usize]) {
+            return codec::decode(envelope, value);
         }
-        codec::decode(envelope, value)
+        Ok(rows)
     }
 
-    /// Whether some detection that needs whole rows may select one of these.
-    fn may_show(&self, kind: Kind, rows: &RecordBatch) -> bool {
-        let mut candidates = Vec::new();
-        [&self.rows, &self.inputs].into_iter().any(|index| {
-            index.candidates(kind, rows, &mut candidates);
-            candidates.iter().any(|&detection| self.needed.whole[detection as usize])
-        })
+    /// Which detections may take rows of a batch.
+    pub(crate) fn candidates(&self, kind: Kind, rows: &RecordBatch, candidates: &mut Candidates) {
+        self.rows.candidates(kind, rows, &mut candidates.rows);
+        self.inputs.candidates(kind, rows, &mut candidates.inputs);
     }
 }
 
@@ -111,7 +118,7 @@ mod tests {
         let whole = codec::decode(&envelope, &record.value).expect("rows");
         envelope.encoding = yagura_event::Encoding::Arrow;
         let arrow = codec::encode_arrow(&whole).expect("encodes");
-        let rows = pipeline.decode(&envelope, &arrow).expect("rows");
+        let rows = pipeline.decode(&envelope, &arrow, &mut Candidates::default()).expect("rows");
         let row = crate::columns::row_json(&rows, 0);
         let names = row.iter().filter(|(name, value)| !TIMES.contains(&name.as_str()) && **value != 0);
         names.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")

@@ -104,8 +104,11 @@ impl Passed {
         let mut out = Vec::new();
         for (index, detection) in plant_wide {
             let batch = taken(index).and_then(|selected| cut(source.rows, source.from, &selected));
-            let fresh = || Count { next_row: 0, promised: Micros::MIN };
-            let count = self.by_detection.entry(detection.id.clone()).or_insert_with(fresh);
+            if !self.by_detection.contains_key(&detection.id) {
+                let fresh = Count { next_row: 0, promised: Micros::MIN };
+                self.by_detection.insert(detection.id.clone(), fresh);
+            }
+            let Some(count) = self.by_detection.get_mut(&detection.id) else { continue };
             let far = source.watermark > count.promised
                 && (source.watermark == Micros::MAX
                     || source.watermark.saturating_sub(count.promised) >= PROMISE_EVERY);

@@ -41,6 +41,8 @@ pub struct Pipeline {
     pub(crate) rows: Index,
     /// …and which may by inputs of their own.
     pub(crate) inputs: Index,
+    /// Those that judge the whole plant.
+    pub(crate) plant_wide: Vec<usize>,
     /// What of a record is looked at.
     pub(crate) needed: Needed,
 }
@@ -324,8 +326,9 @@ impl Pipeline {
                 inputs.enter(at as u32, input.kind, Some(input.condition.as_ref()));
             }
         }
+        let plant_wide = (0..detections.len()).filter(|&at| detections[at].scope == Scope::Plant).collect();
         let needed = Needed::of(&detections);
-        Pipeline { detections, texts, version, shelf, rows, inputs, needed }
+        Pipeline { detections, texts, version, shelf, rows, inputs, plant_wide, needed }
     }
 
     /// Reads and checks one file's text.

@@ -21,6 +21,7 @@ use crate::blocks::Blocks;
 use crate::columns::{may_hold, text_at};
 use crate::condition::Condition;
 use crate::holes::Holes;
+use crate::index::Candidates;
 use crate::late::{Aside, LateRow};
 use crate::meter::{Meter, NoMeter, Work};
 use crate::operators::{Input, Learning, Operator, Samples, Saving, Step};
@@ -83,6 +84,7 @@ struct Judged<'a> {
     watermark: Micros,
     hits: &'a mut Vec<Hit>,
     late: &'a mut Vec<LateRow>,
+    candidates: &'a Candidates,
     meter: &'a mut dyn Meter,
 }
 
@@ -104,7 +106,7 @@ pub struct Shard {
     by_tool: BTreeMap<String, Vec<u32>>,
     resolved: Vec<u32>,
     hits: Vec<Hit>,
-    candidates: Vec<u32>,
+    candidates: Candidates,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -160,7 +162,7 @@ impl Shard {
             by_tool: BTreeMap::new(),
             resolved: Vec::new(),
             hits: Vec::new(),
-            candidates: Vec::new(),
+            candidates: Candidates::default(),
         }
     }
 
@@ -344,16 +346,26 @@ impl Shard {
         self.saved.next_offset = offset + 1;
         self.saved.begun.get_or_insert(offset);
         self.saved.stats.records += 1;
-        match read_by(record, |envelope| self.pipeline.decode(envelope, &record.value)) {
-            Ok((envelope, rows)) => self.judge(&envelope, &rows, meter),
+        let mut candidates = std::mem::take(&mut self.candidates);
+        let read = read_by(record, |envelope| self.pipeline.decode(envelope, &record.value, &mut candidates));
+        let stepped = match read {
+            Ok((envelope, rows)) => self.judge(&envelope, &rows, &mut candidates, meter),
             Err(e) => {
                 self.saved.stats.unreadable_records += 1;
                 Stepped { unreadable: Some(e), ..Stepped::default() }
             }
-        }
+        };
+        self.candidates = candidates;
+        stepped
     }
 
-    fn judge(&mut self, envelope: &Envelope, rows: &RecordBatch, meter: &mut dyn Meter) -> Stepped {
+    fn judge(
+        &mut self,
+        envelope: &Envelope,
+        rows: &RecordBatch,
+        candidates: &mut Candidates,
+        meter: &mut dyn Meter,
+    ) -> Stepped {
         let watermark = self.watermark();
         let mut hits = std::mem::take(&mut self.hits);
         hits.clear();
@@ -365,11 +377,15 @@ impl Shard {
             match envelope.kind {
                 Kind::Series => self.define(envelope, rows, from),
                 Kind::Context => self.contexts(rows, from),
-                Kind::Control => self.control(rows, from),
+                Kind::Control => {
+                    self.control(rows, from);
+                    // Another version may be in force now.
+                    self.pipeline.candidates(envelope.kind, rows, candidates);
+                }
                 _ => {}
             }
-            let mut judged =
-                Judged { envelope: written, from, watermark, hits: &mut hits, late: &mut late, meter };
+            let (hits, late) = (&mut hits, &mut late);
+            let mut judged = Judged { envelope: written, from, watermark, hits, late, candidates, meter };
             if envelope.kind == Kind::Sample {
                 self.samples(rows, &mut judged);
             } else {
@@ -394,7 +410,7 @@ impl Shard {
                 }
             }
         }
-        let passed = self.pass_on(envelope, rows, from, moved);
+        let passed = self.pass_on(envelope, rows, from, moved, candidates);
         let pipeline = Arc::clone(&self.pipeline);
         let alerts = hits
             .drain(..)
@@ -413,33 +429,27 @@ impl Shard {
         rows: &RecordBatch,
         from: usize,
         watermark: Micros,
+        candidates: &Candidates,
     ) -> Vec<PassedOn> {
         if passing::detection_of(&self.saved.cell).is_some() {
             return Vec::new();
         }
         let pipeline = Arc::clone(&self.pipeline);
-        let plant_wide = || pipeline.detections.iter().enumerate().filter(|(_, d)| d.scope == Scope::Plant);
-        if plant_wide().next().is_none() {
-            return Vec::new();
-        }
-        let mut candidates = std::mem::take(&mut self.candidates);
-        pipeline.rows.candidates(envelope.kind, rows, &mut candidates);
-        let by_rows = candidates.clone();
-        pipeline.inputs.candidates(envelope.kind, rows, &mut candidates);
+        let plant_wide = pipeline.plant_wide.iter().map(|&index| (index, &pipeline.detections[index]));
         let Saved { passed, stats, cell, begun, .. } = &mut self.saved;
         let source = Source { cell, begun: begun.unwrap_or_default(), envelope, rows, from, watermark };
-        let records = passed.records(&source, plant_wide(), |index| {
+        passed.records(&source, plant_wide, |index| {
             let detection = &pipeline.detections[index];
             if from >= rows.num_rows() {
                 None
             } else if envelope.kind == Kind::Control {
                 passing::decisions(rows, &detection.id)
-            } else if by_rows.contains(&(index as u32)) {
+            } else if candidates.rows.contains(&(index as u32)) {
                 match detection.condition.as_deref() {
                     Some(condition) => select(condition, rows, stats),
                     None => Some(vec![true; rows.num_rows()].into()),
                 }
-            } else if candidates.contains(&(index as u32)) {
+            } else if candidates.inputs.contains(&(index as u32)) {
                 let inputs = detection.operator.inputs().iter();
                 let selected = inputs
                     .filter(|input| input.kind == envelope.kind)
@@ -448,9 +458,7 @@ impl Shard {
             } else {
                 None
             }
-        });
-        self.candidates = candidates;
-        records
+        })
     }
 
     /// Numbers and counts the rows that a detection counted aside.
@@ -564,15 +572,13 @@ impl Shard {
     }
 
     fn rows(&mut self, rows: &RecordBatch, judged: &mut Judged<'_>) {
-        let Judged { envelope, from, watermark, hits, late, meter } = judged;
+        let Judged { envelope, from, watermark, hits, late, candidates, meter } = judged;
         let (from, watermark) = (*from, *watermark);
         let pipeline = Arc::clone(&self.pipeline);
         let offered = rows.num_rows() - from;
         let mut asides = Vec::new();
         let mut joined: BTreeMap<&str, ArrayRef> = BTreeMap::new();
-        let mut candidates = std::mem::take(&mut self.candidates);
-        pipeline.rows.candidates(envelope.kind, rows, &mut candidates);
-        for &index in &candidates {
+        for &index in &candidates.rows {
             let index = index as usize;
             let detection = &pipeline.detections[index];
             let condition = detection.condition.as_deref();
@@ -599,7 +605,6 @@ impl Shard {
             let chosen = selected.as_ref().map_or(offered, |s| s.slice(from, offered).true_count());
             meter.end(index, Work { offered, selected: chosen, hits: hits.len() - before });
         }
-        self.candidates = candidates;
     }
 
     /// The rows with the contexts that a detection joins; each column is made once a record.
@@ -619,7 +624,7 @@ impl Shard {
     }
 
     fn samples(&mut self, rows: &RecordBatch, judged: &mut Judged<'_>) {
-        let Judged { envelope, from, watermark, hits, late, meter } = judged;
+        let Judged { envelope, from, watermark, hits, late, meter, .. } = judged;
         let (from, watermark) = (*from, *watermark);
         let column = |name: &str| rows.column_by_name(name);
         let (Some(series), Some(times), Some(values), Some(quality)) = (
@@ -663,12 +668,10 @@ impl Shard {
 
     /// Rows for the operators that have inputs of their own, possibly of several kinds.
     fn inputs(&mut self, rows: &RecordBatch, judged: &mut Judged<'_>) {
-        let Judged { envelope, from, watermark, hits, meter, .. } = judged;
+        let Judged { envelope, from, watermark, hits, candidates, meter, .. } = judged;
         let (from, watermark) = (*from, *watermark);
         let offered = rows.num_rows() - from;
-        let mut candidates = std::mem::take(&mut self.candidates);
-        self.pipeline.inputs.candidates(envelope.kind, rows, &mut candidates);
-        for &index in &candidates {
+        for &index in &candidates.inputs {
             let index = index as usize;
             let detection = &self.pipeline.detections[index];
             let inputs = detection.operator.inputs();
@@ -694,7 +697,6 @@ impl Shard {
             let chosen = selected.iter().flatten().map(BooleanArray::true_count).sum();
             meter.end(index, Work { offered, selected: chosen, hits: hits.len() - before });
         }
-        self.candidates = candidates;
     }
 }
 
@@ -737,7 +739,7 @@ fn read_by(
         let rows = rows(&envelope)?;
         Ok((envelope, rows))
     };
-    // Nothing is shared with the decoder that it could leave half done.
+    // Nothing is shared with the decoder that it could leave half done, but what is made anew for the next.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
         .unwrap_or_else(|_| Err(EventError::Payload("the decoder gave up on it".into())))
 }

@@ -349,7 +349,7 @@ impl Worker<'_> {
             version: kind.version(),
             cell: String::from_utf8_lossy(cell).into_owned(),
             collector: OWNER.into(),
-            epoch: owners_epoch(self.started, cell),
+            epoch: self.started as u64,
             first_row: *next_row,
             rows: 1,
             observed: (now, now),
@@ -709,12 +709,6 @@ impl Worker<'_> {
         }
         self.events.flush()
     }
-}
-
-/// The epoch of what a worker itself writes into a cell. Ids of alerts say collector, epoch and row and
-/// not the cell: so that two cells' first ticks are not taken for the same one, it is each cell's own.
-fn owners_epoch(started: Micros, cell: &[u8]) -> u64 {
-    started as u64 ^ (u64::from(crc32c::crc32c(cell)) << 20)
 }
 
 /// The log record of one alert or revision.

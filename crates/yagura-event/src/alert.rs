@@ -137,3 +137,32 @@ impl Alert {
         uuid::Uuid::new_v5(&Self::NAMESPACE, text.as_bytes())
     }
 }
+
+/// A number as a person writes a reading: with four significant digits.
+pub fn reading(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return value.to_string();
+    }
+    let decimals = (3 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_the_same_number_in_two_cells_are_two_alerts() {
+        let cause = Cause { collector: "yagura.owner".into(), epoch: 1, row: 0 };
+        let id = |cell: &str| Alert::uid_of(cell, "collector-silent", &BTreeMap::new(), &cause);
+        assert_ne!(id("bay-1"), id("bay-2"));
+        assert_eq!(id("bay-1"), id("bay-1"));
+    }
+
+    #[test]
+    fn readings_have_four_digits() {
+        let written = [1234.5, 0.00123456, 2647.0, 5.484166, 0.0].map(reading);
+        assert_eq!(written, ["1234", "0.001235", "2647", "5.484", "0"]);
+    }
+}

@@ -86,7 +86,7 @@ fn decode_arrow(kind: Kind, value: &[u8], columns: &Columns) -> Result<RecordBat
 }
 
 /// The first batch of any stream.
-fn decode_any_arrow(value: &[u8]) -> Result<RecordBatch, EventError> {
+pub(crate) fn decode_any_arrow(value: &[u8]) -> Result<RecordBatch, EventError> {
     let fail = |e: arrow::error::ArrowError| EventError::Payload(e.to_string());
     ipc::check(value).map_err(EventError::Payload)?;
     let mut reader = StreamReader::try_new(Cursor::new(value), None).map_err(fail)?;

@@ -263,12 +263,23 @@ mod tests {
     }
 
     #[test]
-    fn no_flipped_bit_makes_it_panic() {
+    fn a_flipped_bit_is_read_as_arrow_reads_it_or_left_to_it() {
         let whole = encode_arrow(&rows()).expect("encodes");
-        for at in 0..whole.len() {
+        let (mut same, mut left) = (0, 0);
+        for at in (0..whole.len()).step_by(3) {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (at % 8);
-            let _ = read(Kind::Message, &bytes, &Columns::all());
+            let Some(rows) = read(Kind::Message, &bytes, &Columns::all()) else {
+                left += 1;
+                continue;
+            };
+            // Arrow's reader may give up on what it reads; where it does not, it reads the same.
+            let arrows = std::panic::catch_unwind(|| crate::codec::decode_any_arrow(&bytes));
+            if let Ok(Ok(arrows)) = arrows {
+                assert_eq!(rows, arrows, "{at}");
+                same += 1;
+            }
         }
+        assert!(same > 100 && left > 100, "{same} {left}");
     }
 }

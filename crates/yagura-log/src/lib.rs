@@ -6,6 +6,8 @@
 //! `spawn_blocking`.
 
 #[cfg(any(test, feature = "contract"))]
+pub mod altered;
+#[cfg(any(test, feature = "contract"))]
 pub mod contract;
 pub mod embedded;
 mod lease;

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 use unicode_width::UnicodeWidthChar;
-use yagura_event::alert::{Alert, Severity};
+use yagura_event::alert::{Alert, Severity, reading};
 use yagura_event::clock::{self, Micros, SECOND};
 
 use crate::techniques;
@@ -163,7 +163,7 @@ fn shown(value: &Value) -> String {
             facts.filter(|fact| !fact.is_empty()).collect::<Vec<_>>().join(" ")
         }
         Value::Number(number) => match number.as_f64() {
-            Some(reading) if number.is_f64() => significant(reading),
+            Some(value) if number.is_f64() => reading(value),
             _ => number.to_string(),
         },
         other => other.to_string(),
@@ -172,16 +172,6 @@ fn shown(value: &Value) -> String {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
     }
-}
-
-/// Four significant digits, as a person writes a reading.
-fn significant(reading: f64) -> String {
-    if reading == 0.0 || !reading.is_finite() {
-        return reading.to_string();
-    }
-    let decimals = (3 - reading.abs().log10().floor() as i32).clamp(0, 9) as usize;
-    let text = format!("{reading:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }
 
 fn stake(alert: &Alert) -> String {

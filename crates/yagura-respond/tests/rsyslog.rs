@@ -11,7 +11,9 @@ use prometheus::Registry;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use yagura_log::{Appender, Log, LogError, Member, Polled, Reader, Record};
+use yagura_log::altered::{Altered, AlteredMember};
+use yagura_log::embedded::{Embedded, Options};
+use yagura_log::{Log, Record, memory};
 use yagura_respond::{ForwardError, Forwarder, Metrics, SinkConfig, ocsf};
 use yagura_testkit::certificates::Certificates;
 use yagura_testkit::rsyslog::{Rsyslog, event, lines};
@@ -33,18 +35,35 @@ async fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 
 /// A log that checks each commit against what the receiver has written by then.
 struct Watched {
-    log: yagura_log::embedded::Embedded,
-    received: PathBuf,
+    log: Arc<Embedded>,
+    /// The same as a forwarder sees it.
+    seen: Arc<dyn Log>,
     committed: Arc<AtomicU64>,
     violations: Arc<Mutex<Vec<String>>>,
 }
 
 impl Watched {
-    fn new(received: PathBuf) -> Arc<Self> {
-        let log =
-            yagura_log::memory::open(yagura_log::embedded::Options::default()).expect("a log in memory");
+    fn new(received: PathBuf) -> Self {
+        let log = Arc::new(memory::open(Options::default()).expect("a log in memory"));
         log.ensure_topic(TOPIC, 1).expect("a topic");
-        Arc::new(Self { log, received, committed: Arc::default(), violations: Arc::default() })
+        let (committed, violations) = (Arc::<AtomicU64>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let told = (Arc::clone(&committed), Arc::clone(&violations));
+        let seen = Altered::of(Arc::clone(&log) as Arc<dyn Log>).joining(move |group, member| {
+            assert_eq!(group, "sink-siem");
+            let (received, (committed, violations)) = (received.clone(), told.clone());
+            let mut watched = AlteredMember::of(member);
+            watched.commits = Box::new(move |_, next| {
+                // One alert a record, with the record's offset as its sequence, in these tests' streams.
+                let written = sequences(&lines(&received));
+                if let Some(missing) = (0..next).find(|sequence| !written.contains(sequence)) {
+                    let what = format!("{next} was committed and {missing} is not written");
+                    violations.lock().expect("no panic").push(what);
+                }
+                committed.store(next, Ordering::SeqCst);
+            });
+            Ok(Box::new(watched))
+        });
+        Self { log, seen: Arc::new(seen), committed, violations }
     }
 
     fn append(&self, records: impl IntoIterator<Item = Record>) {
@@ -68,71 +87,6 @@ impl Watched {
     }
 }
 
-impl Log for Watched {
-    fn describe(&self) -> String {
-        self.log.describe()
-    }
-    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
-        self.log.ensure_topic(topic, partitions)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.log.partitions(topic)
-    }
-    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
-        self.log.held(topic, partition)
-    }
-    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
-        self.log.appender(topic)
-    }
-    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
-        self.log.reader(topic, partition, from)
-    }
-    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
-        assert_eq!(group, "sink-siem");
-        Ok(Box::new(WatchedMember {
-            member: self.log.join(group, topic)?,
-            received: self.received.clone(),
-            committed: Arc::clone(&self.committed),
-            violations: Arc::clone(&self.violations),
-        }))
-    }
-}
-
-struct WatchedMember {
-    member: Box<dyn Member>,
-    received: PathBuf,
-    committed: Arc<AtomicU64>,
-    violations: Arc<Mutex<Vec<String>>>,
-}
-
-impl Member for WatchedMember {
-    fn poll(&mut self, wait: Duration) -> Result<Polled, LogError> {
-        self.member.poll(wait)
-    }
-    fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
-        self.member.seek(partition, offset)
-    }
-    fn commit(&mut self, partition: u32, next: u64) -> Result<(), LogError> {
-        // One alert a record, with the record's offset as its sequence, in these tests' streams.
-        let written = sequences(&lines(&self.received));
-        if let Some(missing) = (0..next).find(|sequence| !written.contains(sequence)) {
-            let what = format!("{next} was committed and {missing} is not written");
-            self.violations.lock().expect("no panic").push(what);
-        }
-        self.committed.store(next, Ordering::SeqCst);
-        self.member.commit(partition, next)
-    }
-    fn committed(&self, partition: u32) -> Result<Option<u64>, LogError> {
-        self.member.committed(partition)
-    }
-    fn pause(&mut self, partition: u32) -> Result<(), LogError> {
-        self.member.pause(partition)
-    }
-    fn resume(&mut self, partition: u32) -> Result<(), LogError> {
-        self.member.resume(partition)
-    }
-}
-
 fn sequences(lines: &[String]) -> BTreeSet<u64> {
     lines.iter().filter_map(|line| event(line).expect("an event")["unmapped"]["sequence"].as_u64()).collect()
 }
@@ -146,13 +100,12 @@ struct Running {
 
 impl Running {
     #[expect(clippy::print_stderr, reason = "a test's only voice")]
-    fn start(log: &Arc<Watched>, config: Value) -> Self {
+    fn start(log: &Watched, config: Value) -> Self {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).expect("metrics");
         let config: SinkConfig = serde_json::from_value(config).expect("a sink's settings");
         let sink = config.build(std::path::Path::new("")).expect("a sink");
-        let log: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
-        let forwarder = Forwarder::new(&config.name, sink, log, TOPIC, &metrics);
+        let forwarder = Forwarder::new(&config.name, sink, Arc::clone(&log.seen), TOPIC, &metrics);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async {
             let ended = forwarder.run(async { drop(stopped.await) }).await;

@@ -2,8 +2,9 @@ use std::sync::atomic::AtomicU64;
 
 use arrow::datatypes::SchemaRef;
 use yagura_event::rows::{MessageBuilder, MessageRow};
+use yagura_log::altered::{Altered, AlteredAppender, AlteredMember};
 use yagura_log::embedded::{Embedded, Options as LogOptions};
-use yagura_log::{Member, memory};
+use yagura_log::memory;
 
 use super::*;
 use crate::condition::{Compiler, Condition, ConditionError};
@@ -85,11 +86,7 @@ fn held(log: &Embedded, topic: &str) -> Vec<Record> {
 }
 
 /// Runs a worker until everything is judged.
-fn judge_all(log: &Embedded) -> Arc<Progress> {
-    judge_all_of(log)
-}
-
-fn judge_all_of(log: &dyn Log) -> Arc<Progress> {
+fn judge_all(log: &dyn Log) -> Arc<Progress> {
     let (pipeline, stop, progress) = (pipeline(), AtomicBool::new(false), Arc::new(Progress::default()));
     let end = log.held(EVENTS, 0).expect("held").end;
     let options = Options { silence: None, ..Options::default() };
@@ -180,34 +177,12 @@ fn what_each_detection_does_is_counted() {
 
 #[test]
 fn a_worker_that_waits_for_its_log_says_so() {
-    struct Away;
-    impl Log for Away {
-        fn describe(&self) -> String {
-            "away".into()
-        }
-        fn ensure_topic(&self, _: &str, _: u32) -> Result<u32, LogError> {
-            Err(LogError::Unreachable { brokers: "b".into(), cause: "gone".into() })
-        }
-        fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-            self.ensure_topic(topic, 1)
-        }
-        fn held(&self, topic: &str, _: u32) -> Result<Range<u64>, LogError> {
-            self.ensure_topic(topic, 1).map(|_| 0..0)
-        }
-        fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
-            Err(LogError::NoTopic(topic.into()))
-        }
-        fn reader(&self, topic: &str, _: u32, _: u64) -> Result<Box<dyn yagura_log::Reader>, LogError> {
-            Err(LogError::NoTopic(topic.into()))
-        }
-        fn join(&self, _: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
-            Err(LogError::NoTopic(topic.into()))
-        }
-    }
+    let away = Altered::of(Arc::new(log_of(&[])))
+        .joining(|_, _| Err(LogError::Unreachable { brokers: "b".into(), cause: "gone".into() }));
     let (pipeline, stop, progress) = (pipeline(), AtomicBool::new(false), Progress::default());
     let options = Options::default();
     std::thread::scope(|scope| {
-        let worker = scope.spawn(|| run(&Away, &pipeline, &options, &stop, &progress));
+        let worker = scope.spawn(|| run(&away, &pipeline, &options, &stop, &progress));
         for _ in 0..1000 {
             if progress.turns().first().is_some_and(|turns| turns.waiting) {
                 break;
@@ -220,66 +195,31 @@ fn a_worker_that_waits_for_its_log_says_so() {
     });
 }
 
-/// A log whose snapshots do not become durable before it is told.
-struct Slow<'a> {
-    log: &'a Embedded,
-    begun: Arc<AtomicBool>,
-    may_end: Arc<AtomicBool>,
-}
-
-struct SlowAppender {
-    appender: Box<dyn Appender>,
-    begun: Arc<AtomicBool>,
-    may_end: Arc<AtomicBool>,
-}
-
-impl Appender for SlowAppender {
-    fn append(&mut self, record: Record) -> Result<(), LogError> {
-        self.appender.append(record)
-    }
-    fn flush(&mut self) -> Result<(), LogError> {
-        self.begun.store(true, Ordering::Release);
-        while !self.may_end.load(Ordering::Acquire) {
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
-        self.appender.flush()
-    }
-}
-
-impl Log for Slow<'_> {
-    fn describe(&self) -> String {
-        self.log.describe()
-    }
-    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
-        self.log.ensure_topic(topic, partitions)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.log.partitions(topic)
-    }
-    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
-        self.log.held(topic, partition)
-    }
-    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
-        let appender = self.log.appender(topic)?;
-        let (begun, may_end) = (Arc::clone(&self.begun), Arc::clone(&self.may_end));
-        let slow = topic == snapshot::TOPIC;
-        Ok(if slow { Box::new(SlowAppender { appender, begun, may_end }) } else { appender })
-    }
-    fn reader(&self, topic: &str, at: u32, from: u64) -> Result<Box<dyn yagura_log::Reader>, LogError> {
-        self.log.reader(topic, at, from)
-    }
-    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
-        self.log.join(group, topic)
-    }
-}
-
 #[test]
 fn judging_goes_on_while_a_snapshot_is_written() {
-    let log = log_of(&[(EVENTS, &[message(0)])]);
+    let log = Arc::new(log_of(&[(EVENTS, &[message(0)])]));
     // What a cell begins with is waited for, so it begins before the log is slow.
-    judge_all(&log);
+    judge_all(&*log);
     append(&log, EVENTS, &[message(1)]);
-    let slow = Slow { log: &log, begun: Arc::default(), may_end: Arc::default() };
+    // Snapshots do not become durable before they may.
+    let (begun, may_end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let slow = {
+        let (begun, may_end) = (Arc::clone(&begun), Arc::clone(&may_end));
+        Altered::of(Arc::clone(&log) as Arc<dyn Log>).appending(move |topic, appender| {
+            if topic != snapshot::TOPIC {
+                return Ok(appender);
+            }
+            let (begun, may_end) = (Arc::clone(&begun), Arc::clone(&may_end));
+            let before_flush = Box::new(move || {
+                begun.store(true, Ordering::Release);
+                while !may_end.load(Ordering::Acquire) {
+                    std::thread::park_timeout(Duration::from_millis(1));
+                }
+                Ok(())
+            });
+            Ok(Box::new(AlteredAppender { appender, before_flush }))
+        })
+    };
     let (pipeline, stop, progress) = (pipeline(), AtomicBool::new(false), Progress::default());
     let options = Options { silence: None, snapshot_every: Duration::ZERO, ..Options::default() };
     let within_a_while = |holds: &dyn Fn() -> bool| {
@@ -290,97 +230,42 @@ fn judging_goes_on_while_a_snapshot_is_written() {
     };
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| run(&slow, &pipeline, &options, &stop, &progress));
-        let begun = within_a_while(&|| slow.begun.load(Ordering::Acquire));
+        let has_begun = within_a_while(&|| begun.load(Ordering::Acquire));
         append(&log, EVENTS, &[message(2)]);
         let judged = within_a_while(&|| progress.done().get(&0) == Some(&3));
         let (snapshots, alerts) = (&progress.snapshots, progress.alerts.load(Ordering::Relaxed));
         let before = snapshots.load(Ordering::Relaxed);
-        slow.may_end.store(true, Ordering::Release);
+        may_end.store(true, Ordering::Release);
         let written = within_a_while(&|| snapshots.load(Ordering::Relaxed) > 0);
         stop.store(true, Ordering::Release);
         worker.join().expect("no panic").expect("no error");
-        assert_eq!((begun, judged, before, alerts, written), (true, true, 0, 2, true));
+        assert_eq!((has_begun, judged, before, alerts, written), (true, true, 0, 2, true));
     });
-}
-
-/// A log whose first member finds that it stood still.
-struct Stood<'a> {
-    log: &'a Embedded,
-    joined: AtomicU64,
-}
-
-struct StoodMember {
-    member: Box<dyn Member>,
-    lease: Lease,
-}
-
-impl Member for StoodMember {
-    fn poll(&mut self, wait: Duration) -> Result<Polled, LogError> {
-        let polled = self.member.poll(wait)?;
-        if matches!(polled, Polled::Records(..)) {
-            self.lease.end();
-        }
-        Ok(polled)
-    }
-    fn seek(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
-        self.member.seek(partition, offset)
-    }
-    fn commit(&mut self, partition: u32, next: u64) -> Result<(), LogError> {
-        self.member.commit(partition, next)
-    }
-    fn committed(&self, partition: u32) -> Result<Option<u64>, LogError> {
-        self.member.committed(partition)
-    }
-    fn pause(&mut self, partition: u32) -> Result<(), LogError> {
-        self.member.pause(partition)
-    }
-    fn resume(&mut self, partition: u32) -> Result<(), LogError> {
-        self.member.resume(partition)
-    }
-    fn lease(&self) -> Lease {
-        self.lease.clone()
-    }
-}
-
-impl Log for Stood<'_> {
-    fn describe(&self) -> String {
-        self.log.describe()
-    }
-    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
-        self.log.ensure_topic(topic, partitions)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.log.partitions(topic)
-    }
-    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
-        self.log.held(topic, partition)
-    }
-    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
-        self.log.appender(topic)
-    }
-    fn reader(
-        &self,
-        topic: &str,
-        partition: u32,
-        from: u64,
-    ) -> Result<Box<dyn yagura_log::Reader>, LogError> {
-        self.log.reader(topic, partition, from)
-    }
-    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
-        let member = self.log.join(group, topic)?;
-        if self.joined.fetch_add(1, Ordering::Relaxed) > 0 {
-            return Ok(member);
-        }
-        Ok(Box::new(StoodMember { member, lease: Lease::of(Duration::from_secs(3600)) }))
-    }
 }
 
 #[test]
 fn a_worker_that_stood_still_writes_nothing_and_joins_again() {
-    let log = log_of(&[(EVENTS, &[message(0), message(1)])]);
-    let stood = Stood { log: &log, joined: AtomicU64::new(0) };
-    let progress = judge_all_of(&stood);
-    assert_eq!(stood.joined.load(Ordering::Relaxed), 2);
+    let log = Arc::new(log_of(&[(EVENTS, &[message(0), message(1)])]));
+    let joined = Arc::new(AtomicU64::new(0));
+    let stood = {
+        let joined = Arc::clone(&joined);
+        Altered::of(Arc::clone(&log) as Arc<dyn Log>).joining(move |_, member| {
+            if joined.fetch_add(1, Ordering::Relaxed) > 0 {
+                return Ok(member);
+            }
+            // The first member finds that it stood still when it has read something.
+            let lease = Lease::of(Duration::from_secs(3600));
+            let mut first = AlteredMember { lease: Some(lease.clone()), ..AlteredMember::of(member) };
+            first.polled = Box::new(move |polled| {
+                if matches!(polled, Polled::Records(..)) {
+                    lease.end();
+                }
+            });
+            Ok(Box::new(first))
+        })
+    };
+    let progress = judge_all(&stood);
+    assert_eq!(joined.load(Ordering::Relaxed), 2);
     assert_eq!(progress.restarts.load(Ordering::Relaxed), 1);
     assert_eq!(
         progress.alerts.load(Ordering::Relaxed),
@@ -388,11 +273,4 @@ fn a_worker_that_stood_still_writes_nothing_and_joins_again() {
         "what the first member read, the second one judged"
     );
     assert_eq!(held(&log, ALERTS).len(), 2);
-}
-
-#[test]
-fn what_a_worker_writes_is_another_row_in_each_cell_and_after_each_start() {
-    let epochs = [(1, "bay-1"), (1, "bay-2"), (2, "bay-1"), (2, "bay-2")];
-    let epochs: BTreeSet<u64> = epochs.iter().map(|(at, cell)| owners_epoch(*at, cell.as_bytes())).collect();
-    assert_eq!(epochs.len(), 4);
 }
