@@ -274,3 +274,30 @@ fn a_worker_that_stood_still_writes_nothing_and_joins_again() {
     );
     assert_eq!(held(&log, ALERTS).len(), 2);
 }
+
+#[test]
+fn a_log_that_refuses_is_waited_for_within_the_group() {
+    let log = Arc::new(log_of(&[(EVENTS, &[message(0), message(1)])]));
+    let (joined, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let refusing = {
+        let (joined, refused) = (Arc::clone(&joined), Arc::clone(&refused));
+        Altered::of(Arc::clone(&log) as Arc<dyn Log>)
+            .joining(move |_, member| {
+                joined.fetch_add(1, Ordering::Relaxed);
+                Ok(member)
+            })
+            .appending(move |topic, appender| {
+                let (alerts, refused) = (topic == ALERTS, Arc::clone(&refused));
+                let before_flush =
+                    Box::new(move || match alerts && refused.fetch_add(1, Ordering::Relaxed) < 3 {
+                        true => Err(LogError::Unreachable { brokers: "b".into(), cause: "gone".into() }),
+                        false => Ok(()),
+                    });
+                Ok(Box::new(AlteredAppender { appender, before_flush }))
+            })
+    };
+    let progress = judge_all(&refusing);
+    assert_eq!(progress.restarts.load(Ordering::Relaxed), 3);
+    assert_eq!(joined.load(Ordering::Relaxed), 1, "it neither left nor joined again");
+    assert_eq!(held(&log, ALERTS).len(), 2, "none is missing and none is there twice");
+}
