@@ -7,6 +7,7 @@ mod latency;
 #[cfg(feature = "pcap")]
 mod line_rate;
 mod memory;
+mod models;
 mod packets;
 mod peers;
 mod report;
@@ -36,6 +37,7 @@ static BENCHMARKS: &[Benchmark] = &[
     ("latency", latency::embedded),
     ("latency-kafka", latency::kafka),
     ("peers", peers::peers),
+    ("models", models::models),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
     #[cfg(feature = "pcap")]

@@ -51,7 +51,9 @@ impl Report {
                 (Some(peer), Some(ratio)) => format!("  peer {peer:>14.2}  ratio {ratio:>8.2}"),
                 _ => String::new(),
             };
-            println!("{name:44} {value:>16.2} {unit:4}{beside}");
+            // Shares and scores need their third decimal, millions do not.
+            let decimals = if value.abs() < 10.0 { 3 } else { 2 };
+            println!("{name:60} {value:>16.decimals$} {unit:4}{beside}");
         }
         let file = PathBuf::from("target/bench").join(format!("{name}.json"));
         std::fs::create_dir_all("target/bench")?;

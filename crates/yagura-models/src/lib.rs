@@ -3,7 +3,12 @@
 //! A model is free functions over a dense vector of small states: the caller resolves keys to
 //! dense ids ("slots") beforehand, so that the loop touches no string and no hash map.
 
+pub mod alarm;
+pub mod group;
 pub mod guard;
+pub mod linear;
+pub mod reference;
+pub mod steps;
 
 /// The models there are, by the name that pipelines use, with what each is for.
 /// A new model is one file, its `mod` line and one line here.

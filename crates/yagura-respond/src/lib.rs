@@ -9,6 +9,7 @@
 //! and nobody knows what that was.
 
 pub mod ocsf;
+pub mod picture;
 pub mod sinks;
 pub mod syslog;
 pub mod techniques;

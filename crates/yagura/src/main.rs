@@ -31,6 +31,7 @@ mod replay;
 mod run;
 mod say;
 mod selftest;
+mod study;
 mod tap;
 mod top;
 mod watch;
@@ -94,6 +95,10 @@ enum Command {
     Dead(dead::Arguments),
     /// Ask the history with SQL.
     Query(query::Arguments),
+    /// Learn a model from a table of a normal time: own data, one command.
+    Learn(study::LearnArguments),
+    /// Judge a table by a model, and show what deviates.
+    Score(study::ScoreArguments),
 }
 
 /// How a command ends when it does not end well.
@@ -137,6 +142,8 @@ fn main() -> ExitCode {
         Command::Tap(arguments) => tap::run(&arguments, format),
         Command::Dead(arguments) => dead::run(&arguments, format),
         Command::Query(arguments) => query::run(&arguments, format),
+        Command::Learn(arguments) => study::learn(&arguments, format),
+        Command::Score(arguments) => study::score(&arguments, format),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

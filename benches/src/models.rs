@@ -1,0 +1,33 @@
+//! The models on public labelled data, one shipped configuration for all: causal scores, no point adjustment, and
+//! what an alarm that is always or never on would get beside each figure.
+
+mod data;
+mod measures;
+mod multivariate;
+mod wafers;
+
+use anyhow::{Result, ensure};
+
+use crate::report::{Figure, Report};
+
+/// All sets. What the folder `$YAGURA_SHARED/datasets` does not hold is named and left out.
+pub fn models() -> Result<Report> {
+    let folder = data::folder()?;
+    let sets: [(&str, fn() -> Result<Vec<Figure>>); 5] = [
+        ("skab", multivariate::skab),
+        ("tep", multivariate::tennessee_eastman),
+        ("batadal", multivariate::batadal),
+        ("smd", multivariate::server_machines),
+        ("lam9600_etch", wafers::etch),
+    ];
+    let (mut figures, mut absent) = (Vec::new(), Vec::new());
+    for (name, run) in sets {
+        match folder.join(name).is_dir() {
+            true => figures.extend(run()?),
+            false => absent.push(name),
+        }
+    }
+    ensure!(!figures.is_empty(), "no data set in {}", folder.display());
+    let absent = if absent.is_empty() { String::new() } else { format!("; absent: {}", absent.join(", ")) };
+    Ok(Report { input: format!("public data sets, the shipped parameters{absent}"), figures })
+}

@@ -1,0 +1,477 @@
+//! `model: group`: the signals of a tool, a chamber or whatever `by` names, judged together. Samples become rows, one
+//! each period of device time; each (key, context) has a model of its own.
+//!
+//! A row is closed by the first sample that is two periods later, so signals may come a period apart. A signal that
+//! says nothing keeps its last value for a minute of rows, as devices report on change; then it is missing.
+//!
+//! Memory: while learning, 4 bytes for each value of the last 4,096 rows; then the model's (about 40 KiB for 20
+//! signals, 500 KiB for 100) and a minute of rows for the picture.
+
+use std::collections::VecDeque;
+
+use ndarray::{Array2, ArrayView2};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use serde_saphyr::Spanned;
+use yagura_event::Kind;
+use yagura_models::group::{self, Group, Parameters, Statistic};
+
+use super::matched::sample_hit;
+use super::model::{self, CONTEXTS};
+use super::{Learning, Operator, Plan, Samples, Saving, Step, at, restored, saved};
+use crate::alerts::Hit;
+use crate::blocks::Blocks;
+use crate::pipeline::{ModelSpec, PipelineError, Place};
+use crate::shard::Series;
+
+/// The most groups in a cell.
+const GROUPS_MAX: usize = 20_000;
+/// Rows that are learned from, the newest.
+const LEARN_ROWS: usize = 4096;
+/// Rows that there must be before a group can be approved.
+const WARM_UP_ROWS: usize = 300;
+/// Rows for which a signal's last value holds.
+const HOLD: i64 = 60;
+/// Rows that are shown with a finding.
+const SHOWN: usize = 60;
+/// Signals that are named with a finding.
+const NAMED: usize = 3;
+/// A finding ends below this share of the limit.
+const ENDS: f32 = 0.8;
+/// Version of the saved state's form.
+const SAVED_VERSION: u16 = 1;
+/// A series that the detection does not take.
+const NO_PLACE: (u32, u16) = (u32::MAX, 0);
+/// One whose place must be looked up.
+const UNRESOLVED: (u32, u16) = (u32::MAX - 1, 0);
+
+/// What a group's rows give away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Finding {
+    /// Signals do not go together as learned.
+    Relation,
+    /// One signal is far from what the others make expected.
+    Signal,
+    /// What is expected has drifted from what was approved.
+    Drift,
+}
+
+const FINDINGS: [Finding; 3] = [Finding::Relation, Finding::Signal, Finding::Drift];
+
+impl Finding {
+    fn name(self) -> &'static str {
+        match self {
+            Finding::Relation => "relation",
+            Finding::Signal => "signal",
+            Finding::Drift => "drift",
+        }
+    }
+}
+
+pub(super) fn read(
+    place: &Place<'_>,
+    on: Kind,
+    spec: &Spanned<ModelSpec>,
+) -> Result<Box<dyn Plan>, Vec<PipelineError>> {
+    if on != Kind::Sample {
+        let message =
+            format!("the model `{}` judges samples, not {}; write `on: sample`", group::NAME, on.name());
+        return Err(at(place, spec, message));
+    }
+    let mut errors = Vec::new();
+    let model = &spec.value;
+    for context in model.context.iter().filter(|c| !CONTEXTS.contains(&c.value.as_str())) {
+        let message = format!("`{}` is no context; there are: {}", context.value, CONTEXTS.join(", "));
+        errors.extend(at(place, context, message));
+    }
+    let findings = model::findings(place, model, &FINDINGS, Finding::name, &mut errors);
+    let parameters: Parameters = model::parameters(place, model, &mut errors);
+    if !(parameters.period_s >= 1e-6 && parameters.period_s <= 86_400.0) {
+        errors.extend(at(place, spec, "`period_s` is the distance of rows in seconds, up to a day".into()));
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let context = model.context.iter().map(|c| c.value.clone()).collect();
+    Ok(Box::new(GroupPlan { context, findings, parameters }))
+}
+
+struct GroupPlan {
+    context: Vec<String>,
+    findings: Vec<Finding>,
+    parameters: Parameters,
+}
+
+impl Plan for GroupPlan {
+    fn describe(&self) -> String {
+        format!("group {:?} {:?} {:?}", self.context, self.findings, self.parameters)
+    }
+
+    fn start(&self) -> Box<dyn Operator> {
+        Box::new(Groups {
+            context: self.context.clone(),
+            findings: self.findings.clone(),
+            period: (self.parameters.period_s * 1e6) as i64,
+            parameters: self.parameters.clone(),
+            index: FxHashMap::default(),
+            saved: Saved::default(),
+        })
+    }
+}
+
+struct Groups {
+    context: Vec<String>,
+    findings: Vec<Finding>,
+    /// Microseconds.
+    period: i64,
+    parameters: Parameters,
+    index: FxHashMap<Vec<String>, u32>,
+    saved: Saved,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Saved {
+    /// By the shard's series number: the group and the signal's column in it.
+    places: Vec<(u32, u16)>,
+    groups: Vec<OneGroup>,
+    refused: u64,
+}
+
+/// One (key, context).
+#[derive(Clone, Serialize, Deserialize)]
+struct OneGroup {
+    /// The values of `by` and of the context.
+    key: Vec<String>,
+    /// The series of each column.
+    members: Vec<u32>,
+    /// Each column's last value and the period that it came in.
+    last: Vec<(f64, i64)>,
+    /// The period whose row is open, and the next one's values.
+    open: Option<i64>,
+    early: Vec<(u16, f64)>,
+    /// Rows while it learns, the newest [`LEARN_ROWS`].
+    rows: VecDeque<Vec<f32>>,
+    model: Option<Group>,
+    /// The last rows of every column, seen and expected.
+    shown: VecDeque<Vec<(f32, f32)>>,
+    /// Whether what was found goes on.
+    within: bool,
+    drifted: bool,
+}
+
+impl OneGroup {
+    fn new(key: Vec<String>) -> OneGroup {
+        OneGroup {
+            key,
+            members: Vec::new(),
+            last: Vec::new(),
+            open: None,
+            early: Vec::new(),
+            rows: VecDeque::new(),
+            model: None,
+            shown: VecDeque::new(),
+            within: false,
+            drifted: false,
+        }
+    }
+
+    /// The column of a series; a model that is in force takes no further ones.
+    fn column(&mut self, series: u32) -> Option<u16> {
+        if let Some(column) = self.members.iter().position(|&member| member == series) {
+            return Some(column as u16);
+        }
+        if self.model.is_some() || self.members.len() >= group::SIGNALS_MAX {
+            return None;
+        }
+        self.members.push(series);
+        self.last.push((f64::NAN, i64::MIN));
+        Some((self.members.len() - 1) as u16)
+    }
+
+    /// Takes a value of a period in; answers the period whose row it closes.
+    fn take(&mut self, column: u16, value: f64, period: i64) -> Option<i64> {
+        let open = *self.open.get_or_insert(period);
+        if period <= open {
+            // Late ones of the row that is open count; a row that is closed stays as it was.
+            if period == open {
+                self.set(column, value, period);
+            }
+            return None;
+        }
+        if period == open + 1 {
+            self.early.push((column, value));
+            return None;
+        }
+        self.early.push((column, value));
+        Some(open)
+    }
+
+    fn set(&mut self, column: u16, value: f64, period: i64) {
+        if let Some(last) = self.last.get_mut(usize::from(column)) {
+            *last = (value, period);
+        }
+    }
+
+    /// The row of the period that is closed.
+    fn row(&self, closed: i64) -> Vec<f64> {
+        self.last
+            .iter()
+            .map(|&(value, period)| if closed.saturating_sub(period) <= HOLD { value } else { f64::NAN })
+            .collect()
+    }
+
+    /// Opens the period after a closed one, or the one that what waits belongs to.
+    fn open(&mut self, next: i64, arrived: i64) {
+        self.open = Some(next);
+        let early = std::mem::take(&mut self.early);
+        let last = early.len().saturating_sub(1);
+        for (i, (column, value)) in early.into_iter().enumerate() {
+            // The last one closed the row and is of the period in which it arrived; the others of the one before it.
+            let period = if i == last { arrived } else { next };
+            if period == next {
+                self.set(column, value, period);
+            } else {
+                self.early.push((column, value));
+            }
+        }
+    }
+
+    /// What came before does not count.
+    fn begin(&mut self) {
+        self.open = None;
+        self.early.clear();
+        self.last.fill((f64::NAN, i64::MIN));
+        self.within = false;
+        if let Some(model) = &mut self.model {
+            model.begin();
+        }
+    }
+
+    fn approve(&mut self, parameters: &Parameters) -> bool {
+        if let Some(model) = &mut self.model {
+            model.accept_drift();
+            self.drifted = false;
+            return true;
+        }
+        if self.rows.len() < WARM_UP_ROWS {
+            return false;
+        }
+        let width = self.members.len();
+        // Rows of a time when fewer signals were known lack the others.
+        let rows = Array2::from_shape_fn((self.rows.len(), width), |(t, i)| {
+            self.rows[t].get(i).map_or(f64::NAN, |&value| f64::from(value))
+        });
+        self.model = Group::fit(rows.view(), parameters).ok();
+        if let Some(model) = &mut self.model {
+            self.rows = VecDeque::new();
+            model.begin();
+        }
+        self.model.is_some()
+    }
+}
+
+/// What is told of a row.
+struct Found {
+    finding: Finding,
+    score: f64,
+    signal: usize,
+}
+
+impl Groups {
+    fn resolve(&mut self, number: u32, series: &Series, by: &[String]) -> (u32, u16) {
+        let context = self.context.iter().map(|name| series.context.get(name).cloned().unwrap_or_default());
+        let key: Vec<String> = by
+            .iter()
+            .filter(|name| *name != "signal")
+            .map(|name| series.text(name).to_string())
+            .chain(context)
+            .collect();
+        let at = match self.index.get(&key) {
+            Some(&at) => at,
+            None if self.saved.groups.len() >= GROUPS_MAX => {
+                self.saved.refused += 1;
+                return NO_PLACE;
+            }
+            None => {
+                let at = self.saved.groups.len() as u32;
+                self.saved.groups.push(OneGroup::new(key.clone()));
+                self.index.insert(key, at);
+                at
+            }
+        };
+        self.saved
+            .groups
+            .get_mut(at as usize)
+            .and_then(|group| group.column(number))
+            .map_or(NO_PLACE, |column| (at, column))
+    }
+
+    /// Judges or learns a row; answers what it gave away.
+    fn close(one: &mut OneGroup, row: &[f64], parameters: &Parameters) -> Option<Found> {
+        let Some(model) = &mut one.model else {
+            if one.rows.len() == LEARN_ROWS {
+                one.rows.pop_front();
+            }
+            one.rows.push_back(row.iter().map(|&value| value as f32).collect());
+            return None;
+        };
+        let row = ArrayView2::from_shape((1, row.len()), row).ok()?;
+        let (shown, within, drifted) = (&mut one.shown, &mut one.within, &mut one.drifted);
+        let mut found = None;
+        model.judge(row, parameters, |_, verdict, model| {
+            if shown.len() == SHOWN {
+                shown.pop_front();
+            }
+            let seen = row.iter().enumerate();
+            shown.push_back(seen.map(|(i, &value)| (value as f32, model.expected(i) as f32)).collect());
+            let began = verdict.score > 1.0 && !*within;
+            *within = verdict.score > if *within { ENDS } else { 1.0 };
+            let (signal, drift) = model.drift(parameters);
+            if began {
+                let finding = match verdict.statistic {
+                    Statistic::Distance => Finding::Relation,
+                    Statistic::Signal(_) => Finding::Signal,
+                };
+                let signal = model.shares().first().map_or(0, |share| share.signal);
+                found = Some(Found { finding, score: f64::from(verdict.score), signal });
+            } else if drift >= 1.0 && !*drifted {
+                *drifted = true;
+                found = Some(Found { finding: Finding::Drift, score: drift, signal });
+            }
+        });
+        found
+    }
+
+    fn explain(one: &OneGroup, found: &Found, all: &Blocks<Series>, period_s: f64) -> Map<String, Value> {
+        let shares = one.model.as_ref().map(Group::shares).unwrap_or_default();
+        let name = |signal: usize| {
+            one.members
+                .get(signal)
+                .and_then(|&n| all.get(n as usize))
+                .map_or("", |series| series.signal.as_str())
+        };
+        let named = shares.iter().filter(|share| share.signal == found.signal);
+        let named = named.chain(shares.iter().filter(|share| share.signal != found.signal)).take(NAMED);
+        let signals: Vec<Value> = named
+            .map(|share| {
+                json!({
+                    "signal": name(share.signal), "seen": share.seen, "expected": share.expected,
+                    "deviation": share.deviation, "share": share.share,
+                })
+            })
+            .collect();
+        let around = |which: fn(&(f32, f32)) -> f32| -> Vec<f32> {
+            one.shown
+                .iter()
+                .filter_map(|row| row.get(found.signal).map(which))
+                .filter(|v| v.is_finite())
+                .collect()
+        };
+        let mut more = Map::new();
+        let first = signals.first().cloned().unwrap_or_default();
+        for key in ["seen", "expected", "deviation"] {
+            more.insert(key.into(), first[key].clone());
+        }
+        more.insert("finding".into(), found.finding.name().into());
+        more.insert("score".into(), found.score.into());
+        more.insert("signals".into(), signals.into());
+        more.insert(
+            "around".into(),
+            json!({ "period_s": period_s, "seen": around(|pair| pair.0), "expected": around(|pair| pair.1) }),
+        );
+        more
+    }
+}
+
+impl Operator for Groups {
+    fn samples(&mut self, step: &Step<'_>, samples: &Samples<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
+        for row in step.from..samples.series.len() {
+            let number = samples.series[row];
+            let mut place = self.saved.places.get(number as usize).copied().unwrap_or(NO_PLACE);
+            if place == UNRESOLVED {
+                place =
+                    all.get(number as usize).map_or(NO_PLACE, |series| self.resolve(number, series, step.by));
+                self.saved.places[number as usize] = place;
+            }
+            let Some(one) = self.saved.groups.get_mut(place.0 as usize) else { continue };
+            let value = if samples.quality[row] < 2 { samples.values[row] } else { f64::NAN };
+            let period = samples.times[row].div_euclid(self.period.max(1));
+            let Some(mut closed) = one.take(place.1, value, period) else { continue };
+            // A pause is no row after row of held values: the model begins anew behind it.
+            let paused = period - closed > HOLD;
+            loop {
+                let values = one.row(closed);
+                if let Some(found) = Self::close(one, &values, &self.parameters)
+                    && self.findings.contains(&found.finding)
+                    && let Some(series) = one.members.get(found.signal).and_then(|&n| all.get(n as usize))
+                {
+                    let more = Self::explain(one, &found, all, self.parameters.period_s);
+                    hits.push(sample_hit(step, samples, row, series, more));
+                }
+                if paused {
+                    one.begin();
+                    one.take(place.1, value, period);
+                    break;
+                }
+                closed += 1;
+                one.open(closed, period);
+                if closed + 1 >= period {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn series(&mut self, number: u32, selected: bool) {
+        let index = number as usize;
+        if self.saved.places.len() <= index {
+            self.saved.places.resize(index + 1, NO_PLACE);
+        }
+        match (selected, self.saved.places[index]) {
+            (true, NO_PLACE) => self.saved.places[index] = UNRESOLVED,
+            (false, _) => self.saved.places[index] = NO_PLACE,
+            (true, _) => {}
+        }
+    }
+
+    fn context(&mut self, series: &[u32]) {
+        if self.context.is_empty() {
+            return;
+        }
+        for &number in series {
+            let Some(place) = self.saved.places.get_mut(number as usize) else { continue };
+            if *place == NO_PLACE {
+                continue;
+            }
+            // The group that is left, and the one that is come to, have no past that counts.
+            if let Some(one) = self.saved.groups.get_mut(place.0 as usize) {
+                one.begin();
+            }
+            *place = UNRESOLVED;
+        }
+    }
+
+    fn approve(&mut self) {
+        for one in &mut self.saved.groups {
+            one.approve(&self.parameters);
+        }
+    }
+
+    fn learning(&self) -> Learning {
+        let approved = self.saved.groups.iter().filter(|one| one.model.is_some()).count();
+        Learning { keys: self.saved.groups.len(), approved, refused: self.saved.refused }
+    }
+
+    fn save(&self) -> Saving {
+        let state = self.saved.clone();
+        Box::new(move || saved(SAVED_VERSION, &state))
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        self.saved = restored(SAVED_VERSION, "a group of signals", saved)?;
+        self.index =
+            self.saved.groups.iter().enumerate().map(|(at, one)| (one.key.clone(), at as u32)).collect();
+        Ok(())
+    }
+}

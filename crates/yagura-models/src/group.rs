@@ -1,0 +1,535 @@
+//! D2, the residual of a group of signals (one tool, chamber or step): a linear one-step prediction of all from the
+//! last rows of all, and the deviation from it against its covariance (see [`Reference`]). Two statistics, each
+//! smoothed: the distance, and the worst single signal.
+//!
+//! A vector autoregression fitted by ridge regression (Hoerl and Kennard 1970), whose residuals are watched by a
+//! multivariate exponentially weighted chart (after Lowry et al. 1992). The limits come from residuals of rows that
+//! the prediction was not fitted to (blocked cross-validation, Bergmeir and Benítez 2012): limits from its own
+//! residuals raise false alarms on most ordinary rows.
+//!
+//! It goes on learning from rows that it found ordinary, with a memory of some thousand, and only the prediction:
+//! covariance, scale and limits stay those that were approved, so that nobody teaches it to expect noise.
+//!
+//! Cost: p + ½ multiplications for each pair of signals a row, p the number of rows that are looked back. The
+//! prediction is solved anew after an eighth as many rows as it has seen.
+
+use ndarray::{Array2, ArrayView2, s};
+use serde::{Deserialize, Serialize};
+
+use crate::alarm;
+use crate::linear::{cholesky, moments, products, solve};
+use crate::reference::Reference;
+
+/// The name in pipelines.
+pub const NAME: &str = "group";
+
+/// What the user may set; the defaults are those of `models/group.yaml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parameters {
+    /// Seconds between rows, where rows are made of samples.
+    pub period_s: f64,
+    /// The most rows that the prediction looks back.
+    pub lags_max: usize,
+    /// Rows that there must be for each coefficient of one signal: fewer rows, fewer lags.
+    pub rows_per_coefficient: usize,
+    /// Noise that readings are taken to carry, a share of their variance: keeps the prediction from leaning on
+    /// differences of signals that the next instrument reads a little otherwise.
+    pub noise: f64,
+    /// Weight of a row in the smoothed distance.
+    pub weight: f64,
+    /// Weight of a row in the smoothed deviation of a single signal.
+    pub weight_single: f64,
+    /// A single row counts no more than this many times the ordinary.
+    pub row_max: f64,
+    /// Rows that deviate, of all rows of a normal time.
+    pub nominal: f64,
+    /// Rows that the prediction remembers once it is in force.
+    pub memory_rows: f64,
+    /// How far learning may move what is expected of a signal, in its deviations; then it stops.
+    pub drift_sigma: f64,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Parameters {
+            period_s: 1.0,
+            lags_max: 4,
+            rows_per_coefficient: 4,
+            noise: 0.003,
+            weight: 0.15,
+            weight_single: 0.3,
+            row_max: 20.0,
+            nominal: 0.003,
+            memory_rows: 1000.0,
+            drift_sigma: 3.0,
+        }
+    }
+}
+
+/// Readings further than this many standard deviations from the mean count no further.
+const FAR: f64 = 20.0;
+/// A signal's standard deviation is taken for at least this share of its largest value: readings are finite.
+const RESOLUTION: f64 = 1e-3;
+/// Parts that take turns in being left out while the limits are found.
+const FOLDS: usize = 5;
+/// Rows beside a part that are left out with it, as they resemble it.
+const BESIDE: usize = 5;
+/// Rows that are needed at least.
+pub const ROWS_MIN: usize = 30;
+/// Ordinary rows that are gathered before they are learned from.
+const CHUNK: usize = 50;
+/// Rows after which the prediction is solved anew, at most.
+const ANEW_MAX: u64 = 500;
+/// Rows that are judged side by side.
+const BLOCK: usize = 8;
+/// Signals in one group, at most: 2 MiB of state at four lags.
+pub const SIGNALS_MAX: usize = 128;
+
+/// Why a group could not be fitted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Too few rows.
+    #[error("{rows} rows are too few to learn from; there must be at least {ROWS_MIN}")]
+    Few {
+        /// That there were.
+        rows: usize,
+    },
+    /// Too many signals, or none.
+    #[error("{signals} signals cannot be one group; it takes 1 to {SIGNALS_MAX}")]
+    Signals {
+        /// That there were.
+        signals: usize,
+    },
+}
+
+/// Which statistic gave a row away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Statistic {
+    /// The signals do not go together as they did.
+    Distance,
+    /// This signal is far from what the others and the past make expected.
+    Signal(u16),
+}
+
+/// What is said of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// How far: 1 is the limit. Never NaN; 0 where a row could not be judged.
+    pub score: f32,
+    /// By which statistic.
+    pub statistic: Statistic,
+}
+
+/// A signal's part in what was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share {
+    /// Which signal.
+    pub signal: usize,
+    /// Its share of all signals' smoothed squared deviations.
+    pub share: f64,
+    /// The last row's value, in the signal's unit.
+    pub seen: f64,
+    /// What was expected of it.
+    pub expected: f64,
+    /// The usual deviation from what is expected.
+    pub deviation: f64,
+}
+
+/// A fitted group in one context.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    lags: usize,
+    mean: Vec<f64>,
+    scale: Vec<f64>,
+    /// Rows of weights: the level, then each signal one row back, two rows back and so on.
+    weights: Vec<f32>,
+    /// The weights that were fitted, which nothing moves.
+    golden: Vec<f32>,
+    /// The signal whose expected level has moved most since, and by how many of its deviations.
+    drift: (u16, f32),
+    reference: Reference,
+    /// Of the distance and of the worst signal.
+    limits: [f32; 2],
+    learning: Learning,
+    /// The last rows in standard deviations, the newest last.
+    past: Vec<f32>,
+    /// Rows in `past` that count.
+    known: usize,
+    distance: f32,
+    each: Vec<f32>,
+    /// What the last row deviated by and was, in standard deviations.
+    last: Vec<(f32, f32)>,
+}
+
+/// What the prediction is solved from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Learning {
+    /// Σ φφᵀ and Σ φzᵀ of what is looked back to, φ, and what came, z; old rows fade.
+    squares: Array2<f64>,
+    cross: Array2<f64>,
+    ridge: f64,
+    /// Rows of φ and z that are not in yet.
+    chunk: Vec<f32>,
+    /// Rows since the prediction was solved, and in all.
+    since: u64,
+    seen: u64,
+}
+
+impl Group {
+    /// Learns from rows of a normal time, `rows[[t, i]]` signal i in the row t, in order of time and evenly apart.
+    /// What is not finite is missing.
+    pub fn fit(rows: ArrayView2<'_, f64>, parameters: &Parameters) -> Result<Group, Unfit> {
+        let (n, width) = rows.dim();
+        if !(1..=SIGNALS_MAX).contains(&width) {
+            return Err(Unfit::Signals { signals: width });
+        }
+        if n < ROWS_MIN {
+            return Err(Unfit::Few { rows: n });
+        }
+        let (mean, deviation) = moments(rows);
+        let scale: Vec<f64> = (0..width)
+            .map(|i| {
+                let largest =
+                    rows.column(i).iter().filter(|v| v.is_finite()).fold(0.0_f64, |m, v| m.max(v.abs()));
+                deviation[i].max(RESOLUTION * largest).max(1e-9)
+            })
+            .collect();
+        let z = Array2::from_shape_fn((n, width), |(t, i)| {
+            standardised(rows[[t, i]], mean[i], scale[i]).unwrap_or(0.0)
+        });
+
+        let coefficients = (n / parameters.rows_per_coefficient.max(1)).saturating_sub(1);
+        let lags = (coefficients / width).clamp(1, parameters.lags_max.clamp(1, 16));
+        let (phi, next) = looked_back(z.view(), lags);
+        let ridge = parameters.noise * phi.nrows() as f64;
+        let (squares, cross) = (products(phi.view(), phi.view()), products(phi.view(), next.view()));
+
+        let out_of_fold = out_of_fold(&phi, &next, (&squares, &cross), ridge);
+        let reference = Reference::of(out_of_fold.view(), parameters.noise);
+        let limits = calibrate(&reference, out_of_fold.view(), parameters);
+        let weights = flat(&predict(&squares, &cross, ridge));
+        let past = z.slice(s![n - lags.., ..]).iter().map(|&v| v as f32).collect();
+        let seen = phi.nrows() as u64;
+        Ok(Group {
+            lags,
+            mean,
+            scale,
+            golden: weights.clone(),
+            weights,
+            drift: (0, 0.0),
+            reference,
+            limits,
+            learning: Learning { squares, cross, ridge, chunk: Vec::new(), since: 0, seen },
+            past,
+            known: lags,
+            distance: 0.0,
+            each: vec![0.0; width],
+            last: vec![(0.0, 0.0); width],
+        })
+    }
+
+    /// How many signals.
+    pub fn width(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// How many rows are looked back.
+    pub fn lags(&self) -> usize {
+        self.lags
+    }
+
+    /// What came before does not count: a pause, another step, maintenance. As many rows as are looked back are not
+    /// judged.
+    pub fn begin(&mut self) {
+        self.known = 0;
+        self.distance = 0.0;
+        self.each.fill(0.0);
+    }
+
+    /// Judges rows in order, and learns from those that are ordinary; `each` is told of every row, with the group as
+    /// it is after it (see [`Group::shares`]). Any splitting of the rows into calls gives the same.
+    pub fn judge(
+        &mut self,
+        rows: ArrayView2<'_, f64>,
+        parameters: &Parameters,
+        mut each: impl FnMut(usize, Verdict, &Group),
+    ) {
+        let width = self.width();
+        let mut window = Vec::new();
+        let mut at = 0;
+        while at < rows.nrows() {
+            // Rows that are whole are predicted side by side; one with a hole needs its own prediction first.
+            window.clear();
+            window.extend_from_slice(&self.past);
+            let block = rows.slice(s![at..rows.nrows().min(at + BLOCK), ..]);
+            let whole = block.rows().into_iter().take_while(|row| row.iter().all(|v| v.is_finite())).count();
+            let count = if self.known < self.lags { 1 } else { whole.max(1) };
+            let missing = self.extend(&mut window, block.slice(s![..count, ..]));
+            let mut deviations = self.deviations(&window, count);
+            for &i in &missing {
+                // Taken for what was expected.
+                window[self.lags * width + i] -= deviations[i];
+                deviations[i] = 0.0;
+            }
+            let mut done = 0;
+            while done < count {
+                let deviation = &deviations[done * width..(done + 1) * width];
+                let now = &window[done * width..(self.lags + done + 1) * width];
+                let judged = self.known == self.lags;
+                let verdict = if judged {
+                    self.compare(deviation, parameters)
+                } else {
+                    self.known += usize::from(missing.len() < width);
+                    Verdict { score: 0.0, statistic: Statistic::Distance }
+                };
+                let row = &now[self.lags * width..];
+                self.last.clear();
+                self.last.extend(deviation.iter().copied().zip(row.iter().copied()));
+                let ordinary = judged && verdict.score < 1.0 && missing.is_empty();
+                let solved = ordinary && self.learn(now, parameters);
+                each(at + done, verdict, self);
+                done += 1;
+                if solved {
+                    // The rows behind are predicted anew.
+                    break;
+                }
+            }
+            at += done;
+            self.past.copy_from_slice(&window[done * width..(done + self.lags) * width]);
+        }
+    }
+
+    /// The signals' parts in what the last row brought, the largest first.
+    pub fn shares(&self) -> Vec<Share> {
+        let all: f64 = self.each.iter().map(|&e| f64::from(e)).sum();
+        let mut shares: Vec<Share> = (0..self.width())
+            .map(|signal| {
+                let (off, seen) = self.last[signal];
+                let value = |z: f32| self.mean[signal] + f64::from(z) * self.scale[signal];
+                Share {
+                    signal,
+                    share: f64::from(self.each[signal]) / all.max(1e-30),
+                    seen: value(seen),
+                    expected: value(seen - off),
+                    deviation: f64::from(self.reference.variance()[signal]).sqrt() * self.scale[signal],
+                }
+            })
+            .collect();
+        shares.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.signal.cmp(&b.signal)));
+        shares
+    }
+
+    /// What was expected of a signal in the last row, in its unit; NaN of one that there is not.
+    pub fn expected(&self, signal: usize) -> f64 {
+        let expected =
+            |&(off, seen): &(f32, f32)| self.mean[signal] + f64::from(seen - off) * self.scale[signal];
+        self.last.get(signal).map_or(f64::NAN, expected)
+    }
+
+    /// The signal whose expected level has drifted most from the fitted one, and how far: 1 is what was granted, where
+    /// learning stops.
+    pub fn drift(&self, parameters: &Parameters) -> (usize, f64) {
+        (usize::from(self.drift.0), f64::from(self.drift.1) / parameters.drift_sigma.max(1e-9))
+    }
+
+    /// What is expected now is what is granted from now on.
+    pub fn accept_drift(&mut self) {
+        self.golden.clone_from(&self.weights);
+        self.drift = (0, 0.0);
+    }
+
+    /// Bytes that this state takes.
+    pub fn bytes(&self) -> usize {
+        let floats =
+            2 * self.weights.len() + self.past.len() + 4 * self.width() + self.learning.chunk.capacity();
+        4 * (floats + self.width() * (self.width() + 5) / 2)
+            + 8 * (self.learning.squares.len() + self.learning.cross.len() + 2 * self.width())
+    }
+
+    /// Appends rows in standard deviations; answers which signals of a single row are missing.
+    fn extend(&self, window: &mut Vec<f32>, rows: ArrayView2<'_, f64>) -> Vec<usize> {
+        let mut missing = Vec::new();
+        for row in rows.rows() {
+            for (i, &value) in row.iter().enumerate() {
+                window.push(match standardised(value, self.mean[i], self.scale[i]) {
+                    Some(z) => z as f32,
+                    None => {
+                        missing.push(i);
+                        0.0
+                    }
+                });
+            }
+        }
+        missing
+    }
+
+    /// Of `count` rows that follow the rows looked back to, what each is off its prediction.
+    fn deviations(&self, window: &[f32], count: usize) -> Vec<f32> {
+        let width = self.width();
+        let mut off = window[self.lags * width..(self.lags + count) * width].to_vec();
+        let (level, weights) = self.weights.split_at(width);
+        off.chunks_exact_mut(width).for_each(|off| off.iter_mut().zip(level).for_each(|(off, w)| *off -= w));
+        for (lag, weights) in weights.chunks_exact(width * width).enumerate() {
+            let from = (self.lags - 1 - lag) * width;
+            for (i, weights) in weights.chunks_exact(width).enumerate() {
+                for (row, off) in off.chunks_exact_mut(width).enumerate() {
+                    let z = window[from + row * width + i];
+                    off.iter_mut().zip(weights).for_each(|(off, w)| *off -= w * z);
+                }
+            }
+        }
+        off
+    }
+
+    fn compare(&mut self, deviation: &[f32], parameters: &Parameters) -> Verdict {
+        let (weight, single) = (parameters.weight as f32, parameters.weight_single as f32);
+        let most = parameters.row_max as f32;
+        self.distance += weight * (self.reference.distance(deviation).min(most) - self.distance);
+        let mut worst = (0, 0.0_f32);
+        for (i, (smooth, now)) in self.each.iter_mut().zip(self.reference.each(deviation)).enumerate() {
+            *smooth += single * (now.min(most) - *smooth);
+            if *smooth > worst.1 {
+                worst = (i as u16, *smooth);
+            }
+        }
+        let (distance, signal) = (self.distance / self.limits[0], worst.1 / self.limits[1]);
+        if signal > distance {
+            Verdict { score: signal, statistic: Statistic::Signal(worst.0) }
+        } else {
+            Verdict { score: distance, statistic: Statistic::Distance }
+        }
+    }
+
+    /// Takes an ordinary row in; whether the prediction was solved anew.
+    fn learn(&mut self, window: &[f32], parameters: &Parameters) -> bool {
+        if self.drift(parameters).1 >= 1.0 {
+            return false;
+        }
+        let (width, learning) = (self.mean.len(), &mut self.learning);
+        let (past, now) = window.split_at(self.lags * width);
+        learning.chunk.push(1.0);
+        past.chunks_exact(width).rev().for_each(|row| learning.chunk.extend_from_slice(row));
+        learning.chunk.extend_from_slice(now);
+        let size = 1 + (self.lags + 1) * width;
+        if learning.chunk.len() < CHUNK * size {
+            return false;
+        }
+        let fade = (1.0 - 1.0 / parameters.memory_rows.max(1.0)).powi(CHUNK as i32);
+        accumulate(&mut learning.squares, &mut learning.cross, &learning.chunk, size, fade);
+        learning.chunk.clear();
+        learning.seen += CHUNK as u64;
+        learning.since += CHUNK as u64;
+        if learning.since < (learning.seen / 8).min(ANEW_MAX) {
+            return false;
+        }
+        learning.since = 0;
+        self.weights = flat(&predict(&learning.squares, &learning.cross, learning.ridge));
+        self.drift = self.drifted();
+        true
+    }
+
+    /// What the present weights expect otherwise than the fitted ones at the mean of what is looked back to now.
+    fn drifted(&self) -> (u16, f32) {
+        let (width, sums) = (self.mean.len(), self.learning.squares.row(0));
+        let mut moved = vec![0.0_f64; width];
+        let weights = self.weights.chunks_exact(width).zip(self.golden.chunks_exact(width));
+        for ((now, fitted), sum) in weights.zip(sums) {
+            let mean = sum / sums[0].max(1e-9);
+            let pairs = moved.iter_mut().zip(now.iter().zip(fitted));
+            pairs.for_each(|(moved, (now, fitted))| *moved += mean * f64::from(now - fitted));
+        }
+        let sigmas = moved.iter().zip(self.reference.variance()).map(|(m, v)| (m.abs() as f32) / v.sqrt());
+        let most = sigmas.enumerate().max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
+        most.map_or((0, 0.0), |(signal, sigmas)| (signal as u16, sigmas))
+    }
+}
+
+/// A reading in standard deviations from the mean; none when it is not finite.
+fn standardised(value: f64, mean: f64, scale: f64) -> Option<f64> {
+    value.is_finite().then(|| ((value - mean) / scale).clamp(-FAR, FAR))
+}
+
+/// For each row with enough before it: the level and the rows before, newest first, and the row itself.
+fn looked_back(z: ArrayView2<'_, f64>, lags: usize) -> (Array2<f64>, Array2<f64>) {
+    let (n, width) = z.dim();
+    let phi = Array2::from_shape_fn((n - lags, 1 + lags * width), |(t, k)| match k.checked_sub(1) {
+        None => 1.0,
+        Some(k) => z[[lags + t - 1 - k / width, k % width]],
+    });
+    (phi, z.slice(s![lags.., ..]).to_owned())
+}
+
+/// What each row is off a prediction that was fitted to the others.
+fn out_of_fold(
+    phi: &Array2<f64>,
+    next: &Array2<f64>,
+    (squares, cross): (&Array2<f64>, &Array2<f64>),
+    ridge: f64,
+) -> Array2<f64> {
+    let n = phi.nrows();
+    let mut off = next.clone();
+    for fold in 0..FOLDS {
+        let (from, to) = (fold * n / FOLDS, (fold + 1) * n / FOLDS);
+        let left_out = from.saturating_sub(BESIDE)..(to + BESIDE).min(n);
+        let (out, out_next) = (phi.slice(s![left_out.clone(), ..]), next.slice(s![left_out, ..]));
+        let weights = predict(&(squares - products(out, out)), &(cross - products(out, out_next)), ridge);
+        let predicted = products(phi.slice(s![from..to, ..]).t(), weights.view());
+        off.slice_mut(s![from..to, ..]).zip_mut_with(&predicted, |off, predicted| *off -= predicted);
+    }
+    off
+}
+
+/// The limits of both statistics, smoothed as they are when they judge.
+fn calibrate(reference: &Reference, deviations: ArrayView2<'_, f64>, parameters: &Parameters) -> [f32; 2] {
+    let (mut distance, mut each) = (0.0_f64, vec![0.0_f64; reference.width()]);
+    let (mut distances, mut worst) = (Vec::new(), Vec::new());
+    for row in deviations.rows() {
+        let row: Vec<f32> = row.iter().map(|&e| e as f32).collect();
+        distance +=
+            parameters.weight * (f64::from(reference.distance(&row)).min(parameters.row_max) - distance);
+        distances.push(distance);
+        for (smooth, now) in each.iter_mut().zip(reference.each(&row)) {
+            *smooth += parameters.weight_single * (f64::from(now).min(parameters.row_max) - *smooth);
+        }
+        worst.push(each.iter().copied().fold(0.0, f64::max));
+    }
+    // What smoothing began with is forgotten after some rows.
+    let settled = |values: &[f64], weight: f64| {
+        let from = ((2.0 / weight.max(0.01)) as usize).min(values.len() / 2);
+        // Both statistics are 1 on average: what hardly ever deviated may do as much.
+        alarm::limit(&values[from..], parameters.nominal).max(1.0) as f32
+    };
+    [settled(&distances, parameters.weight), settled(&worst, parameters.weight_single)]
+}
+
+/// The weights of least squares with a ridge on all but the level.
+fn predict(squares: &Array2<f64>, cross: &Array2<f64>, ridge: f64) -> Array2<f64> {
+    let mut system = squares.clone();
+    system.diag_mut().iter_mut().skip(1).for_each(|square| *square += ridge);
+    solve(cholesky(system.view()).view(), cross.view())
+}
+
+fn flat(weights: &Array2<f64>) -> Vec<f32> {
+    weights.iter().map(|&w| w as f32).collect()
+}
+
+/// Lets what was seen fade and adds the rows of φ and z in `chunk`, `size` numbers each.
+fn accumulate(squares: &mut Array2<f64>, cross: &mut Array2<f64>, chunk: &[f32], size: usize, fade: f64) {
+    let looked_back = squares.ncols();
+    let chunk: Vec<f64> = chunk.iter().map(|&v| f64::from(v)).collect();
+    for i in 0..looked_back {
+        let (mut square, mut cross) = (squares.row_mut(i), cross.row_mut(i));
+        square.iter_mut().for_each(|square| *square *= fade);
+        cross.iter_mut().for_each(|cross| *cross *= fade);
+        for row in chunk.chunks_exact(size) {
+            let (phi, next) = row.split_at(looked_back);
+            let x = phi[i];
+            square.iter_mut().zip(phi).for_each(|(square, y)| *square += x * y);
+            cross.iter_mut().zip(next).for_each(|(cross, y)| *cross += x * y);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

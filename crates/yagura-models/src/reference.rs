@@ -1,0 +1,132 @@
+//! What is normal of a vector of deviations: its covariance, shrunk, and two statistics against it. The distance
+//! (Hotelling's T² over all directions, regularised where directions are hardly seen) finds what moves signals
+//! against each other; the worst single signal finds what moves one far and the others not, which the distance
+//! dilutes among many. Each is compared with its own limit.
+
+use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
+
+use crate::linear::{cholesky, inverse_lower, shrunk_covariance};
+
+/// Deviations beyond this many standard deviations count no more for the covariance.
+const OUTLYING: f64 = 10.0;
+
+/// The covariance of a vector's deviations, made for judging.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// L⁻¹ of the covariance L·Lᵀ, its rows one after the other, each up to its diagonal.
+    whiten: Vec<f32>,
+    /// One over the variance of each signal.
+    precision: Vec<f32>,
+    variance: Vec<f32>,
+}
+
+impl Reference {
+    /// Of deviations that the model was not fitted to (a row each, in standard deviations of the signals).
+    /// `resolution` is the variance that readings have at least.
+    pub fn of(deviations: ArrayView2<'_, f64>, resolution: f64) -> Reference {
+        let mut covariance = shrunk_covariance(deviations.mapv(|e| e.clamp(-OUTLYING, OUTLYING)).view());
+        covariance.diag_mut().mapv_inplace(|variance| variance + resolution);
+        let variance: Vec<f32> = covariance.diag().iter().map(|&variance| variance as f32).collect();
+        let inverse = inverse_lower(cholesky(covariance.view()).view());
+        let whiten = inverse.rows().into_iter().enumerate();
+        let whiten =
+            whiten.flat_map(|(i, row)| row.iter().take(i + 1).map(|&x| x as f32).collect::<Vec<_>>());
+        Reference {
+            whiten: whiten.collect(),
+            precision: variance.iter().map(|variance| variance.recip()).collect(),
+            variance,
+        }
+    }
+
+    /// How many signals.
+    pub fn width(&self) -> usize {
+        self.precision.len()
+    }
+
+    /// The variance of each signal's deviation.
+    pub fn variance(&self) -> &[f32] {
+        &self.variance
+    }
+
+    /// The squared distance of a deviation from zero, 1 on average when all is normal.
+    pub fn distance(&self, deviation: &[f32]) -> f32 {
+        let mut rows = self.whiten.as_slice();
+        let mut sum = 0.0;
+        for i in 0..deviation.len().min(self.width()) {
+            let (row, rest) = rows.split_at(i + 1);
+            rows = rest;
+            let along = dot(row, &deviation[..=i]);
+            sum += along * along;
+        }
+        sum / self.width().max(1) as f32
+    }
+
+    /// Each signal's squared deviation over its variance, 1 on average when all is normal.
+    pub fn each<'a>(&'a self, deviation: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+        deviation.iter().zip(&self.precision).map(|(e, precision)| e * e * precision)
+    }
+}
+
+/// Eight sums side by side, then together: the same order everywhere, and the processor can overlap them.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 8];
+    let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(x, y)| x * y).sum();
+    for (a, b) in a.zip(b) {
+        for ((sum, x), y) in sums.iter_mut().zip(a).zip(b) {
+            *sum += x * y;
+        }
+    }
+    let [s0, s1, s2, s3, s4, s5, s6, s7] = sums;
+    ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7)) + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+
+    /// Two signals that move together, a third by itself.
+    fn deviations(n: usize) -> Array2<f64> {
+        let mut seed = 7_u64;
+        let mut noise = || {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 11) as f64 / (1_u64 << 53) as f64 * 3.46 - 1.73
+        };
+        let mut out = Array2::zeros((n, 3));
+        for mut row in out.rows_mut() {
+            let common = noise();
+            row[0] = common + 0.1 * noise();
+            row[1] = common + 0.1 * noise();
+            row[2] = noise();
+        }
+        out
+    }
+
+    #[test]
+    fn both_statistics_are_one_on_average() {
+        let deviations = deviations(4000);
+        let reference = Reference::of(deviations.view(), 0.0);
+        let rows: Vec<Vec<f32>> =
+            deviations.rows().into_iter().map(|row| row.iter().map(|&e| e as f32).collect()).collect();
+        let mean = |f: &dyn Fn(&[f32]) -> f32| rows.iter().map(|row| f(row)).sum::<f32>() / rows.len() as f32;
+        let distance = mean(&|row| reference.distance(row));
+        assert!((distance - 1.0).abs() < 0.05, "{distance}");
+        assert!((mean(&|row| reference.each(row).sum::<f32>() / 3.0) - 1.0).abs() < 0.02);
+    }
+
+    #[test]
+    fn signals_against_each_other_are_far_though_each_is_ordinary() {
+        let reference = Reference::of(deviations(4000).view(), 0.0);
+        assert!(reference.distance(&[1.0, -1.0, 0.0]) > 20.0 * reference.distance(&[1.0, 1.0, 0.0]));
+        assert!(reference.each(&[1.0, -1.0, 0.0]).all(|each| each < 2.0));
+    }
+
+    #[test]
+    fn a_signal_that_never_moved_has_a_finite_variance() {
+        let reference = Reference::of(Array2::zeros((50, 2)).view(), 0.003);
+        assert!(reference.distance(&[1.0, 0.0]).is_finite());
+    }
+}

@@ -1,0 +1,214 @@
+//! Tables of readings from files: CSV (with a line of names) and Parquet. A column each signal.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::Context;
+use arrow::array::{Array, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use ndarray::Array2;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::Failure;
+
+/// A table as it is written.
+pub struct Table {
+    names: Vec<String>,
+    /// By column.
+    texts: Vec<Vec<String>>,
+}
+
+/// Which columns are what.
+#[derive(Clone, Default)]
+pub struct Roles {
+    pub time: Option<String>,
+    pub context: Option<String>,
+    pub label: Option<String>,
+    pub ignored: Vec<String>,
+    /// These alone are signals, in this order; all others that hold numbers when there is none.
+    pub signals: Vec<String>,
+}
+
+/// Readings in order.
+pub struct Readings {
+    pub signals: Vec<String>,
+    /// `rows[[t, i]]`: signal i in row t; NaN where there is none.
+    pub rows: Array2<f64>,
+    /// As written; the row's number where no column tells a time.
+    pub times: Vec<String>,
+    /// Empty texts without such a column.
+    pub contexts: Vec<String>,
+    /// Empty without such a column.
+    pub labels: Vec<bool>,
+}
+
+impl Table {
+    /// Reads a file, as its name ends.
+    pub fn read(path: &Path) -> Result<Table, Failure> {
+        let end = path.extension().map(|end| end.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        match end.as_str() {
+            "parquet" | "pq" => {
+                parquet(path).map_err(|cause| Failure::Input(format!("{}: {cause:#}", path.display())))
+            }
+            "csv" | "tsv" | "txt" | "dat" => separated(path),
+            _ => Err(Failure::Input(format!(
+                "{}: not a table that can be read; name a .csv or a .parquet file",
+                path.display()
+            ))),
+        }
+    }
+
+    /// The readings in it.
+    pub fn readings(self, path: &Path, roles: &Roles) -> Result<Readings, Failure> {
+        let place = path.display();
+        let find = |name: &str| {
+            self.names.iter().position(|n| n == name).ok_or_else(|| {
+                Failure::Input(format!(
+                    "{place}: there is no column `{name}`; there are: {}",
+                    self.names.join(", ")
+                ))
+            })
+        };
+        let at = |name: &Option<String>| name.as_deref().map(find).transpose();
+        let (context, label) = (at(&roles.context)?, at(&roles.label)?);
+        let time = match at(&roles.time)? {
+            Some(at) => Some(at),
+            None => self.names.iter().position(|name| is_time(name)),
+        };
+        let ignored = roles.ignored.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?;
+        let numbers: Vec<Vec<f64>> =
+            self.texts.iter().map(|column| column.iter().map(|text| number(text)).collect()).collect();
+        let chosen: Vec<usize> = if roles.signals.is_empty() {
+            let taken = |i: &usize| [time, context, label].contains(&Some(*i)) || ignored.contains(i);
+            let holds = |i: &usize| numbers[*i].iter().any(|value| value.is_finite());
+            (0..self.names.len()).filter(|i| !taken(i) && holds(i)).collect()
+        } else {
+            roles.signals.iter().map(|name| find(name)).collect::<Result<_, _>>()?
+        };
+        let count = self.texts.first().map_or(0, Vec::len);
+        if chosen.is_empty() || count == 0 {
+            return Err(Failure::Input(format!(
+                "{place}: no column holds numbers; there are: {}",
+                self.names.join(", ")
+            )));
+        }
+        let text = |column: Option<usize>| column.map(|i| self.texts[i].clone());
+        Ok(Readings {
+            signals: chosen.iter().map(|&i| self.names[i].clone()).collect(),
+            rows: Array2::from_shape_fn((count, chosen.len()), |(t, i)| numbers[chosen[i]][t]),
+            times: text(time).unwrap_or_else(|| (1..=count).map(|row| row.to_string()).collect()),
+            contexts: text(context).unwrap_or_else(|| vec![String::new(); count]),
+            labels: label.map(|i| numbers[i].iter().map(|&v| v > 0.0).collect()).unwrap_or_default(),
+        })
+    }
+}
+
+/// Whether a column of that name tells times.
+fn is_time(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["time", "timestamp", "datetime", "date", "ts", "observed"].contains(&name.as_str())
+}
+
+/// NaN for what is no number.
+fn number(text: &str) -> f64 {
+    match text.trim() {
+        "true" | "TRUE" | "True" => 1.0,
+        "false" | "FALSE" | "False" => 0.0,
+        text => text.parse().unwrap_or(f64::NAN),
+    }
+}
+
+fn separated(path: &Path) -> Result<Table, Failure> {
+    let place = path.display();
+    let text = std::fs::read(path)
+        .with_context(|| place.to_string())
+        .map_err(|e| Failure::Input(format!("{e:#}")))?;
+    let text = String::from_utf8_lossy(&text);
+    let first = text.lines().next().unwrap_or_default();
+    // The separator that parts the line of names most.
+    let separator =
+        [b',', b';', b'\t'].into_iter().max_by_key(|&c| first.bytes().filter(|b| *b == c).count());
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(separator.unwrap_or(b','))
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let wrong = |cause: csv::Error| Failure::Input(format!("{place}: {cause}"));
+    let names: Vec<String> = reader.headers().map_err(wrong)?.iter().map(str::to_string).collect();
+    let mut texts = vec![Vec::new(); names.len()];
+    for record in reader.records() {
+        let record = record.map_err(wrong)?;
+        texts.iter_mut().zip(record.iter()).for_each(|(column, text)| column.push(text.to_string()));
+    }
+    Ok(Table { names, texts })
+}
+
+fn parquet(path: &Path) -> anyhow::Result<Table> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
+    let names: Vec<String> = reader.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let mut texts: Vec<Vec<String>> = vec![Vec::new(); names.len()];
+    let options = FormatOptions::default();
+    for batch in reader.build()? {
+        for (texts, column) in texts.iter_mut().zip(batch?.columns()) {
+            if column.data_type().is_numeric() {
+                let numbers = cast(column, &DataType::Float64)?;
+                let numbers = numbers.as_primitive::<Float64Type>();
+                texts.extend(
+                    numbers.iter().map(|value| value.map_or_else(String::new, |value| value.to_string())),
+                );
+            } else if let DataType::Timestamp(TimeUnit::Microsecond, _) = column.data_type() {
+                let times = cast(column, &DataType::Int64)?;
+                let times = times.as_primitive::<Int64Type>();
+                texts.extend(
+                    times.iter().map(|time| time.map_or_else(String::new, yagura_event::clock::rfc3339)),
+                );
+            } else {
+                let shown = ArrayFormatter::try_new(column, &options)?;
+                texts.extend((0..column.len()).map(|i| shown.value(i).to_string()));
+            }
+        }
+    }
+    Ok(Table { names, texts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, roles: &Roles) -> Result<Readings, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.csv");
+        std::fs::write(&path, text).unwrap();
+        let readings = Table::read(&path).and_then(|table| table.readings(&path, roles));
+        readings.map_err(|failure| match failure {
+            Failure::Input(text) => text,
+            Failure::Failed(cause) => cause.to_string(),
+        })
+    }
+
+    #[test]
+    fn columns_find_their_roles() {
+        let text = "time;flow;note;step;attack\n10:00;1.5;x;4;0\n10:01;;y;5;1\n";
+        let roles = Roles { context: Some("step".into()), label: Some("attack".into()), ..Roles::default() };
+        let readings = read(text, &roles).unwrap();
+        assert_eq!(
+            (readings.signals, readings.contexts),
+            (vec!["flow".to_string()], vec!["4".to_string(), "5".into()])
+        );
+        assert_eq!(
+            (readings.times, readings.labels),
+            (vec!["10:00".to_string(), "10:01".into()], vec![false, true])
+        );
+        assert!(readings.rows[[0, 0]] == 1.5 && readings.rows[[1, 0]].is_nan());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_there_is() {
+        let roles = Roles { time: Some("when".into()), ..Roles::default() };
+        let wrong = read("a,b\n1,2\n", &roles).err().unwrap();
+        assert!(wrong.ends_with("there is no column `when`; there are: a, b"), "{wrong}");
+        let wrong = read("a,b\nx,y\n", &Roles::default()).err().unwrap();
+        assert!(wrong.contains("no column holds numbers"), "{wrong}");
+    }
+}
