@@ -3,9 +3,12 @@
 //! A model is free functions over a dense vector of small states: the caller resolves keys to
 //! dense ids ("slots") beforehand, so that the loop touches no string and no hash map.
 
+pub mod conversation;
 pub mod guard;
 
 /// The models there are, by the name that pipelines use, with what each is for.
 /// A new model is one file, its `mod` line and one line here.
-pub const MODELS: &[(&str, &str)] =
-    &[(guard::NAME, "one signal: shift, drift from the approved baseline, range, stuck, gap")];
+pub const MODELS: &[(&str, &str)] = &[
+    (guard::NAME, "one signal: shift, drift from the approved baseline, range, stuck, gap"),
+    (conversation::NAME, "who speaks which protocol with whom: commands, order, rhythm, rate, values"),
+];

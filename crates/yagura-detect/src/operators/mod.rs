@@ -17,6 +17,7 @@ use crate::pipeline::{PipelineError, Place, Written};
 use crate::shard::Series;
 
 pub mod absence;
+mod conversation;
 pub mod known;
 pub mod matched;
 pub mod model;
