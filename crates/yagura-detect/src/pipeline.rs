@@ -221,9 +221,9 @@ pub struct ModelSpec {
     /// The findings that alert; all without any.
     #[serde(default)]
     pub findings: Vec<Spanned<String>>,
-    /// Parameters other than the defaults.
+    /// Parameters other than the model's defaults.
     #[serde(default)]
-    pub parameters: yagura_models::guard::Parameters,
+    pub parameters: Option<Spanned<serde_json::Value>>,
 }
 
 /// `window:` as written.
@@ -438,12 +438,15 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         _ if spec.absence.is_some() => &["last_seen", "returned"],
         _ if spec.skew.is_some() => &skew::SHOWN,
         (Kind::Sample, _) => &["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"],
+        _ if spec.model.is_some() => &["finding", "why", "seen", "expected", "learned", "score"],
         (_, Some(_)) => &["seen"],
         _ => &[],
     };
     let joined: Vec<&str> = join.iter().map(String::as_str).collect();
+    // What a model of rows finds may be part of the key: one alert each.
+    let found: &[&str] = if spec.model.is_some() && on != Kind::Sample { &["finding"] } else { &[] };
     for column in &spec.by {
-        check_column(place, columns_of, column, &joined, errors);
+        check_column(place, columns_of, column, &[found, &joined].concat(), errors);
     }
     let more = &[more, &joined].concat();
     match spec.window.as_ref().and_then(|w| window::places(&w.value, &spec.by)) {

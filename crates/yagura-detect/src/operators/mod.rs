@@ -17,6 +17,8 @@ use crate::pipeline::{PipelineError, Place, Written};
 use crate::shard::Series;
 
 pub mod absence;
+mod conversation;
+mod group;
 pub mod known;
 pub mod matched;
 pub mod model;

@@ -1,7 +1,10 @@
-//! `model`: samples judged by an online model, one state for each (series, context).
+//! `model`: rows judged by an online model. Here the guard, with one state for each (series, context) of
+//! samples; others have files of their own.
 
 use rustc_hash::FxHashMap;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_saphyr::Spanned;
 use yagura_event::Kind;
 use yagura_models::guard::{self, NO_SLOT, Parameters, State};
 
@@ -9,7 +12,7 @@ use super::matched::sample_hit;
 use super::{Learning, Operator, Plan, Samples, Saving, Step, at, restored, saved};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
-use crate::pipeline::{PipelineError, Place, Written};
+use crate::pipeline::{ModelSpec, PipelineError, Place, Written};
 use crate::shard::Series;
 
 /// The most keys in a cell: 256 MiB of states. What comes beyond is counted and not judged.
@@ -20,7 +23,7 @@ const SAVED_VERSION: u16 = 2;
 /// A series that the detection takes and whose slot must be looked up.
 const UNRESOLVED: u32 = u32::MAX - 1;
 
-const CONTEXTS: [&str; 3] = ["lot", "recipe", "step"];
+pub(super) const CONTEXTS: [&str; 3] = ["lot", "recipe", "step"];
 const FINDINGS: [guard::Finding; 5] = [
     guard::Finding::Shift,
     guard::Finding::Drift,
@@ -29,49 +32,92 @@ const FINDINGS: [guard::Finding; 5] = [
     guard::Finding::Gap,
 ];
 
+/// The models and what reads their part of a detection; a new model is one line more.
+const READERS: [(&str, ReadModel); 3] = [
+    (guard::NAME, read_guard),
+    (yagura_models::group::NAME, super::group::read),
+    (yagura_models::conversation::NAME, super::conversation::read),
+];
+
+type ReadModel = fn(&Place<'_>, Kind, &Spanned<ModelSpec>) -> Result<Box<dyn Plan>, Vec<PipelineError>>;
+
 pub(crate) fn read(
     place: &Place<'_>,
     on: Kind,
     written: &Written<'_>,
 ) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
     let spec = written.model?;
-    if on != Kind::Sample {
-        return Some(Err(at(
-            place,
-            spec,
-            format!("a model judges samples, not {}; write `on: sample`", on.name()),
-        )));
-    }
-    let mut errors = Vec::new();
-    let model = &spec.value;
-    let names: Vec<&str> = yagura_models::MODELS.iter().map(|(name, _)| *name).collect();
-    if !names.contains(&model.name.value.as_str()) {
-        let message = format!("`{}` is no model; there are: {}", model.name.value, names.join(", "));
-        errors.extend(at(place, &model.name, message));
-    }
-    for context in model.context.iter().filter(|c| !CONTEXTS.contains(&c.value.as_str())) {
-        let message = format!("`{}` is no context; there are: {}", context.value, CONTEXTS.join(", "));
-        errors.extend(at(place, context, message));
-    }
+    let name = &spec.value.name;
+    Some(match READERS.iter().find(|(known, _)| *known == name.value) {
+        Some((_, read)) => read(place, on, spec),
+        None => {
+            let names: Vec<&str> = READERS.iter().map(|(name, _)| *name).collect();
+            Err(at(place, name, format!("`{}` is no model; there are: {}", name.value, names.join(", "))))
+        }
+    })
+}
+
+/// The findings that a detection asks for; all without any.
+pub(super) fn findings<F: Copy>(
+    place: &Place<'_>,
+    model: &ModelSpec,
+    all: &[F],
+    name: fn(F) -> &'static str,
+    errors: &mut Vec<PipelineError>,
+) -> Vec<F> {
     let mut findings = Vec::new();
     for finding in &model.findings {
-        match FINDINGS.into_iter().find(|f| f.name() == finding.value) {
-            Some(known) => findings.push(known),
+        match all.iter().find(|known| name(**known) == finding.value) {
+            Some(known) => findings.push(*known),
             None => {
-                let names: Vec<&str> = FINDINGS.iter().map(|f| f.name()).collect();
+                let names: Vec<&str> = all.iter().map(|&known| name(known)).collect();
                 let message = format!("`{}` is no finding; there are: {}", finding.value, names.join(", "));
                 errors.extend(at(place, finding, message));
             }
         }
     }
     if findings.is_empty() {
-        findings.extend(FINDINGS);
+        findings.extend_from_slice(all);
     }
+    findings
+}
+
+/// A model's parameters, with its defaults where the detection says nothing.
+pub(super) fn parameters<P: DeserializeOwned + Default>(
+    place: &Place<'_>,
+    model: &ModelSpec,
+    errors: &mut Vec<PipelineError>,
+) -> P {
+    let Some(written) = &model.parameters else { return P::default() };
+    serde_json::from_value(written.value.clone()).unwrap_or_else(|error| {
+        errors.extend(at(place, written, format!("parameters of `{}`: {error}", model.name.value)));
+        P::default()
+    })
+}
+
+fn read_guard(
+    place: &Place<'_>,
+    on: Kind,
+    spec: &Spanned<ModelSpec>,
+) -> Result<Box<dyn Plan>, Vec<PipelineError>> {
+    if on != Kind::Sample {
+        let message =
+            format!("the model `{}` judges samples, not {}; write `on: sample`", guard::NAME, on.name());
+        return Err(at(place, spec, message));
+    }
+    let mut errors = Vec::new();
+    let model = &spec.value;
+    for context in model.context.iter().filter(|c| !CONTEXTS.contains(&c.value.as_str())) {
+        let message = format!("`{}` is no context; there are: {}", context.value, CONTEXTS.join(", "));
+        errors.extend(at(place, context, message));
+    }
+    let findings = findings(place, model, &FINDINGS, guard::Finding::name, &mut errors);
+    let parameters = parameters(place, model, &mut errors);
     if !errors.is_empty() {
-        return Some(Err(errors));
+        return Err(errors);
     }
     let context = model.context.iter().map(|c| c.value.clone()).collect();
-    Some(Ok(Box::new(GuardPlan { context, findings, parameters: model.parameters.clone() })))
+    Ok(Box::new(GuardPlan { context, findings, parameters }))
 }
 
 struct GuardPlan {

@@ -1,0 +1,579 @@
+//! D4, behaviour of protocol conversations: who speaks which protocol with whom, what they ask of one
+//! another and in which order, how fast, in which rhythm, and which values are written.
+//!
+//! A conversation is a client, a server and a protocol; a command is what it does to which target; a place
+//! is a target of a server that is written, by whomever. Whoever calls gives each a dense number.
+//!
+//! - **Novelty** (peer, command, value): in the latter half of what was learned, how often was anything
+//!   new? Where one message in a hundred was, the next new one means nothing; where none in a thousand was,
+//!   it is worth ten bits. This is the estimate of Good and Turing (Good 1953), taken as things come.
+//! - **Sequence**: prediction by partial matching, method C (Cleary and Witten 1984, Moffat 1990), backing
+//!   off from the two commands before to one and to none. Bits above the usual are accumulated (CUSUM).
+//! - **Mix**: relative entropy of the last 50 commands against what was learned; **rate**: how fast they came.
+//! - **Rhythm**: a command that came sooner after itself than it does, accumulated: one that is slipped into
+//!   a poll cycle leaves two short pauses, before it and after it. Long pauses say nothing here.
+//!
+//! Limits of sequence, mix, rate and rhythm are never below what the same conversation reached in the latter
+//! half of learning, when each message was judged before it was learned: calibrated on what was not fitted.
+//!
+//! What was approved is read and never changed by what comes after. What was new is kept apart, and is
+//! learned by the next approval: who introduces himself slowly stays a stranger.
+//!
+//! Logarithms are the module's own, from a number's bits: the same on every machine.
+
+use serde::{Deserialize, Serialize};
+
+use self::contexts::Contexts;
+use self::novelty::{Novelty, Peak, Rhythm};
+use self::values::Place;
+
+mod contexts;
+mod novelty;
+mod values;
+
+/// The name in pipelines.
+pub const NAME: &str = "conversation";
+
+/// What the user may set; the defaults are those of `models/conversation.yaml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parameters {
+    /// Messages that a conversation must have had before its approval for sequence, mix, rate and rhythm
+    /// to be judged.
+    pub warm_up_messages: u32,
+    /// How unlikely anything new must be to be reported, in bits: 5 is one in 32.
+    pub novelty_bits: f32,
+    /// How unlikely a new value must be.
+    pub value_bits: f32,
+    /// A number counts as new when it is outside of those seen by more than this part of their range.
+    pub value_margin: f64,
+    /// Accumulated surprise at the order of commands that is reported.
+    pub sequence_bits: f32,
+    /// Accumulated surprise at commands that come too soon that is reported.
+    pub rhythm_bits: f32,
+    /// Relative entropy of the last 50 commands that is reported.
+    pub mix_bits: f32,
+    /// How many times as fast as it ever was a conversation is reported.
+    pub rate_factor: f32,
+    /// Limits are at least this many times what was reached while learning.
+    pub margin: f32,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Parameters {
+            warm_up_messages: 100,
+            novelty_bits: 5.0,
+            value_bits: 4.0,
+            value_margin: 0.1,
+            sequence_bits: 24.0,
+            rhythm_bits: 12.0,
+            mix_bits: 1.0,
+            rate_factor: 3.0,
+            margin: 2.0,
+        }
+    }
+}
+
+/// What a message gave away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Finding {
+    /// These two were never heard to speak this protocol.
+    Peer,
+    /// These two are known; the command is not.
+    Command,
+    /// The command is known; the value is not.
+    Value,
+    /// Known commands came in an unusual order.
+    Sequence,
+    /// A known command came too soon after itself, again and again or at an odd moment of the cycle.
+    Rhythm,
+    /// Commands came faster than ever.
+    Rate,
+    /// Known commands came in unusual proportions.
+    Mix,
+}
+
+impl Finding {
+    /// All of them.
+    pub const ALL: [Finding; 7] = [
+        Finding::Peer,
+        Finding::Command,
+        Finding::Value,
+        Finding::Sequence,
+        Finding::Rhythm,
+        Finding::Rate,
+        Finding::Mix,
+    ];
+
+    /// The word in alerts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Finding::Peer => "peer",
+            Finding::Command => "command",
+            Finding::Value => "value",
+            Finding::Sequence => "sequence",
+            Finding::Rhythm => "rhythm",
+            Finding::Rate => "rate",
+            Finding::Mix => "mix",
+        }
+    }
+}
+
+/// No number: a message that writes nothing has no place.
+pub const NONE: u32 = u32::MAX;
+
+/// What a message writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Written {
+    /// Nothing, or nothing that is known.
+    #[default]
+    Nothing,
+    /// One number.
+    Number(f64),
+    /// Something that can only be the same as before or another: several values, by their hash.
+    Word(u64),
+}
+
+/// One message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Event {
+    /// Number of its conversation.
+    pub conversation: u32,
+    /// Number of its command, one of this conversation alone.
+    pub command: u32,
+    /// Number of the place that it writes, or [`NONE`].
+    pub place: u32,
+    /// Microseconds.
+    pub time: i64,
+    /// What it writes.
+    pub written: Written,
+}
+
+/// One finding: which message of the slice, what, and the numbers that explain it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hit {
+    /// Index into the slice given to [`Model::judge`].
+    pub index: u32,
+    /// What.
+    pub finding: Finding,
+    /// What was expected: the nearest known value; the usual pause of the command in seconds; the highest
+    /// rate of commands a second; bits of the mix or of a command's surprise. None for peers and commands.
+    pub expected: Option<f64>,
+    /// What was seen, in the same unit; of peers and commands, how often by now. None for a word.
+    pub seen: Option<f64>,
+    /// On how many messages (of a value, writes) the judgement rests.
+    pub learned: u32,
+    /// How far over the limit: 1 is at the limit.
+    pub score: f32,
+}
+
+/// The last commands that mix and rate look at.
+const RECENT: usize = 50;
+/// Weight of a message in the usual surprise.
+const USUAL_WEIGHT: f32 = 1.0 / 64.0;
+/// Surprise above the usual that is granted to each message.
+const SEQUENCE_SLACK: f32 = 1.0;
+/// Surprise at a pause that is granted; of pauses without any rhythm it is 1.44 on average.
+const RHYTHM_SLACK: f32 = 2.5;
+/// After so many learned messages all counts are halved, so that what is old weighs less.
+const HALVED_AFTER: u32 = 1 << 22;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Conversation {
+    known: bool,
+    /// Messages, known and candidates.
+    messages: u32,
+    /// Messages at the approval.
+    learned: u32,
+    commands: Novelty,
+    /// Serials of the last two commands.
+    before: [u32; 2],
+    usual: f32,
+    surprise: f32,
+    recent: Vec<Recent>,
+    at: u8,
+    /// Sum of `weight` of the recent.
+    weights: i64,
+    /// Sum over commands of f(count among the recent), see [`novelty::count_bits`].
+    counts: i64,
+    sequence: Peak,
+    rhythm: Peak,
+    mix: Peak,
+    rate: Peak,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Recent {
+    command: u32,
+    weight: i32,
+    time: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Command {
+    known: bool,
+    conversation: u32,
+    /// Never given again, unlike its number.
+    serial: u32,
+    count: u32,
+    last: Option<i64>,
+    early: f32,
+    /// How often it is among the conversation's recent ones.
+    recent: u8,
+    /// Surprise of its share as approved, in 1/65536 bits.
+    weight: i32,
+    rhythm: Rhythm,
+}
+
+/// All conversations of a cell.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    approved: bool,
+    conversations: Vec<Conversation>,
+    commands: Vec<Command>,
+    places: Vec<Place>,
+    /// What was learned…
+    contexts: Contexts,
+    /// …and what came since the approval.
+    since: Contexts,
+    peers: Novelty,
+    serials: u32,
+    until_halved: u32,
+}
+
+impl Model {
+    /// Makes room for a conversation of this number, or begins it anew.
+    pub fn begin_conversation(&mut self, number: u32) {
+        *place_of(&mut self.conversations, number) = Conversation::default();
+    }
+
+    /// Makes room for a command of this number, or begins it anew.
+    pub fn begin_command(&mut self, number: u32) {
+        self.serials = self.serials.wrapping_add(1).max(1);
+        let serial = self.serials;
+        *place_of(&mut self.commands, number) = Command { serial, ..Command::default() };
+    }
+
+    /// Makes room for a place of this number, or begins it anew.
+    pub fn begin_place(&mut self, number: u32) {
+        *place_of(&mut self.places, number) = Place::default();
+    }
+
+    /// Whether it judges.
+    pub fn is_approved(&self) -> bool {
+        self.approved
+    }
+
+    /// How many conversations are judged.
+    pub fn known_conversations(&self) -> usize {
+        self.conversations.iter().filter(|c| c.known).count()
+    }
+
+    /// Makes all that was seen so far known.
+    pub fn approve(&mut self) {
+        self.approved = true;
+        self.contexts.absorb(&mut self.since);
+        for conversation in &mut self.conversations {
+            conversation.known = conversation.messages > 0;
+            conversation.learned = conversation.messages;
+            conversation.surprise = 0.0;
+            conversation.peaks().into_iter().for_each(Peak::approve);
+            (conversation.counts, conversation.weights, conversation.at) = (0, 0, 0);
+            for recent in conversation.recent.drain(..) {
+                if let Some(command) = self.commands.get_mut(recent.command as usize) {
+                    command.recent = 0;
+                }
+            }
+        }
+        for command in &mut self.commands {
+            command.known = command.count > 0;
+            command.early = 0.0;
+            if let Some(conversation) = self.conversations.get(command.conversation as usize) {
+                command.weigh(conversation.messages);
+            }
+            command.rhythm.approve();
+        }
+        for place in &mut self.places {
+            place.approve();
+        }
+    }
+
+    /// Judges messages in order. Findings are appended to `hits`; `scores` gets one for each message: the
+    /// highest, 1 at the limit, 0 while it learns.
+    pub fn judge(
+        &mut self,
+        events: &[Event],
+        parameters: &Parameters,
+        hits: &mut Vec<Hit>,
+        scores: &mut Vec<f32>,
+    ) {
+        scores.reserve(events.len());
+        for (index, event) in events.iter().enumerate() {
+            let mut found = Found { index: index as u32, hits, score: 0.0 };
+            self.one(event, parameters, &mut found);
+            scores.push(found.score);
+        }
+    }
+
+    fn one(&mut self, event: &Event, parameters: &Parameters, found: &mut Found<'_>) {
+        let Some(conversation) = self.conversations.get_mut(event.conversation as usize) else { return };
+        let Some(command) = self.commands.get_mut(event.command as usize) else { return };
+        let known = self.approved && conversation.known && command.known;
+        if known {
+            compare(conversation, command, &self.contexts, &mut self.since, event, parameters, found);
+            self.recent(event, parameters, Some(found));
+        } else {
+            if self.approved {
+                let (finding, novelty) = match conversation.known {
+                    false => (Finding::Peer, &self.peers),
+                    true => (Finding::Command, &conversation.commands),
+                };
+                found.new(finding, novelty, parameters.novelty_bits, || match finding {
+                    Finding::Peer => f64::from(conversation.messages) + 1.0,
+                    _ => f64::from(command.count) + 1.0,
+                });
+            } else {
+                self.peers.trial(conversation.messages == 0);
+                conversation.commands.trial(command.count == 0);
+            }
+            let contexts = if self.approved { &mut self.since } else { &mut self.contexts };
+            learn(conversation, command, contexts, event);
+            if !self.approved {
+                self.recent(event, parameters, None);
+                self.age();
+            }
+        }
+        if let Some(place) = self.places.get_mut(event.place as usize) {
+            let new = place.take(event.written, self.approved, parameters);
+            if known && let Some(new) = new {
+                found.value(new, parameters);
+            }
+        }
+    }
+
+    /// Mix and rate, with this message among the recent ones.
+    fn recent(&mut self, event: &Event, parameters: &Parameters, found: Option<&mut Found<'_>>) {
+        let conversation = &mut self.conversations[event.conversation as usize];
+        let (bits, rate) = conversation.shift(&mut self.commands, event, found.is_none());
+        let (Some(bits), Some(found)) = (bits, found) else { return };
+        if conversation.learned < parameters.warm_up_messages {
+            return;
+        }
+        let (learned, usual) = (conversation.learned, conversation.mix.value());
+        let mix = bits / parameters.mix_bits.max(parameters.margin * usual);
+        let (usual_rate, limit) = (conversation.rate.value(), parameters.rate_factor);
+        let fast = rate / (limit * usual_rate).max(f32::MIN_POSITIVE);
+        found.score = found.score.max(mix).max(fast);
+        if mix >= 1.0 {
+            conversation.mix.candidate(bits);
+            found.hit(Finding::Mix, Some(usual.into()), Some(bits.into()), learned, mix);
+        }
+        if fast >= 1.0 && usual_rate > 0.0 {
+            conversation.rate.candidate(rate);
+            found.hit(Finding::Rate, Some(usual_rate.into()), Some(rate.into()), learned, fast);
+        }
+        if mix.max(fast) >= 1.0 {
+            conversation.forget_recent(&mut self.commands);
+        }
+    }
+
+    /// Halves all counts from time to time while it learns.
+    fn age(&mut self) {
+        self.until_halved += 1;
+        if self.until_halved >= HALVED_AFTER {
+            self.until_halved = 0;
+            self.contexts.halve();
+            for command in &mut self.commands {
+                command.count = command.count.div_ceil(2);
+                command.rhythm.halve();
+            }
+            self.conversations.iter_mut().for_each(|c| c.messages = c.messages.div_ceil(2));
+        }
+    }
+}
+
+fn place_of<T: Default>(all: &mut Vec<T>, number: u32) -> &mut T {
+    let number = number as usize;
+    if all.len() <= number {
+        all.resize_with(number + 1, T::default);
+    }
+    &mut all[number]
+}
+
+/// Where findings on one message go.
+struct Found<'a> {
+    index: u32,
+    hits: &'a mut Vec<Hit>,
+    score: f32,
+}
+
+impl Found<'_> {
+    fn hit(&mut self, finding: Finding, expected: Option<f64>, seen: Option<f64>, learned: u32, score: f32) {
+        self.score = self.score.max(score);
+        self.hits.push(Hit { index: self.index, finding, expected, seen, learned, score });
+    }
+
+    fn new(&mut self, finding: Finding, novelty: &Novelty, limit: f32, seen: impl Fn() -> f64) {
+        let score = novelty.bits() / limit;
+        self.score = self.score.max(score);
+        if score >= 1.0 {
+            self.hit(finding, None, Some(seen()), novelty.trials(), score);
+        }
+    }
+
+    fn value(&mut self, new: values::New, parameters: &Parameters) {
+        let score = new.bits / parameters.value_bits;
+        self.score = self.score.max(score);
+        if score >= 1.0 {
+            self.hit(Finding::Value, new.expected, new.seen, new.learned, score);
+        }
+    }
+}
+
+/// A message of which everything is known: rhythm and sequence.
+#[inline]
+fn compare(
+    conversation: &mut Conversation,
+    command: &mut Command,
+    contexts: &Contexts,
+    since: &mut Contexts,
+    event: &Event,
+    parameters: &Parameters,
+    found: &mut Found<'_>,
+) {
+    command.count = command.count.saturating_add(1);
+    conversation.messages = conversation.messages.saturating_add(1);
+    let judged = conversation.learned >= parameters.warm_up_messages;
+    if let Some(pause) = command.pause(event.time) {
+        let bits = command.rhythm.bits(pause);
+        command.early = (command.early + bits - RHYTHM_SLACK).max(0.0);
+        if command.early > 0.0 && judged {
+            let limit = parameters.rhythm_bits.max(parameters.margin * conversation.rhythm.value());
+            let score = command.early / limit;
+            found.score = found.score.max(score);
+            if score >= 1.0 {
+                conversation.rhythm.candidate(command.early);
+                command.early = 0.0;
+                let usual = command.rhythm.usual_s();
+                let seen = Some(pause as f64 * 1e-6);
+                found.hit(Finding::Rhythm, usual, seen, command.rhythm.learned(), score);
+            }
+        }
+        if bits > RHYTHM_SLACK {
+            command.rhythm.candidate(pause);
+        }
+    }
+    let bits = contexts.bits(conversation.before, command.serial, command.weight);
+    if !bits.found {
+        since.learn(conversation.before, command.serial);
+    }
+    conversation.before = [conversation.before[1], command.serial];
+    conversation.surprise =
+        (conversation.surprise + bits.bits - conversation.usual - SEQUENCE_SLACK).max(0.0);
+    if conversation.surprise > 0.0 && judged {
+        let limit = parameters.sequence_bits.max(parameters.margin * conversation.sequence.value());
+        let score = conversation.surprise / limit;
+        found.score = found.score.max(score);
+        if score >= 1.0 {
+            conversation.sequence.candidate(conversation.surprise);
+            conversation.surprise = 0.0;
+            let (expected, seen) = (Some(conversation.usual.into()), Some(bits.bits.into()));
+            found.hit(Finding::Sequence, expected, seen, conversation.learned, score);
+        }
+    }
+}
+
+/// A message that is learned, or kept until the next approval; judged before it is, to know what is usual.
+fn learn(conversation: &mut Conversation, command: &mut Command, contexts: &mut Contexts, event: &Event) {
+    command.count = command.count.saturating_add(1);
+    conversation.messages = conversation.messages.saturating_add(1);
+    command.conversation = event.conversation;
+    command.weigh(conversation.messages);
+    if let Some(pause) = command.pause(event.time) {
+        let bits = command.rhythm.bits(pause);
+        command.early = (command.early + bits - RHYTHM_SLACK).max(0.0);
+        conversation.rhythm.raise(command.early);
+        command.rhythm.learn(pause);
+    }
+    let bits = contexts.bits(conversation.before, command.serial, command.weight).bits;
+    contexts.learn(conversation.before, command.serial);
+    conversation.before = [conversation.before[1], command.serial];
+    conversation.usual += USUAL_WEIGHT * (bits - conversation.usual);
+    conversation.surprise = (conversation.surprise + bits - conversation.usual - SEQUENCE_SLACK).max(0.0);
+    conversation.sequence.raise(conversation.surprise);
+    if conversation.messages.is_power_of_two() {
+        conversation.surprise = 0.0;
+        conversation.peaks().into_iter().for_each(Peak::turn);
+    }
+}
+
+impl Command {
+    /// Its share of a conversation's messages, as surprise.
+    fn weigh(&mut self, messages: u32) {
+        self.weight = novelty::fixed(novelty::log2_ratio(messages, self.count));
+    }
+
+    /// Since it came last; none the first time, or when its time is before.
+    fn pause(&mut self, time: i64) -> Option<i64> {
+        let last = self.last.replace(time)?;
+        let pause = time.checked_sub(last).filter(|&pause| pause >= 0);
+        if pause.is_none() {
+            self.last = Some(last);
+        }
+        pause
+    }
+}
+
+impl Conversation {
+    fn peaks(&mut self) -> [&mut Peak; 4] {
+        [&mut self.sequence, &mut self.rhythm, &mut self.mix, &mut self.rate]
+    }
+
+    /// Takes a message among the recent ones; answers the relative entropy of a full window in bits, and its
+    /// commands a second.
+    fn shift(&mut self, commands: &mut [Command], event: &Event, learning: bool) -> (Option<f32>, f32) {
+        let mut add = |commands: &mut [Command], number: u32, by: i8, weight: i32| {
+            let Some(command) = commands.get_mut(number as usize) else { return };
+            let was = command.recent;
+            command.recent = was.saturating_add_signed(by);
+            self.counts += novelty::count_bits(command.recent) - novelty::count_bits(was);
+            self.weights += i64::from(by) * i64::from(weight);
+        };
+        let weight = commands.get(event.command as usize).map_or(0, |c| c.weight);
+        let new = Recent { command: event.command, weight, time: event.time };
+        let mut first = None;
+        if self.recent.len() < RECENT {
+            self.recent.push(new);
+            add(commands, new.command, 1, weight);
+        } else {
+            let old = std::mem::replace(&mut self.recent[usize::from(self.at)], new);
+            add(commands, old.command, -1, old.weight);
+            add(commands, new.command, 1, weight);
+            first = Some(old.time);
+            self.at = (self.at + 1) % RECENT as u8;
+        }
+        let Some(first) = first else { return (None, 0.0) };
+        let bits = novelty::relative_entropy(self.counts, self.weights, RECENT as u32);
+        // A clock that stands still or goes back makes no rate.
+        let span = event.time.saturating_sub(first).max(1) as f32 * 1e-6;
+        let rate = RECENT as f32 / span.max(1e-3);
+        if learning {
+            self.mix.raise(bits);
+            self.rate.raise(rate);
+        }
+        (Some(bits), rate)
+    }
+
+    fn forget_recent(&mut self, commands: &mut [Command]) {
+        for recent in self.recent.drain(..) {
+            if let Some(command) = commands.get_mut(recent.command as usize) {
+                command.recent = 0;
+            }
+        }
+        (self.at, self.counts, self.weights) = (0, 0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+use super::*;
+
+const SECOND: i64 = 1_000_000;
+
+/// A poller of four commands every ten seconds, with two more that write now and then, in one conversation.
+struct Plant {
+    time: i64,
+    noise: u64,
+    model: Model,
+    events: Vec<Event>,
+}
+
+impl Plant {
+    fn new() -> Plant {
+        let mut model = Model::default();
+        model.begin_conversation(0);
+        (0..6).for_each(|command| model.begin_command(command));
+        model.begin_place(0);
+        Plant { time: 0, noise: 1, model, events: Vec::new() }
+    }
+
+    fn random(&mut self) -> i64 {
+        self.noise = self.noise.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.noise >> 33) as i64
+    }
+
+    fn poll(&mut self) {
+        for command in 0..4 {
+            let jitter = self.random() % 20_000;
+            self.events.push(event(command, self.time + i64::from(command) * SECOND / 10 + jitter));
+        }
+        if self.random() % 10 == 0 {
+            let value = 1.0 + (self.random() % 2) as f64;
+            let write = event(4, self.time + 5 * SECOND);
+            self.events.push(Event { place: 0, written: Written::Number(value), ..write });
+        }
+        self.time += 10 * SECOND;
+    }
+
+    fn judge(&mut self) -> (Vec<Hit>, Vec<f32>) {
+        let (mut hits, mut scores) = (Vec::new(), Vec::new());
+        self.model.judge(&std::mem::take(&mut self.events), &Parameters::default(), &mut hits, &mut scores);
+        (hits, scores)
+    }
+
+    fn learned(polls: usize) -> Plant {
+        let mut plant = Plant::new();
+        (0..polls).for_each(|_| plant.poll());
+        let (hits, scores) = plant.judge();
+        assert!(hits.is_empty() && scores.iter().all(|&score| score == 0.0));
+        plant.model.approve();
+        plant
+    }
+
+    fn findings(&mut self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self.judge().0.iter().map(|hit| hit.finding).collect();
+        findings.sort();
+        findings.dedup();
+        findings
+    }
+}
+
+fn event(command: u32, time: i64) -> Event {
+    Event { conversation: 0, command, place: NONE, time, written: Written::Nothing }
+}
+
+#[test]
+fn what_was_learned_is_silent_for_a_week() {
+    let mut plant = Plant::learned(2_000);
+    (0..60_000).for_each(|_| plant.poll());
+    let (hits, scores) = plant.judge();
+    assert_eq!(hits, []);
+    assert!(scores.iter().all(|&score| score < 1.0) && scores.len() > 240_000);
+}
+
+#[test]
+fn strangers_and_strange_commands_are_found_at_once() {
+    let mut plant = Plant::learned(500);
+    plant.model.begin_conversation(1);
+    plant.model.begin_command(6);
+    plant.poll();
+    let time = plant.time;
+    plant.events.push(Event { conversation: 1, ..event(6, time) });
+    let (hits, _) = plant.judge();
+    assert_eq!(hits.iter().map(|h| h.finding).collect::<Vec<_>>(), [Finding::Peer]);
+    assert!(hits[0].score > 1.0 && hits[0].learned > 2_000, "{hits:?}");
+    plant.poll();
+    plant.events.push(event(5, plant.time));
+    let (hits, _) = plant.judge();
+    assert_eq!(hits.iter().map(|h| h.finding).collect::<Vec<_>>(), [Finding::Command]);
+    // However often it comes again, it stays a stranger until somebody approves it.
+    for _ in 0..1_000 {
+        plant.poll();
+        plant.events.push(Event { conversation: 1, ..event(6, plant.time) });
+    }
+    assert_eq!(plant.judge().0.len(), 1_000);
+    plant.model.approve();
+    plant.poll();
+    plant.events.push(Event { conversation: 1, ..event(6, plant.time) });
+    assert_eq!(plant.findings(), []);
+}
+
+#[test]
+fn who_is_always_new_is_no_news() {
+    let mut plant = Plant::new();
+    for command in 0..500 {
+        plant.model.begin_command(command);
+        plant.events.push(event(command, i64::from(command) * SECOND));
+    }
+    plant.judge();
+    plant.model.approve();
+    plant.model.begin_command(500);
+    plant.events.push(event(500, 501 * SECOND));
+    let (hits, scores) = plant.judge();
+    assert_eq!(hits, []);
+    assert!(scores[0] < 0.1, "{scores:?}");
+}
+
+#[test]
+fn a_value_that_nobody_wrote_is_found_and_says_which_was_near() {
+    let mut plant = Plant::learned(1_000);
+    plant.poll();
+    let forged = |value| Event { place: 0, written: Written::Number(value), ..event(4, 0) };
+    plant.events.push(Event { time: plant.time - 5 * SECOND, ..forged(7.0) });
+    let (hits, _) = plant.judge();
+    let value: Vec<&Hit> = hits.iter().filter(|hit| hit.finding == Finding::Value).collect();
+    assert_eq!((value[0].expected, value[0].seen), (Some(2.0), Some(7.0)), "{hits:?}");
+    // Not a number, infinite, minus zero: nothing to judge, or what zero is.
+    for value in [f64::NAN, f64::INFINITY] {
+        plant.events.push(Event { time: plant.time, ..forged(value) });
+    }
+    assert!(!plant.findings().contains(&Finding::Value));
+}
+
+#[test]
+fn a_range_is_judged_with_its_margin() {
+    let mut plant = Plant::new();
+    for step in 0..400_i64 {
+        let value = 50.0 + (step * 37 % 101) as f64 / 10.0;
+        plant.events.push(Event {
+            place: 0,
+            written: Written::Number(value),
+            ..event(4, step * 10 * SECOND)
+        });
+    }
+    plant.judge();
+    plant.model.approve();
+    let mut at = |value: f64, second| {
+        plant.events.push(Event { place: 0, written: Written::Number(value), ..event(4, second * SECOND) });
+        plant.findings().contains(&Finding::Value)
+    };
+    assert!(!at(60.5, 4_000), "within the margin");
+    assert!(at(63.0, 4_010) && at(20.0, 4_020));
+}
+
+#[test]
+fn a_known_command_slipped_into_the_cycle_is_found_by_its_rhythm_and_order() {
+    let mut plant = Plant::learned(1_000);
+    (0..10).for_each(|_| plant.poll());
+    plant.events.push(event(2, plant.time - 5 * SECOND));
+    (0..10).for_each(|_| plant.poll());
+    let findings = plant.findings();
+    assert!(findings.contains(&Finding::Rhythm), "{findings:?}");
+    assert!(findings.contains(&Finding::Sequence), "{findings:?}");
+}
+
+#[test]
+fn a_pause_is_no_finding() {
+    let mut plant = Plant::learned(1_000);
+    for _ in 0..20 {
+        plant.poll();
+        plant.time += 3_600 * SECOND;
+    }
+    assert_eq!(plant.findings(), []);
+}
+
+#[test]
+fn a_flood_of_known_commands_is_found_by_rate_and_mix() {
+    let mut plant = Plant::learned(1_000);
+    for step in 0..200 {
+        plant.events.push(event(4, plant.time + step * 1_000));
+    }
+    let findings = plant.findings();
+    assert!(findings.contains(&Finding::Rate) && findings.contains(&Finding::Mix), "{findings:?}");
+}
+
+#[test]
+fn time_may_stand_still_or_go_back() {
+    let mut plant = Plant::learned(300);
+    for time in [0, i64::MIN, i64::MAX, 5, 5, 5] {
+        plant.events.push(event(1, time));
+        plant.events.push(event(3, time));
+    }
+    let (_, scores) = plant.judge();
+    assert!(scores.iter().all(|score| score.is_finite()), "{scores:?}");
+    // Numbers that were never begun.
+    plant.events.push(Event { conversation: 99, ..event(1, 6) });
+    plant.events.push(event(99, 6));
+    assert_eq!(plant.judge().1, [0.0, 0.0]);
+}
+
+#[test]
+fn in_pieces_or_at_once_it_is_the_same() {
+    let mut whole = Plant::learned(500);
+    (0..200).for_each(|_| whole.poll());
+    whole.events.push(event(2, whole.time - 5 * SECOND));
+    (0..20).for_each(|_| whole.poll());
+    let events = whole.events.clone();
+    let mut pieces = whole.model.clone();
+    let (_, at_once) = whole.judge();
+    let (mut hits, mut scores) = (Vec::new(), Vec::new());
+    for piece in events.chunks(7) {
+        pieces.judge(piece, &Parameters::default(), &mut hits, &mut scores);
+    }
+    assert_eq!(at_once, scores);
+    assert_eq!(whole.model, pieces);
+}
+
+#[test]
+fn logarithms_are_right() {
+    for x in [1.0, 2.0, 3.0, 0.1, 1e-9, 1e12, 1.414, 1.415, 0.999_999, 7.0 / 9.0] {
+        assert!((novelty::log2(x) - x.log2()).abs() < 1e-9, "{x}");
+    }
+    let even = 10 * novelty::count_bits(5);
+    let weights = 50 * i64::from(novelty::fixed(10.0_f32.log2()));
+    assert!(novelty::relative_entropy(even, weights, 50) < 1e-3, "ten commands in equal shares, as learned");
+}
