@@ -10,10 +10,13 @@ use anyhow::{Result, ensure};
 
 use crate::report::{Figure, Report};
 
+/// What judges one set.
+type Set = fn() -> Result<Vec<Figure>>;
+
 /// All sets. What the folder `$YAGURA_SHARED/datasets` does not hold is named and left out.
 pub fn models() -> Result<Report> {
     let folder = data::folder()?;
-    let sets: [(&str, fn() -> Result<Vec<Figure>>); 5] = [
+    let sets: [(&str, Set); 5] = [
         ("skab", multivariate::skab),
         ("tep", multivariate::tennessee_eastman),
         ("batadal", multivariate::batadal),

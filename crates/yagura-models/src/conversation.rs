@@ -329,7 +329,7 @@ impl Model {
                     false => (Finding::Peer, &self.peers),
                     true => (Finding::Command, &conversation.commands),
                 };
-                found.new(finding, novelty, parameters.novelty_bits, || match finding {
+                found.note(finding, novelty, parameters.novelty_bits, || match finding {
                     Finding::Peer => f64::from(conversation.messages) + 1.0,
                     _ => f64::from(command.count) + 1.0,
                 });
@@ -414,7 +414,7 @@ impl Found<'_> {
         self.hits.push(Hit { index: self.index, finding, expected, seen, learned, score });
     }
 
-    fn new(&mut self, finding: Finding, novelty: &Novelty, limit: f32, seen: impl Fn() -> f64) {
+    fn note(&mut self, finding: Finding, novelty: &Novelty, limit: f32, seen: impl Fn() -> f64) {
         let score = novelty.bits() / limit;
         self.score = self.score.max(score);
         if score >= 1.0 {

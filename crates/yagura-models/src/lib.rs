@@ -3,6 +3,7 @@
 //! A model is free functions over a dense vector of small states: the caller resolves keys to
 //! dense ids ("slots") beforehand, so that the loop touches no string and no hash map.
 
+pub mod alarm;
 pub mod conversation;
 pub mod group;
 pub mod guard;

@@ -115,11 +115,13 @@ impl Picture<'_> {
         let finite = || self.seen.iter().copied().filter(|value| value.is_finite());
         let (low, high) =
             (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
+        let mut sorted: Vec<f64> = finite().collect();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
         let (mut line, mut marks) = (String::new(), String::new());
         for column in 0..width {
             let part = column * self.seen.len() / width..((column + 1) * self.seen.len() / width).max(1);
             // The value that is farthest from the middle: a spike must not vanish in a mean.
-            let middle = (low + high) / 2.0;
             let values =
                 self.seen.get(part.clone()).unwrap_or_default().iter().copied().filter(|v| v.is_finite());
             line.push(match values.max_by(|a, b| (a - middle).abs().total_cmp(&(b - middle).abs())) {

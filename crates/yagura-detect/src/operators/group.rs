@@ -356,7 +356,7 @@ impl Groups {
         let signals: Vec<Value> = named
             .map(|share| {
                 json!({
-                    "signal": name(share.signal), "seen": share.seen, "expected": share.expected,
+                    "signal": name(share.signal), "seen": one.last.get(share.signal).map(|last| last.0), "expected": share.expected,
                     "deviation": share.deviation, "share": share.share,
                 })
             })
@@ -475,3 +475,6 @@ impl Operator for Groups {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+use yagura_event::clock::SECOND;
+use yagura_event::{Encoding, Envelope};
+
+use super::*;
+
+const SIGNALS: [&str; 3] = ["power", "voltage", "flow"];
+
+/// Rows of device time in seconds, series and value.
+type Sample = (i64, u32, f64);
+
+/// A voltage that follows the power, and a flow by itself; from `broken` on the voltage stands still.
+fn plant(seconds: std::ops::Range<i64>, broken: i64) -> Vec<Sample> {
+    let mut state = 7_u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 11) as f64 / (1_u64 << 53) as f64 - 0.5
+    };
+    let mut power = 0.0;
+    let mut out = Vec::new();
+    for second in 0..seconds.end {
+        power = 0.9 * power + noise();
+        let voltage = if second < broken { 300.0 + 3.0 * power + 0.1 * noise() } else { 300.5 };
+        let values = [500.0 + 5.0 * power, voltage, 50.0 + noise()];
+        if second >= seconds.start {
+            out.extend(values.into_iter().zip(0..).map(|(value, series)| (second, series, value)));
+        }
+    }
+    out
+}
+
+fn operator() -> Box<dyn Operator> {
+    let plan = GroupPlan {
+        context: vec!["step".into()],
+        findings: FINDINGS.to_vec(),
+        parameters: Parameters { nominal: 1e-6, ..Parameters::default() },
+    };
+    let mut operator = plan.start();
+    (0..3).for_each(|number| operator.series(number, true));
+    operator
+}
+
+fn series(step: &str) -> Blocks<Series> {
+    let one = |signal: &&str| Series {
+        tool: "ETCH-07".into(),
+        chamber: "A".into(),
+        signal: (*signal).into(),
+        context: [("step".to_string(), step.to_string())].into(),
+        ..Series::default()
+    };
+    let mut all = Blocks::default();
+    SIGNALS.iter().map(one).for_each(|series| all.push(series));
+    all
+}
+
+fn feed(operator: &mut dyn Operator, samples: &[Sample], all: &Blocks<Series>, size: usize) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    let by = ["tool".to_string(), "chamber".to_string()];
+    for (batch, samples) in samples.chunks(size).enumerate() {
+        let envelope = Envelope {
+            kind: Kind::Sample,
+            version: 1,
+            cell: "bay".into(),
+            collector: "fdc".into(),
+            epoch: 1,
+            first_row: (batch * size) as u64,
+            rows: samples.len() as u32,
+            observed: (0, 0),
+            promise: 0,
+            encoding: Encoding::Arrow,
+            origin: None,
+        };
+        let step = Step { detection: 0, by: &by, envelope: &envelope, from: 0, watermark: 0 };
+        let columns = Samples {
+            series: &samples.iter().map(|s| s.1).collect::<Vec<_>>(),
+            times: &samples.iter().map(|s| s.0 * SECOND).collect::<Vec<_>>(),
+            values: &samples.iter().map(|s| s.2).collect::<Vec<_>>(),
+            quality: &vec![0; samples.len()],
+        };
+        operator.samples(&step, &columns, all, &mut hits);
+    }
+    hits
+}
+
+fn told(hits: &[Hit]) -> Vec<(i64, u64, String)> {
+    hits.iter().map(|hit| (hit.time / SECOND, hit.cause.row, hit.evidence["signal"].to_string())).collect()
+}
+
+#[test]
+fn a_signal_that_leaves_its_relation_is_told_once_and_explained() {
+    let (mut operator, all) = (operator(), series("3"));
+    assert!(feed(&mut *operator, &plant(0..600, 900), &all, 1000).is_empty(), "it learns");
+    assert_eq!(operator.learning(), Learning { keys: 1, approved: 0, refused: 0 });
+    operator.approve();
+    assert_eq!(operator.learning().approved, 1);
+    let hits = feed(&mut *operator, &plant(600..1000, 900), &all, 1000);
+    let [(time, _, signal)] = &told(&hits)[..] else { panic!("{:?}", told(&hits)) };
+    assert!((900..930).contains(time) && signal == "\"voltage\"", "{time} {signal}");
+    let evidence = &hits[0].evidence;
+    assert_eq!(evidence["seen"], 300.5);
+    assert!(evidence["score"].as_f64().unwrap() > 1.0);
+    assert_eq!(evidence["around"]["seen"].as_array().unwrap().len(), SHOWN);
+    assert_eq!(hits[0].key["chamber"], "A");
+}
+
+#[test]
+fn any_batches_and_any_restart_give_the_same() {
+    let (first, second) = (plant(0..600, 900), plant(600..1000, 900));
+    let outcome = |size: usize, restart: bool| {
+        let (mut judging, all) = (operator(), series("3"));
+        feed(&mut *judging, &first, &all, size);
+        judging.approve();
+        let (before, after) = second.split_at(451);
+        let mut hits = feed(&mut *judging, before, &all, size);
+        if restart {
+            let bytes = judging.save()();
+            judging = operator();
+            judging.restore(&bytes).unwrap();
+        }
+        hits.extend(feed(&mut *judging, after, &all, size));
+        // Rows are numbered from each call's beginning here.
+        (
+            told(&hits).into_iter().map(|(time, _, signal)| (time, signal)).collect::<Vec<_>>(),
+            judging.save()(),
+        )
+    };
+    let whole = outcome(5000, false);
+    assert_eq!(whole.0.len(), 1);
+    for (size, restart) in [(1, false), (7, true), (1000, true)] {
+        assert_eq!(outcome(size, restart), whole, "{size} {restart}");
+    }
+}
+
+#[test]
+fn another_step_is_a_group_of_its_own_and_begins_anew() {
+    let (mut operator, three, four) = (operator(), series("3"), series("4"));
+    feed(&mut *operator, &plant(0..600, 900), &three, 1000);
+    operator.approve();
+    operator.context(&[0, 1, 2]);
+    let elsewhere: Vec<Sample> = plant(600..700, 900).into_iter().map(|(t, s, v)| (t, s, 3.0 * v)).collect();
+    assert!(feed(&mut *operator, &elsewhere, &four, 1000).is_empty(), "the other step is being learned");
+    assert_eq!(operator.learning(), Learning { keys: 2, approved: 1, refused: 0 });
+    operator.context(&[0, 1, 2]);
+    assert!(
+        feed(&mut *operator, &plant(700..900, 900), &three, 1000).is_empty(),
+        "back in the step it knows"
+    );
+}
+
+#[test]
+fn pauses_late_values_missing_signals_and_backward_clocks_do_no_harm() {
+    let (mut operator, all) = (operator(), series("3"));
+    let mut ordinary = plant(0..600, 900);
+    ordinary.insert(300, (2, 0, 9999.0));
+    feed(&mut *operator, &ordinary, &all, 1000);
+    operator.approve();
+    let mut rows = plant(600..800, 900);
+    // The flow is silent for a while, then all are for an hour.
+    rows.retain(|(second, series, _)| !(650..690).contains(second) || *series != 2);
+    rows.iter_mut().filter(|(second, ..)| *second >= 720).for_each(|row| row.0 += 3600);
+    rows.push((5, 1, f64::INFINITY));
+    rows.push((i64::MAX / SECOND, 1, 300.0));
+    assert_eq!(told(&feed(&mut *operator, &rows, &all, 1000)), []);
+}
