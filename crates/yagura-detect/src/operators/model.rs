@@ -36,7 +36,8 @@ const FINDINGS: [guard::Finding; 5] = [
 const READERS: [(&str, ReadModel); 2] =
     [(guard::NAME, read_guard), (yagura_models::conversation::NAME, super::conversation::read)];
 
-type ReadModel = fn(&Place<'_>, Kind, &Spanned<ModelSpec>) -> Result<Box<dyn Plan>, Vec<PipelineError>>;
+type ReadModel =
+    fn(&Place<'_>, Kind, &Spanned<ModelSpec>, &Written<'_>) -> Result<Box<dyn Plan>, Vec<PipelineError>>;
 
 pub(crate) fn read(
     place: &Place<'_>,
@@ -46,7 +47,7 @@ pub(crate) fn read(
     let spec = written.model?;
     let name = &spec.value.name;
     Some(match READERS.iter().find(|(known, _)| *known == name.value) {
-        Some((_, read)) => read(place, on, spec),
+        Some((_, read)) => read(place, on, spec, written),
         None => {
             let names: Vec<&str> = READERS.iter().map(|(name, _)| *name).collect();
             Err(at(place, name, format!("`{}` is no model; there are: {}", name.value, names.join(", "))))
@@ -96,6 +97,7 @@ fn read_guard(
     place: &Place<'_>,
     on: Kind,
     spec: &Spanned<ModelSpec>,
+    _: &Written<'_>,
 ) -> Result<Box<dyn Plan>, Vec<PipelineError>> {
     if on != Kind::Sample {
         let message =
