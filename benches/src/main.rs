@@ -13,6 +13,7 @@ mod peers;
 mod report;
 mod samples;
 mod sequences;
+mod traffic;
 #[cfg(feature = "pcap")]
 mod whole_way;
 mod windows;
@@ -32,6 +33,7 @@ static BENCHMARKS: &[Benchmark] = &[
     ("soak", memory::soak),
     ("windows", windows::windows),
     ("sequences", sequences::sequences),
+    ("models-traffic", traffic::traffic),
     ("samples", samples::embedded),
     ("samples-kafka", samples::kafka),
     ("latency", latency::embedded),

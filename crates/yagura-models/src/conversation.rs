@@ -170,6 +170,8 @@ pub struct Hit {
 
 /// The last commands that mix and rate look at.
 const RECENT: usize = 50;
+/// A message older than the newest by more than this many microseconds is no late one.
+const CLOCK_BACK: i64 = 3_600_000_000;
 /// Weight of a message in the usual surprise.
 const USUAL_WEIGHT: f32 = 1.0 / 64.0;
 /// Surprise above the usual that is granted to each message.
@@ -193,6 +195,8 @@ struct Conversation {
     surprise: f32,
     recent: Vec<Recent>,
     at: u8,
+    /// The latest time of a full window.
+    newest: i64,
     /// Sum of `weight` of the recent.
     weights: i64,
     /// Sum over commands of f(count among the recent), see [`novelty::count_bits`].
@@ -555,8 +559,11 @@ impl Conversation {
         }
         let Some(first) = first else { return (None, 0.0) };
         let bits = novelty::relative_entropy(self.counts, self.weights, RECENT as u32);
-        // A clock that stands still or goes back makes no rate.
-        let span = event.time.saturating_sub(first).max(1) as f32 * 1e-6;
+        // What waited in vain for an answer comes late, with its time; a clock may also be set back.
+        if event.time > self.newest || self.newest.saturating_sub(event.time) > CLOCK_BACK {
+            self.newest = event.time;
+        }
+        let span = self.newest.saturating_sub(first).max(0) as f32 * 1e-6;
         let rate = RECENT as f32 / span.max(1e-3);
         if learning {
             self.mix.raise(bits);

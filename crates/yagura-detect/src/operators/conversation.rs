@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::Float64Type;
+use arrow::error::ArrowError;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
@@ -18,12 +19,12 @@ use yagura_event::vocabulary::operation;
 use yagura_models::conversation::{self, Event, Finding, Model, NONE, Parameters, Written};
 
 use super::matched::{hit, selected_rows};
-use super::{Learning, Operator, Plan, Saving, Step, at, model, restored, saved};
+use super::{Learning, Operator, Plan, Reads, Saving, Step, at, model, restored, saved};
 use crate::alerts::Hit;
 use crate::columns::{RowGroups, RowHashes, hash_texts, named, text_at, times_of};
-use crate::pipeline::{ModelSpec, PipelineError, Place};
+use crate::pipeline::{self, ModelSpec, PipelineError, Place};
 
-/// The most of each that a cell learns: about 20, 40 and 20 MiB.
+/// The most of each that a cell learns: about 20, 40 and 15 MiB, with 32 MiB at most for their order.
 const CONVERSATIONS_MAX: usize = 16_384;
 const COMMANDS_MAX: usize = 131_072;
 const PLACES_MAX: usize = 65_536;
@@ -52,6 +53,7 @@ pub(super) fn read(
     place: &Place<'_>,
     on: Kind,
     spec: &Spanned<ModelSpec>,
+    written: &pipeline::Written<'_>,
 ) -> Result<Box<dyn Plan>, Vec<PipelineError>> {
     if !matches!(on, Kind::Message | Kind::Flow) {
         let message = format!(
@@ -69,13 +71,27 @@ pub(super) fn read(
     let findings = model::findings(place, &spec.value, &Finding::ALL, Finding::name, &mut errors);
     let parameters = model::parameters(place, &spec.value, &mut errors);
     match errors.is_empty() {
-        true => Ok(Box::new(ConversationPlan { on, findings, parameters })),
+        true => Ok(Box::new(ConversationPlan { on, findings, parameters, shown: shown(on, written) })),
         false => Err(errors),
     }
 }
 
+/// The columns that hits show: those that are judged, a few more, and those that the summary names. Nothing
+/// else is decoded for them.
+fn shown(on: Kind, written: &pipeline::Written<'_>) -> Vec<String> {
+    let places = crate::alerts::places(&written.summary.value);
+    let more = ["tool", "client_area", "server_area", "server_port", "session", "value", "values", "status"];
+    let names = CONVERSATION.iter().chain(command_columns(on)).chain(&more).copied().chain(places);
+    let schema = on.schema();
+    // In the order of the kind.
+    let names: Vec<&str> = names.collect();
+    let fields = schema.fields().iter().map(|field| field.name().clone());
+    fields.filter(|field| ["time", "observed"].contains(&&**field) || names.contains(&&**field)).collect()
+}
+
 struct ConversationPlan {
     on: Kind,
+    shown: Vec<String>,
     findings: Vec<Finding>,
     parameters: Parameters,
 }
@@ -85,9 +101,14 @@ impl Plan for ConversationPlan {
         format!("conversation {:?} {:?}", self.findings, self.parameters)
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Columns(self.shown.clone())
+    }
+
     fn start(&self) -> Box<dyn Operator> {
         Box::new(Conversations {
             on: self.on,
+            shown: self.shown.clone(),
             findings: self.findings.clone(),
             parameters: self.parameters.clone(),
             saved: Saved::default(),
@@ -102,6 +123,7 @@ impl Plan for ConversationPlan {
 
 struct Conversations {
     on: Kind,
+    shown: Vec<String>,
     findings: Vec<Finding>,
     parameters: Parameters,
     saved: Saved,
@@ -302,13 +324,14 @@ impl Operator for Conversations {
         if self.found.is_empty() {
             return;
         }
+        let Ok(shown) = shown_of(rows, &self.shown) else { return };
         for found in self.found.chunk_by(|a, b| a.index == b.index) {
             let mut found: Vec<_> = found.iter().filter(|f| self.findings.contains(&f.finding)).collect();
             // Equal scores stay in the order of their findings.
             found.sort_by(|a, b| b.score.total_cmp(&a.score));
             let Some(worst) = found.first() else { continue };
             let row = self.rows[worst.index as usize];
-            let mut hit = hit(step, rows, row, &[]);
+            let mut hit = hit(step, &shown, row, &[]);
             hit.key = step
                 .by
                 .iter()
@@ -356,6 +379,12 @@ impl Operator for Conversations {
         [conversations, commands, places].into_iter().for_each(Numbers::build_index);
         Ok(())
     }
+}
+
+/// The columns that hits show.
+fn shown_of(rows: &RecordBatch, names: &[String]) -> Result<RecordBatch, ArrowError> {
+    let columns: Vec<usize> = names.iter().filter_map(|name| rows.schema().index_of(name).ok()).collect();
+    rows.project(&columns)
 }
 
 fn text_of<'a>(column: Option<&'a ArrayRef>, row: usize) -> Cow<'a, str> {

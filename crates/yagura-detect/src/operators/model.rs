@@ -39,7 +39,8 @@ const READERS: [(&str, ReadModel); 3] = [
     (yagura_models::conversation::NAME, super::conversation::read),
 ];
 
-type ReadModel = fn(&Place<'_>, Kind, &Spanned<ModelSpec>) -> Result<Box<dyn Plan>, Vec<PipelineError>>;
+type ReadModel =
+    fn(&Place<'_>, Kind, &Spanned<ModelSpec>, &Written<'_>) -> Result<Box<dyn Plan>, Vec<PipelineError>>;
 
 pub(crate) fn read(
     place: &Place<'_>,
@@ -49,7 +50,7 @@ pub(crate) fn read(
     let spec = written.model?;
     let name = &spec.value.name;
     Some(match READERS.iter().find(|(known, _)| *known == name.value) {
-        Some((_, read)) => read(place, on, spec),
+        Some((_, read)) => read(place, on, spec, written),
         None => {
             let names: Vec<&str> = READERS.iter().map(|(name, _)| *name).collect();
             Err(at(place, name, format!("`{}` is no model; there are: {}", name.value, names.join(", "))))
@@ -99,6 +100,7 @@ fn read_guard(
     place: &Place<'_>,
     on: Kind,
     spec: &Spanned<ModelSpec>,
+    _: &Written<'_>,
 ) -> Result<Box<dyn Plan>, Vec<PipelineError>> {
     if on != Kind::Sample {
         let message =

@@ -225,3 +225,25 @@ fn logarithms_are_right() {
     let weights = 50 * i64::from(novelty::fixed(10.0_f32.log2()));
     assert!(novelty::relative_entropy(even, weights, 50) < 1e-3, "ten commands in equal shares, as learned");
 }
+
+#[test]
+fn what_comes_late_with_its_own_time_makes_no_rate() {
+    let mut plant = Plant::learned(1_000);
+    for round in 0..200 {
+        plant.poll();
+        if round % 20 == 0 {
+            // It waited in vain for its answer.
+            let late = event(1, plant.time - 400 * SECOND);
+            plant.events.push(late);
+        }
+    }
+    assert!(!plant.findings().contains(&Finding::Rate));
+}
+
+#[test]
+fn memory_is_as_the_card_says() {
+    let recent = RECENT * size_of::<Recent>();
+    assert!(size_of::<Conversation>() + recent <= 1_100, "{}", size_of::<Conversation>() + recent);
+    assert!(size_of::<Command>() <= 260, "{}", size_of::<Command>());
+    assert!(size_of::<Place>() + 64 <= 180, "{}", size_of::<Place>() + 64);
+}
