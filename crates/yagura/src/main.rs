@@ -18,6 +18,7 @@ macro_rules! help {
 }
 
 mod archive;
+mod baseline;
 mod commands;
 mod config;
 mod dead;
@@ -92,6 +93,8 @@ enum Command {
     Tap(tap::Arguments),
     /// List the records that nobody could read; judge them or send them again after a mend.
     Dead(dead::Arguments),
+    /// What detections have learned: show, compare, sign, approve, roll back.
+    Baseline(baseline::Arguments),
     /// Ask the history with SQL.
     Query(query::Arguments),
 }
@@ -136,6 +139,7 @@ fn main() -> ExitCode {
         Command::Top(arguments) => top::run(&arguments, format),
         Command::Tap(arguments) => tap::run(&arguments, format),
         Command::Dead(arguments) => dead::run(&arguments, format),
+        Command::Baseline(arguments) => baseline::run(&arguments, format),
         Command::Query(arguments) => query::run(&arguments, format),
     };
     match outcome {
