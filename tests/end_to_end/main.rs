@@ -1,5 +1,6 @@
 //! The program as its users run it: one test binary, because linking it is dear.
 
+mod baseline;
 mod brokers;
 mod cells;
 mod clock;

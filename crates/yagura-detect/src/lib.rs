@@ -7,6 +7,7 @@
 
 pub mod alerts;
 pub mod asof;
+pub mod baseline;
 pub mod blocks;
 pub mod columns;
 pub mod condition;

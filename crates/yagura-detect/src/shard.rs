@@ -18,7 +18,7 @@ use yagura_log::Record;
 use crate::alerts::{AlertBook, Hit};
 use crate::asof::Contexts;
 use crate::blocks::Blocks;
-use crate::columns::{may_hold, text_at};
+use crate::columns::{may_hold, text_at, times_of};
 use crate::condition::Condition;
 use crate::holes::Holes;
 use crate::index::Candidates;
@@ -29,8 +29,10 @@ use crate::passing::{self, Passed, PassedOn, Source};
 use crate::pipeline::{Detection, Pipeline, Scope};
 use crate::shelf::Texts;
 
+pub mod baselines;
 mod series;
 
+use baselines::{Baselines, Decided, Refused, meant};
 pub use series::Series;
 
 /// What a shard has done, for metrics. Part of its state.
@@ -60,6 +62,8 @@ pub struct Stats {
     pub aside_rows: u64,
     /// Pipeline versions in the log that this program cannot read.
     pub refused_pipelines: u64,
+    /// Baselines, approvals and the like that were not put in force.
+    pub refused_baselines: u64,
 }
 
 /// What one record brought.
@@ -73,6 +77,8 @@ pub struct Stepped {
     pub passed: Vec<PassedOn>,
     /// Why the record could not be read, if so.
     pub unreadable: Option<EventError>,
+    /// What about baselines was not done.
+    pub refused: Vec<Refused>,
 }
 
 /// A record whose rows are judged, and what comes of it.
@@ -90,8 +96,10 @@ struct Judged<'a> {
 
 /// The most (collector, epoch)s that are remembered; beyond, the one silent for longest is forgotten.
 const COLLECTORS_MAX: usize = 1024;
+/// The collector of what people decide: see [`baselines`].
+pub const DECISIONS: &str = "yagura.decisions";
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 4;
+const SAVED_VERSION: u16 = 5;
 
 /// A cell's state.
 pub struct Shard {
@@ -107,6 +115,8 @@ pub struct Shard {
     resolved: Vec<u32>,
     hits: Vec<Hit>,
     candidates: Candidates,
+    /// Of the record at hand.
+    refused: Vec<Refused>,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -128,6 +138,7 @@ struct Saved {
     stats: Stats,
     /// By detection, rows counted aside.
     aside: BTreeMap<String, u64>,
+    baselines: Baselines,
     /// Detection, fingerprint, operator state.
     operators: Vec<(String, u64, Vec<u8>)>,
 }
@@ -163,6 +174,7 @@ impl Shard {
             resolved: Vec::new(),
             hits: Vec::new(),
             candidates: Candidates::default(),
+            refused: Vec::new(),
         }
     }
 
@@ -226,6 +238,7 @@ impl Shard {
 
     /// Tells detections without a state which series there are.
     fn begin_afresh(&mut self, detections: &[usize]) {
+        self.retire_baselines(detections);
         let numbers: Vec<u32> = (0..self.saved.series.len() as u32).collect();
         for &detection in detections {
             self.select_series(detection, &numbers);
@@ -419,7 +432,8 @@ impl Shard {
             })
             .collect();
         self.hits = hits;
-        Stepped { alerts, late, passed, unreadable: None }
+        let refused = std::mem::take(&mut self.refused);
+        Stepped { alerts, late, passed, unreadable: None, refused }
     }
 
     /// What the record brings for the shards of the plant.
@@ -488,7 +502,8 @@ impl Shard {
         let stats = &mut self.saved.stats;
         let collector = self.saved.collectors.get_mut(&id)?;
         collector.heard = stats.records;
-        collector.silent = false;
+        // A person's decision promises nothing about rows: it neither holds the watermark up nor moves it.
+        collector.silent = envelope.collector == DECISIONS;
         collector.promise = collector.promise.max(envelope.promise);
         let rows = u64::from(envelope.rows);
         stats.missing_rows += envelope.first_row.saturating_sub(collector.next_row);
@@ -526,25 +541,23 @@ impl Shard {
         else {
             return;
         };
+        let (times, author) = (times_of(rows, "time"), column("author"));
         for row in from..rows.num_rows() {
-            let subject = text_at(subject, row);
-            let meant = |d: &Detection| *subject == *"*" || d.id == *subject;
+            let (subject, payload) = (text_at(subject, row), text_at(payload, row));
+            let author = author.map(|author| text_at(author, row)).unwrap_or_default();
+            let decided = Decided { at: times.map_or(0, |times| times[row]), author: &author };
             match text_at(action, row).as_ref() {
-                control::APPROVE => {
-                    for (detection, operator) in self.pipeline.detections.iter().zip(&mut self.operators) {
-                        if meant(detection) {
-                            operator.approve();
-                        }
-                    }
-                }
+                control::APPROVE => self.approve(&subject, decided),
+                control::BASELINE => self.baseline(&subject, &payload, decided),
+                control::ROLLBACK => self.roll_back(&subject, &payload, decided),
+                control::MAINTENANCE => self.maintenance(&subject, &payload, decided),
                 control::RELEASE => {
-                    let Ok(serde_json::Value::Object(entry)) = serde_json::from_str(&text_at(payload, row))
-                    else {
+                    let Ok(serde_json::Value::Object(entry)) = serde_json::from_str(&payload) else {
                         self.saved.stats.unreadable_records += 1;
                         continue;
                     };
                     for (detection, operator) in self.pipeline.detections.iter().zip(&mut self.operators) {
-                        if meant(detection) {
+                        if meant(&subject, detection) {
                             operator.release(&entry);
                         }
                     }
@@ -553,7 +566,7 @@ impl Shard {
                     if self.pinned || *subject == *self.pipeline.version.to_string() {
                         continue;
                     }
-                    let texts = serde_json::from_str(&text_at(payload, row)).ok();
+                    let texts = serde_json::from_str(&payload).ok();
                     match texts.and_then(|texts| self.pipeline.shelf.read(texts).ok()) {
                         Some(pipeline) => self.adopt(pipeline),
                         None => self.saved.stats.refused_pipelines += 1,

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::baseline::Trust;
 use crate::condition::Compiler;
 use crate::pipeline::{Detection, Pipeline, PipelineError, files, no_place};
 
@@ -18,6 +19,9 @@ use crate::pipeline::{Detection, Pipeline, PipelineError, files, no_place};
 pub struct Texts {
     /// Name and content of each.
     pub files: Vec<(PathBuf, String)>,
+    /// Who may approve what the detections learn.
+    #[serde(default)]
+    pub trust: Trust,
 }
 
 impl Texts {
@@ -26,13 +30,17 @@ impl Texts {
 
     /// One file.
     pub fn one(name: &str, text: impl Into<String>) -> Texts {
-        Texts { files: vec![(name.into(), text.into())] }
+        Texts { files: vec![(name.into(), text.into())], ..Texts::default() }
     }
 
     /// The version: a UUID of version 5 over what the files say; where they lie does not matter.
     pub fn version(&self) -> Uuid {
         let texts: Vec<&str> = self.files.iter().map(|(_, text)| text.as_str()).collect();
-        Uuid::new_v5(&Self::NAMESPACE, serde_json::json!(texts).to_string().as_bytes())
+        let said = match self.trust.is_empty() {
+            true => serde_json::json!(texts),
+            false => serde_json::json!([texts, self.trust]),
+        };
+        Uuid::new_v5(&Self::NAMESPACE, said.to_string().as_bytes())
     }
 }
 
@@ -51,8 +59,17 @@ impl Shelf {
     /// Reads and checks files (`.yaml`) and folders of them, in the order of their names.
     /// Answers every problem there is, not only the first.
     pub fn load(self: &Arc<Self>, paths: &[PathBuf]) -> Result<Arc<Pipeline>, Vec<PipelineError>> {
+        self.load_trusting(paths, Trust::default())
+    }
+
+    /// The same, with who may approve what the detections learn.
+    pub fn load_trusting(
+        self: &Arc<Self>,
+        paths: &[PathBuf],
+        trust: Trust,
+    ) -> Result<Arc<Pipeline>, Vec<PipelineError>> {
         let mut errors = Vec::new();
-        let mut texts = Texts::default();
+        let mut texts = Texts { trust, ..Texts::default() };
         for file in files(paths, &mut errors) {
             match std::fs::read_to_string(&file) {
                 Ok(text) => texts.files.push((file, text)),

@@ -24,6 +24,7 @@ use crate::passing::PassedOn;
 use crate::pipeline::Pipeline;
 use crate::resume::{Moved, Resumed, moved, resume};
 use crate::shard::Shard;
+use crate::shard::baselines::Refused;
 use crate::snapshot::{self, Wanted};
 
 mod membership;
@@ -488,6 +489,10 @@ impl Worker<'_> {
                 let (reason, record) = (cause.to_string(), stored.record.clone());
                 Letter { place, reason, found: clock::now(), record, whole: true }.append(&mut **dead)?;
                 died += 1;
+            }
+            for Refused { detection, author, reason } in &stepped.refused {
+                let cell = String::from_utf8_lossy(key);
+                tracing::warn!(%cell, detection, author, reason, "a baseline is refused: what was in force stays so");
             }
             for alert in &stepped.alerts {
                 if partition.written.remove(&(alert.uid, alert.revision)) {

@@ -152,6 +152,13 @@ pub mod control {
     pub const APPROVE: &str = "approve";
     /// One allow-list entry is approved (`subject` a detection, `payload` the entry's JSON).
     pub const RELEASE: &str = "release";
+    /// A part of an approved baseline of a detection (`subject`); the last one puts it in force.
+    pub const BASELINE: &str = "baseline";
+    /// An earlier baseline of a detection (`subject`) is in force again; `payload` names it.
+    pub const ROLLBACK: &str = "rollback";
+    /// Maintenance was recorded: the level of these keys (`payload`) is learned anew, for a detection
+    /// (`subject`) or for all (`*`).
+    pub const MAINTENANCE: &str = "maintenance";
     /// The shard's owner has not heard a collector (`subject`) for a while.
     pub const TICK: &str = "tick";
 }

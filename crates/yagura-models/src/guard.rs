@@ -45,6 +45,11 @@ pub struct Parameters {
     pub stuck_samples: u16,
     /// A pause longer than this many usual intervals is a gap.
     pub gap_intervals: f32,
+    /// While it learns, a key with its warm-up samples is out of range at this many standard deviations
+    /// of its own, if that is also four times farther than anything it has shown; 0 for never.
+    pub provisional_sigma: f64,
+    /// The most by which recorded maintenance may move the approved level, in standard deviations.
+    pub maintenance_sigma: f64,
 }
 
 impl Default for Parameters {
@@ -61,6 +66,8 @@ impl Default for Parameters {
             range_samples: 3,
             stuck_samples: 60,
             gap_intervals: 20.0,
+            provisional_sigma: 24.0,
+            maintenance_sigma: 6.0,
         }
     }
 }
@@ -108,9 +115,42 @@ pub struct Hit {
     pub seen: f64,
     /// How far over the limit: 1 is at the limit.
     pub score: f64,
+    /// Judged by what a key has learned so far, which nobody approved.
+    pub provisional: bool,
+}
+
+/// Version of what [`Reference`] means.
+pub const VERSION: u16 = 1;
+
+/// What is approved of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The level, in the signal's unit.
+    pub level: f64,
+    /// The standard deviation, in the signal's unit, with the correlation of consecutive samples in it.
+    pub deviation: f32,
+    /// The usual time between samples, in seconds; 0 when unknown.
+    pub interval_s: f32,
+    /// The longest run of equal values while learning, as a power of two.
+    pub run_log2: u8,
+}
+
+impl Reference {
+    /// Whether it can be judged by: finite, with a deviation above 0.
+    pub fn is_sound(&self) -> bool {
+        self.level.is_finite()
+            && self.deviation.is_finite()
+            && self.deviation >= f32::MIN_POSITIVE
+            && self.interval_s.is_finite()
+            && self.interval_s >= 0.0
+    }
 }
 
 const APPROVED: u8 = 1;
+/// Learning the level anew after maintenance; the approved one is kept beside it.
+const MAINTAINED: u8 = 2;
+/// While learning, out of range this many times farther than anything before is a finding.
+const PROVISIONAL_REACH: f64 = 4.0;
 
 /// What is known of one key, one cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,6 +162,7 @@ pub struct State {
     last_time: i64,
     /// Learning: the variance. Judging: one over the approved standard deviation.
     scale: f32,
+    /// Learning, unless after maintenance: the largest deviation seen.
     golden_sigma: f32,
     /// Judging: CUSUM upwards and downwards, and both against the baseline. Learning: lag-one
     /// autocovariance, the last sample's deviation from the mean.
@@ -168,21 +209,77 @@ impl State {
     /// the answer says whether it was approved. Approved again, the level is the one of now, and the
     /// deviation stays the one that was learned.
     pub fn approve(&mut self, parameters: &Parameters) -> bool {
-        if self.samples < parameters.warm_up_samples {
-            return false;
-        }
-        let learned = match self.is_approved() {
-            true => f64::from(self.golden_sigma),
-            false => self.long_run_deviation(),
-        };
-        self.golden_mean = self.mean;
-        // A signal that hardly moves is still read with finite resolution.
-        self.golden_sigma = learned.max(self.mean.abs() * 1e-3).max(1e-9) as f32;
-        self.scale = self.golden_sigma.recip();
+        let Some(Reference { level, deviation, .. }) = self.proposal(parameters) else { return false };
+        self.judge_by(level, deviation);
+        true
+    }
+
+    fn judge_by(&mut self, level: f64, deviation: f32) {
+        self.golden_mean = level;
+        self.golden_sigma = deviation;
+        self.scale = deviation.recip();
         self.sums = [0.0; 4];
         self.out_of_range = 0;
-        self.flags |= APPROVED;
-        true
+        self.flags = APPROVED;
+    }
+
+    /// What approving it now would make the baseline; none while it has too few samples.
+    pub fn proposal(&self, parameters: &Parameters) -> Option<Reference> {
+        if !self.is_ready(parameters) {
+            return None;
+        }
+        let learned = match self.flags {
+            0 => self.long_run_deviation(),
+            _ => f64::from(self.golden_sigma),
+        };
+        // A signal that hardly moves is still read with finite resolution.
+        let deviation = learned.max(self.mean.abs() * 1e-3).max(1e-9) as f32;
+        let (interval_s, run_log2) = (self.interval_s, self.run_log2);
+        Some(Reference { level: self.mean, deviation, interval_s, run_log2 })
+    }
+
+    /// Whether it has its warm-up samples.
+    pub fn is_ready(&self, parameters: &Parameters) -> bool {
+        self.samples >= parameters.warm_up_samples
+    }
+
+    /// What it is judged by; none while it learns.
+    pub fn reference(&self) -> Option<Reference> {
+        let Self { golden_mean, golden_sigma, interval_s, run_log2, .. } = *self;
+        let reference = Reference { level: golden_mean, deviation: golden_sigma, interval_s, run_log2 };
+        self.is_approved().then_some(reference)
+    }
+
+    /// Judges by this reference from now on, whatever was learned; it must be sound. The running level
+    /// goes on where it is, that of a key without samples begins at the reference.
+    pub fn refer_to(&mut self, reference: &Reference, parameters: &Parameters) {
+        if self.samples == 0 {
+            self.mean = reference.level;
+        }
+        self.samples = self.samples.max(parameters.warm_up_samples);
+        self.interval_s = reference.interval_s;
+        self.run_log2 = reference.run_log2;
+        self.judge_by(reference.level, reference.deviation);
+    }
+
+    /// Nothing is approved any more: it goes on learning from where it is.
+    pub fn retire(&mut self) {
+        if self.flags & APPROVED != 0 {
+            self.scale = self.golden_sigma * self.golden_sigma;
+            self.sums = [0.0; 4];
+        }
+        self.flags = 0;
+    }
+
+    /// After maintenance the approved level is learned anew, from `approved` by no more than
+    /// [`Parameters::maintenance_sigma`] deviations: what it moves beyond is found as drift.
+    pub fn maintain(&mut self, approved: f64) {
+        self.golden_mean = approved;
+        self.samples = 0;
+        self.scale = 0.0;
+        self.sums = [0.0; 4];
+        self.out_of_range = 0;
+        self.flags = MAINTAINED;
     }
 
     /// The standard deviation while learning, inflated by the correlation of consecutive samples.
@@ -279,13 +376,20 @@ fn one(state: &mut State, index: u32, time: i64, value: f64, limits: &Limits<'_>
     state.run = if bits == state.last_bits { state.run.saturating_add(1) } else { 0 };
     state.last_bits = bits;
     if state.flags & APPROVED == 0 {
-        learn(state, pause_s, value, limits.all);
+        learn(state, index, pause_s, value, limits.all, hits);
     } else {
         compare(state, index, pause_s, value, limits, hits);
     }
 }
 
-fn learn(state: &mut State, pause_s: f32, value: f64, parameters: &Parameters) {
+fn learn(
+    state: &mut State,
+    index: u32,
+    pause_s: f32,
+    value: f64,
+    parameters: &Parameters,
+    hits: &mut Vec<Hit>,
+) {
     let before = state.samples;
     state.samples = before.saturating_add(1);
     if pause_s > 0.0 {
@@ -300,6 +404,13 @@ fn learn(state: &mut State, pause_s: f32, value: f64, parameters: &Parameters) {
     }
     let weight = (1.0 / f64::from(state.samples)).max(parameters.weight);
     let mut deviation = value - state.mean;
+    if state.flags == 0 {
+        hits.extend(provisional(state, index, before, value, parameters));
+        // What is about to be a finding is none of what it has shown before.
+        if state.out_of_range == 0 {
+            state.golden_sigma = state.golden_sigma.max(deviation.abs() as f32);
+        }
+    }
     if before >= 16 {
         let bound = parameters.clip_sigma * f64::from(state.scale).sqrt();
         if bound > 0.0 {
@@ -312,6 +423,38 @@ fn learn(state: &mut State, pause_s: f32, value: f64, parameters: &Parameters) {
     let product = deviation * f64::from(*last);
     *covariance += (weight * (product - f64::from(*covariance))) as f32;
     *last = deviation as f32;
+    if state.flags & MAINTAINED != 0 && state.is_ready(parameters) {
+        let (approved, deviation) = (state.golden_mean, state.golden_sigma);
+        let reach = parameters.maintenance_sigma * f64::from(deviation);
+        let moved = (state.mean - approved).clamp(-reach, reach);
+        state.judge_by(approved + moved, deviation);
+    }
+}
+
+/// A sample far outside all that a key without an approved baseline has shown, after enough like it. A key
+/// that never moved has no deviation to compare with.
+fn provisional(
+    state: &mut State,
+    index: u32,
+    before: u16,
+    value: f64,
+    parameters: &Parameters,
+) -> Option<Hit> {
+    let far = value - state.mean;
+    let deviation = f64::from(state.scale.max(0.0)).sqrt();
+    let limit =
+        (parameters.provisional_sigma * deviation).max(PROVISIONAL_REACH * f64::from(state.golden_sigma));
+    let beyond = parameters.provisional_sigma > 0.0
+        && before >= parameters.warm_up_samples
+        && deviation > 0.0
+        && far.abs() > limit;
+    state.out_of_range = if beyond { state.out_of_range.saturating_add(1) } else { 0 };
+    if state.out_of_range < parameters.range_samples {
+        return None;
+    }
+    state.out_of_range = 0;
+    let (expected, score) = (state.mean, far.abs() / limit);
+    Some(Hit { index, finding: Finding::Range, expected, deviation, seen: value, score, provisional: true })
 }
 
 #[inline(always)]
@@ -368,6 +511,7 @@ fn find(state: &mut State, seen: &Seen, limits: &Limits<'_>, hits: &mut Vec<Hit>
         deviation,
         seen: seen_now,
         score,
+        provisional: false,
     };
     let [up, down, golden_up, golden_down] = state.sums;
     if let Some(pause) = seen.pause_s {
@@ -399,6 +543,7 @@ mod tests {
     use super::*;
 
     /// Deterministic noise of mean 0 and standard deviation 1 (sum of twelve uniforms).
+    #[derive(Clone)]
     struct Noise(u64);
 
     impl Noise {
@@ -504,6 +649,66 @@ mod tests {
         clock += 90_000_000;
         state.begin(&Parameters::default());
         assert_eq!(feed(&mut state, &mut clock, [50.2].into_iter()), []);
+    }
+
+    #[test]
+    fn a_reference_that_is_taken_over_judges_as_the_one_it_was_taken_from() {
+        let (mut noise, mut clock) = (Noise(7), 0);
+        let mut state = learned(&mut noise, &mut clock);
+        let reference = state.reference().unwrap();
+        let mut other = State::default();
+        other.refer_to(&reference, &Parameters::default());
+        assert_eq!(other.reference(), Some(reference));
+        let (walk, mut later) = ((0..4000).map(|i| 50.0 + f64::from(i) * 0.001).collect::<Vec<_>>(), clock);
+        let mut twin = noise.clone();
+        let found = feed(&mut state, &mut clock, walk.iter().map(|level| level + noise.next()));
+        let taken = feed(&mut other, &mut later, walk.iter().map(|level| level + twin.next()));
+        assert!(found.contains(&Finding::Drift) && taken.contains(&Finding::Drift), "{found:?} {taken:?}");
+        other.retire();
+        assert_eq!((other.reference(), other.is_approved()), (None, false));
+        let proposed = other.proposal(&Parameters::default()).unwrap();
+        assert!((f64::from(proposed.deviation) / f64::from(reference.deviation) - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn maintenance_moves_the_level_within_its_limit_and_no_farther() {
+        let (mut noise, mut clock) = (Noise(7), 0);
+        let mut state = learned(&mut noise, &mut clock);
+        let before = state.reference().unwrap();
+        state.maintain(before.level);
+        assert!(!state.is_approved());
+        let found = feed(&mut state, &mut clock, (0..2000).map(|_| 54.0 + noise.next()));
+        assert_eq!(found, [], "a new level within the limit is the approved one now");
+        assert!((state.reference().unwrap().level - 54.0).abs() < 0.5);
+        // Again and again, the limit counts from what a person approved.
+        for _ in 0..3 {
+            state.maintain(before.level);
+            feed(&mut state, &mut clock, (0..100).map(|_| 80.0 + noise.next()));
+        }
+        let after = state.reference().unwrap();
+        assert!(after.level < before.level + 6.1 * f64::from(before.deviation), "{after:?}");
+        let found = feed(&mut state, &mut clock, (0..100).map(|_| 80.0 + noise.next()));
+        assert!(found.contains(&Finding::Drift), "{found:?}");
+    }
+
+    #[test]
+    fn what_learns_says_provisionally_what_is_far_outside_all_it_has_seen() {
+        let (mut noise, mut clock, mut state) = (Noise(7), 0, State::default());
+        assert_eq!(feed(&mut state, &mut clock, (0..200).map(|_| 50.0 + noise.next())), []);
+        assert_eq!(feed(&mut state, &mut clock, [120.0, 50.0, 120.0, 50.0].into_iter()), [], "single spikes");
+        let mut hits = Vec::new();
+        let values = [90.0, 91.0, 90.5, 90.2];
+        judge(&mut [state], &[0; 4], &[clock; 4], &values, &[0; 4], &Parameters::default(), &mut hits);
+        assert_eq!(hits.len(), 1, "{hits:?}");
+        assert!(hits[0].provisional && hits[0].finding == Finding::Range && hits[0].index == 2);
+        // A switch that was seen both ways is no finding, however rarely it moves.
+        let mut switch = State::default();
+        let day = |i: i32| if (i % 2000) < 1000 { 0.0 } else { 1.0 };
+        feed(&mut switch, &mut clock, (0..3500).map(day));
+        assert_eq!(feed(&mut switch, &mut clock, (3500..20_000).map(day)), []);
+        // One that never moved has nothing to be compared with.
+        let mut constant = State::default();
+        assert_eq!(feed(&mut constant, &mut clock, (0..100).map(|_| 5.0).chain([9.0; 5])), []);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use yagura_detect::baseline::Trust;
 use yagura_detect::selftest;
 
 use crate::archive::ArchiveConfig;
@@ -34,7 +35,10 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
     if let (true, Some(config)) = (paths.is_empty(), &config) {
         paths.clone_from(&config.pipelines);
     }
-    let pipeline = plant::pipeline(&paths)?;
+    let pipeline = plant::pipeline(
+        &paths,
+        &config.as_ref().map_or_else(Trust::default, |config| config.baselines.clone()),
+    )?;
     let mut sources = 0;
     if let Some(config) = &config {
         sources = plant::sources(config, &plant::assets(config))?.count();

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use yagura_capture::Limits;
 use yagura_capture::live::{RingAt, Tuning};
 use yagura_collect::jsonl::Mapping;
+use yagura_detect::baseline::Trust;
 use yagura_detect::passing;
 use yagura_event::Asset;
 use yagura_respond::SinkConfig;
@@ -68,6 +69,9 @@ pub struct Config {
     /// Half a minute without.
     #[serde(default)]
     pub snapshot_every: Option<Every>,
+    /// Whose signatures count for what detections learn; anybody may approve it without an entry.
+    #[serde(default)]
+    pub baselines: Trust,
 }
 
 /// Which log.

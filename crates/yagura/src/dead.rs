@@ -59,7 +59,7 @@ fn place_of(text: &str) -> Result<(u32, u64), String> {
 /// Lists, judges or sends again.
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let config = Config::load(&arguments.config)?;
-    let pipeline = plant::pipeline(&config.pipelines)?;
+    let pipeline = plant::pipeline(&config.pipelines, &config.baselines)?;
     let log = if arguments.resend { plant::log(&config, false)? } else { plant::following(&config)? };
     let chosen = Chosen { log: log.as_ref(), only: &arguments.only };
     if arguments.judge {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use yagura_collect::jsonl::Mapping;
+use yagura_detect::baseline::Trust;
 use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_event::clock;
 use yagura_event::{Alert, Kind};
@@ -55,7 +56,7 @@ const HELP: &str = help!(
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let scene = record(arguments)?;
     let config = configure(arguments, &scene)?;
-    let pipeline = plant::pipeline(&config.pipelines)?;
+    let pipeline = plant::pipeline(&config.pipelines, &config.baselines)?;
     let teller = Teller::new(format);
     teller.introduce(&scene, arguments);
     let mut running = Running::start(&config, &pipeline);
@@ -156,6 +157,7 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
         data: arguments.data.clone(),
         log: LogConfig::default(),
         snapshot_every: None,
+        baselines: Trust::default(),
         archive: Some(ArchiveConfig::into_store(arguments.data.join("history").display().to_string())),
         partitions: 4,
         pipelines: Vec::new(),

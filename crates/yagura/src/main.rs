@@ -18,6 +18,7 @@ macro_rules! help {
 }
 
 mod archive;
+mod baseline;
 mod commands;
 mod config;
 mod dead;
@@ -93,6 +94,8 @@ enum Command {
     Tap(tap::Arguments),
     /// List the records that nobody could read; judge them or send them again after a mend.
     Dead(dead::Arguments),
+    /// What detections have learned: show, compare, sign, approve, roll back.
+    Baseline(baseline::Arguments),
     /// Ask the history with SQL.
     Query(query::Arguments),
     /// Learn a model from a table of a normal time: own data, one command.
@@ -141,6 +144,7 @@ fn main() -> ExitCode {
         Command::Top(arguments) => top::run(&arguments, format),
         Command::Tap(arguments) => tap::run(&arguments, format),
         Command::Dead(arguments) => dead::run(&arguments, format),
+        Command::Baseline(arguments) => baseline::run(&arguments, format),
         Command::Query(arguments) => query::run(&arguments, format),
         Command::Learn(arguments) => study::learn(&arguments, format),
         Command::Score(arguments) => study::score(&arguments, format),

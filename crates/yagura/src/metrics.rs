@@ -138,6 +138,18 @@ impl RunMetrics {
             }
             out.extend(gauge.collect());
         }
+        if let Ok(gauge) = GaugeVec::new(
+            Opts::new(
+                "yagura_detect_ready_keys",
+                "Keys of a detection that have seen enough to be approved, or are.",
+            ),
+            &["cell", "detection"],
+        ) {
+            for ((cell, detection), learning) in &learning {
+                gauge.with_label_values(&[cell, detection]).set(learning.ready as f64);
+            }
+            out.extend(gauge.collect());
+        }
         out.extend(self.detections());
         out.extend(self.partitions());
         out
@@ -251,6 +263,11 @@ const CELL_COUNTERS: &[CellCounter] = &[
         "yagura_detect_refused_pipelines_total",
         "Pipeline versions in the log that this program cannot read; the one before stays in force.",
         |s| s.refused_pipelines,
+    ),
+    (
+        "yagura_detect_refused_baselines_total",
+        "Baselines and approvals that were refused; what was in force stays so.",
+        |s| s.refused_baselines,
     ),
 ];
 

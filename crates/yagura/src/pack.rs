@@ -127,8 +127,9 @@ detections:
     then: Look.
 ";
         let file = |(name, text): &(&str, &str)| (PathBuf::from(name), text.to_string());
-        let mut pipelines: Vec<Texts> = PACK.iter().map(|one| Texts { files: vec![file(one)] }).collect();
-        pipelines.push(Texts { files: PACK.iter().map(file).collect() });
+        let mut pipelines: Vec<Texts> =
+            PACK.iter().map(|one| Texts { files: vec![file(one)], ..Texts::default() }).collect();
+        pipelines.push(Texts { files: PACK.iter().map(file).collect(), ..Texts::default() });
         pipelines.push(Texts::one("windows.yaml", windows));
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines");
         let scenes = ["fab", "ot"].map(|part| root.join(part).join("scenes"));

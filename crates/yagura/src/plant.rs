@@ -9,6 +9,7 @@ use yagura_capture::live::LiveOptions;
 use yagura_collect::{
     LiveSource, Source, SourceError, dictionary, interface, jsonl::JsonLines, packets::Packets,
 };
+use yagura_detect::baseline::Trust;
 use yagura_detect::shelf::Texts;
 use yagura_detect::worker::{ALERTS, EVENTS, LATE};
 use yagura_detect::{Pipeline, Shelf, snapshot};
@@ -24,13 +25,14 @@ use crate::config::{CollectorConfig, Config, EmbeddedConfig, LogConfig};
 use crate::pack::PACK;
 
 /// Reads and checks pipelines: the given files and folders, or the pack that ships.
-pub fn pipeline(paths: &[PathBuf]) -> Result<Arc<Pipeline>, Failure> {
+pub fn pipeline(paths: &[PathBuf], trust: &Trust) -> Result<Arc<Pipeline>, Failure> {
     let shelf = Shelf::new(SqlCompiler::default());
     let loaded = match paths.is_empty() {
         true => shelf.read(Texts {
             files: PACK.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_string())).collect(),
+            trust: trust.clone(),
         }),
-        false => shelf.load(paths),
+        false => shelf.load_trusting(paths, trust.clone()),
     };
     loaded.map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();

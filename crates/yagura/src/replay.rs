@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
         return Err(Failure::Input(format!("--from {from} lies behind --to {to}")));
     }
     let config = Config::load(&arguments.config)?;
-    let pipeline = plant::pipeline(&config.pipelines)?;
+    let pipeline = plant::pipeline(&config.pipelines, &config.baselines)?;
     let log = plant::log(&config, true)?;
     let stretch = arguments.from..arguments.to;
     let judged = judge(log.as_ref(), &pipeline, &stretch, arguments.as_configured)?;

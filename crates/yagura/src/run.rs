@@ -20,7 +20,8 @@ use yagura_log::{Log, LogError};
 use yagura_respond::{Forwarder, Metrics as SinkMetrics, Progress as Forwarding};
 
 use crate::archive::{ArchiveMetrics, Archiving};
-use crate::config::Config;
+use crate::baseline::handed;
+use crate::config::{Config, LogConfig};
 use crate::metrics::RunMetrics;
 use crate::say::say;
 use crate::watch::Watch;
@@ -47,7 +48,7 @@ const HELP: &str = help!(
 /// Runs until a signal, or until everything is done.
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let config = Config::load(&arguments.config)?;
-    let pipeline = plant::pipeline(&config.pipelines)?;
+    let pipeline = plant::pipeline(&config.pipelines, &config.baselines)?;
     let running = Running::start(&config, &pipeline)?;
     running.announce(format);
     let progress = std::io::stderr().is_terminal();
@@ -88,6 +89,8 @@ pub struct Running {
     /// Keeps the history, if that is wanted.
     archiving: Option<Archiving>,
     responders: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
+    /// Where decisions are handed over, if nobody else can write the log.
+    decisions: Option<PathBuf>,
 }
 
 impl Running {
@@ -203,6 +206,7 @@ impl Running {
             detectors,
             archiving,
             responders,
+            decisions: matches!(config.log, LogConfig::Embedded(_)).then(|| config.data.clone()),
         })
     }
 
@@ -228,6 +232,7 @@ impl Running {
         loop {
             std::thread::park_timeout(Duration::from_millis(if until_done { 50 } else { 500 }));
             say(&self.line());
+            self.take_decisions();
             if self.signal.load(Ordering::Acquire) {
                 return Ok(());
             }
@@ -247,6 +252,15 @@ impl Running {
                 Some(Err(cause)) if !cause.retriable() => return Err(cause.into()),
                 _ => {}
             }
+        }
+    }
+
+    /// Appends what people decided while this instance holds the log.
+    fn take_decisions(&self) {
+        if let Some(data) = &self.decisions
+            && let Err(cause) = handed::take(data, self.log.as_ref())
+        {
+            tracing::warn!(cause = format!("{cause:#}"), "a decision about a baseline waits");
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use yagura_detect::Pipeline;
+use yagura_detect::baseline::Trust;
 use yagura_detect::meter::monotonic;
 use yagura_detect::selftest::bless::{self, Change};
 use yagura_detect::selftest::{self, Difference, DifferenceKind, Outcome};
@@ -43,7 +44,7 @@ const HELP: &str = help!(
 /// Runs the tests, prints how each went.
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let clock = monotonic();
-    let pipeline = plant::pipeline(&arguments.pipelines)?;
+    let pipeline = plant::pipeline(&arguments.pipelines, &Trust::default())?;
     if let Some(unknown) = arguments.only.iter().find(|id| !pipeline.detections.iter().any(|d| d.id == **id))
     {
         let ids: Vec<&str> = pipeline.detections.iter().map(|d| d.id.as_str()).collect();

@@ -416,7 +416,12 @@ impl Operator for Absence {
 
     fn learning(&self) -> Learning {
         let keys = self.saved.keys.len();
-        Learning { keys, approved: if self.saved.learning { 0 } else { keys }, refused: self.saved.refused }
+        Learning {
+            keys,
+            ready: keys,
+            approved: if self.saved.learning { 0 } else { keys },
+            refused: self.saved.refused,
+        }
     }
 
     fn save(&self) -> Saving {

@@ -10,6 +10,7 @@ use yagura_event::clock::Micros;
 use yagura_event::{Envelope, Kind};
 
 use crate::alerts::Hit;
+use crate::baseline::{Entry, Form, Span};
 use crate::blocks::Blocks;
 use crate::condition::Condition;
 use crate::late::Aside;
@@ -92,10 +93,21 @@ pub struct Input {
 pub struct Learning {
     /// Keys seen.
     pub keys: usize,
+    /// Keys that have seen enough to be approved, or are.
+    pub ready: usize,
     /// Keys that are judged.
     pub approved: usize,
     /// Keys turned away because the state was full.
     pub refused: u64,
+}
+
+/// Which state of what was learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// What approving it now would put in force.
+    Proposed,
+    /// What is judged by.
+    InForce,
 }
 
 /// What a step is about.
@@ -183,6 +195,30 @@ pub trait Operator: Send {
 
     /// One entry of an allow-list is released.
     fn release(&mut self, _entry: &serde_json::Map<String, serde_json::Value>) {}
+
+    /// What it learns, and what the entries of its baselines are; none for what does not learn.
+    fn form(&self) -> Option<Form> {
+        None
+    }
+
+    /// What it has learned, in no particular order, and from which rows.
+    fn learned(&self, _which: Which, _all: &Blocks<Series>) -> (Span, Vec<Entry>) {
+        (Span::default(), Vec::new())
+    }
+
+    /// Judges by these entries, and by nothing else, from now on; the error says why not, and changes nothing.
+    fn put_in_force(&mut self, _entries: &[Entry], _all: &Blocks<Series>) -> Result<(), String> {
+        Err("it learns nothing".into())
+    }
+
+    /// Maintenance of these keys was recorded; answers how many of those that are judged it concerns.
+    fn maintain(
+        &mut self,
+        _keys: &serde_json::Map<String, serde_json::Value>,
+        _all: &Blocks<Series>,
+    ) -> usize {
+        0
+    }
 
     /// How far learning has got.
     fn learning(&self) -> Learning {

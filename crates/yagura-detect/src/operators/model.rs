@@ -1,6 +1,8 @@
 //! `model`: rows judged by an online model. Here the guard, with one state for each (series, context) of
 //! samples; others have files of their own.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -9,16 +11,21 @@ use yagura_event::Kind;
 use yagura_models::guard::{self, NO_SLOT, Parameters, State};
 
 use super::matched::sample_hit;
-use super::{Learning, Operator, Plan, Samples, Saving, Step, at, restored, saved};
+use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, restored, saved};
 use crate::alerts::Hit;
+use crate::baseline::{Entry, Form, Span};
 use crate::blocks::Blocks;
 use crate::pipeline::{ModelSpec, PipelineError, Place, Written};
 use crate::shard::Series;
 
+mod reference;
+
+use reference::Waiting;
+
 /// The most keys in a cell: 256 MiB of states. What comes beyond is counted and not judged.
 const KEYS_MAX: usize = 4_000_000;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 2;
+const SAVED_VERSION: u16 = 3;
 
 /// A series that the detection takes and whose slot must be looked up.
 const UNRESOLVED: u32 = u32::MAX - 1;
@@ -142,7 +149,6 @@ impl Plan for GuardPlan {
             slots: Vec::new(),
             found: Vec::new(),
             index: FxHashMap::default(),
-            approved: 0,
             saved: Saved::default(),
         })
     }
@@ -158,8 +164,6 @@ struct Guard {
     slots: Vec<u32>,
     found: Vec<guard::Hit>,
     index: FxHashMap<(u32, u32), u32>,
-    /// States that judge.
-    approved: usize,
     saved: Saved,
 }
 
@@ -171,14 +175,25 @@ struct Saved {
     /// Contexts by dense number, first seen first.
     contexts: Vec<Vec<String>>,
     refused: u64,
+    span: Span,
+    waiting: Waiting,
+    /// By slot whose maintenance was recorded, the level that a person approved.
+    approved_levels: BTreeMap<u32, f64>,
 }
 
 impl Guard {
-    fn count_approved(&mut self) {
-        self.approved = self.saved.states.iter().filter(|s| s.is_approved()).count();
+    /// A key that a baseline knew before it was seen. One that comes in another unit goes on learning.
+    fn take_waiting(&mut self, slot: usize, all: &Blocks<Series>) {
+        if let Some((key, unit)) = self.key_of(slot, all)
+            && let Some((reference, other)) = self.saved.waiting.remove(&key)
+            && (unit == other || unit.is_empty() || other.is_empty())
+        {
+            self.saved.states[slot].refer_to(&reference, &self.parameters);
+        }
     }
 
-    fn resolve(&mut self, number: u32, series: &Series) -> u32 {
+    fn resolve(&mut self, number: u32, all: &Blocks<Series>) -> u32 {
+        let Some(series) = all.get(number as usize) else { return NO_SLOT };
         let context: Vec<String> =
             self.context.iter().map(|name| series.context.get(name).cloned().unwrap_or_default()).collect();
         let context = match self.saved.contexts.iter().position(|c| *c == context) {
@@ -206,6 +221,9 @@ impl Guard {
         self.saved.states.push(state);
         self.saved.keys.push((number, context));
         self.index.insert((number, context), slot);
+        if !self.saved.waiting.is_empty() {
+            self.take_waiting(slot as usize, all);
+        }
         slot
     }
 }
@@ -217,7 +235,7 @@ impl Operator for Guard {
         for &series in &samples.series[step.from..] {
             let mut slot = self.slot_of.get(series as usize).copied().unwrap_or(NO_SLOT);
             if slot == UNRESOLVED {
-                slot = all.get(series as usize).map_or(NO_SLOT, |known| self.resolve(series, known));
+                slot = self.resolve(series, all);
                 self.slot_of[series as usize] = slot;
             }
             slots.push(slot);
@@ -232,6 +250,8 @@ impl Operator for Guard {
             &self.parameters,
             &mut self.found,
         );
+        let judged = slots.iter().filter(|&&slot| slot != NO_SLOT).count();
+        self.saved.span.add(step.envelope.observed, judged as u64);
         self.slots = slots;
         for found in self.found.iter().filter(|f| self.findings.contains(&f.finding)) {
             let row = step.from + found.index as usize;
@@ -240,7 +260,10 @@ impl Operator for Guard {
                     "finding": found.finding.name(), "seen": found.seen, "expected": found.expected,
                     "deviation": found.deviation, "score": found.score,
                 });
-                let serde_json::Value::Object(more) = more else { unreachable!("an object literal") };
+                let serde_json::Value::Object(mut more) = more else { unreachable!("an object literal") };
+                if found.provisional {
+                    more.insert("provisional".into(), true.into());
+                }
                 hits.push(sample_hit(step, samples, row, series, more));
             }
         }
@@ -275,11 +298,30 @@ impl Operator for Guard {
         for state in &mut self.saved.states {
             state.approve(&self.parameters);
         }
-        self.count_approved();
+        self.saved.approved_levels.clear();
+    }
+
+    fn form(&self) -> Option<Form> {
+        Some(self.form_of())
+    }
+
+    fn learned(&self, which: Which, all: &Blocks<Series>) -> (Span, Vec<Entry>) {
+        (self.saved.span, self.entries(which, all))
+    }
+
+    fn put_in_force(&mut self, entries: &[Entry], all: &Blocks<Series>) -> Result<(), String> {
+        self.judge_by(entries, all)
+    }
+
+    fn maintain(&mut self, keys: &serde_json::Map<String, serde_json::Value>, all: &Blocks<Series>) -> usize {
+        self.maintain_those(keys, all)
     }
 
     fn learning(&self) -> Learning {
-        Learning { keys: self.saved.states.len(), approved: self.approved, refused: self.saved.refused }
+        let states = &self.saved.states;
+        let approved = states.iter().filter(|s| s.is_approved()).count();
+        let ready = states.iter().filter(|s| s.is_approved() || s.is_ready(&self.parameters)).count();
+        Learning { keys: states.len(), ready, approved, refused: self.saved.refused }
     }
 
     fn save(&self) -> Saving {
@@ -290,7 +332,6 @@ impl Operator for Guard {
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
         (self.saved, self.slot_of) = restored(SAVED_VERSION, "a model", saved)?;
         self.index = self.saved.keys.iter().enumerate().map(|(slot, key)| (*key, slot as u32)).collect();
-        self.count_approved();
         Ok(())
     }
 }

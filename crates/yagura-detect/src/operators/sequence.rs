@@ -180,7 +180,7 @@ impl Operator for Sequence {
 
     fn learning(&self) -> Learning {
         let keys = self.matches.len();
-        Learning { keys, approved: keys, refused: self.matches.left() }
+        Learning { keys, ready: keys, approved: keys, refused: self.matches.left() }
     }
 
     fn save(&self) -> Saving {

@@ -686,7 +686,7 @@ impl Operator for Closing {
 
     fn learning(&self) -> Learning {
         let keys = self.index.len() - self.resting;
-        Learning { keys, approved: keys, refused: self.saved.refused }
+        Learning { keys, ready: keys, approved: keys, refused: self.saved.refused }
     }
 
     fn save(&self) -> Saving {

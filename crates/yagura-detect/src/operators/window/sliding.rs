@@ -185,7 +185,8 @@ impl Operator for Sliding {
     }
 
     fn learning(&self) -> Learning {
-        Learning { keys: self.keys.len(), approved: self.keys.len(), refused: self.refused }
+        let keys = self.keys.len();
+        Learning { keys, ready: keys, approved: keys, refused: self.refused }
     }
 
     fn save(&self) -> Saving {
