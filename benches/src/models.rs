@@ -4,6 +4,7 @@
 mod data;
 mod measures;
 mod multivariate;
+mod speed;
 mod wafers;
 
 use anyhow::{Result, ensure};
@@ -31,6 +32,7 @@ pub fn models() -> Result<Report> {
         }
     }
     ensure!(!figures.is_empty(), "no data set in {}", folder.display());
+    figures.extend(speed::group()?);
     let absent = if absent.is_empty() { String::new() } else { format!("; absent: {}", absent.join(", ")) };
     Ok(Report { input: format!("public data sets, the shipped parameters{absent}"), figures })
 }

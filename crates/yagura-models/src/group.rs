@@ -13,10 +13,11 @@
 //! Cost: p + ½ multiplications for each pair of signals a row, p the number of rows that are looked back. The
 //! prediction is solved anew after an eighth as many rows as it has seen.
 
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 
 use crate::alarm;
+use crate::kernel::{Panels, products_of_pairs};
 use crate::linear::{cholesky, moments, products, solve};
 use crate::reference::Reference;
 
@@ -81,6 +82,9 @@ pub const ROWS_MIN: usize = 30;
 const CHUNK: usize = 50;
 /// Rows after which the prediction is solved anew, at most.
 const ANEW_MAX: u64 = 500;
+/// Once it has seen so many rows more than it remembers, it learns from one ordinary row in [`SPARE`].
+const FULL: u64 = 9_000;
+const SPARE: u64 = 4;
 /// Rows that are judged side by side.
 const BLOCK: usize = 8;
 /// Signals in one group, at most: 2 MiB of state at four lags.
@@ -142,9 +146,10 @@ pub struct Group {
     lags: usize,
     mean: Vec<f64>,
     scale: Vec<f64>,
-    /// Rows of weights: the level, then each signal one row back, two rows back and so on.
-    weights: Vec<f32>,
-    /// The weights that were fitted, which nothing moves.
+    /// What is expected at the mean, and the weights of the rows that are looked back, the oldest first.
+    level: Vec<f32>,
+    weights: Panels,
+    /// Level and weights as they were fitted, which nothing moves.
     golden: Vec<f32>,
     /// The signal whose expected level has moved most since, and by how many of its deviations.
     drift: (u16, f32),
@@ -174,6 +179,8 @@ struct Learning {
     /// Rows since the prediction was solved, and in all.
     since: u64,
     seen: u64,
+    /// Ordinary rows, whether they were learned from or not.
+    passed: u64,
 }
 
 impl Group {
@@ -208,19 +215,20 @@ impl Group {
         let out_of_fold = out_of_fold(&phi, &next, (&squares, &cross), ridge);
         let reference = Reference::of(out_of_fold.view(), parameters.noise);
         let limits = calibrate(&reference, out_of_fold.view(), parameters);
-        let weights = flat(&predict(&squares, &cross, ridge));
+        let fitted = predict(&squares, &cross, ridge);
         let past = z.slice(s![n - lags.., ..]).iter().map(|&v| v as f32).collect();
         let seen = phi.nrows() as u64;
         Ok(Group {
             lags,
             mean,
             scale,
-            golden: weights.clone(),
-            weights,
+            level: flat(fitted.row(0)),
+            weights: Panels::of(fitted.slice(s![1.., ..])),
+            golden: flat(fitted.view()),
             drift: (0, 0.0),
             reference,
             limits,
-            learning: Learning { squares, cross, ridge, chunk: Vec::new(), since: 0, seen },
+            learning: Learning { squares, cross, ridge, chunk: Vec::new(), since: 0, seen, passed: 0 },
             past,
             known: lags,
             distance: 0.0,
@@ -272,13 +280,15 @@ impl Group {
                 window[self.lags * width + i] -= deviations[i];
                 deviations[i] = 0.0;
             }
+            let mut distances = [0.0; BLOCK];
+            self.reference.distances(&deviations, &mut distances[..count]);
             let mut done = 0;
             while done < count {
                 let deviation = &deviations[done * width..(done + 1) * width];
                 let now = &window[done * width..(self.lags + done + 1) * width];
                 let judged = self.known == self.lags;
                 let verdict = if judged {
-                    self.compare(deviation, parameters)
+                    self.compare(deviation, distances[done], parameters)
                 } else {
                     self.known += usize::from(missing.len() < width);
                     Verdict { score: 0.0, statistic: Statistic::Distance }
@@ -335,7 +345,8 @@ impl Group {
 
     /// What is expected now is what is granted from now on.
     pub fn accept_drift(&mut self) {
-        self.golden.clone_from(&self.weights);
+        let learning = &self.learning;
+        self.golden = flat(predict(&learning.squares, &learning.cross, learning.ridge).view());
         self.drift = (0, 0.0);
     }
 
@@ -368,24 +379,19 @@ impl Group {
     fn deviations(&self, window: &[f32], count: usize) -> Vec<f32> {
         let width = self.width();
         let mut off = window[self.lags * width..(self.lags + count) * width].to_vec();
-        let (level, weights) = self.weights.split_at(width);
-        off.chunks_exact_mut(width).for_each(|off| off.iter_mut().zip(level).for_each(|(off, w)| *off -= w));
-        for (lag, weights) in weights.chunks_exact(width * width).enumerate() {
-            let from = (self.lags - 1 - lag) * width;
-            for (i, weights) in weights.chunks_exact(width).enumerate() {
-                for (row, off) in off.chunks_exact_mut(width).enumerate() {
-                    let z = window[from + row * width + i];
-                    off.iter_mut().zip(weights).for_each(|(off, w)| *off -= w * z);
-                }
-            }
-        }
+        off.chunks_exact_mut(width)
+            .for_each(|off| off.iter_mut().zip(&self.level).for_each(|(off, w)| *off -= w));
+        self.weights.products(window, width, count, |row, first, expected| {
+            let off = &mut off[row * width + first..];
+            off.iter_mut().zip(expected).for_each(|(off, expected)| *off -= expected);
+        });
         off
     }
 
-    fn compare(&mut self, deviation: &[f32], parameters: &Parameters) -> Verdict {
+    fn compare(&mut self, deviation: &[f32], distance: f32, parameters: &Parameters) -> Verdict {
         let (weight, single) = (parameters.weight as f32, parameters.weight_single as f32);
         let most = parameters.row_max as f32;
-        self.distance += weight * (self.reference.distance(deviation).min(most) - self.distance);
+        self.distance += weight * (distance.min(most) - self.distance);
         let mut worst = (0, 0.0_f32);
         for (i, (smooth, now)) in self.each.iter_mut().zip(self.reference.each(deviation)).enumerate() {
             *smooth += single * (now.min(most) - *smooth);
@@ -407,10 +413,12 @@ impl Group {
             return false;
         }
         let (width, learning) = (self.mean.len(), &mut self.learning);
-        let (past, now) = window.split_at(self.lags * width);
+        learning.passed += 1;
+        if learning.seen > (parameters.memory_rows as u64) + FULL && !learning.passed.is_multiple_of(SPARE) {
+            return false;
+        }
         learning.chunk.push(1.0);
-        past.chunks_exact(width).rev().for_each(|row| learning.chunk.extend_from_slice(row));
-        learning.chunk.extend_from_slice(now);
+        learning.chunk.extend_from_slice(window);
         let size = 1 + (self.lags + 1) * width;
         if learning.chunk.len() < CHUNK * size {
             return false;
@@ -424,20 +432,21 @@ impl Group {
             return false;
         }
         learning.since = 0;
-        self.weights = flat(&predict(&learning.squares, &learning.cross, learning.ridge));
-        self.drift = self.drifted();
+        let solved = predict(&learning.squares, &learning.cross, learning.ridge);
+        self.level = flat(solved.row(0));
+        self.weights = Panels::of(solved.slice(s![1.., ..]));
+        self.drift = self.drifted(solved.view());
         true
     }
 
-    /// What the present weights expect otherwise than the fitted ones at the mean of what is looked back to now.
-    fn drifted(&self) -> (u16, f32) {
-        let (width, sums) = (self.mean.len(), self.learning.squares.row(0));
+    /// What weights expect otherwise than the fitted ones at the mean of what is looked back to now.
+    fn drifted(&self, solved: ArrayView2<'_, f64>) -> (u16, f32) {
+        let (width, sums) = (self.mean.len(), self.learning.squares.column(0));
         let mut moved = vec![0.0_f64; width];
-        let weights = self.weights.chunks_exact(width).zip(self.golden.chunks_exact(width));
-        for ((now, fitted), sum) in weights.zip(sums) {
+        for ((now, fitted), sum) in solved.rows().into_iter().zip(self.golden.chunks_exact(width)).zip(sums) {
             let mean = sum / sums[0].max(1e-9);
             let pairs = moved.iter_mut().zip(now.iter().zip(fitted));
-            pairs.for_each(|(moved, (now, fitted))| *moved += mean * f64::from(now - fitted));
+            pairs.for_each(|(moved, (now, fitted))| *moved += mean * (now - f64::from(*fitted)));
         }
         let sigmas = moved.iter().zip(self.reference.variance()).map(|(m, v)| (m.abs() as f32) / v.sqrt());
         let most = sigmas.enumerate().max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
@@ -450,12 +459,12 @@ fn standardised(value: f64, mean: f64, scale: f64) -> Option<f64> {
     value.is_finite().then(|| ((value - mean) / scale).clamp(-FAR, FAR))
 }
 
-/// For each row with enough before it: the level and the rows before, newest first, and the row itself.
+/// For each row with enough before it: a one and the rows before, the oldest first, and the row itself.
 fn looked_back(z: ArrayView2<'_, f64>, lags: usize) -> (Array2<f64>, Array2<f64>) {
     let (n, width) = z.dim();
     let phi = Array2::from_shape_fn((n - lags, 1 + lags * width), |(t, k)| match k.checked_sub(1) {
         None => 1.0,
-        Some(k) => z[[lags + t - 1 - k / width, k % width]],
+        Some(k) => z[[t + k / width, k % width]],
     });
     (phi, z.slice(s![lags.., ..]).to_owned())
 }
@@ -510,25 +519,26 @@ fn predict(squares: &Array2<f64>, cross: &Array2<f64>, ridge: f64) -> Array2<f64
     solve(cholesky(system.view()).view(), cross.view())
 }
 
-fn flat(weights: &Array2<f64>) -> Vec<f32> {
+fn flat<D: ndarray::Dimension>(weights: ArrayView<'_, f64, D>) -> Vec<f32> {
     weights.iter().map(|&w| w as f32).collect()
 }
 
-/// Lets what was seen fade and adds the rows of φ and z in `chunk`, `size` numbers each.
+/// Lets what was seen fade and adds the rows of φ and z in `chunk`, `size` numbers each. Of the squares only the lower
+/// triangle is kept. Fifty rows are summed in single precision, what they are added to is in double.
 fn accumulate(squares: &mut Array2<f64>, cross: &mut Array2<f64>, chunk: &[f32], size: usize, fade: f64) {
     let looked_back = squares.ncols();
-    let chunk: Vec<f64> = chunk.iter().map(|&v| f64::from(v)).collect();
-    for i in 0..looked_back {
-        let (mut square, mut cross) = (squares.row_mut(i), cross.row_mut(i));
-        square.iter_mut().for_each(|square| *square *= fade);
-        cross.iter_mut().for_each(|cross| *cross *= fade);
-        for row in chunk.chunks_exact(size) {
-            let (phi, next) = row.split_at(looked_back);
-            let x = phi[i];
-            square.iter_mut().zip(phi).for_each(|(square, y)| *square += x * y);
-            cross.iter_mut().zip(next).for_each(|(cross, y)| *cross += x * y);
+    squares.iter_mut().chain(cross.iter_mut()).for_each(|sum| *sum *= fade);
+    products_of_pairs(chunk, size, looked_back, |i, j, sums| {
+        for (i, sums) in (i..looked_back).zip(sums) {
+            for (j, &sum) in (j..size).zip(sums) {
+                if j <= i {
+                    squares[[i, j]] += f64::from(sum);
+                } else if j >= looked_back {
+                    cross[[i, j - looked_back]] += f64::from(sum);
+                }
+            }
         }
-    }
+    });
 }
 
 #[cfg(test)]

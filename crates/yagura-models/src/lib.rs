@@ -7,6 +7,7 @@ pub mod alarm;
 pub mod conversation;
 pub mod group;
 pub mod guard;
+pub mod kernel;
 pub mod linear;
 pub mod reference;
 pub mod steps;

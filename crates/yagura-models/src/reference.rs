@@ -6,6 +6,7 @@
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::Panels;
 use crate::linear::{cholesky, inverse_lower, shrunk_covariance};
 
 /// Deviations beyond this many standard deviations count no more for the covariance.
@@ -14,8 +15,8 @@ const OUTLYING: f64 = 10.0;
 /// The covariance of a vector's deviations, made for judging.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
-    /// L⁻¹ of the covariance L·Lᵀ, its rows one after the other, each up to its diagonal.
-    whiten: Vec<f32>,
+    /// (L⁻¹)ᵀ of the covariance L·Lᵀ.
+    whiten: Panels,
     /// One over the variance of each signal.
     precision: Vec<f32>,
     variance: Vec<f32>,
@@ -29,11 +30,8 @@ impl Reference {
         covariance.diag_mut().mapv_inplace(|variance| variance + resolution);
         let variance: Vec<f32> = covariance.diag().iter().map(|&variance| variance as f32).collect();
         let inverse = inverse_lower(cholesky(covariance.view()).view());
-        let whiten = inverse.rows().into_iter().enumerate();
-        let whiten =
-            whiten.flat_map(|(i, row)| row.iter().take(i + 1).map(|&x| x as f32).collect::<Vec<_>>());
         Reference {
-            whiten: whiten.collect(),
+            whiten: Panels::of_transposed(inverse.view()),
             precision: variance.iter().map(|variance| variance.recip()).collect(),
             variance,
         }
@@ -51,35 +49,30 @@ impl Reference {
 
     /// The squared distance of a deviation from zero, 1 on average when all is normal.
     pub fn distance(&self, deviation: &[f32]) -> f32 {
-        let mut rows = self.whiten.as_slice();
-        let mut sum = 0.0;
-        for i in 0..deviation.len().min(self.width()) {
-            let (row, rest) = rows.split_at(i + 1);
-            rows = rest;
-            let along = dot(row, &deviation[..=i]);
-            sum += along * along;
-        }
-        sum / self.width().max(1) as f32
+        let mut distance = [0.0];
+        self.distances(deviation, &mut distance);
+        distance[0]
+    }
+
+    /// The same of deviations one after the other, as many as there is room for.
+    pub fn distances(&self, deviations: &[f32], out: &mut [f32]) {
+        out.fill(0.0);
+        let width = self.width();
+        self.whiten.products(deviations, width, out.len(), |row, _, along| {
+            out[row] += along.iter().map(|along| along * along).sum::<f32>();
+        });
+        out.iter_mut().for_each(|distance| *distance /= width.max(1) as f32);
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        4 * (self.whiten.len() + 2 * self.width())
     }
 
     /// Each signal's squared deviation over its variance, 1 on average when all is normal.
     pub fn each<'a>(&'a self, deviation: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
         deviation.iter().zip(&self.precision).map(|(e, precision)| e * e * precision)
     }
-}
-
-/// Eight sums side by side, then together: the same order everywhere, and the processor can overlap them.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(x, y)| x * y).sum();
-    for (a, b) in a.zip(b) {
-        for ((sum, x), y) in sums.iter_mut().zip(a).zip(b) {
-            *sum += x * y;
-        }
-    }
-    let [s0, s1, s2, s3, s4, s5, s6, s7] = sums;
-    ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7)) + rest
 }
 
 #[cfg(test)]

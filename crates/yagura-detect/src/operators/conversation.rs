@@ -365,7 +365,9 @@ impl Operator for Conversations {
     fn learning(&self) -> Learning {
         let Saved { model, conversations, commands, places } = &self.saved;
         let refused = conversations.left + commands.left + places.left;
-        Learning { keys: conversations.hashes.len(), approved: model.known_conversations(), refused }
+        // A conversation that was seen once can be approved.
+        let (keys, approved) = (conversations.hashes.len(), model.known_conversations());
+        Learning { keys, ready: keys, approved, refused }
     }
 
     fn save(&self) -> Saving {

@@ -22,7 +22,7 @@ use super::model::{self, CONTEXTS};
 use super::{Learning, Operator, Plan, Samples, Saving, Step, at, restored, saved};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
-use crate::pipeline::{ModelSpec, PipelineError, Place};
+use crate::pipeline::{ModelSpec, PipelineError, Place, Written};
 use crate::shard::Series;
 
 /// The most groups in a cell.
@@ -73,6 +73,7 @@ pub(super) fn read(
     place: &Place<'_>,
     on: Kind,
     spec: &Spanned<ModelSpec>,
+    _: &Written<'_>,
 ) -> Result<Box<dyn Plan>, Vec<PipelineError>> {
     if on != Kind::Sample {
         let message =
@@ -459,8 +460,10 @@ impl Operator for Groups {
     }
 
     fn learning(&self) -> Learning {
-        let approved = self.saved.groups.iter().filter(|one| one.model.is_some()).count();
-        Learning { keys: self.saved.groups.len(), approved, refused: self.saved.refused }
+        let groups = &self.saved.groups;
+        let approved = groups.iter().filter(|one| one.model.is_some()).count();
+        let ready = groups.iter().filter(|one| one.model.is_some() || one.rows.len() >= WARM_UP_ROWS).count();
+        Learning { keys: groups.len(), ready, approved, refused: self.saved.refused }
     }
 
     fn save(&self) -> Saving {

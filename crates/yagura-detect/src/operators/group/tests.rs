@@ -89,7 +89,7 @@ fn told(hits: &[Hit]) -> Vec<(i64, u64, String)> {
 fn a_signal_that_leaves_its_relation_is_told_once_and_explained() {
     let (mut operator, all) = (operator(), series("3"));
     assert!(feed(&mut *operator, &plant(0..600, 900), &all, 1000).is_empty(), "it learns");
-    assert_eq!(operator.learning(), Learning { keys: 1, approved: 0, refused: 0 });
+    assert_eq!(operator.learning(), Learning { keys: 1, ready: 1, approved: 0, refused: 0 });
     operator.approve();
     assert_eq!(operator.learning().approved, 1);
     let hits = feed(&mut *operator, &plant(600..1000, 900), &all, 1000);
@@ -138,7 +138,7 @@ fn another_step_is_a_group_of_its_own_and_begins_anew() {
     operator.context(&[0, 1, 2]);
     let elsewhere: Vec<Sample> = plant(600..700, 900).into_iter().map(|(t, s, v)| (t, s, 3.0 * v)).collect();
     assert!(feed(&mut *operator, &elsewhere, &four, 1000).is_empty(), "the other step is being learned");
-    assert_eq!(operator.learning(), Learning { keys: 2, approved: 1, refused: 0 });
+    assert_eq!(operator.learning(), Learning { keys: 2, ready: 1, approved: 1, refused: 0 });
     operator.context(&[0, 1, 2]);
     assert!(
         feed(&mut *operator, &plant(700..900, 900), &three, 1000).is_empty(),
