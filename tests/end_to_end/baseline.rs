@@ -78,6 +78,8 @@ fn a_baseline_is_learned_signed_approved_compared_and_rolled_back() {
         });
         std::fs::write(&config, all.to_string()).expect("a configuration");
     };
+    std::fs::write(&config, "version: 1\nbaselines: { signed_only: true }\n").expect("a configuration");
+    assert!(refused(&["validate", "--config", &config]).contains("without anybody in `trusted`"));
     configure(&[1]);
     run_to_the_end(Path::new(&config));
 

@@ -46,7 +46,8 @@ pub struct Parameters {
     /// A pause longer than this many usual intervals is a gap.
     pub gap_intervals: f32,
     /// While it learns, a key with its warm-up samples is out of range at this many standard deviations
-    /// of its own, if that is also four times farther than anything it has shown; 0 for never.
+    /// of its own, if that is also four times farther than anything it has shown; 0 for never. For signals
+    /// of one operating state: one that idles first and then works would be out of range when it begins.
     pub provisional_sigma: f64,
     /// The most by which recorded maintenance may move the approved level, in standard deviations.
     pub maintenance_sigma: f64,
@@ -66,7 +67,7 @@ impl Default for Parameters {
             range_samples: 3,
             stuck_samples: 60,
             gap_intervals: 20.0,
-            provisional_sigma: 24.0,
+            provisional_sigma: 0.0,
             maintenance_sigma: 6.0,
         }
     }
@@ -162,7 +163,7 @@ pub struct State {
     last_time: i64,
     /// Learning: the variance. Judging: one over the approved standard deviation.
     scale: f32,
-    /// Learning, unless after maintenance: the largest deviation seen.
+    /// Learning: the largest deviation seen, if that is asked for; after maintenance the approved one.
     golden_sigma: f32,
     /// Judging: CUSUM upwards and downwards, and both against the baseline. Learning: lag-one
     /// autocovariance, the last sample's deviation from the mean.
@@ -404,12 +405,8 @@ fn learn(
     }
     let weight = (1.0 / f64::from(state.samples)).max(parameters.weight);
     let mut deviation = value - state.mean;
-    if state.flags == 0 {
+    if parameters.provisional_sigma > 0.0 && state.flags == 0 {
         hits.extend(provisional(state, index, before, value, parameters));
-        // What is about to be a finding is none of what it has shown before.
-        if state.out_of_range == 0 {
-            state.golden_sigma = state.golden_sigma.max(deviation.abs() as f32);
-        }
     }
     if before >= 16 {
         let bound = parameters.clip_sigma * f64::from(state.scale).sqrt();
@@ -424,15 +421,22 @@ fn learn(
     *covariance += (weight * (product - f64::from(*covariance))) as f32;
     *last = deviation as f32;
     if state.flags & MAINTAINED != 0 && state.is_ready(parameters) {
-        let (approved, deviation) = (state.golden_mean, state.golden_sigma);
-        let reach = parameters.maintenance_sigma * f64::from(deviation);
-        let moved = (state.mean - approved).clamp(-reach, reach);
-        state.judge_by(approved + moved, deviation);
+        after_maintenance(state, parameters);
     }
+}
+
+#[cold]
+fn after_maintenance(state: &mut State, parameters: &Parameters) {
+    let (approved, deviation) = (state.golden_mean, state.golden_sigma);
+    // No number grants nothing.
+    let reach = (parameters.maintenance_sigma * f64::from(deviation)).max(0.0);
+    let moved = (state.mean - approved).clamp(-reach, reach);
+    state.judge_by(approved + moved, deviation);
 }
 
 /// A sample far outside all that a key without an approved baseline has shown, after enough like it. A key
 /// that never moved has no deviation to compare with.
+#[cold]
 fn provisional(
     state: &mut State,
     index: u32,
@@ -444,11 +448,12 @@ fn provisional(
     let deviation = f64::from(state.scale.max(0.0)).sqrt();
     let limit =
         (parameters.provisional_sigma * deviation).max(PROVISIONAL_REACH * f64::from(state.golden_sigma));
-    let beyond = parameters.provisional_sigma > 0.0
-        && before >= parameters.warm_up_samples
-        && deviation > 0.0
-        && far.abs() > limit;
+    let beyond = before >= parameters.warm_up_samples && deviation > 0.0 && far.abs() > limit;
     state.out_of_range = if beyond { state.out_of_range.saturating_add(1) } else { 0 };
+    // What is about to be a finding is none of what it has shown before.
+    if !beyond || state.out_of_range >= parameters.range_samples {
+        state.golden_sigma = state.golden_sigma.max(far.abs() as f32);
+    }
     if state.out_of_range < parameters.range_samples {
         return None;
     }
@@ -558,12 +563,20 @@ mod tests {
     }
 
     fn feed(state: &mut State, clock: &mut i64, values: impl Iterator<Item = f64>) -> Vec<Finding> {
-        let parameters = Parameters::default();
+        feed_by(&Parameters::default(), state, clock, values)
+    }
+
+    fn feed_by(
+        parameters: &Parameters,
+        state: &mut State,
+        clock: &mut i64,
+        values: impl Iterator<Item = f64>,
+    ) -> Vec<Finding> {
         let mut hits = Vec::new();
         let mut states = [*state];
         for value in values {
             *clock += 1_000_000;
-            judge(&mut states, &[0], &[*clock], &[value], &[0], &parameters, &mut hits);
+            judge(&mut states, &[0], &[*clock], &[value], &[0], parameters, &mut hits);
         }
         *state = states[0];
         hits.iter().map(|h| h.finding).collect()
@@ -694,21 +707,28 @@ mod tests {
     #[test]
     fn what_learns_says_provisionally_what_is_far_outside_all_it_has_seen() {
         let (mut noise, mut clock, mut state) = (Noise(7), 0, State::default());
-        assert_eq!(feed(&mut state, &mut clock, (0..200).map(|_| 50.0 + noise.next())), []);
-        assert_eq!(feed(&mut state, &mut clock, [120.0, 50.0, 120.0, 50.0].into_iter()), [], "single spikes");
+        let early = Parameters { provisional_sigma: 24.0, ..Parameters::default() };
+        assert_eq!(feed_by(&early, &mut state, &mut clock, (0..200).map(|_| 50.0 + noise.next())), []);
+        assert_eq!(
+            feed_by(&early, &mut state, &mut clock, [120.0, 50.0, 120.0, 50.0].into_iter()),
+            [],
+            "single spikes"
+        );
         let mut hits = Vec::new();
-        let values = [90.0, 91.0, 90.5, 90.2];
-        judge(&mut [state], &[0; 4], &[clock; 4], &values, &[0; 4], &Parameters::default(), &mut hits);
+        let (values, parameters) = ([90.0, 91.0, 90.5, 90.2], Parameters::default());
+        judge(&mut [state], &[0; 4], &[clock; 4], &values, &[0; 4], &parameters, &mut hits);
+        assert_eq!(hits, [], "unless it was asked for, nothing alerts before it is approved");
+        judge(&mut [state], &[0; 4], &[clock; 4], &values, &[0; 4], &early, &mut hits);
         assert_eq!(hits.len(), 1, "{hits:?}");
         assert!(hits[0].provisional && hits[0].finding == Finding::Range && hits[0].index == 2);
         // A switch that was seen both ways is no finding, however rarely it moves.
         let mut switch = State::default();
         let day = |i: i32| if (i % 2000) < 1000 { 0.0 } else { 1.0 };
-        feed(&mut switch, &mut clock, (0..3500).map(day));
-        assert_eq!(feed(&mut switch, &mut clock, (3500..20_000).map(day)), []);
+        feed_by(&early, &mut switch, &mut clock, (0..3500).map(day));
+        assert_eq!(feed_by(&early, &mut switch, &mut clock, (3500..20_000).map(day)), []);
         // One that never moved has nothing to be compared with.
         let mut constant = State::default();
-        assert_eq!(feed(&mut constant, &mut clock, (0..100).map(|_| 5.0).chain([9.0; 5])), []);
+        assert_eq!(feed_by(&early, &mut constant, &mut clock, (0..100).map(|_| 5.0).chain([9.0; 5])), []);
     }
 
     #[test]

@@ -34,14 +34,14 @@ pub struct Arguments {
 }
 
 const HELP: &str = help!(
-    "  yagura baseline keygen fab.key                                     a signing key; its public half goes into `baselines.trusted`
-  yagura baseline list -c yagura.yaml                                how far learning has got, and what is in force
-  yagura baseline diff -c yagura.yaml -d chamber-drift               what approving would change
-  yagura baseline approve -c yagura.yaml -d chamber-drift -k fab.key   sign what was learned and put it in force
-  yagura baseline rollback -c yagura.yaml -d chamber-drift --to 2    version 2 is in force again
-  yagura baseline export -c yagura.yaml -d chamber-drift -o drift.jsonl
-  yagura baseline import -c yagura.yaml drift.jsonl -k fab.key       sign a file and put it in force
-  yagura baseline maintain -c yagura.yaml tool=ETCH-07               its levels are learned anew, within their limit"
+    "  yagura baseline keygen fab.key                       make a key; name its public half in `baselines`
+  yagura baseline list -c yagura.yaml                  how far learning has got, and what is in force
+  yagura baseline diff -c yagura.yaml -d drift         what approving would change
+  yagura baseline approve -c yagura.yaml -d drift -k fab.key    sign it and put it in force
+  yagura baseline rollback -c yagura.yaml -d drift --to 2       version 2 is in force again
+  yagura baseline export -c yagura.yaml -d drift -o drift.jsonl
+  yagura baseline import -c yagura.yaml drift.jsonl -k fab.key  sign a file and put it in force
+  yagura baseline maintain -c yagura.yaml tool=ETCH-07          its levels are learned anew"
 );
 
 #[derive(Subcommand)]

@@ -202,6 +202,11 @@ impl Config {
                 config.version
             )));
         }
+        if config.baselines.signed_only && config.baselines.trusted.is_empty() {
+            return Err(wrong(
+                "`baselines.signed_only` without anybody in `trusted`: nothing could ever be approved; `yagura baseline keygen` makes a key to name there".into(),
+            ));
+        }
         let own = |cell: &&String| passing::detection_of(cell).is_some();
         let cells = || config.assets.iter().map(|asset| &asset.cell).chain([&config.default_cell]);
         if let Some(cell) = cells().find(own) {

@@ -126,7 +126,16 @@ impl RunMetrics {
             }
             out.extend(counter.collect());
         }
-        let learning = d.learning();
+        out.extend(self.learning());
+        out.extend(self.detections());
+        out.extend(self.partitions());
+        out
+    }
+
+    /// How far the learning of each detection has got.
+    fn learning(&self) -> Vec<MetricFamily> {
+        let mut out = Vec::new();
+        let learning = self.detecting.learning();
         if let Ok(gauge) = GaugeVec::new(
             Opts::new("yagura_detect_keys", "Keys that a detection knows, by whether they are approved."),
             &["cell", "detection", "state"],
@@ -150,8 +159,6 @@ impl RunMetrics {
             }
             out.extend(gauge.collect());
         }
-        out.extend(self.detections());
-        out.extend(self.partitions());
         out
     }
 

@@ -84,8 +84,8 @@ fn in_text(cell: &str, detection: &str, learning: Learning, history: &History) {
     for version in history.versions.iter().rev() {
         let (number, state, at) = (version.number, state_of(version), clock::rfc3339(version.at));
         let what = match &version.why {
-            Why::Maintenance(of) => format!("maintenance of {of}, {} keys", version.entries),
-            _ => format!("{} keys", version.entries),
+            Why::Maintenance(of) => format!("maintenance of {of}, {}", keys_text(version.entries)),
+            _ => keys_text(version.entries),
         };
         let signer = match &version.signer {
             Some(signer) => format!(", signed by {signer}"),
@@ -116,8 +116,8 @@ pub(super) fn document(document: &Document, format: Format) -> Result<(), Failur
     say!(
         "{}",
         plain(&format!(
-            "{cell}  {detection}  {model}: {} keys from {rows} rows, {from} to {until}",
-            header.entries
+            "{cell}  {detection}  {model}: {} from {rows} rows, {from} to {until}",
+            keys_text(header.entries)
         ))
     );
     for entry in &document.entries {
@@ -136,6 +136,10 @@ fn entry_text(entry: &Entry) -> String {
         _ if entry.values.is_empty() => key,
         _ => format!("{key}  {}", Value::Object(entry.values.clone())),
     }
+}
+
+fn keys_text(count: u64) -> String {
+    if count == 1 { "1 key".into() } else { format!("{count} keys") }
 }
 
 fn key_text(entry: &Entry) -> String {
@@ -243,10 +247,10 @@ pub(super) fn decided(changes: &[(&Cell, String)], waits: bool, format: Format) 
                     (_, Some(signer)) => format!(", signed by {signer}"),
                     (_, None) => ", without a signature".to_string(),
                 };
-                let (number, entries) = (version.number, version.entries);
+                let (number, entries) = (version.number, keys_text(version.entries));
                 say!(
                     "{}",
-                    plain(&format!("{name}  {detection}: version {number} is in force, {entries} keys{how}"))
+                    plain(&format!("{name}  {detection}: version {number} is in force, {entries}{how}"))
                 );
             }
         }

@@ -387,3 +387,22 @@ fn another_pipeline_version_trusts_whom_it_names_from_its_record_on() {
     assert!(bay.decide(&Decision::PutInForce(&document))[0].contains("does not trust"));
     bay.replayed(&open);
 }
+
+#[test]
+fn what_alerts_before_it_is_approved_says_that_it_is_provisional() {
+    let text = TEXT
+        .replace("[shift, drift]", "[shift, drift, range]")
+        .replace("settle_samples: 0", "settle_samples: 0, provisional_sigma: 24");
+    let read = Shelf::new(Equals).read(Texts::one("p.yaml", text));
+    let pipeline = read.unwrap_or_else(|errors| panic!("{}", errors[0]));
+    let mut bay = Bay::new(&pipeline);
+    assert_eq!(bay.samples((0..200).map(|_| 50.0)), []);
+    let alerts = bay.samples((0..5).map(|_| 90.0));
+    assert_eq!(findings(&alerts), ["range"]);
+    assert_eq!((&alerts[0].evidence["provisional"], alerts[0].tool.as_str()), (&json!(true), "ETCH-07"));
+    bay.samples((0..400).map(|_| 50.0));
+    bay.decide(&Decision::PutInForce(&bay.proposed("drift")));
+    let alerts = bay.samples((0..5).map(|_| 90.0));
+    assert!(alerts[0].evidence.get("provisional").is_none(), "{alerts:?}");
+    bay.replayed(&pipeline);
+}
