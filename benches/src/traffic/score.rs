@@ -44,9 +44,10 @@ impl Scorer {
         if new {
             self.model.begin_command(command);
         }
+        let begins = row.operation == "session.open";
         let writes = ["write", "control", "configure"].contains(&&*row.operation) && !row.target.is_empty();
         if !writes {
-            return Event { conversation, command, place: NONE, time, written: Written::Nothing };
+            return Event { conversation, command, place: NONE, time, written: Written::Nothing, begins };
         }
         let (place, new) = number(&mut self.keys[2], place);
         if new {
@@ -62,7 +63,7 @@ impl Scorer {
                 )
             }
         };
-        Event { conversation, command, place, time, written }
+        Event { conversation, command, place, time, written, begins }
     }
 }
 

@@ -93,5 +93,6 @@ fn event(n: usize) -> Event {
         place: if writes { conversation as u32 } else { NONE },
         time: n as i64 * STEP,
         written: if writes { Written::Number(1.0) } else { Written::Nothing },
+        begins: false,
     }
 }

@@ -13,8 +13,9 @@
 //! - **Rhythm**: a command that came sooner after itself than it does, accumulated: one that is slipped into
 //!   a poll cycle leaves two short pauses, before it and after it. Long pauses say nothing here.
 //!
-//! Limits of sequence, mix, rate and rhythm are never below what the same conversation reached in the latter
-//! half of learning, when each message was judged before it was learned: calibrated on what was not fitted.
+//! A single message that is lost, or sent again, is granted. Limits of sequence, mix, rate and rhythm are never
+//! below what the same conversation reached in the latter half of learning, when each message was judged before
+//! it was learned: calibrated on what was not fitted.
 //!
 //! What was approved is read and never changed by what comes after. What was new is kept apart, and is
 //! learned by the next approval: who introduces himself slowly stays a stranger.
@@ -148,6 +149,8 @@ pub struct Event {
     pub time: i64,
     /// What it writes.
     pub written: Written,
+    /// Whether a session begins with it: what was said before has no part in what is said next.
+    pub begins: bool,
 }
 
 /// One finding: which message of the slice, what, and the numbers that explain it.
@@ -170,6 +173,13 @@ pub struct Hit {
 
 /// The last commands that mix and rate look at.
 const RECENT: usize = 50;
+/// After a pause of so many microseconds what was said before has no part in what is said next.
+const SILENCE: i64 = 30_000_000;
+/// An order of commands is no accident when it is as surprising as so many steps that were never learned: a
+/// single lost message makes up to three.
+const STEPS: f32 = 3.25;
+/// The same for pauses: one that is too short may be a message that was sent again.
+const PAUSES: f32 = 1.25;
 /// A message older than the newest by more than this many microseconds is no late one.
 const CLOCK_BACK: i64 = 3_600_000_000;
 /// Weight of a message in the usual surprise.
@@ -189,8 +199,9 @@ struct Conversation {
     /// Messages at the approval.
     learned: u32,
     commands: Novelty,
-    /// Serials of the last two commands.
+    /// Serials of the last two commands; 0 where none came within [`SILENCE`].
     before: [u32; 2],
+    last: i64,
     usual: f32,
     surprise: f32,
     recent: Vec<Recent>,
@@ -333,7 +344,7 @@ impl Model {
                     false => (Finding::Peer, &self.peers),
                     true => (Finding::Command, &conversation.commands),
                 };
-                found.note(finding, novelty, parameters.novelty_bits, || match finding {
+                found.novel(finding, novelty, parameters.novelty_bits, || match finding {
                     Finding::Peer => f64::from(conversation.messages) + 1.0,
                     _ => f64::from(command.count) + 1.0,
                 });
@@ -418,7 +429,7 @@ impl Found<'_> {
         self.hits.push(Hit { index: self.index, finding, expected, seen, learned, score });
     }
 
-    fn note(&mut self, finding: Finding, novelty: &Novelty, limit: f32, seen: impl Fn() -> f64) {
+    fn novel(&mut self, finding: Finding, novelty: &Novelty, limit: f32, seen: impl Fn() -> f64) {
         let score = novelty.bits() / limit;
         self.score = self.score.max(score);
         if score >= 1.0 {
@@ -453,7 +464,9 @@ fn compare(
         let bits = command.rhythm.bits(pause);
         command.early = (command.early + bits - RHYTHM_SLACK).max(0.0);
         if command.early > 0.0 && judged {
-            let limit = parameters.rhythm_bits.max(parameters.margin * conversation.rhythm.value());
+            let pauses = PAUSES * novelty::log2_ratio(command.rhythm.learned(), 1);
+            let reached = parameters.margin * conversation.rhythm.value();
+            let limit = parameters.rhythm_bits.max(pauses).max(reached);
             let score = command.early / limit;
             found.score = found.score.max(score);
             if score >= 1.0 {
@@ -468,15 +481,17 @@ fn compare(
             command.rhythm.candidate(pause);
         }
     }
-    let bits = contexts.bits(conversation.before, command.serial, command.weight);
+    let before = conversation.follow(event, command.serial);
+    let bits = contexts.bits(before, command.serial, command.weight);
     if !bits.found {
-        since.learn(conversation.before, command.serial);
+        since.learn(before, command.serial);
     }
-    conversation.before = [conversation.before[1], command.serial];
     conversation.surprise =
         (conversation.surprise + bits.bits - conversation.usual - SEQUENCE_SLACK).max(0.0);
     if conversation.surprise > 0.0 && judged {
-        let limit = parameters.sequence_bits.max(parameters.margin * conversation.sequence.value());
+        let steps = STEPS * novelty::log2_ratio(conversation.learned, 1);
+        let reached = parameters.margin * conversation.sequence.value();
+        let limit = parameters.sequence_bits.max(steps).max(reached);
         let score = conversation.surprise / limit;
         found.score = found.score.max(score);
         if score >= 1.0 {
@@ -500,9 +515,9 @@ fn learn(conversation: &mut Conversation, command: &mut Command, contexts: &mut 
         conversation.rhythm.raise(command.early);
         command.rhythm.learn(pause);
     }
-    let bits = contexts.bits(conversation.before, command.serial, command.weight).bits;
-    contexts.learn(conversation.before, command.serial);
-    conversation.before = [conversation.before[1], command.serial];
+    let before = conversation.follow(event, command.serial);
+    let bits = contexts.bits(before, command.serial, command.weight).bits;
+    contexts.learn(before, command.serial);
     conversation.usual += USUAL_WEIGHT * (bits - conversation.usual);
     conversation.surprise = (conversation.surprise + bits - conversation.usual - SEQUENCE_SLACK).max(0.0);
     conversation.sequence.raise(conversation.surprise);
@@ -558,7 +573,7 @@ impl Conversation {
             self.at = (self.at + 1) % RECENT as u8;
         }
         let Some(first) = first else { return (None, 0.0) };
-        let bits = novelty::relative_entropy(self.counts, self.weights, RECENT as u32);
+        let bits = novelty::relative_entropy(self.counts, self.weights, RECENT as u8);
         // What waited in vain for an answer comes late, with its time; a clock may also be set back.
         if event.time > self.newest || self.newest.saturating_sub(event.time) > CLOCK_BACK {
             self.newest = event.time;
@@ -570,6 +585,17 @@ impl Conversation {
             self.rate.raise(rate);
         }
         (Some(bits), rate)
+    }
+
+    /// The two commands before this one, which is then the last.
+    fn follow(&mut self, event: &Event, serial: u32) -> [u32; 2] {
+        if event.begins || event.time.saturating_sub(self.last) > SILENCE {
+            self.before = [0, 0];
+        }
+        self.last = event.time;
+        let before = self.before;
+        self.before = [before[1], serial];
+        before
     }
 
     fn forget_recent(&mut self, commands: &mut [Command]) {

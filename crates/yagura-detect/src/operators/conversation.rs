@@ -205,6 +205,7 @@ struct Resolved {
     command: u32,
     place: u32,
     writes: bool,
+    begins: bool,
 }
 
 /// The columns of a batch that name conversations, commands and places.
@@ -268,7 +269,8 @@ impl Saved {
                 place
             }
         };
-        Resolved { conversation, command, place, writes }
+        let begins = text_of(named.operation, row) == operation::SESSION_OPEN;
+        Resolved { conversation, command, place, writes, begins }
     }
 }
 
@@ -302,8 +304,8 @@ impl Conversations {
                 (None, Some(word)) => Written::Word(hash_texts(std::iter::once(word))),
                 (None, None) => Written::Nothing,
             };
-            let Resolved { conversation, command, place, .. } = resolved;
-            self.events.push(Event { conversation, command, place, time: times[row], written });
+            let Resolved { conversation, command, place, begins, .. } = resolved;
+            self.events.push(Event { conversation, command, place, time: times[row], written, begins });
             self.rows.push(row);
         }
     }

@@ -37,10 +37,9 @@ pub(super) fn count_bits(count: u8) -> i64 {
 }
 
 /// Relative entropy, in bits a message, of `n` messages whose Σ c log2 c and Σ −log2 p are these.
-pub(super) fn relative_entropy(counts: i64, weights: i64, n: u32) -> f32 {
-    let sum = (counts + weights) as f64 / 65_536.0;
-    let n = f64::from(n.max(1));
-    (sum / n - log2(n)).max(0.0) as f32
+pub(super) fn relative_entropy(counts: i64, weights: i64, n: u8) -> f32 {
+    let sum = counts + weights - count_bits(n);
+    (sum as f64 / (65_536.0 * f64::from(n))).max(0.0) as f32
 }
 
 /// How often something was new in the latter half of what was learned (in the last two spans, each of
@@ -145,6 +144,10 @@ impl Rhythm {
         let learned = self.learned.as_flattened();
         let shorter: u32 = learned[..=step].iter().map(|&count| u32::from(count)).sum();
         let mass = 2 * shorter + u32::from(learned[step + 1]);
+        // Mostly it comes when it comes, and there is nothing to compute.
+        if mass >= 2 * self.sum {
+            return 0.0;
+        }
         log2_ratio(2 * self.sum + 2, mass + 2)
     }
 

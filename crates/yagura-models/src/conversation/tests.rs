@@ -61,7 +61,7 @@ impl Plant {
 }
 
 fn event(command: u32, time: i64) -> Event {
-    Event { conversation: 0, command, place: NONE, time, written: Written::Nothing }
+    Event { conversation: 0, command, place: NONE, time, written: Written::Nothing, begins: false }
 }
 
 #[test]
@@ -154,14 +154,48 @@ fn a_range_is_judged_with_its_margin() {
 }
 
 #[test]
-fn a_known_command_slipped_into_the_cycle_is_found_by_its_rhythm_and_order() {
+fn a_known_command_slipped_into_the_cycle_is_found_by_its_rhythm() {
     let mut plant = Plant::learned(1_000);
     (0..10).for_each(|_| plant.poll());
     plant.events.push(event(2, plant.time - 5 * SECOND));
     (0..10).for_each(|_| plant.poll());
+    assert_eq!(plant.findings(), [Finding::Rhythm]);
+}
+
+#[test]
+fn known_commands_out_of_order_are_found_by_it() {
+    let mut plant = Plant::learned(1_000);
+    (0..10).for_each(|_| plant.poll());
+    for (step, command) in [3, 2, 1, 0].into_iter().enumerate() {
+        plant.events.push(event(command, plant.time + step as i64 * SECOND / 10));
+    }
     let findings = plant.findings();
-    assert!(findings.contains(&Finding::Rhythm), "{findings:?}");
     assert!(findings.contains(&Finding::Sequence), "{findings:?}");
+}
+
+#[test]
+fn one_lost_message_is_no_finding() {
+    let mut plant = Plant::learned(1_000);
+    for lost in 0..40 {
+        (0..20).for_each(|_| plant.poll());
+        plant.events.remove(plant.events.len() - 1 - lost % 4);
+    }
+    assert_eq!(plant.findings(), []);
+}
+
+#[test]
+fn a_session_that_begins_anew_is_no_finding() {
+    let mut plant = Plant::learned(1_000);
+    for _ in 0..40 {
+        (0..20).for_each(|_| plant.poll());
+        // It breaks off after two of four commands.
+        plant.events.truncate(plant.events.len() - 2);
+        let first = plant.events.len();
+        plant.time += SECOND;
+        plant.poll();
+        plant.events[first].begins = true;
+    }
+    assert_eq!(plant.findings(), []);
 }
 
 #[test]
