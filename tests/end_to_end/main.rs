@@ -13,6 +13,7 @@ mod measure;
 mod mistakes;
 mod outputs;
 mod read;
+mod study;
 mod torn;
 mod watching;
 
