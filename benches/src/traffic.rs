@@ -294,9 +294,9 @@ fn embedded(
     masked.figures(&format!("{name}, from the master's address"), figures);
     for (what, scores) in [("", &scores), (", from the master's address", &masked_scores)] {
         let name = format!("{name}{what}: AUROC of messages, beside the prototype's");
-        figures.push(Figure::new(name, auroc(scores), "").beside(0.999));
+        figures.push(Figure::new(name, 100.0 * auroc(scores), "%").beside(99.9));
         let name = format!("{}{what}: TPR at FPR 1e-3, beside the prototype's", plant.name);
-        figures.push(Figure::new(name, tpr_at_one_in_a_thousand(scores), "").beside(0.84));
+        figures.push(Figure::new(name, 100.0 * tpr_at_one_in_a_thousand(scores), "%").beside(84.0));
     }
     others::forged(plant.name, &stretches, &alone, figures)?;
     apart(plant, ours, figures)

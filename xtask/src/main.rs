@@ -28,7 +28,8 @@ const HELP: &str = "cargo xtask COMMAND
   bench NAME   run a benchmark; prints a table, writes target/bench/NAME.json
                NAMES: packets (capture file to Arrow batches, beside tshark and Suricata), line-rate (a veth
                pair into live capture, 10 minutes; YAGURA_LINE_RATE_SECONDS for less), operators (each
-               alone), windows, sequences, scaling (keys, rows of a batch, detections), snapshots (how long they stop a shard),
+               alone), windows, sequences, models-traffic (attacks found, false alerts a day),
+               scaling (keys, rows of a batch, detections), snapshots (how long they stop a shard),
                memory (of each operator's keys), soak (an hour at full rate; YAGURA_SOAK_SECONDS for less),
                samples (log to alerts), samples-kafka (the same through a real broker),
                latency (append to alert at a million samples a second; YAGURA_LATENCY_SECONDS, 60 unless told),
@@ -128,6 +129,7 @@ fn bench(name: &str) -> Result<()> {
         "operators",
         "windows",
         "sequences",
+        "models-traffic",
         "scaling",
         "snapshots",
         "memory",
