@@ -33,7 +33,7 @@ const HELP: &str = "cargo xtask COMMAND
                memory (of each operator's keys), soak (an hour at full rate; YAGURA_SOAK_SECONDS for less),
                samples (log to alerts), samples-kafka (the same through a real broker),
                latency (append to alert at a million samples a second; YAGURA_LATENCY_SECONDS, 60 unless told),
-               latency-kafka, peers (a keyed job beside Apache Flink, river and Bytewax), whole-way (packets on a
+               latency-kafka, peers (a keyed job beside Apache Flink, river and Bytewax), models (on labelled public data), whole-way (packets on a
                wire to alerts in rsyslog, Kafka between, TLS on both, at rising load until it breaks)";
 
 /// What each target has in a night.
@@ -140,6 +140,7 @@ fn bench(name: &str) -> Result<()> {
         "latency",
         "latency-kafka",
         "peers",
+        "models",
         "whole-way",
     ]
     .contains(&name)

@@ -108,7 +108,8 @@ impl Picture<'_> {
         out
     }
 
-    /// One line of at most `width` blocks, higher for higher values, and one below that marks where it deviated.
+    /// What was seen as one line of at most `width` blocks, on the scale of all that is drawn, and one below that marks
+    /// where it deviated.
     pub fn blocks(&self, width: usize) -> [String; 2] {
         const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         let width = width.clamp(1, self.seen.len().max(1));

@@ -11,6 +11,7 @@ use unicode_width::UnicodeWidthChar;
 use yagura_event::alert::{Alert, Severity, reading};
 use yagura_event::clock::{self, Micros, SECOND};
 
+use crate::picture::Picture;
 use crate::techniques;
 
 /// How to render.
@@ -36,6 +37,9 @@ const TIMES: [&str; 1] = ["until"];
 /// Facts of the causing row that are shown; the alert's record has all.
 const FACTS_MAX: usize = 12;
 
+/// Evidence that is shown in a way of its own.
+const DRAWN: [&str; 2] = ["around", "signals"];
+
 /// Characters of one fact.
 const FACT_CHARS_MAX: usize = 160;
 
@@ -50,6 +54,7 @@ pub fn render(alert: &Alert, style: Style) -> String {
     if !facts.is_empty() {
         page.entry("Seen", &facts);
     }
+    page.picture(alert);
     page.entry("At stake", &stake(alert));
     for line in techniques_of(alert) {
         page.entry("", &line);
@@ -128,7 +133,7 @@ fn facts(alert: &Alert) -> String {
     }
     let mut left_out = 0;
     for (name, value) in evidence {
-        if told.contains(&name.as_str()) || alert.key.contains_key(name) {
+        if told.contains(&name.as_str()) || DRAWN.contains(&name.as_str()) || alert.key.contains_key(name) {
             continue;
         }
         let value = match value.as_i64() {
@@ -266,6 +271,35 @@ impl Page {
         }
     }
 
+    /// What a model saw around it, and the signals that took part.
+    fn picture(&mut self, alert: &Alert) {
+        let numbers = |name: &str| -> Vec<f64> {
+            let values = alert.evidence["around"][name].as_array();
+            values.into_iter().flatten().map(|value| value.as_f64().unwrap_or(f64::NAN)).collect()
+        };
+        let (seen, expected) = (numbers("seen"), numbers("expected"));
+        let width = self.width() - LABEL - 14;
+        for (label, values, beside) in [("seen", &seen, &expected), ("expected", &expected, &seen)] {
+            let both = Picture {
+                title: "",
+                ends: [""; 2],
+                seen: values,
+                expected: beside,
+                deviation: 0.0,
+                marked: 0..0,
+            };
+            if !values.is_empty() {
+                let [line, _] = both.blocks(width);
+                let _ = writeln!(self.out, "  {:LABEL$}{label:10}{}", "", line.trim_end());
+            }
+        }
+        let signals = alert.evidence["signals"].as_array();
+        for signal in signals.into_iter().flatten().skip(1) {
+            let [name, seen, expected] = ["signal", "seen", "expected"].map(|key| shown(&signal[key]));
+            self.entry("", &format!("{name} {seen} where {expected} was expected"));
+        }
+    }
+
     fn paint(&mut self, colour: &str, text: &str) {
         if self.style.colour && !colour.is_empty() {
             let _ = write!(self.out, "\x1b[{colour}m{text}\x1b[0m");
@@ -351,6 +385,21 @@ mod tests {
         for fact in ["seen 2647", "deviation 5.484", "count 12", "until 2026-11-23"] {
             assert!(page.contains(fact), "{fact}: {page}");
         }
+    }
+
+    #[test]
+    fn what_a_model_saw_is_drawn_beside_what_it_expected() {
+        let mut alert = crate::fixtures::alert(3);
+        alert.evidence = serde_json::json!({
+            "seen": 9.0,
+            "around": { "period_s": 1.0, "seen": [1.0, 1.0, 9.0], "expected": [1.0, 5.0, 1.0] },
+            "signals": [{ "signal": "flow" }, { "signal": "power", "seen": 480.25, "expected": 500.0 }],
+        });
+        let page = render(&alert, Style::default());
+        for line in ["seen      ▁▁█", "expected  ▁▅▁", "power 480.3 where 500 was expected"] {
+            assert!(page.contains(line), "{line}: {page}");
+        }
+        assert!(!page.contains("period"), "{page}");
     }
 
     #[test]
