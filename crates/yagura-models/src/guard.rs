@@ -546,21 +546,7 @@ fn find(state: &mut State, seen: &Seen, limits: &Limits<'_>, hits: &mut Vec<Hit>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Deterministic noise of mean 0 and standard deviation 1 (sum of twelve uniforms).
-    #[derive(Clone)]
-    struct Noise(u64);
-
-    impl Noise {
-        fn next(&mut self) -> f64 {
-            let mut sum = 0.0;
-            for _ in 0..12 {
-                self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                sum += (self.0 >> 11) as f64 / (1_u64 << 53) as f64;
-            }
-            sum - 6.0
-        }
-    }
+    use crate::testing::Noise;
 
     fn feed(state: &mut State, clock: &mut i64, values: impl Iterator<Item = f64>) -> Vec<Finding> {
         feed_by(&Parameters::default(), state, clock, values)
@@ -584,7 +570,7 @@ mod tests {
 
     fn learned(noise: &mut Noise, clock: &mut i64) -> State {
         let mut state = State::default();
-        assert!(feed(&mut state, clock, (0..600).map(|_| 50.0 + noise.next())).is_empty());
+        assert!(feed(&mut state, clock, (0..600).map(|_| 50.0 + noise.normal())).is_empty());
         assert!(state.approve(&Parameters::default()));
         state
     }
@@ -599,7 +585,7 @@ mod tests {
     fn ordinary_noise_is_silent_for_a_day() {
         let (mut noise, mut clock) = (Noise(7), 0);
         let mut state = learned(&mut noise, &mut clock);
-        let found = feed(&mut state, &mut clock, (0..86_400).map(|_| 50.0 + noise.next()));
+        let found = feed(&mut state, &mut clock, (0..86_400).map(|_| 50.0 + noise.normal()));
         assert_eq!(found, []);
     }
 
@@ -607,7 +593,7 @@ mod tests {
     fn correlated_noise_is_silent_too() {
         let (mut noise, mut clock, mut level) = (Noise(9), 0, 0.0);
         let mut values = move |_| {
-            level = 0.8 * level + noise.next();
+            level = 0.8 * level + noise.normal();
             20.0 + level
         };
         let mut state = State::default();
@@ -620,7 +606,7 @@ mod tests {
     fn a_shift_of_three_sigma_is_found_within_a_minute() {
         let (mut noise, mut clock) = (Noise(7), 0);
         let mut state = learned(&mut noise, &mut clock);
-        let found = feed(&mut state, &mut clock, (0..60).map(|_| 53.0 + noise.next()));
+        let found = feed(&mut state, &mut clock, (0..60).map(|_| 53.0 + noise.normal()));
         assert!(found.contains(&Finding::Drift), "{found:?}");
     }
 
@@ -628,7 +614,7 @@ mod tests {
     fn a_slow_walk_that_the_running_mean_follows_is_found_by_the_frozen_one() {
         let (mut noise, mut clock) = (Noise(7), 0);
         let mut state = learned(&mut noise, &mut clock);
-        let walk = (0..4000).map(|i| 50.0 + f64::from(i) * 0.001 + noise.next());
+        let walk = (0..4000).map(|i| 50.0 + f64::from(i) * 0.001 + noise.normal());
         let found = feed(&mut state, &mut clock, walk);
         assert!(found.contains(&Finding::Drift), "{found:?}");
         assert!(!found.contains(&Finding::Shift), "{found:?}");
@@ -674,8 +660,8 @@ mod tests {
         assert_eq!(other.reference(), Some(reference));
         let (walk, mut later) = ((0..4000).map(|i| 50.0 + f64::from(i) * 0.001).collect::<Vec<_>>(), clock);
         let mut twin = noise.clone();
-        let found = feed(&mut state, &mut clock, walk.iter().map(|level| level + noise.next()));
-        let taken = feed(&mut other, &mut later, walk.iter().map(|level| level + twin.next()));
+        let found = feed(&mut state, &mut clock, walk.iter().map(|level| level + noise.normal()));
+        let taken = feed(&mut other, &mut later, walk.iter().map(|level| level + twin.normal()));
         assert!(found.contains(&Finding::Drift) && taken.contains(&Finding::Drift), "{found:?} {taken:?}");
         other.retire();
         assert_eq!((other.reference(), other.is_approved()), (None, false));
@@ -690,17 +676,17 @@ mod tests {
         let before = state.reference().unwrap();
         state.maintain(before.level);
         assert!(!state.is_approved());
-        let found = feed(&mut state, &mut clock, (0..2000).map(|_| 54.0 + noise.next()));
+        let found = feed(&mut state, &mut clock, (0..2000).map(|_| 54.0 + noise.normal()));
         assert_eq!(found, [], "a new level within the limit is the approved one now");
         assert!((state.reference().unwrap().level - 54.0).abs() < 0.5);
         // Again and again, the limit counts from what a person approved.
         for _ in 0..3 {
             state.maintain(before.level);
-            feed(&mut state, &mut clock, (0..100).map(|_| 80.0 + noise.next()));
+            feed(&mut state, &mut clock, (0..100).map(|_| 80.0 + noise.normal()));
         }
         let after = state.reference().unwrap();
         assert!(after.level < before.level + 6.1 * f64::from(before.deviation), "{after:?}");
-        let found = feed(&mut state, &mut clock, (0..100).map(|_| 80.0 + noise.next()));
+        let found = feed(&mut state, &mut clock, (0..100).map(|_| 80.0 + noise.normal()));
         assert!(found.contains(&Finding::Drift), "{found:?}");
     }
 
@@ -708,7 +694,7 @@ mod tests {
     fn what_learns_says_provisionally_what_is_far_outside_all_it_has_seen() {
         let (mut noise, mut clock, mut state) = (Noise(7), 0, State::default());
         let early = Parameters { provisional_sigma: 24.0, ..Parameters::default() };
-        assert_eq!(feed_by(&early, &mut state, &mut clock, (0..200).map(|_| 50.0 + noise.next())), []);
+        assert_eq!(feed_by(&early, &mut state, &mut clock, (0..200).map(|_| 50.0 + noise.normal())), []);
         assert_eq!(
             feed_by(&early, &mut state, &mut clock, [120.0, 50.0, 120.0, 50.0].into_iter()),
             [],

@@ -11,6 +11,8 @@ pub mod kernel;
 pub mod linear;
 pub mod reference;
 pub mod steps;
+#[cfg(test)]
+mod testing;
 
 /// The models there are, by the name that pipelines use, with what each is for.
 /// A new model is one file, its `mod` line and one line here.

@@ -80,14 +80,12 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
+    use crate::testing::Noise;
 
     /// Two signals that move together, a third by itself.
     fn deviations(n: usize) -> Array2<f64> {
-        let mut seed = 7_u64;
-        let mut noise = || {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (seed >> 11) as f64 / (1_u64 << 53) as f64 * 3.46 - 1.73
-        };
+        let mut source = Noise(7);
+        let mut noise = || source.even() * 3.46 - 1.73;
         let mut out = Array2::zeros((n, 3));
         for mut row in out.rows_mut() {
             let common = noise();

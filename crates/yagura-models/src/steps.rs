@@ -118,14 +118,12 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Noise;
 
     /// Runs of 30 rows of two signals.
     fn run(seed: u64, off: f64, drift: f64) -> Vec<f64> {
-        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut noise = || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 11) as f64 / (1_u64 << 53) as f64 - 0.5
-        };
+        let mut source = Noise(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut noise = || source.even() - 0.5;
         let level = noise();
         let rows = Array2::from_shape_fn((30, 2), |(t, i)| match i {
             0 => 100.0 + level + noise(),

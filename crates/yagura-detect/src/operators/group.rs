@@ -18,7 +18,7 @@ use yagura_event::Kind;
 use yagura_models::group::{self, Group, Parameters, Statistic};
 
 use super::matched::sample_hit;
-use super::model::{self, CONTEXTS};
+use super::model;
 use super::{Learning, Operator, Plan, Samples, Saving, Step, at, restored, saved};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
@@ -75,27 +75,17 @@ pub(super) fn read(
     spec: &Spanned<ModelSpec>,
     _: &Written<'_>,
 ) -> Result<Box<dyn Plan>, Vec<PipelineError>> {
-    if on != Kind::Sample {
-        let message =
-            format!("the model `{}` judges samples, not {}; write `on: sample`", group::NAME, on.name());
-        return Err(at(place, spec, message));
-    }
     let mut errors = Vec::new();
-    let model = &spec.value;
-    for context in model.context.iter().filter(|c| !CONTEXTS.contains(&c.value.as_str())) {
-        let message = format!("`{}` is no context; there are: {}", context.value, CONTEXTS.join(", "));
-        errors.extend(at(place, context, message));
-    }
-    let findings = model::findings(place, model, &FINDINGS, Finding::name, &mut errors);
-    let parameters: Parameters = model::parameters(place, model, &mut errors);
+    let context = model::contexts(place, on, spec, &mut errors);
+    let findings = model::findings(place, &spec.value, &FINDINGS, Finding::name, &mut errors);
+    let parameters: Parameters = model::parameters(place, &spec.value, &mut errors);
     if !(parameters.period_s >= 1e-6 && parameters.period_s <= 86_400.0) {
         errors.extend(at(place, spec, "`period_s` is the distance of rows in seconds, up to a day".into()));
     }
-    if !errors.is_empty() {
-        return Err(errors);
+    match errors.is_empty() {
+        true => Ok(Box::new(GroupPlan { context, findings, parameters })),
+        false => Err(errors),
     }
-    let context = model.context.iter().map(|c| c.value.clone()).collect();
-    Ok(Box::new(GroupPlan { context, findings, parameters }))
 }
 
 struct GroupPlan {

@@ -30,7 +30,7 @@ const SAVED_VERSION: u16 = 3;
 /// A series that the detection takes and whose slot must be looked up.
 const UNRESOLVED: u32 = u32::MAX - 1;
 
-pub(super) const CONTEXTS: [&str; 3] = ["lot", "recipe", "step"];
+const CONTEXTS: [&str; 3] = ["lot", "recipe", "step"];
 const FINDINGS: [guard::Finding; 5] = [
     guard::Finding::Shift,
     guard::Finding::Drift,
@@ -103,30 +103,40 @@ pub(super) fn parameters<P: DeserializeOwned + Default>(
     })
 }
 
+/// The contexts that a detection on samples keeps apart. What is no sample is refused by the model's name.
+pub(super) fn contexts(
+    place: &Place<'_>,
+    on: Kind,
+    spec: &Spanned<ModelSpec>,
+    errors: &mut Vec<PipelineError>,
+) -> Vec<String> {
+    let model = &spec.value;
+    if on != Kind::Sample {
+        let (name, on) = (&model.name.value, on.name());
+        let message = format!("the model `{name}` judges samples, not {on}; write `on: sample`");
+        errors.extend(at(place, spec, message));
+    }
+    for context in model.context.iter().filter(|c| !CONTEXTS.contains(&c.value.as_str())) {
+        let message = format!("`{}` is no context; there are: {}", context.value, CONTEXTS.join(", "));
+        errors.extend(at(place, context, message));
+    }
+    model.context.iter().map(|c| c.value.clone()).collect()
+}
+
 fn read_guard(
     place: &Place<'_>,
     on: Kind,
     spec: &Spanned<ModelSpec>,
     _: &Written<'_>,
 ) -> Result<Box<dyn Plan>, Vec<PipelineError>> {
-    if on != Kind::Sample {
-        let message =
-            format!("the model `{}` judges samples, not {}; write `on: sample`", guard::NAME, on.name());
-        return Err(at(place, spec, message));
-    }
     let mut errors = Vec::new();
-    let model = &spec.value;
-    for context in model.context.iter().filter(|c| !CONTEXTS.contains(&c.value.as_str())) {
-        let message = format!("`{}` is no context; there are: {}", context.value, CONTEXTS.join(", "));
-        errors.extend(at(place, context, message));
+    let context = contexts(place, on, spec, &mut errors);
+    let findings = findings(place, &spec.value, &FINDINGS, guard::Finding::name, &mut errors);
+    let parameters = parameters(place, &spec.value, &mut errors);
+    match errors.is_empty() {
+        true => Ok(Box::new(GuardPlan { context, findings, parameters })),
+        false => Err(errors),
     }
-    let findings = findings(place, model, &FINDINGS, guard::Finding::name, &mut errors);
-    let parameters = parameters(place, model, &mut errors);
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let context = model.context.iter().map(|c| c.value.clone()).collect();
-    Ok(Box::new(GuardPlan { context, findings, parameters }))
 }
 
 struct GuardPlan {

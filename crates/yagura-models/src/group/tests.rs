@@ -1,18 +1,5 @@
 use super::*;
-
-struct Noise(u64);
-
-impl Noise {
-    /// About normal, by the sum of twelve.
-    fn next(&mut self) -> f64 {
-        let mut sum = 0.0;
-        for _ in 0..12 {
-            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            sum += (self.0 >> 11) as f64 / (1_u64 << 53) as f64;
-        }
-        sum - 6.0
-    }
-}
+use crate::testing::Noise;
 
 /// A heater, what it heats, a pressure that follows it, and a flow by itself.
 fn plant(n: usize, seed: u64) -> Array2<f64> {
@@ -20,12 +7,12 @@ fn plant(n: usize, seed: u64) -> Array2<f64> {
     let (mut power, mut heat) = (0.0, 0.0);
     let mut rows = Array2::zeros((n, 4));
     for mut row in rows.rows_mut() {
-        power = 0.9 * power + noise.next();
+        power = 0.9 * power + noise.normal();
         heat = 0.8 * heat + 0.2 * power;
         row[0] = 500.0 + 10.0 * power;
-        row[1] = 80.0 + heat + 0.1 * noise.next();
-        row[2] = 2.0 + 0.05 * heat + 0.01 * noise.next();
-        row[3] = 30.0 + noise.next();
+        row[1] = 80.0 + heat + 0.1 * noise.normal();
+        row[2] = 2.0 + 0.05 * heat + 0.01 * noise.normal();
+        row[3] = 30.0 + noise.normal();
     }
     rows
 }
