@@ -8,7 +8,6 @@ pub const PACK: &[(&str, &str)] = &[
     ("pipelines/fab/equipment.yaml", include_str!("../../../pipelines/fab/equipment.yaml")),
     ("pipelines/fab/data-quality.yaml", include_str!("../../../pipelines/fab/data-quality.yaml")),
     ("pipelines/ot/access.yaml", include_str!("../../../pipelines/ot/access.yaml")),
-    ("pipelines/ot/behaviour.yaml", include_str!("../../../pipelines/ot/behaviour.yaml")),
     ("pipelines/ot/controller.yaml", include_str!("../../../pipelines/ot/controller.yaml")),
     ("pipelines/ot/misuse.yaml", include_str!("../../../pipelines/ot/misuse.yaml")),
     ("pipelines/ot/plant.yaml", include_str!("../../../pipelines/ot/plant.yaml")),
