@@ -2,23 +2,27 @@
 //! unknowns, covariances and quantiles. Sums are in a fixed order and nothing is contracted, so every machine gives
 //! the same bits.
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, s};
 
 /// The lower triangle L of a symmetric positive definite matrix, with L·Lᵀ = `matrix`. What is not positive
 /// definite by rounding is made so: a pivot is at least a 10⁻¹² of its diagonal element.
 pub fn cholesky(matrix: ArrayView2<'_, f64>) -> Array2<f64> {
     let n = matrix.nrows();
-    let mut lower = Array2::<f64>::zeros((n, n));
-    for i in 0..n {
-        for j in 0..=i {
-            let (above, below) = (lower.row(j), lower.row(i));
-            let dot: f64 = above.iter().zip(below).take(j).map(|(a, b)| a * b).sum();
-            let rest = matrix[[i, j]] - dot;
-            lower[[i, j]] = if i == j {
-                rest.max(1e-12 * matrix[[i, i]].abs()).max(f64::MIN_POSITIVE).sqrt()
-            } else {
-                rest / lower[[j, j]]
-            };
+    let mut lower = matrix.to_owned();
+    let mut column = vec![0.0; n];
+    for k in 0..n {
+        let least = (1e-12 * matrix[[k, k]].abs()).max(f64::MIN_POSITIVE);
+        let pivot = lower[[k, k]].max(least).sqrt();
+        lower[[k, k]] = pivot;
+        for i in k + 1..n {
+            column[i] = lower[[i, k]] / pivot;
+            lower[[i, k]] = column[i];
+        }
+        lower.slice_mut(s![k, k + 1..]).fill(0.0);
+        for i in k + 1..n {
+            let by = column[i];
+            let mut row = lower.slice_mut(s![i, k + 1..=i]);
+            row.iter_mut().zip(&column[k + 1..=i]).for_each(|(value, of)| *value -= by * of);
         }
     }
     lower
@@ -27,29 +31,27 @@ pub fn cholesky(matrix: ArrayView2<'_, f64>) -> Array2<f64> {
 /// X of L·Lᵀ·X = `right`, column by column.
 pub fn solve(lower: ArrayView2<'_, f64>, right: ArrayView2<'_, f64>) -> Array2<f64> {
     let n = lower.nrows();
-    let mut x = right.to_owned();
     // Row operations run along memory: all columns at once.
+    let mut x = right.as_standard_layout().into_owned();
     for i in 0..n {
-        for k in 0..i {
-            subtract(&mut x, i, k, lower[[i, k]]);
-        }
+        (0..i).for_each(|k| subtract(&mut x, i, k, lower[[i, k]]));
         x.row_mut(i).mapv_inplace(|v| v / lower[[i, i]]);
     }
     for i in (0..n).rev() {
-        for k in i + 1..n {
-            subtract(&mut x, i, k, lower[[k, i]]);
-        }
+        (i + 1..n).for_each(|k| subtract(&mut x, i, k, lower[[k, i]]));
         x.row_mut(i).mapv_inplace(|v| v / lower[[i, i]]);
     }
     x
 }
 
-/// Row `to` less `by` times row `from`.
+/// Row `to` less `by` times row `from`, of a matrix in rows.
 fn subtract(x: &mut Array2<f64>, to: usize, from: usize, by: f64) {
-    if by != 0.0 {
-        let (mut to, from) = x.multi_slice_mut((ndarray::s![to, ..], ndarray::s![from, ..]));
-        to.zip_mut_with(&from, |a, b| *a -= by * b);
-    }
+    let width = x.ncols();
+    let Some(all) = x.as_slice_mut() else { return };
+    let (first, second) = all.split_at_mut(to.max(from) * width);
+    let (low, high) = (&mut first[to.min(from) * width..][..width], &mut second[..width]);
+    let (to, from) = if to < from { (low, high) } else { (high, low) };
+    to.iter_mut().zip(from.iter()).for_each(|(a, b)| *a -= by * b);
 }
 
 /// The inverse of a lower triangle.
