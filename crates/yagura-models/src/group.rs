@@ -24,6 +24,9 @@ use crate::reference::Reference;
 /// The name in pipelines.
 pub const NAME: &str = "group";
 
+/// Version of what a fitted group means.
+pub const VERSION: u16 = 1;
+
 /// What the user may set; the defaults are those of `models/group.yaml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -240,6 +243,35 @@ impl Group {
     /// How many signals.
     pub fn width(&self) -> usize {
         self.mean.len()
+    }
+
+    /// Each signal's mean and standard deviation.
+    pub fn levels(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        self.mean.iter().copied().zip(self.scale.iter().copied())
+    }
+
+    /// Whether all its parts are of one size and finite, so that it can be judged by: for one that comes from a file.
+    pub fn is_sound(&self) -> bool {
+        let (width, lags) = (self.width(), self.lags);
+        let looked_back = 1 + lags * width;
+        (1..=SIGNALS_MAX).contains(&width)
+            && (1..=16).contains(&lags)
+            && self.scale.len() == width
+            && self.level.len() == width
+            && self.each.len() == width
+            && self.last.len() == width
+            && self.past.len() == lags * width
+            && self.known <= lags
+            && self.golden.len() == looked_back * width
+            && self.weights.is_of(lags * width, width)
+            && self.reference.is_of(width)
+            && self.learning.squares.dim() == (looked_back, looked_back)
+            && self.learning.cross.dim() == (looked_back, width)
+            && self.learning.chunk.len() % (looked_back + width) == 0
+            && self.limits.iter().all(|limit| limit.is_finite() && *limit > 0.0)
+            && self.mean.iter().chain(&self.scale).all(|value| value.is_finite())
+            && self.scale.iter().all(|scale| *scale > 0.0)
+            && self.learning.squares.iter().chain(&self.learning.cross).all(|sum| sum.is_finite())
     }
 
     /// How many rows are looked back.

@@ -44,6 +44,23 @@ impl Panels {
         Panels { columns, rows, values }
     }
 
+    /// Whether it is of a matrix of that size, and finite; one that came from elsewhere may not be.
+    pub fn is_of(&self, rows: usize, columns: usize) -> bool {
+        self.is_in_panels(columns, |_| rows)
+    }
+
+    /// The same for the transpose of a lower triangle.
+    pub fn is_of_transposed(&self, columns: usize) -> bool {
+        self.is_in_panels(columns, |panel| columns.min((panel + 1) * LANES))
+    }
+
+    fn is_in_panels(&self, columns: usize, rows: impl Fn(usize) -> usize) -> bool {
+        self.columns == columns
+            && self.rows.iter().copied().eq((0..columns.div_ceil(LANES)).map(rows))
+            && self.values.len() == self.rows.iter().sum::<usize>() * LANES
+            && self.values.iter().all(|value| value.is_finite())
+    }
+
     /// Numbers that it takes.
     pub fn len(&self) -> usize {
         self.values.len()

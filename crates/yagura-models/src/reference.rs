@@ -42,6 +42,13 @@ impl Reference {
         self.precision.len()
     }
 
+    /// Whether it is of so many signals and can be judged by.
+    pub fn is_of(&self, width: usize) -> bool {
+        let sound =
+            |values: &[f32]| values.len() == width && values.iter().all(|v| v.is_finite() && *v > 0.0);
+        self.whiten.is_of_transposed(width) && sound(&self.precision) && sound(&self.variance)
+    }
+
     /// The variance of each signal's deviation.
     pub fn variance(&self) -> &[f32] {
         &self.variance

@@ -19,11 +19,16 @@ use yagura_models::group::{self, Group, Parameters, Statistic};
 
 use super::matched::sample_hit;
 use super::model;
-use super::{Learning, Operator, Plan, Samples, Saving, Step, at, restored, saved};
+use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, restored, saved};
 use crate::alerts::Hit;
+use crate::baseline::{Entry, Form, Span};
 use crate::blocks::Blocks;
 use crate::pipeline::{ModelSpec, PipelineError, Place, Written};
 use crate::shard::Series;
+
+mod reference;
+
+use reference::Waiting;
 
 /// The most groups in a cell.
 const GROUPS_MAX: usize = 20_000;
@@ -73,7 +78,7 @@ pub(super) fn read(
     place: &Place<'_>,
     on: Kind,
     spec: &Spanned<ModelSpec>,
-    _: &Written<'_>,
+    written: &Written<'_>,
 ) -> Result<Box<dyn Plan>, Vec<PipelineError>> {
     let mut errors = Vec::new();
     let context = model::contexts(place, on, spec, &mut errors);
@@ -83,12 +88,17 @@ pub(super) fn read(
         errors.extend(at(place, spec, "`period_s` is the distance of rows in seconds, up to a day".into()));
     }
     match errors.is_empty() {
-        true => Ok(Box::new(GroupPlan { context, findings, parameters })),
+        true => {
+            // A group is of several signals, whatever an alert is keyed by.
+            let by = written.by.iter().map(|name| name.value.clone()).filter(|name| name != "signal");
+            Ok(Box::new(GroupPlan { by: by.collect(), context, findings, parameters }))
+        }
         false => Err(errors),
     }
 }
 
 struct GroupPlan {
+    by: Vec<String>,
     context: Vec<String>,
     findings: Vec<Finding>,
     parameters: Parameters,
@@ -96,11 +106,12 @@ struct GroupPlan {
 
 impl Plan for GroupPlan {
     fn describe(&self) -> String {
-        format!("group {:?} {:?} {:?}", self.context, self.findings, self.parameters)
+        format!("group {:?} {:?} {:?} {:?}", self.by, self.context, self.findings, self.parameters)
     }
 
     fn start(&self) -> Box<dyn Operator> {
         Box::new(Groups {
+            by: self.by.clone(),
             context: self.context.clone(),
             findings: self.findings.clone(),
             period: (self.parameters.period_s * 1e6) as i64,
@@ -112,6 +123,7 @@ impl Plan for GroupPlan {
 }
 
 struct Groups {
+    by: Vec<String>,
     context: Vec<String>,
     findings: Vec<Finding>,
     /// Microseconds.
@@ -127,6 +139,8 @@ struct Saved {
     places: Vec<(u32, u16)>,
     groups: Vec<OneGroup>,
     refused: u64,
+    span: Span,
+    waiting: Waiting,
 }
 
 /// One (key, context).
@@ -134,7 +148,8 @@ struct Saved {
 struct OneGroup {
     /// The values of `by` and of the context.
     key: Vec<String>,
-    /// The series of each column.
+    /// The signal and the series of each column; a series that was not seen yet is `u32::MAX`.
+    names: Vec<String>,
     members: Vec<u32>,
     /// Each column's last value and the period that it came in.
     last: Vec<(f64, i64)>,
@@ -155,6 +170,7 @@ impl OneGroup {
     fn new(key: Vec<String>) -> OneGroup {
         OneGroup {
             key,
+            names: Vec::new(),
             members: Vec::new(),
             last: Vec::new(),
             open: None,
@@ -168,16 +184,35 @@ impl OneGroup {
     }
 
     /// The column of a series; a model that is in force takes no further ones.
-    fn column(&mut self, series: u32) -> Option<u16> {
-        if let Some(column) = self.members.iter().position(|&member| member == series) {
+    fn column(&mut self, number: u32, signal: &str) -> Option<u16> {
+        if let Some(column) = self.names.iter().position(|name| name == signal) {
+            self.members[column] = number;
             return Some(column as u16);
         }
         if self.model.is_some() || self.members.len() >= group::SIGNALS_MAX {
             return None;
         }
-        self.members.push(series);
+        self.names.push(signal.to_string());
+        self.members.push(number);
         self.last.push((f64::NAN, i64::MIN));
         Some((self.members.len() - 1) as u16)
+    }
+
+    /// Judges by this model of these signals from now on, whatever was learned.
+    fn refer_to(&mut self, names: Vec<String>, mut model: Group) {
+        let known: FxHashMap<&str, u32> =
+            self.names.iter().map(String::as_str).zip(self.members.iter().copied()).collect();
+        let members =
+            names.iter().map(|name| known.get(name.as_str()).copied().unwrap_or(u32::MAX)).collect();
+        self.members = members;
+        self.last = vec![(f64::NAN, i64::MIN); names.len()];
+        self.names = names;
+        model.begin();
+        self.model = Some(model);
+        (self.open, self.within, self.drifted) = (None, false, false);
+        self.early.clear();
+        self.rows.clear();
+        self.shown.clear();
     }
 
     /// Takes a value of a period in; answers the period whose row it closes.
@@ -239,26 +274,31 @@ impl OneGroup {
         }
     }
 
-    fn approve(&mut self, parameters: &Parameters) -> bool {
-        if let Some(model) = &mut self.model {
+    /// What approving it now would put in force; none while it has too few rows.
+    fn proposal(&self, parameters: &Parameters) -> Option<Group> {
+        if let Some(model) = &self.model {
+            let mut model = model.clone();
             model.accept_drift();
-            self.drifted = false;
-            return true;
+            return Some(model);
         }
         if self.rows.len() < WARM_UP_ROWS {
-            return false;
+            return None;
         }
-        let width = self.members.len();
         // Rows of a time when fewer signals were known lack the others.
-        let rows = Array2::from_shape_fn((self.rows.len(), width), |(t, i)| {
+        let rows = Array2::from_shape_fn((self.rows.len(), self.members.len()), |(t, i)| {
             self.rows[t].get(i).map_or(f64::NAN, |&value| f64::from(value))
         });
-        self.model = Group::fit(rows.view(), parameters).ok();
-        if let Some(model) = &mut self.model {
-            self.rows = VecDeque::new();
+        Group::fit(rows.view(), parameters).ok()
+    }
+
+    fn approve(&mut self, parameters: &Parameters) {
+        let Some(mut model) = self.proposal(parameters) else { return };
+        if self.model.is_none() {
             model.begin();
+            self.rows = VecDeque::new();
         }
-        self.model.is_some()
+        self.model = Some(model);
+        self.drifted = false;
     }
 }
 
@@ -270,14 +310,10 @@ struct Found {
 }
 
 impl Groups {
-    fn resolve(&mut self, number: u32, series: &Series, by: &[String]) -> (u32, u16) {
+    fn resolve(&mut self, number: u32, series: &Series) -> (u32, u16) {
         let context = self.context.iter().map(|name| series.context.get(name).cloned().unwrap_or_default());
-        let key: Vec<String> = by
-            .iter()
-            .filter(|name| *name != "signal")
-            .map(|name| series.text(name).to_string())
-            .chain(context)
-            .collect();
+        let key: Vec<String> =
+            self.by.iter().map(|name| series.text(name).to_string()).chain(context).collect();
         let at = match self.index.get(&key) {
             Some(&at) => at,
             None if self.saved.groups.len() >= GROUPS_MAX => {
@@ -286,16 +322,17 @@ impl Groups {
             }
             None => {
                 let at = self.saved.groups.len() as u32;
-                self.saved.groups.push(OneGroup::new(key.clone()));
+                let mut one = OneGroup::new(key.clone());
+                if let Some((names, model)) = self.saved.waiting.remove(&key) {
+                    one.refer_to(names, model);
+                }
+                self.saved.groups.push(one);
                 self.index.insert(key, at);
                 at
             }
         };
-        self.saved
-            .groups
-            .get_mut(at as usize)
-            .and_then(|group| group.column(number))
-            .map_or(NO_PLACE, |column| (at, column))
+        let one = self.saved.groups.get_mut(at as usize);
+        one.and_then(|one| one.column(number, &series.signal)).map_or(NO_PLACE, |column| (at, column))
     }
 
     /// Judges or learns a row; answers what it gave away.
@@ -334,14 +371,9 @@ impl Groups {
         found
     }
 
-    fn explain(one: &OneGroup, found: &Found, all: &Blocks<Series>, period_s: f64) -> Map<String, Value> {
+    fn explain(one: &OneGroup, found: &Found, period_s: f64) -> Map<String, Value> {
         let shares = one.model.as_ref().map(Group::shares).unwrap_or_default();
-        let name = |signal: usize| {
-            one.members
-                .get(signal)
-                .and_then(|&n| all.get(n as usize))
-                .map_or("", |series| series.signal.as_str())
-        };
+        let name = |signal: usize| one.names.get(signal).map_or("", String::as_str);
         let named = shares.iter().filter(|share| share.signal == found.signal);
         let named = named.chain(shares.iter().filter(|share| share.signal != found.signal)).take(NAMED);
         let signals: Vec<Value> = named
@@ -377,12 +409,12 @@ impl Groups {
 
 impl Operator for Groups {
     fn samples(&mut self, step: &Step<'_>, samples: &Samples<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
+        self.saved.span.add(step.envelope.observed, (samples.series.len() - step.from) as u64);
         for row in step.from..samples.series.len() {
             let number = samples.series[row];
             let mut place = self.saved.places.get(number as usize).copied().unwrap_or(NO_PLACE);
             if place == UNRESOLVED {
-                place =
-                    all.get(number as usize).map_or(NO_PLACE, |series| self.resolve(number, series, step.by));
+                place = all.get(number as usize).map_or(NO_PLACE, |series| self.resolve(number, series));
                 self.saved.places[number as usize] = place;
             }
             let Some(one) = self.saved.groups.get_mut(place.0 as usize) else { continue };
@@ -397,7 +429,7 @@ impl Operator for Groups {
                     && self.findings.contains(&found.finding)
                     && let Some(series) = one.members.get(found.signal).and_then(|&n| all.get(n as usize))
                 {
-                    let more = Self::explain(one, &found, all, self.parameters.period_s);
+                    let more = Self::explain(one, &found, self.parameters.period_s);
                     hits.push(sample_hit(step, samples, row, series, more));
                 }
                 if paused {
@@ -447,6 +479,18 @@ impl Operator for Groups {
         for one in &mut self.saved.groups {
             one.approve(&self.parameters);
         }
+    }
+
+    fn form(&self) -> Option<Form> {
+        Some(self.form_of())
+    }
+
+    fn learned(&self, which: Which, _: &Blocks<Series>) -> (Span, Vec<Entry>) {
+        (self.saved.span, self.entries(which))
+    }
+
+    fn put_in_force(&mut self, entries: &[Entry], _: &Blocks<Series>) -> Result<(), String> {
+        self.judge_by(entries)
     }
 
     fn learning(&self) -> Learning {

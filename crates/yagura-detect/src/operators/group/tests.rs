@@ -30,6 +30,7 @@ fn plant(seconds: std::ops::Range<i64>, broken: i64) -> Vec<Sample> {
 
 fn operator() -> Box<dyn Operator> {
     let plan = GroupPlan {
+        by: vec!["tool".into(), "chamber".into()],
         context: vec!["step".into()],
         findings: FINDINGS.to_vec(),
         parameters: Parameters { nominal: 1e-6, ..Parameters::default() },
@@ -160,4 +161,53 @@ fn pauses_late_values_missing_signals_and_backward_clocks_do_no_harm() {
     rows.push((5, 1, f64::INFINITY));
     rows.push((i64::MAX / SECOND, 1, 300.0));
     assert_eq!(told(&feed(&mut *operator, &rows, &all, 1000)), []);
+}
+
+#[test]
+fn a_baseline_is_carried_to_where_nothing_was_learned() {
+    let all = series("3");
+    let mut learned = operator();
+    feed(&mut *learned, &plant(0..600, 900), &all, 1000);
+    assert!(learned.learned(Which::InForce, &all).1.is_empty());
+    let (span, entries) = learned.learned(Which::Proposed, &all);
+    assert_eq!((span.rows, entries.len()), (1800, 1));
+    assert_eq!(entries[0].key, ["ETCH-07", "A", "3"]);
+
+    let mut fresh = operator();
+    fresh.put_in_force(&entries, &all).unwrap();
+    assert_eq!(fresh.learned(Which::InForce, &all).1, entries);
+    let hits = feed(&mut *fresh, &plant(600..1000, 900), &all, 1000);
+    assert_eq!(told(&hits).len(), 1);
+    let restored = {
+        let mut restored = operator();
+        restored.restore(&fresh.save()()).unwrap();
+        restored
+    };
+    assert_eq!(restored.learned(Which::InForce, &all).1, fresh.learned(Which::InForce, &all).1);
+}
+
+#[test]
+fn a_damaged_baseline_is_refused_and_changes_nothing() {
+    let all = series("3");
+    let mut learned = operator();
+    feed(&mut *learned, &plant(0..600, 900), &all, 1000);
+    learned.approve();
+    let before = learned.save()();
+    let (_, entries) = learned.learned(Which::InForce, &all);
+    let altered = |name: &str, value: Value| {
+        let mut entries = entries.clone();
+        entries[0].values.insert(name.into(), value);
+        entries
+    };
+    let weights = entries[0].values["weights"].as_str().unwrap();
+    for (entries, why) in [
+        (altered("weights", "%".into()), "`weights`"),
+        (altered("weights", weights[..400].into()), "`weights`"),
+        (altered("order", json!(["power"])), "no model of 1 signals"),
+        (altered("order", 7.into()), "`order` is no list"),
+    ] {
+        let refused = learned.put_in_force(&entries, &all).unwrap_err();
+        assert!(refused.contains(why) && refused.starts_with("ETCH-07 A 3"), "{refused}");
+    }
+    assert_eq!(learned.save()(), before);
 }

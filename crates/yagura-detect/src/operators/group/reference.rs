@@ -1,0 +1,77 @@
+//! What groups have learned as a baseline's entries, and back. People compare the levels, deviations and limits; the
+//! weights behind them are a text of the model's own form.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Value, json};
+use yagura_models::group::{self, Group};
+
+use super::{Groups, OneGroup};
+use crate::baseline::{Entry, Form};
+use crate::operators::Which;
+
+/// What keys that were not seen yet will be judged by: the signals' names and the model.
+pub(super) type Waiting = BTreeMap<Vec<String>, (Vec<String>, Group)>;
+
+impl Groups {
+    pub(super) fn form_of(&self) -> Form {
+        let of = self.by.iter().chain(&self.context).cloned();
+        Form { model: group::NAME, version: group::VERSION, of: of.collect() }
+    }
+
+    pub(super) fn entries(&self, which: Which) -> Vec<Entry> {
+        let of = |one: &OneGroup| match which {
+            Which::InForce => one.model.clone(),
+            Which::Proposed => one.proposal(&self.parameters),
+        };
+        let seen = self.saved.groups.iter();
+        let seen = seen.filter_map(|one| Some(entry(one.key.clone(), &one.names, &of(one)?)));
+        let waiting = self.saved.waiting.iter();
+        seen.chain(waiting.map(|(key, (names, model))| entry(key.clone(), names, model))).collect()
+    }
+
+    pub(super) fn judge_by(&mut self, entries: &[Entry]) -> Result<(), String> {
+        let mut waiting = Waiting::new();
+        for entry in entries {
+            let model = model(&entry.values).map_err(|why| format!("{}: {why}", entry.key.join(" ")))?;
+            waiting.insert(entry.key.clone(), model);
+        }
+        for one in &mut self.saved.groups {
+            match waiting.remove(&one.key) {
+                Some((names, model)) => one.refer_to(names, model),
+                None => one.model = None,
+            }
+        }
+        self.saved.waiting = waiting;
+        Ok(())
+    }
+}
+
+fn entry(key: Vec<String>, names: &[String], model: &Group) -> Entry {
+    let rounded = |value: &f64| format!("{value:.6e}").parse().unwrap_or(*value);
+    let signals: Map<String, Value> = names
+        .iter()
+        .zip(model.levels())
+        .map(|(name, (level, spread))| (name.clone(), json!([rounded(&level), rounded(&spread)])))
+        .collect();
+    let weights = postcard::to_stdvec(model).unwrap_or_default();
+    let values = json!({
+        "order": names, "level_and_deviation": signals, "lags": model.lags(), "weights": BASE64.encode(weights),
+    });
+    let Value::Object(values) = values else { unreachable!("an object literal") };
+    Entry { key, values }
+}
+
+fn model(values: &Map<String, Value>) -> Result<(Vec<String>, Group), String> {
+    let names = values.get("order").and_then(Value::as_array).ok_or("`order` is no list of signals")?;
+    let names: Vec<String> = names.iter().filter_map(|name| name.as_str().map(str::to_string)).collect();
+    let weights = values.get("weights").and_then(Value::as_str).ok_or("`weights` is no text")?;
+    let weights = BASE64.decode(weights).map_err(|cause| format!("`weights`: {cause}"))?;
+    let model: Group = postcard::from_bytes(&weights).map_err(|cause| format!("`weights`: {cause}"))?;
+    if !model.is_sound() || model.width() != names.len() {
+        return Err(format!("`weights` is no model of {} signals", names.len()));
+    }
+    Ok((names, model))
+}
