@@ -378,6 +378,10 @@ impl LiveSource for Watched {
         self.source.epoch()
     }
 
+    fn batch(&self) -> Micros {
+        self.source.batch()
+    }
+
     fn advance(&mut self, wait: Duration, out: &mut dyn RowSink) -> Micros {
         self.source.advance(wait, out)
     }

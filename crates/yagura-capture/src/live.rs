@@ -62,6 +62,9 @@ pub struct Tuning {
     /// The kernel hands packets over after this time at the latest.
     #[serde(with = "duration")]
     pub wait: Micros,
+    /// Rows are handed to the log after this time: sooner, for smaller records.
+    #[serde(with = "duration")]
+    pub batch: Micros,
     /// Whether each packet is handed over at once: sooner, for more work a packet.
     pub immediate: bool,
     /// Whether times are in nanoseconds, which the ring keeps; rows have microseconds.
@@ -76,6 +79,7 @@ impl Default for Tuning {
             kernel_bytes: 64 << 20,
             queue_bytes: 64 << 20,
             wait: SECOND / 10,
+            batch: SECOND,
             immediate: false,
             nanoseconds: false,
         }
@@ -187,15 +191,16 @@ impl LiveOptions {
                 return wrong(format!("`{name}` stands twice in `interfaces`, or is empty"));
             }
         }
-        let Tuning { snap_bytes, kernel_bytes, queue_bytes, wait, .. } = self.tuning;
+        let Tuning { snap_bytes, kernel_bytes, queue_bytes, wait, batch, .. } = self.tuning;
         for (name, value, least, most) in [
             ("snap_bytes", snap_bytes, 64, 256 << 10),
             ("kernel_bytes", kernel_bytes, 1 << 20, i32::MAX as u64),
             ("queue_bytes", queue_bytes, 1 << 20, 1 << 40),
             ("wait", wait.max(0) as u64, 1000, 10 * SECOND as u64),
+            ("batch", batch.max(0) as u64, 1000, 60 * SECOND as u64),
         ] {
             if !(least..=most).contains(&value) {
-                let unit = if name == "wait" { "microseconds" } else { "bytes" };
+                let unit = if ["wait", "batch"].contains(&name) { "microseconds" } else { "bytes" };
                 return wrong(format!("`{name}` is {value} {unit}; it can be {least} to {most}"));
             }
         }
@@ -233,6 +238,7 @@ mod tests {
             (&["a"], Tuning { snap_bytes: 1 << 30, ..Tuning::default() }, "`snap_bytes`"),
             (&["a"], Tuning { kernel_bytes: 1 << 40, ..Tuning::default() }, "`kernel_bytes`"),
             (&["a"], Tuning { wait: 0, ..Tuning::default() }, "`wait`"),
+            (&["a"], Tuning { batch: 61 * SECOND, ..Tuning::default() }, "`batch`"),
         ] {
             let error = some(names, tuning).expect_err(part);
             assert!(error.contains(part), "{error}");

@@ -37,6 +37,7 @@ mod captured {
     pub struct Interfaces {
         collector: String,
         epoch: u64,
+        batch: Micros,
         live: Live,
         engine: Engine,
     }
@@ -45,6 +46,7 @@ mod captured {
         pub fn open(collector: &str, options: LiveOptions, engine: EngineOptions) -> Result<Self, LiveError> {
             Ok(Interfaces {
                 collector: collector.to_string(),
+                batch: options.tuning.batch,
                 live: Live::open(options)?,
                 engine: Engine::new(engine),
                 epoch: clock::now().max(0) as u64,
@@ -59,6 +61,10 @@ mod captured {
 
         fn epoch(&self) -> u64 {
             self.epoch
+        }
+
+        fn batch(&self) -> Micros {
+            self.batch
         }
 
         fn advance(&mut self, wait: Duration, out: &mut dyn RowSink) -> Micros {

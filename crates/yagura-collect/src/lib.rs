@@ -57,6 +57,9 @@ pub trait LiveSource: Send {
     /// When it was opened, in microseconds of UTC: each start numbers its rows anew.
     fn epoch(&self) -> u64;
 
+    /// Rows are handed to the log after this much of the collector's clock.
+    fn batch(&self) -> Micros;
+
     /// Reads what came, or waits for something, at most for `wait`. Answers the collector's clock:
     /// no row observed before will follow.
     fn advance(&mut self, wait: Duration, out: &mut dyn RowSink) -> Micros;

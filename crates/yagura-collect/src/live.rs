@@ -1,4 +1,4 @@
-//! The collect role for a live source: what it brings is in the log within about a second.
+//! The collect role for a live source: what it brings is in the log within about its batch, a second unless told.
 //!
 //! While the log refuses, nothing is read: the source drops what it cannot keep, the oldest first,
 //! and says so in `coverage` rows when the log takes records again.
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use yagura_event::AssetTable;
-use yagura_event::clock::{Micros, SECOND};
+use yagura_event::clock::Micros;
 use yagura_log::Log;
 
 use crate::cursor::Cursor;
@@ -16,10 +16,7 @@ use crate::run::{CollectError, Output, Progress, UNACKNOWLEDGED_BYTES_MAX};
 use crate::writer::RowWriter;
 use crate::{LiveSource, Seen};
 
-/// Batches are closed after this much of the collector's clock.
-const CLOSE_EVERY: Micros = SECOND;
-
-/// How long one step waits for packets.
+/// How long one step waits for packets at most.
 const WAIT: Duration = Duration::from_millis(200);
 
 /// Reads `source` into the topic until `stop` is set; then it says in the log that nothing more
@@ -38,10 +35,12 @@ pub fn collect(
     let mut out = Output::new(log, topic, progress)?;
     let mut closed_at: Option<Micros> = None;
     let mut dropped = 0;
+    let batch = source.batch();
+    let wait = WAIT.min(Duration::from_micros(batch.max(0) as u64));
     while !stop.load(Ordering::Acquire) {
-        let now = source.advance(WAIT, &mut writer);
+        let now = source.advance(wait, &mut writer);
         out.hand_over(writer.take()?, stop, &mut cursor)?;
-        let due = *closed_at.get_or_insert(now) + CLOSE_EVERY;
+        let due = *closed_at.get_or_insert(now) + batch;
         if now >= due {
             writer.close(now);
             closed_at = Some(now);

@@ -267,7 +267,7 @@ impl Group {
             && self.reference.is_of(width)
             && self.learning.squares.dim() == (looked_back, looked_back)
             && self.learning.cross.dim() == (looked_back, width)
-            && self.learning.chunk.len() % (looked_back + width) == 0
+            && self.learning.chunk.len().is_multiple_of(looked_back + width)
             && self.limits.iter().all(|limit| limit.is_finite() && *limit > 0.0)
             && self.mean.iter().chain(&self.scale).all(|value| value.is_finite())
             && self.scale.iter().all(|scale| *scale > 0.0)

@@ -2,6 +2,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use yagura_event::Envelope;
+use yagura_event::clock::SECOND;
 use yagura_event::rows::{LogRow, Row, RowSink};
 use yagura_log::embedded::{Embedded, Options};
 use yagura_log::{Appender, LogError, Member, Reader, Record, memory};
@@ -34,6 +35,10 @@ impl LiveSource for Clockwork {
 
     fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    fn batch(&self) -> Micros {
+        SECOND
     }
 
     fn advance(&mut self, _: Duration, out: &mut dyn RowSink) -> Micros {
