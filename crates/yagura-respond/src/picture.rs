@@ -113,10 +113,8 @@ impl Picture<'_> {
     pub fn blocks(&self, width: usize) -> [String; 2] {
         const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         let width = width.clamp(1, self.seen.len().max(1));
-        let finite = || self.seen.iter().copied().filter(|value| value.is_finite());
-        let (low, high) =
-            (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
-        let mut sorted: Vec<f64> = finite().collect();
+        let (low, high) = self.range();
+        let mut sorted: Vec<f64> = self.seen.iter().copied().filter(|value| value.is_finite()).collect();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
         let (mut line, mut marks) = (String::new(), String::new());

@@ -393,10 +393,10 @@ mod tests {
         alert.evidence = serde_json::json!({
             "seen": 9.0,
             "around": { "period_s": 1.0, "seen": [1.0, 1.0, 9.0], "expected": [1.0, 5.0, 1.0] },
-            "signals": [{ "signal": "flow" }, { "signal": "power", "seen": 480.25, "expected": 500.0 }],
+            "signals": [{ "signal": "flow" }, { "signal": "power", "seen": 480.5, "expected": 500.0 }],
         });
         let page = render(&alert, Style::default());
-        for line in ["seen      ▁▁█", "expected  ▁▅▁", "power 480.3 where 500 was expected"] {
+        for line in ["seen      ▁▁█", "expected  ▁▅▁", "power 480.5 where 500 was expected"] {
             assert!(page.contains(line), "{line}: {page}");
         }
         assert!(!page.contains("period"), "{page}");
