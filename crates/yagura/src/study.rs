@@ -41,11 +41,18 @@ struct Columns {
     /// A column that is no signal; may be said again.
     #[arg(long)]
     ignore: Vec<String>,
+    /// Seconds between rows, for tables with a line for each value (time, signal, value), as the history has them;
+    /// lines of equal times are one row without it.
+    #[arg(long)]
+    period: Option<f64>,
 }
 
 impl Columns {
     fn roles(&self) -> Roles {
+        // Less than a microsecond is none.
+        let period = self.period.map(|seconds| ((seconds * 1e6) as i64).max(1));
         Roles {
+            period,
             time: self.time.clone(),
             context: self.context.clone(),
             ignored: self.ignore.clone(),
@@ -76,7 +83,10 @@ const LEARN_HELP: &str = help!(
   yagura learn etch.parquet --context step --ignore lot -o etch.json
   yagura score today.csv --model model.json --report today.html
 
-`yagura query … --output normal.parquet` makes a table of the history."
+A table of the history:
+  yagura query -c yagura.yaml \"SELECT time, signal, value FROM sample WHERE tool = 'ETCH-07'
+      AND date = '2026-11-02' ORDER BY time\" --output normal.parquet
+  yagura learn normal.parquet --period 1"
 );
 
 /// Arguments of `score`.

@@ -1,5 +1,6 @@
 //! Tables of readings from files: CSV (with a line of names) and Parquet. A column each signal.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use ndarray::Array2;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use yagura_event::clock;
 
 use crate::Failure;
 
@@ -20,9 +22,16 @@ pub struct Table {
     texts: Vec<Vec<String>>,
 }
 
+/// Columns of a table that has a line for each value, as the history has them.
+const LONG: [&str; 2] = ["signal", "value"];
+/// What tells signals of one name apart there.
+const PLACES: [&str; 2] = ["tool", "chamber"];
+
 /// Which columns are what.
 #[derive(Clone, Default)]
 pub struct Roles {
+    /// Microseconds between rows that are made of lines with one value each; equal times are one row without it.
+    pub period: Option<i64>,
     pub time: Option<String>,
     pub context: Option<String>,
     pub label: Option<String>,
@@ -60,9 +69,50 @@ impl Table {
         }
     }
 
+    /// A table with a line for each value becomes one with a column for each signal.
+    fn widened(self, period: Option<i64>) -> Table {
+        let at = |name: &str| self.names.iter().position(|n| n.eq_ignore_ascii_case(name));
+        let ([Some(signal), Some(value)], Some(time)) =
+            (LONG.map(at), self.names.iter().position(|n| is_time(n)))
+        else {
+            return self;
+        };
+        // A place that is the same in all lines names nothing.
+        let several = |column: &usize| self.texts[*column].iter().any(|text| *text != self.texts[*column][0]);
+        let places: Vec<usize> = PLACES.iter().filter_map(|name| at(name)).filter(several).collect();
+        let (mut rows, mut columns) = (BTreeMap::new(), BTreeMap::new());
+        let mut cells = Vec::new();
+        for line in 0..self.texts[time].len() {
+            let written = &self.texts[time][line];
+            let key = match (period, clock::parse_rfc3339(written)) {
+                (Some(period), Some(time)) => clock::rfc3339(time.div_euclid(period) * period),
+                _ => written.clone(),
+            };
+            let name = places.iter().chain([&signal]).map(|&column| self.texts[column][line].as_str());
+            let name = name.collect::<Vec<_>>().join(" ");
+            rows.entry(key.clone()).or_insert(0);
+            columns.entry(name.clone()).or_insert(0);
+            cells.push((key, name, &self.texts[value][line]));
+        }
+        rows.values_mut().zip(0..).for_each(|(row, number)| *row = number);
+        columns.values_mut().zip(1..).for_each(|(column, number)| *column = number);
+        let mut texts = vec![vec![String::new(); rows.len()]; columns.len() + 1];
+        texts[0] = rows.keys().cloned().collect();
+        for (key, name, value) in cells {
+            // Of several values of a row the last one counts.
+            texts[columns[&name]][rows[&key]].clone_from(value);
+        }
+        Table { names: ["time".to_string()].into_iter().chain(columns.into_keys()).collect(), texts }
+    }
+
     /// The readings in it.
     pub fn readings(self, path: &Path, roles: &Roles) -> Result<Readings, Failure> {
         let place = path.display();
+        let table = self.widened(roles.period);
+        table.wide(&place.to_string(), roles)
+    }
+
+    fn wide(self, place: &str, roles: &Roles) -> Result<Readings, Failure> {
         let find = |name: &str| {
             self.names.iter().position(|n| n == name).ok_or_else(|| {
                 Failure::Input(format!(
@@ -160,9 +210,7 @@ fn parquet(path: &Path) -> anyhow::Result<Table> {
             } else if let DataType::Timestamp(TimeUnit::Microsecond, _) = column.data_type() {
                 let times = cast(column, &DataType::Int64)?;
                 let times = times.as_primitive::<Int64Type>();
-                texts.extend(
-                    times.iter().map(|time| time.map_or_else(String::new, yagura_event::clock::rfc3339)),
-                );
+                texts.extend(times.iter().map(|time| time.map_or_else(String::new, clock::rfc3339)));
             } else {
                 let shown = ArrayFormatter::try_new(column, &options)?;
                 texts.extend((0..column.len()).map(|i| shown.value(i).to_string()));
@@ -201,6 +249,19 @@ mod tests {
             (vec!["10:00".to_string(), "10:01".into()], vec![false, true])
         );
         assert!(readings.rows[[0, 0]] == 1.5 && readings.rows[[1, 0]].is_nan());
+    }
+
+    #[test]
+    fn lines_of_one_value_become_rows() {
+        let text = "time,tool,signal,value\n2026-11-02T22:00:00.1Z,A,flow,1\n2026-11-02T22:00:00.4Z,A,power,2\n\
+                    2026-11-02T22:00:01.2Z,A,flow,3\n";
+        let readings = read(text, &Roles { period: Some(1_000_000), ..Roles::default() }).unwrap();
+        assert_eq!(readings.signals, ["flow", "power"]);
+        assert_eq!(readings.rows.dim(), (2, 2));
+        assert_eq!((readings.rows[[0, 0]], readings.rows[[0, 1]], readings.rows[[1, 0]]), (1.0, 2.0, 3.0));
+        assert!(readings.rows[[1, 1]].is_nan() && readings.times[1].starts_with("2026-11-02T22:00:01"));
+        let both = read(&text.replace("1.2Z,A", "1.2Z,B"), &Roles::default()).unwrap();
+        assert_eq!((both.signals.len(), both.signals[0].as_str(), both.rows.nrows()), (3, "A flow", 3));
     }
 
     #[test]
