@@ -142,18 +142,11 @@ fn work(
             turned: clock::steady(),
             next_check: 0,
         };
-        for partition in worker.membership.mine.clone() {
-            worker.take_over(partition)?;
-            worker.membership.member.resume(partition)?;
+        let outcome = worker.work(stop);
+        if outcome.is_err() {
+            worker.settle();
         }
-        while !stop.load(Ordering::Acquire) {
-            worker.turn(Duration::from_millis(100))?;
-        }
-        let assigned: Vec<u32> = worker.partitions.keys().copied().collect();
-        for partition in assigned {
-            worker.hand_over(partition)?;
-        }
-        Ok(())
+        outcome
     })
 }
 
@@ -209,6 +202,29 @@ struct Partition {
 const WRITTEN_RECORDS_MAX: u64 = 100_000;
 
 impl Worker<'_> {
+    /// Judges what its group assigns until it is to stop.
+    fn work(&mut self, stop: &AtomicBool) -> Result<(), LogError> {
+        for partition in self.membership.mine.clone() {
+            self.take_over(partition)?;
+            self.membership.member.resume(partition)?;
+        }
+        while !stop.load(Ordering::Acquire) {
+            self.turn(Duration::from_millis(100))?;
+        }
+        let assigned: Vec<u32> = self.partitions.keys().copied().collect();
+        assigned.into_iter().try_for_each(|partition| self.hand_over(partition))
+    }
+
+    /// What was handed over without an answer is in the log, or will never be, before the next worker looks which
+    /// alerts the log holds. Rows that are passed on need none of it: their numbers make repeats fall out.
+    fn settle(&mut self) {
+        for appender in [&mut self.alerts, &mut self.late].into_iter().chain(&mut self.dead) {
+            if let Err(cause) = appender.flush() {
+                tracing::debug!(%cause, "what was not acknowledged is not in the log");
+            }
+        }
+    }
+
     fn turn(&mut self, wait: Duration) -> Result<(), LogError> {
         let polled = self.membership.poll(wait)?;
         self.lease.check(&"judging")?;

@@ -403,15 +403,6 @@ impl Appender for TopicAppender {
     }
 }
 
-/// What was handed over and not flushed is made durable, or is dropped: whoever looks afterwards sees what stays.
-impl Drop for TopicAppender {
-    fn drop(&mut self) {
-        if let Err(error) = self.flush() {
-            tracing::debug!(topic = self.topic.name, %error, "an appender left records that are not in the log");
-        }
-    }
-}
-
 /// The thread that looks after retention while nothing is appended.
 struct Housekeeper {
     stop: Option<SyncSender<()>>,

@@ -527,13 +527,3 @@ fn many_appenders_share_fdatasyncs() {
     let used = syncs.load(Ordering::SeqCst) - before;
     assert!(used < 100, "{used} fdatasyncs for 200 acknowledged appends");
 }
-
-#[test]
-fn a_dropped_appender_leaves_nothing_undecided() {
-    let log = crate::memory::open(Options::default()).unwrap();
-    log.ensure_topic("t", 1).unwrap();
-    let mut appender = log.appender("t").unwrap();
-    appender.append(numbered(0, 100)).unwrap();
-    drop(appender);
-    assert_eq!(log.held("t", 0).unwrap(), 0..1);
-}
