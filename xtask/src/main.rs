@@ -33,8 +33,8 @@ const HELP: &str = "cargo xtask COMMAND
                memory (of each operator's keys), soak (an hour at full rate; YAGURA_SOAK_SECONDS for less),
                samples (log to alerts), samples-kafka (the same through a real broker),
                latency (append to alert at a million samples a second; YAGURA_LATENCY_SECONDS, 60 unless told),
-               latency-kafka, peers (a keyed job beside Apache Flink, river and Bytewax), models (on labelled public data), whole-way (packets on a
-               wire to alerts in rsyslog, Kafka between, TLS on both, at rising load until it breaks)";
+               latency-kafka, peers (a keyed job beside Apache Flink, river and Bytewax), models (on labelled public
+               data), whole-way (packets on a wire to alerts in rsyslog, Kafka between, TLS on both, at rising load until it breaks)";
 
 /// What each target has in a night.
 const FUZZ_SECONDS: u32 = 600;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use ndarray::{ArrayView2, s};
 use yagura_models::alarm::Tracker;
-use yagura_models::group::{Group, Parameters};
+use yagura_models::group::{Group, Parameters, Work};
 
 use super::data::{blanks, files, folder, parquet, separated};
 use super::measures::{Counts, batadal as batadal_score, segments, share};
@@ -21,7 +21,9 @@ const FAULTS: [usize; 8] = [1, 2, 4, 5, 6, 7, 8, 10];
 /// The scores of rows by a group.
 fn scores(group: &mut Group, rows: ArrayView2<'_, f64>) -> Vec<f64> {
     let mut scores = Vec::with_capacity(rows.nrows());
-    group.judge(rows, &Parameters::default(), |_, verdict, _| scores.push(f64::from(verdict.score)));
+    group.judge(rows, &Parameters::default(), &mut Work::default(), |_, verdict, _| {
+        scores.push(f64::from(verdict.score))
+    });
     scores
 }
 
@@ -153,7 +155,7 @@ pub fn server_machines() -> Result<Vec<Figure>> {
         let (mut scores, mut alarms) = (Vec::new(), Vec::new());
         // For each labelled stretch: the signals that the row of its highest score was blamed on.
         let mut blamed: Vec<(f32, Vec<usize>)> = vec![(0.0, Vec::new()); causes.len()];
-        group.judge(rows.view(), &parameters, |row, verdict, group| {
+        group.judge(rows.view(), &parameters, &mut Work::default(), |row, verdict, group| {
             scores.push(f64::from(verdict.score));
             alarms.push(tracker.judge(f64::from(verdict.score), SMD_NOMINAL));
             for (cause, blamed) in causes.iter().zip(&mut blamed) {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use ndarray::{Array2, s};
-use yagura_models::group::{Group, Parameters};
+use yagura_models::group::{Group, Parameters, Work};
 
 use crate::report::Figure;
 
@@ -43,7 +43,9 @@ pub fn group() -> Result<Vec<Figure>> {
             let (mut group, mut worst) = (group.clone(), 0.0_f32);
             #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
             let began = Instant::now();
-            group.judge(rows.slice(s![LEARNED.., ..]), &parameters, |_, verdict, _| worst = worst.max(verdict.score));
+            group.judge(rows.slice(s![LEARNED.., ..]), &parameters, &mut Work::default(), |_, verdict, _| {
+                worst = worst.max(verdict.score)
+            });
             std::hint::black_box(worst);
             rates.push((JUDGED * SIGNALS) as f64 / began.elapsed().as_secs_f64());
         }
@@ -53,7 +55,11 @@ pub fn group() -> Result<Vec<Figure>> {
             rates[RUNS / 2] / 1e6,
             "M/s",
         ));
-        figures.push(Figure::new(format!("group of {SIGNALS} signals, {lags} rows looked back: memory"), group.bytes() as f64 / 1024.0, "KiB"));
+        figures.push(Figure::new(
+            format!("group of {SIGNALS} signals, {lags} rows looked back: memory"),
+            group.bytes() as f64 / 1024.0,
+            "KiB",
+        ));
     }
     Ok(figures)
 }

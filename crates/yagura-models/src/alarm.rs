@@ -5,13 +5,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::linear::quantile;
+use crate::logarithm::log2;
 
 /// The value that a statistic exceeds at the rate `nominal` when all is normal, from values of a normal time that
 /// the model was not fitted to: an exponential tail through their 90th and 99th percentile (the limit case of the
 /// generalised Pareto tail, Pickands 1975, with shape 0: two quantiles of some hundred values carry no shape).
 pub fn limit(values: &[f64], nominal: f64) -> f64 {
     let (inner, outer) = (quantile(values, 0.90), quantile(values, 0.99));
-    outer + (outer - inner) * (0.01 / nominal.max(1e-12)).log10()
+    outer + (outer - inner) * decades(0.01 / nominal.max(1e-12))
 }
 
 /// The same of few values, some tens: with the tail through their median and 95th percentile. Answers the median and the limit;
@@ -19,15 +20,18 @@ pub fn limit(values: &[f64], nominal: f64) -> f64 {
 pub fn limit_of_few(values: &[f64], nominal: f64) -> (f64, f64) {
     let (middle, outer) = (quantile(values, 0.50), quantile(values, 0.95));
     let scale = (outer - middle).max(1e-3 * middle.abs()).max(1e-9);
-    (middle, middle + scale * (0.5 / nominal.clamp(1e-12, 0.25)).log10())
+    (middle, middle + scale * decades(0.5 / nominal.clamp(1e-12, 0.25)))
+}
+
+fn decades(ratio: f64) -> f64 {
+    log2(ratio) * std::f64::consts::LOG10_2
 }
 
 /// Follows scores and raises their limit when alarms come more often than the budget has it; the limit comes back
 /// by itself and is never below the one that was calibrated.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tracker {
-    /// The natural logarithm of the factor on the limit.
-    raised: f64,
+    factor: f64,
 }
 
 /// The most that a tracker raises a limit by: beyond it a signal is not judged but muted, which people decide.
@@ -37,22 +41,22 @@ const STEP: f64 = 0.015;
 
 impl Default for Tracker {
     fn default() -> Self {
-        Tracker { raised: 0.0 }
+        Tracker { factor: 1.0 }
     }
 }
 
 impl Tracker {
     /// Whether a score (1 is the calibrated limit) is an alarm at a budget of `nominal` alarms a score.
     pub fn judge(&mut self, score: f64, nominal: f64) -> bool {
-        let alarm = score > self.factor();
+        let alarm = score > self.factor;
         let step = if alarm { STEP * (1.0 - nominal) } else { -STEP * nominal };
-        self.raised = (self.raised + step).clamp(0.0, RAISED_MAX.ln());
+        self.factor = (self.factor * (1.0 + step)).clamp(1.0, RAISED_MAX);
         alarm
     }
 
     /// How many times the calibrated limit is in force now.
     pub fn factor(&self) -> f64 {
-        self.raised.exp()
+        self.factor
     }
 }
 

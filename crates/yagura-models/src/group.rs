@@ -1,5 +1,5 @@
 //! D2, the residual of a group of signals (one tool, chamber or step): a linear one-step prediction of all from the
-//! last rows of all, and the deviation from it against its covariance (see [`Reference`]). Two statistics, each
+//! last rows of all, and the deviation from it against its covariance (see [`Covariance`]). Two statistics, each
 //! smoothed: the distance, and the worst single signal.
 //!
 //! A vector autoregression fitted by ridge regression (Hoerl and Kennard 1970), whose residuals are watched by a
@@ -17,9 +17,9 @@ use ndarray::{Array2, ArrayView, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 
 use crate::alarm;
+use crate::covariance::Covariance;
 use crate::kernel::{Panels, products_of_pairs};
 use crate::linear::{cholesky, moments, products, solve};
-use crate::reference::Reference;
 
 /// The name in pipelines.
 pub const NAME: &str = "group";
@@ -119,6 +119,14 @@ pub enum Statistic {
     Signal(u16),
 }
 
+/// Room to work in, kept from call to call; nothing in it lasts.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    window: Vec<f32>,
+    off: Vec<f32>,
+    missing: Vec<usize>,
+}
+
 /// What is said of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
@@ -156,7 +164,7 @@ pub struct Group {
     golden: Vec<f32>,
     /// The signal whose expected level has moved most since, and by how many of its deviations.
     drift: (u16, f32),
-    reference: Reference,
+    normal: Covariance,
     /// Of the distance and of the worst signal.
     limits: [f32; 2],
     learning: Learning,
@@ -216,8 +224,8 @@ impl Group {
         let (squares, cross) = (products(phi.view(), phi.view()), products(phi.view(), next.view()));
 
         let out_of_fold = out_of_fold(&phi, &next, (&squares, &cross), ridge);
-        let reference = Reference::of(out_of_fold.view(), parameters.noise);
-        let limits = calibrate(&reference, out_of_fold.view(), parameters);
+        let normal = Covariance::of(out_of_fold.view(), parameters.noise);
+        let limits = calibrate(&normal, out_of_fold.view(), parameters);
         let fitted = predict(&squares, &cross, ridge);
         let past = z.slice(s![n - lags.., ..]).iter().map(|&v| v as f32).collect();
         let seen = phi.nrows() as u64;
@@ -229,7 +237,7 @@ impl Group {
             weights: Panels::of(fitted.slice(s![1.., ..])),
             golden: flat(fitted.view()),
             drift: (0, 0.0),
-            reference,
+            normal,
             limits,
             learning: Learning { squares, cross, ridge, chunk: Vec::new(), since: 0, seen, passed: 0 },
             past,
@@ -264,7 +272,7 @@ impl Group {
             && self.known <= lags
             && self.golden.len() == looked_back * width
             && self.weights.is_of(lags * width, width)
-            && self.reference.is_of(width)
+            && self.normal.is_of(width)
             && self.learning.squares.dim() == (looked_back, looked_back)
             && self.learning.cross.dim() == (looked_back, width)
             && self.learning.chunk.len().is_multiple_of(looked_back + width)
@@ -293,10 +301,11 @@ impl Group {
         &mut self,
         rows: ArrayView2<'_, f64>,
         parameters: &Parameters,
+        work: &mut Work,
         mut each: impl FnMut(usize, Verdict, &Group),
     ) {
         let width = self.width();
-        let mut window = Vec::new();
+        let Work { window, off, missing } = work;
         let mut at = 0;
         while at < rows.nrows() {
             // Rows that are whole are predicted side by side; one with a hole needs its own prediction first.
@@ -305,18 +314,18 @@ impl Group {
             let block = rows.slice(s![at..rows.nrows().min(at + BLOCK), ..]);
             let whole = block.rows().into_iter().take_while(|row| row.iter().all(|v| v.is_finite())).count();
             let count = if self.known < self.lags { 1 } else { whole.max(1) };
-            let missing = self.extend(&mut window, block.slice(s![..count, ..]));
-            let mut deviations = self.deviations(&window, count);
-            for &i in &missing {
+            self.extend(window, missing, block.slice(s![..count, ..]));
+            self.deviations(window, off, count);
+            for &i in missing.iter() {
                 // Taken for what was expected.
-                window[self.lags * width + i] -= deviations[i];
-                deviations[i] = 0.0;
+                window[self.lags * width + i] -= off[i];
+                off[i] = 0.0;
             }
             let mut distances = [0.0; BLOCK];
-            self.reference.distances(&deviations, &mut distances[..count]);
+            self.normal.distances(off, &mut distances[..count]);
             let mut done = 0;
             while done < count {
-                let deviation = &deviations[done * width..(done + 1) * width];
+                let deviation = &off[done * width..(done + 1) * width];
                 let now = &window[done * width..(self.lags + done + 1) * width];
                 let judged = self.known == self.lags;
                 let verdict = if judged {
@@ -354,7 +363,7 @@ impl Group {
                     share: f64::from(self.each[signal]) / all.max(1e-30),
                     seen: value(seen),
                     expected: value(seen - off),
-                    deviation: f64::from(self.reference.variance()[signal]).sqrt() * self.scale[signal],
+                    deviation: f64::from(self.normal.variance()[signal]).sqrt() * self.scale[signal],
                 }
             })
             .collect();
@@ -384,15 +393,18 @@ impl Group {
 
     /// Bytes that this state takes.
     pub fn bytes(&self) -> usize {
-        let floats =
-            2 * self.weights.len() + self.past.len() + 4 * self.width() + self.learning.chunk.capacity();
+        let floats = self.weights.numbers()
+            + self.golden.len()
+            + self.past.len()
+            + 4 * self.width()
+            + self.learning.chunk.capacity();
         4 * (floats + self.width() * (self.width() + 5) / 2)
             + 8 * (self.learning.squares.len() + self.learning.cross.len() + 2 * self.width())
     }
 
-    /// Appends rows in standard deviations; answers which signals of a single row are missing.
-    fn extend(&self, window: &mut Vec<f32>, rows: ArrayView2<'_, f64>) -> Vec<usize> {
-        let mut missing = Vec::new();
+    /// Appends rows in standard deviations; which signals are missing is noted, as only a single row may lack some.
+    fn extend(&self, window: &mut Vec<f32>, missing: &mut Vec<usize>, rows: ArrayView2<'_, f64>) {
+        missing.clear();
         for row in rows.rows() {
             for (i, &value) in row.iter().enumerate() {
                 window.push(match standardised(value, self.mean[i], self.scale[i]) {
@@ -404,20 +416,19 @@ impl Group {
                 });
             }
         }
-        missing
     }
 
     /// Of `count` rows that follow the rows looked back to, what each is off its prediction.
-    fn deviations(&self, window: &[f32], count: usize) -> Vec<f32> {
+    fn deviations(&self, window: &[f32], off: &mut Vec<f32>, count: usize) {
         let width = self.width();
-        let mut off = window[self.lags * width..(self.lags + count) * width].to_vec();
+        off.clear();
+        off.extend_from_slice(&window[self.lags * width..(self.lags + count) * width]);
         off.chunks_exact_mut(width)
             .for_each(|off| off.iter_mut().zip(&self.level).for_each(|(off, w)| *off -= w));
         self.weights.products(window, width, count, |row, first, expected| {
             let off = &mut off[row * width + first..];
             off.iter_mut().zip(expected).for_each(|(off, expected)| *off -= expected);
         });
-        off
     }
 
     fn compare(&mut self, deviation: &[f32], distance: f32, parameters: &Parameters) -> Verdict {
@@ -425,7 +436,7 @@ impl Group {
         let most = parameters.row_max as f32;
         self.distance += weight * (distance.min(most) - self.distance);
         let mut worst = (0, 0.0_f32);
-        for (i, (smooth, now)) in self.each.iter_mut().zip(self.reference.each(deviation)).enumerate() {
+        for (i, (smooth, now)) in self.each.iter_mut().zip(self.normal.each(deviation)).enumerate() {
             *smooth += single * (now.min(most) - *smooth);
             if *smooth > worst.1 {
                 worst = (i as u16, *smooth);
@@ -455,7 +466,8 @@ impl Group {
         if learning.chunk.len() < CHUNK * size {
             return false;
         }
-        let fade = (1.0 - 1.0 / parameters.memory_rows.max(1.0)).powi(CHUNK as i32);
+        let kept = 1.0 - 1.0 / parameters.memory_rows.max(1.0);
+        let fade = (0..CHUNK).fold(1.0, |fade, _| fade * kept);
         accumulate(&mut learning.squares, &mut learning.cross, &learning.chunk, size, fade);
         learning.chunk.clear();
         learning.seen += CHUNK as u64;
@@ -480,7 +492,7 @@ impl Group {
             let pairs = moved.iter_mut().zip(now.iter().zip(fitted));
             pairs.for_each(|(moved, (now, fitted))| *moved += mean * (now - f64::from(*fitted)));
         }
-        let sigmas = moved.iter().zip(self.reference.variance()).map(|(m, v)| (m.abs() as f32) / v.sqrt());
+        let sigmas = moved.iter().zip(self.normal.variance()).map(|(m, v)| (m.abs() as f32) / v.sqrt());
         let most = sigmas.enumerate().max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
         most.map_or((0, 0.0), |(signal, sigmas)| (signal as u16, sigmas))
     }
@@ -522,15 +534,14 @@ fn out_of_fold(
 }
 
 /// The limits of both statistics, smoothed as they are when they judge.
-fn calibrate(reference: &Reference, deviations: ArrayView2<'_, f64>, parameters: &Parameters) -> [f32; 2] {
-    let (mut distance, mut each) = (0.0_f64, vec![0.0_f64; reference.width()]);
+fn calibrate(normal: &Covariance, deviations: ArrayView2<'_, f64>, parameters: &Parameters) -> [f32; 2] {
+    let (mut distance, mut each) = (0.0_f64, vec![0.0_f64; normal.width()]);
     let (mut distances, mut worst) = (Vec::new(), Vec::new());
     for row in deviations.rows() {
         let row: Vec<f32> = row.iter().map(|&e| e as f32).collect();
-        distance +=
-            parameters.weight * (f64::from(reference.distance(&row)).min(parameters.row_max) - distance);
+        distance += parameters.weight * (f64::from(normal.distance(&row)).min(parameters.row_max) - distance);
         distances.push(distance);
-        for (smooth, now) in each.iter_mut().zip(reference.each(&row)) {
+        for (smooth, now) in each.iter_mut().zip(normal.each(&row)) {
             *smooth += parameters.weight_single * (f64::from(now).min(parameters.row_max) - *smooth);
         }
         worst.push(each.iter().copied().fold(0.0, f64::max));

@@ -62,13 +62,8 @@ impl Panels {
     }
 
     /// Numbers that it takes.
-    pub fn len(&self) -> usize {
+    pub fn numbers(&self) -> usize {
         self.values.len()
-    }
-
-    /// Whether it is of no matrix.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
     }
 
     /// For each of `count` rows of `input`, which begin `stride` apart, hands over its product with the matrix, eight
@@ -183,7 +178,7 @@ mod tests {
             .map(|row| row.iter().zip(&input).map(|(a, b)| *a as f32 * b).sum())
             .collect();
         assert_eq!(found, wanted);
-        assert!(panels.len() < 16 * 11);
+        assert!(panels.numbers() < 16 * 11);
     }
 
     #[test]

@@ -1,23 +1,16 @@
 //! Online models over slices. No I/O and no async.
 //!
-//! A model is free functions over a dense vector of small states: the caller resolves keys to
-//! dense ids ("slots") beforehand, so that the loop touches no string and no hash map.
+//! Whoever calls resolves keys to dense numbers beforehand, so that no loop touches a string or a hash map. A model
+//! is one file, and one line in the table of those that pipelines may name (`yagura_detect::operators::model`).
 
 pub mod alarm;
 pub mod conversation;
+pub mod covariance;
 pub mod group;
 pub mod guard;
 pub mod kernel;
 pub mod linear;
-pub mod reference;
+mod logarithm;
 pub mod steps;
 #[cfg(test)]
 mod testing;
-
-/// The models there are, by the name that pipelines use, with what each is for.
-/// A new model is one file, its `mod` line and one line here.
-pub const MODELS: &[(&str, &str)] = &[
-    (guard::NAME, "one signal: shift, drift from the approved baseline, range, stuck, gap"),
-    (group::NAME, "the signals of a tool or chamber together: relations, single signals, drift"),
-    (conversation::NAME, "who speaks which protocol with whom: commands, order, rhythm, rate, values"),
-];

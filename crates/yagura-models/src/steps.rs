@@ -10,8 +10,8 @@ use ndarray::{Array2, ArrayView2, Axis, s};
 use serde::{Deserialize, Serialize};
 
 use crate::alarm;
+use crate::covariance::Covariance;
 use crate::linear::moments;
-use crate::reference::Reference;
 
 /// Features a signal: level, spread, drift.
 pub const FEATURES: [&str; 3] = ["level", "spread", "drift"];
@@ -46,7 +46,7 @@ pub fn features(rows: ArrayView2<'_, f64>) -> Vec<f64> {
 pub struct Step {
     mean: Vec<f64>,
     scale: Vec<f64>,
-    reference: Reference,
+    normal: Covariance,
     /// Of the distance and of the worst feature: what is usual, and the limit.
     limits: [(f64, f64); 2],
 }
@@ -74,8 +74,8 @@ impl Step {
             let step = Step::of(runs.select(Axis(0), &others).view());
             for run in runs.slice(s![from..to, ..]).rows() {
                 let off = step.deviation(run.iter().copied());
-                distances.push(f64::from(step.reference.distance(&off)));
-                worst.push(f64::from(step.reference.each(&off).fold(0.0, f32::max)));
+                distances.push(f64::from(step.normal.distance(&off)));
+                worst.push(f64::from(step.normal.each(&off).fold(0.0, f32::max)));
             }
         }
         let limits = [&distances, &worst].map(|values| alarm::limit_of_few(values, nominal));
@@ -92,15 +92,15 @@ impl Step {
             let off = (runs[[t, i]] - mean[i]) / scale[i];
             if off.is_finite() { off.clamp(-FAR, FAR) } else { 0.0 }
         });
-        Step { reference: Reference::of(z.view(), FLOOR), mean, scale, limits: [(0.0, 1.0); 2] }
+        Step { normal: Covariance::of(z.view(), FLOOR), mean, scale, limits: [(0.0, 1.0); 2] }
     }
 
     /// Judges the features of a run.
     pub fn judge(&self, features: &[f64]) -> Verdict {
         let off = self.deviation(features.iter().copied());
-        let distance = f64::from(self.reference.distance(&off));
+        let distance = f64::from(self.normal.distance(&off));
         let mut by: Vec<(usize, f64)> =
-            self.reference.each(&off).map(|e| f64::from(e).sqrt()).enumerate().collect();
+            self.normal.each(&off).map(|e| f64::from(e).sqrt()).enumerate().collect();
         by.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let worst = by.first().map_or(0.0, |(_, off)| off * off);
         let scores = [distance, worst].into_iter().zip(self.limits);

@@ -4,7 +4,6 @@ mod model;
 mod report;
 mod table;
 
-use std::io::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -48,16 +47,21 @@ struct Columns {
 }
 
 impl Columns {
-    fn roles(&self) -> Roles {
-        // Less than a microsecond is none.
-        let period = self.period.map(|seconds| ((seconds * 1e6) as i64).max(1));
-        Roles {
+    fn roles(&self) -> Result<Roles, Failure> {
+        let period = match self.period {
+            None => None,
+            Some(seconds) if (1e-6..=86_400.0).contains(&seconds) => Some((seconds * 1e6) as i64),
+            Some(_) => {
+                return Err(Failure::Input("--period is above 0 and at most 86400 seconds, a day".into()));
+            }
+        };
+        Ok(Roles {
             period,
             time: self.time.clone(),
             context: self.context.clone(),
             ignored: self.ignore.clone(),
             ..Roles::default()
-        }
+        })
     }
 }
 
@@ -128,7 +132,7 @@ A score of 1 is the limit. Every row is judged by itself and what came before it
 /// Learns from tables.
 pub fn learn(arguments: &LearnArguments, format: Format) -> Result<(), Failure> {
     let parameters = parameters(arguments.per_thousand)?;
-    let mut roles = arguments.columns.roles();
+    let mut roles = arguments.columns.roles()?;
     let mut tables = Vec::new();
     for file in &arguments.files {
         let readings = Table::read(file)?.readings(file, &roles)?;
@@ -184,7 +188,7 @@ struct Study {
 /// Judges a table.
 pub fn score(arguments: &ScoreArguments, format: Format) -> Result<(), Failure> {
     let place = arguments.file.display();
-    let mut roles = arguments.columns.roles();
+    let mut roles = arguments.columns.roles()?;
     roles.label.clone_from(&arguments.label);
     let table = Table::read(&arguments.file)?;
     let (model, readings, from) = match (&arguments.model, arguments.first) {
@@ -270,11 +274,10 @@ fn judge(model: &Model, readings: Readings, from: usize) -> Study {
 }
 
 fn write_scores(file: &Path, study: &Study) -> Result<(), Failure> {
-    let mut out =
-        std::io::BufWriter::new(std::fs::File::create(file).with_context(|| file.display().to_string())?);
-    writeln!(out, "row,time,score")?;
+    let mut out = csv::Writer::from_path(file).with_context(|| file.display().to_string())?;
+    out.write_record(["row", "time", "score"])?;
     for (row, score) in study.scores.iter().enumerate().filter(|(_, score)| score.is_finite()) {
-        writeln!(out, "{},{},{score}", row + 1, study.readings.times[row])?;
+        out.write_record([&(row + 1).to_string(), study.time(row), &score.to_string()])?;
     }
     Ok(out.flush()?)
 }

@@ -15,6 +15,7 @@ const START: Micros = 1_760_000_000_000_000;
 /// Brings a row every 300 ms of its clock; stops the collector after so many steps.
 struct Clockwork {
     epoch: u64,
+    batch: Micros,
     now: Micros,
     steps: u32,
     stop: Arc<AtomicBool>,
@@ -38,7 +39,7 @@ impl LiveSource for Clockwork {
     }
 
     fn batch(&self) -> Micros {
-        SECOND
+        self.batch
     }
 
     fn advance(&mut self, _: Duration, out: &mut dyn RowSink) -> Micros {
@@ -60,8 +61,18 @@ impl LiveSource for Clockwork {
 }
 
 fn run(log: &dyn Log, epoch: u64, steps: u32, told: impl FnMut(u32) + Send + 'static) -> Progress {
+    run_in_batches(log, SECOND, epoch, steps, told)
+}
+
+fn run_in_batches(
+    log: &dyn Log,
+    batch: Micros,
+    epoch: u64,
+    steps: u32,
+    told: impl FnMut(u32) + Send + 'static,
+) -> Progress {
     let (stop, progress) = (Arc::new(AtomicBool::new(false)), Progress::default());
-    let source = Clockwork { epoch, now: START, steps, stop: Arc::clone(&stop), told: Box::new(told) };
+    let source = Clockwork { epoch, batch, now: START, steps, stop: Arc::clone(&stop), told: Box::new(told) };
     let assets = Arc::new(AssetTable::new(vec![], "bay"));
     collect(Box::new(source), &assets, log, TOPIC, &stop, &progress).expect("it ends in order");
     progress
@@ -110,6 +121,19 @@ fn rows_are_in_the_log_within_a_second_and_a_restart_numbers_them_anew() {
         }
         assert_eq!((next, promised), (rows, Micros::MAX));
     }
+}
+
+#[test]
+fn rows_are_handed_over_as_often_as_is_asked() {
+    let records = |batch: Micros| {
+        let log = log();
+        run_in_batches(&log, batch, 1, 20, |_| {});
+        let all = envelopes(&log);
+        assert_eq!(all.iter().map(|envelope| envelope.rows).sum::<u32>(), 21, "in batches of {batch}");
+        all.iter().filter(|envelope| envelope.rows > 0).count()
+    };
+    // The clock goes on by 300 ms a row, and a batch begins with the first one.
+    assert_eq!((records(SECOND / 10), records(SECOND), records(60 * SECOND)), (20, 5, 1));
 }
 
 /// A log whose disk is full until it has refused so many times.

@@ -4,7 +4,7 @@
 //! A row is closed by the first sample that is two periods later, so signals may come a period apart. A signal that
 //! says nothing keeps its last value for a minute of rows, as devices report on change; then it is missing.
 //!
-//! Memory: while learning, 4 bytes for each value of the last 4,096 rows; then the model's (about 40 KiB for 20
+//! Memory, bounded by the number of groups and signals: while learning, 4 bytes for each value of the last 4,096 rows; then the model's (about 40 KiB for 20
 //! signals, 500 KiB for 100) and a minute of rows for the picture.
 
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use serde_saphyr::Spanned;
 use yagura_event::Kind;
-use yagura_models::group::{self, Group, Parameters, Statistic};
+use yagura_models::group::{self, Group, Parameters, Statistic, Work};
 
 use super::matched::sample_hit;
 use super::model;
@@ -46,6 +46,8 @@ const NAMED: usize = 3;
 const ENDS: f32 = 0.8;
 /// Version of the saved state's form.
 const SAVED_VERSION: u16 = 1;
+/// A column without a value.
+const NOTHING: (f64, i64) = (f64::NAN, i64::MIN);
 /// A series that the detection does not take.
 const NO_PLACE: (u32, u16) = (u32::MAX, 0);
 /// One whose place must be looked up.
@@ -106,7 +108,7 @@ struct GroupPlan {
 
 impl Plan for GroupPlan {
     fn describe(&self) -> String {
-        format!("group {:?} {:?} {:?} {:?}", self.by, self.context, self.findings, self.parameters)
+        format!("group {:?} {:?} {:?}", self.context, self.findings, self.parameters)
     }
 
     fn start(&self) -> Box<dyn Operator> {
@@ -118,6 +120,8 @@ impl Plan for GroupPlan {
             parameters: self.parameters.clone(),
             index: FxHashMap::default(),
             saved: Saved::default(),
+            row: Vec::new(),
+            work: Work::default(),
         })
     }
 }
@@ -131,6 +135,9 @@ struct Groups {
     parameters: Parameters,
     index: FxHashMap<Vec<String>, u32>,
     saved: Saved,
+    /// Reused for each row.
+    row: Vec<f64>,
+    work: Work,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -153,9 +160,9 @@ struct OneGroup {
     members: Vec<u32>,
     /// Each column's last value and the period that it came in.
     last: Vec<(f64, i64)>,
-    /// The period whose row is open, and the next one's values.
+    /// The period whose row is open, and the values of the one behind it.
     open: Option<i64>,
-    early: Vec<(u16, f64)>,
+    early: Vec<(f64, i64)>,
     /// Rows while it learns, the newest [`LEARN_ROWS`].
     rows: VecDeque<Vec<f32>>,
     model: Option<Group>,
@@ -194,7 +201,8 @@ impl OneGroup {
         }
         self.names.push(signal.to_string());
         self.members.push(number);
-        self.last.push((f64::NAN, i64::MIN));
+        self.last.push(NOTHING);
+        self.early.push(NOTHING);
         Some((self.members.len() - 1) as u16)
     }
 
@@ -205,73 +213,87 @@ impl OneGroup {
         let members =
             names.iter().map(|name| known.get(name.as_str()).copied().unwrap_or(u32::MAX)).collect();
         self.members = members;
-        self.last = vec![(f64::NAN, i64::MIN); names.len()];
+        (self.last, self.early) = (vec![NOTHING; names.len()], vec![NOTHING; names.len()]);
         self.names = names;
         model.begin();
         self.model = Some(model);
         (self.open, self.within, self.drifted) = (None, false, false);
-        self.early.clear();
         self.rows.clear();
         self.shown.clear();
     }
 
-    /// Takes a value of a period in; answers the period whose row it closes.
-    fn take(&mut self, column: u16, value: f64, period: i64) -> Option<i64> {
+    /// Takes a value of a period in. One that is later than the period behind the open one waits: the open row is to
+    /// be closed first.
+    fn take(&mut self, column: u16, value: f64, period: i64) -> bool {
         let open = *self.open.get_or_insert(period);
-        if period <= open {
-            // Late ones of the row that is open count; a row that is closed stays as it was.
-            if period == open {
-                self.set(column, value, period);
-            }
-            return None;
-        }
-        if period == open + 1 {
-            self.early.push((column, value));
-            return None;
-        }
-        self.early.push((column, value));
-        Some(open)
-    }
-
-    fn set(&mut self, column: u16, value: f64, period: i64) {
-        if let Some(last) = self.last.get_mut(usize::from(column)) {
+        // Late ones of the row that is open count; a row that is closed stays as it was.
+        let into = match period.saturating_sub(open) {
+            0 => &mut self.last,
+            1 => &mut self.early,
+            ahead => return ahead < 0,
+        };
+        if let Some(last) = into.get_mut(usize::from(column)) {
             *last = (value, period);
         }
+        true
     }
 
-    /// The row of the period that is closed.
-    fn row(&self, closed: i64) -> Vec<f64> {
-        self.last
-            .iter()
-            .map(|&(value, period)| if closed.saturating_sub(period) <= HOLD { value } else { f64::NAN })
-            .collect()
-    }
-
-    /// Opens the period after a closed one, or the one that what waits belongs to.
-    fn open(&mut self, next: i64, arrived: i64) {
+    /// The row of the open period; the one behind it is open then.
+    fn close(&mut self, row: &mut Vec<f64>) {
+        let closed = self.open.unwrap_or_default();
+        let held = |&(value, period): &(f64, i64)| {
+            if closed.saturating_sub(period) <= HOLD { value } else { f64::NAN }
+        };
+        row.clear();
+        row.extend(self.last.iter().map(held));
+        let next = closed.saturating_add(1);
         self.open = Some(next);
-        let early = std::mem::take(&mut self.early);
-        let last = early.len().saturating_sub(1);
-        for (i, (column, value)) in early.into_iter().enumerate() {
-            // The last one closed the row and is of the period in which it arrived; the others of the one before it.
-            let period = if i == last { arrived } else { next };
-            if period == next {
-                self.set(column, value, period);
-            } else {
-                self.early.push((column, value));
-            }
-        }
+        let early = self.last.iter_mut().zip(&self.early).filter(|(_, early)| early.1 == next);
+        early.for_each(|(last, early)| *last = *early);
     }
 
     /// What came before does not count.
     fn begin(&mut self) {
         self.open = None;
-        self.early.clear();
-        self.last.fill((f64::NAN, i64::MIN));
+        self.last.fill(NOTHING);
+        self.early.fill(NOTHING);
         self.within = false;
         if let Some(model) = &mut self.model {
             model.begin();
         }
+    }
+
+    /// Judges or learns a row; answers what it gave away.
+    fn judge(&mut self, row: &[f64], work: &mut Work, parameters: &Parameters) -> Option<Found> {
+        let Some(model) = &mut self.model else {
+            let mut kept = oldest(&mut self.rows, LEARN_ROWS);
+            kept.extend(row.iter().map(|&value| value as f32));
+            self.rows.push_back(kept);
+            return None;
+        };
+        let row = ArrayView2::from_shape((1, row.len()), row).ok()?;
+        let (shown, within, drifted) = (&mut self.shown, &mut self.within, &mut self.drifted);
+        let mut found = None;
+        model.judge(row, parameters, work, |_, verdict, model| {
+            let mut pairs = oldest(shown, SHOWN);
+            pairs.extend(row.iter().enumerate().map(|(i, &seen)| (seen as f32, model.expected(i) as f32)));
+            shown.push_back(pairs);
+            let began = verdict.score > 1.0 && !*within;
+            *within = verdict.score > if *within { ENDS } else { 1.0 };
+            let (signal, drift) = model.drift(parameters);
+            if began {
+                let finding = match verdict.statistic {
+                    Statistic::Distance => Finding::Relation,
+                    Statistic::Signal(_) => Finding::Signal,
+                };
+                let signal = model.shares().first().map_or(0, |share| share.signal);
+                found = Some(Found { finding, score: f64::from(verdict.score), signal });
+            } else if drift >= 1.0 && !*drifted {
+                *drifted = true;
+                found = Some(Found { finding: Finding::Drift, score: drift, signal });
+            }
+        });
+        found
     }
 
     /// What approving it now would put in force; none while it has too few rows.
@@ -300,6 +322,13 @@ impl OneGroup {
         self.model = Some(model);
         self.drifted = false;
     }
+}
+
+/// The oldest of so many, empty and with its room; a new one while there are fewer.
+fn oldest<T>(kept: &mut VecDeque<Vec<T>>, most: usize) -> Vec<T> {
+    let mut oldest = if kept.len() >= most { kept.pop_front().unwrap_or_default() } else { Vec::new() };
+    oldest.clear();
+    oldest
 }
 
 /// What is told of a row.
@@ -335,43 +364,7 @@ impl Groups {
         one.and_then(|one| one.column(number, &series.signal)).map_or(NO_PLACE, |column| (at, column))
     }
 
-    /// Judges or learns a row; answers what it gave away.
-    fn close(one: &mut OneGroup, row: &[f64], parameters: &Parameters) -> Option<Found> {
-        let Some(model) = &mut one.model else {
-            if one.rows.len() == LEARN_ROWS {
-                one.rows.pop_front();
-            }
-            one.rows.push_back(row.iter().map(|&value| value as f32).collect());
-            return None;
-        };
-        let row = ArrayView2::from_shape((1, row.len()), row).ok()?;
-        let (shown, within, drifted) = (&mut one.shown, &mut one.within, &mut one.drifted);
-        let mut found = None;
-        model.judge(row, parameters, |_, verdict, model| {
-            if shown.len() == SHOWN {
-                shown.pop_front();
-            }
-            let seen = row.iter().enumerate();
-            shown.push_back(seen.map(|(i, &value)| (value as f32, model.expected(i) as f32)).collect());
-            let began = verdict.score > 1.0 && !*within;
-            *within = verdict.score > if *within { ENDS } else { 1.0 };
-            let (signal, drift) = model.drift(parameters);
-            if began {
-                let finding = match verdict.statistic {
-                    Statistic::Distance => Finding::Relation,
-                    Statistic::Signal(_) => Finding::Signal,
-                };
-                let signal = model.shares().first().map_or(0, |share| share.signal);
-                found = Some(Found { finding, score: f64::from(verdict.score), signal });
-            } else if drift >= 1.0 && !*drifted {
-                *drifted = true;
-                found = Some(Found { finding: Finding::Drift, score: drift, signal });
-            }
-        });
-        found
-    }
-
-    fn explain(one: &OneGroup, found: &Found, period_s: f64) -> Map<String, Value> {
+    fn explain(one: &OneGroup, found: &Found, row: &[f64], period_s: f64) -> Map<String, Value> {
         let shares = one.model.as_ref().map(Group::shares).unwrap_or_default();
         let name = |signal: usize| one.names.get(signal).map_or("", String::as_str);
         let named = shares.iter().filter(|share| share.signal == found.signal);
@@ -379,7 +372,7 @@ impl Groups {
         let signals: Vec<Value> = named
             .map(|share| {
                 json!({
-                    "signal": name(share.signal), "seen": one.last.get(share.signal).map(|last| last.0), "expected": share.expected,
+                    "signal": name(share.signal), "seen": row.get(share.signal), "expected": share.expected,
                     "deviation": share.deviation, "share": share.share,
                 })
             })
@@ -409,7 +402,7 @@ impl Groups {
 
 impl Operator for Groups {
     fn samples(&mut self, step: &Step<'_>, samples: &Samples<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
-        self.saved.span.add(step.envelope.observed, (samples.series.len() - step.from) as u64);
+        let mut taken = 0;
         for row in step.from..samples.series.len() {
             let number = samples.series[row];
             let mut place = self.saved.places.get(number as usize).copied().unwrap_or(NO_PLACE);
@@ -418,32 +411,26 @@ impl Operator for Groups {
                 self.saved.places[number as usize] = place;
             }
             let Some(one) = self.saved.groups.get_mut(place.0 as usize) else { continue };
+            taken += 1;
             let value = if samples.quality[row] < 2 { samples.values[row] } else { f64::NAN };
             let period = samples.times[row].div_euclid(self.period.max(1));
-            let Some(mut closed) = one.take(place.1, value, period) else { continue };
-            // A pause is no row after row of held values: the model begins anew behind it.
-            let paused = period - closed > HOLD;
-            loop {
-                let values = one.row(closed);
-                if let Some(found) = Self::close(one, &values, &self.parameters)
+            while !one.take(place.1, value, period) {
+                // A pause is no row after row of held values: the model begins anew behind it.
+                let paused = one.open.is_some_and(|open| period.saturating_sub(open) > HOLD);
+                one.close(&mut self.row);
+                if let Some(found) = one.judge(&self.row, &mut self.work, &self.parameters)
                     && self.findings.contains(&found.finding)
                     && let Some(series) = one.members.get(found.signal).and_then(|&n| all.get(n as usize))
                 {
-                    let more = Self::explain(one, &found, self.parameters.period_s);
+                    let more = Self::explain(one, &found, &self.row, self.parameters.period_s);
                     hits.push(sample_hit(step, samples, row, series, more));
                 }
                 if paused {
                     one.begin();
-                    one.take(place.1, value, period);
-                    break;
-                }
-                closed += 1;
-                one.open(closed, period);
-                if closed + 1 >= period {
-                    break;
                 }
             }
         }
+        self.saved.span.add(step.envelope.observed, taken);
     }
 
     fn series(&mut self, number: u32, selected: bool) {

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::novelty::{Novelty, log2};
+use super::novelty::Novelty;
 use super::{Parameters, Written};
+use crate::logarithm::log2;
 
 /// As many different values are remembered one by one; of more, numbers have a range, and words are all
 /// alike.

@@ -19,7 +19,9 @@ fn plant(n: usize, seed: u64) -> Array2<f64> {
 
 fn scores(group: &mut Group, rows: ArrayView2<'_, f64>) -> Vec<f32> {
     let mut scores = Vec::new();
-    group.judge(rows, &Parameters::default(), |_, verdict, _| scores.push(verdict.score));
+    group.judge(rows, &Parameters::default(), &mut Work::default(), |_, verdict, _| {
+        scores.push(verdict.score)
+    });
     scores
 }
 
@@ -41,7 +43,7 @@ fn a_signal_that_leaves_its_relation_is_found_and_named_though_it_stays_in_its_r
     rows.slice_mut(s![200.., 1]).fill(80.5);
     let mut group = fitted();
     let mut found = Vec::new();
-    group.judge(rows.view(), &Parameters::default(), |row, verdict, group| {
+    group.judge(rows.view(), &Parameters::default(), &mut Work::default(), |row, verdict, group| {
         if verdict.score > 1.0 {
             found.push((row, group.shares()[0].signal));
         }
@@ -138,7 +140,7 @@ fn a_slow_walk_of_one_signal_is_not_learned_away() {
     }
     let (parameters, mut group) = (Parameters::default(), fitted());
     let mut found = None;
-    group.judge(rows.view(), &parameters, |row, _, group| {
+    group.judge(rows.view(), &parameters, &mut Work::default(), |row, _, group| {
         let (signal, drift) = group.drift(&parameters);
         if drift >= 1.0 && found.is_none() {
             found = Some((row, signal));

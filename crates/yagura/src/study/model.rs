@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use ndarray::{Array2, Axis, concatenate, s};
 use serde::{Deserialize, Serialize};
-use yagura_models::group::{Group, Parameters, Unfit, Verdict};
+use yagura_models::group::{Group, Parameters, Unfit, Verdict, Work};
 
 use super::table::Readings;
 use crate::Failure;
@@ -85,7 +85,7 @@ impl Model {
 
     /// Judges rows; those of a context that was not learned are passed over.
     pub fn judge(&self, readings: &Readings, from: usize, mut each: impl FnMut(usize, Verdict, &Group)) {
-        let mut groups = self.groups.clone();
+        let (mut groups, mut work) = (self.groups.clone(), Work::default());
         for stretch in readings.stretches(from) {
             if let Some(group) = groups.get_mut(&readings.contexts[stretch.start]) {
                 // Where judging goes on behind the rows that were learned, the past counts.
@@ -93,7 +93,7 @@ impl Model {
                     group.begin();
                 }
                 let rows = readings.rows.slice(s![stretch.clone(), ..]);
-                group.judge(rows, &self.parameters, |row, verdict, group| {
+                group.judge(rows, &self.parameters, &mut work, |row, verdict, group| {
                     each(stretch.start + row, verdict, group)
                 });
             }

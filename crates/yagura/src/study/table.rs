@@ -1,13 +1,15 @@
 //! Tables of readings from files: CSV (with a line of names) and Parquet. A column each signal.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use ndarray::Array2;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -18,8 +20,52 @@ use crate::Failure;
 /// A table as it is written.
 pub struct Table {
     names: Vec<String>,
-    /// By column.
-    texts: Vec<Vec<String>>,
+    columns: Vec<Column>,
+}
+
+/// A column's values in the order of the lines.
+enum Column {
+    /// NaN where there is none.
+    Numbers(Vec<f64>),
+    Texts(Vec<String>),
+}
+
+impl Column {
+    /// Of fields: numbers if each is one, or nothing, and some are.
+    fn of(fields: Vec<String>) -> Column {
+        let is_number = |field: &String| field.is_empty() || number(field).is_some();
+        let some = fields.iter().any(|field| !field.is_empty());
+        match some && fields.iter().all(is_number) {
+            true => Column::Numbers(fields.iter().map(|field| number(field).unwrap_or(f64::NAN)).collect()),
+            false => Column::Texts(fields),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Column::Numbers(numbers) => numbers.len(),
+            Column::Texts(texts) => texts.len(),
+        }
+    }
+
+    fn number(&self, line: usize) -> f64 {
+        match self {
+            Column::Numbers(numbers) => numbers[line],
+            Column::Texts(texts) => number(&texts[line]).unwrap_or(f64::NAN),
+        }
+    }
+
+    fn text(&self, line: usize) -> Cow<'_, str> {
+        match self {
+            Column::Numbers(numbers) if numbers[line].is_nan() => "".into(),
+            Column::Numbers(numbers) => numbers[line].to_string().into(),
+            Column::Texts(texts) => texts[line].as_str().into(),
+        }
+    }
+
+    fn texts(&self) -> Vec<String> {
+        (0..self.len()).map(|line| self.text(line).into_owned()).collect()
+    }
 }
 
 /// Columns of a table that has a line for each value, as the history has them.
@@ -78,31 +124,39 @@ impl Table {
             return self;
         };
         // A place that is the same in all lines names nothing.
-        let several = |column: &usize| self.texts[*column].iter().any(|text| *text != self.texts[*column][0]);
+        let count = self.columns[time].len();
+        let several = |&column: &usize| {
+            (1..count).any(|line| self.columns[column].text(line) != self.columns[column].text(0))
+        };
         let places: Vec<usize> = PLACES.iter().filter_map(|name| at(name)).filter(several).collect();
         let (mut rows, mut columns) = (BTreeMap::new(), BTreeMap::new());
         let mut cells = Vec::new();
-        for line in 0..self.texts[time].len() {
-            let written = &self.texts[time][line];
-            let key = match (period, clock::parse_rfc3339(written)) {
+        for line in 0..count {
+            let written = self.columns[time].text(line);
+            let key = match (period, clock::parse_rfc3339(&written)) {
                 (Some(period), Some(time)) => clock::rfc3339(time.div_euclid(period) * period),
-                _ => written.clone(),
+                _ => written.into_owned(),
             };
-            let name = places.iter().chain([&signal]).map(|&column| self.texts[column][line].as_str());
+            let name = places.iter().chain([&signal]).map(|&column| self.columns[column].text(line));
             let name = name.collect::<Vec<_>>().join(" ");
             rows.entry(key.clone()).or_insert(0);
             columns.entry(name.clone()).or_insert(0);
-            cells.push((key, name, &self.texts[value][line]));
+            cells.push((key, name, self.columns[value].number(line)));
         }
         rows.values_mut().zip(0..).for_each(|(row, number)| *row = number);
-        columns.values_mut().zip(1..).for_each(|(column, number)| *column = number);
-        let mut texts = vec![vec![String::new(); rows.len()]; columns.len() + 1];
-        texts[0] = rows.keys().cloned().collect();
+        columns.values_mut().zip(0..).for_each(|(column, number)| *column = number);
+        let mut numbers = vec![vec![f64::NAN; rows.len()]; columns.len()];
         for (key, name, value) in cells {
             // Of several values of a row the last one counts.
-            texts[columns[&name]][rows[&key]].clone_from(value);
+            numbers[columns[&name]][rows[&key]] = value;
         }
-        Table { names: ["time".to_string()].into_iter().chain(columns.into_keys()).collect(), texts }
+        Table {
+            names: ["time".to_string()].into_iter().chain(columns.into_keys()).collect(),
+            columns: [Column::Texts(rows.into_keys().collect())]
+                .into_iter()
+                .chain(numbers.into_iter().map(Column::Numbers))
+                .collect(),
+        }
     }
 
     /// The readings in it.
@@ -128,29 +182,29 @@ impl Table {
             None => self.names.iter().position(|name| is_time(name)),
         };
         let ignored = roles.ignored.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?;
-        let numbers: Vec<Vec<f64>> =
-            self.texts.iter().map(|column| column.iter().map(|text| number(text)).collect()).collect();
+        let count = self.columns.first().map_or(0, Column::len);
         let chosen: Vec<usize> = if roles.signals.is_empty() {
             let taken = |i: &usize| [time, context, label].contains(&Some(*i)) || ignored.contains(i);
-            let holds = |i: &usize| numbers[*i].iter().any(|value| value.is_finite());
+            let holds = |&i: &usize| (0..count).any(|line| self.columns[i].number(line).is_finite());
             (0..self.names.len()).filter(|i| !taken(i) && holds(i)).collect()
         } else {
             roles.signals.iter().map(|name| find(name)).collect::<Result<_, _>>()?
         };
-        let count = self.texts.first().map_or(0, Vec::len);
         if chosen.is_empty() || count == 0 {
             return Err(Failure::Input(format!(
                 "{place}: no column holds numbers; there are: {}",
                 self.names.join(", ")
             )));
         }
-        let text = |column: Option<usize>| column.map(|i| self.texts[i].clone());
+        let text = |column: Option<usize>| column.map(|i| self.columns[i].texts());
         Ok(Readings {
             signals: chosen.iter().map(|&i| self.names[i].clone()).collect(),
-            rows: Array2::from_shape_fn((count, chosen.len()), |(t, i)| numbers[chosen[i]][t]),
+            rows: Array2::from_shape_fn((count, chosen.len()), |(t, i)| self.columns[chosen[i]].number(t)),
             times: text(time).unwrap_or_else(|| (1..=count).map(|row| row.to_string()).collect()),
             contexts: text(context).unwrap_or_else(|| vec![String::new(); count]),
-            labels: label.map(|i| numbers[i].iter().map(|&v| v > 0.0).collect()).unwrap_or_default(),
+            labels: label
+                .map(|i| (0..count).map(|line| self.columns[i].number(line) > 0.0).collect())
+                .unwrap_or_default(),
         })
     }
 }
@@ -161,12 +215,11 @@ fn is_time(name: &str) -> bool {
     ["time", "timestamp", "datetime", "date", "ts", "observed"].contains(&name.as_str())
 }
 
-/// NaN for what is no number.
-fn number(text: &str) -> f64 {
+fn number(text: &str) -> Option<f64> {
     match text.trim() {
-        "true" | "TRUE" | "True" => 1.0,
-        "false" | "FALSE" | "False" => 0.0,
-        text => text.parse().unwrap_or(f64::NAN),
+        "true" | "TRUE" | "True" => Some(1.0),
+        "false" | "FALSE" | "False" => Some(0.0),
+        text => text.parse().ok(),
     }
 }
 
@@ -191,33 +244,38 @@ fn separated(path: &Path) -> Result<Table, Failure> {
         let record = record.map_err(wrong)?;
         texts.iter_mut().zip(record.iter()).for_each(|(column, text)| column.push(text.to_string()));
     }
-    Ok(Table { names, texts })
+    Ok(Table { names, columns: texts.into_iter().map(Column::of).collect() })
 }
 
 fn parquet(path: &Path) -> anyhow::Result<Table> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
     let names: Vec<String> = reader.schema().fields().iter().map(|field| field.name().clone()).collect();
-    let mut texts: Vec<Vec<String>> = vec![Vec::new(); names.len()];
+    let numeric =
+        |field: &Arc<Field>| field.data_type().is_numeric() || *field.data_type() == DataType::Boolean;
+    let empty = |field| if numeric(field) { Column::Numbers(Vec::new()) } else { Column::Texts(Vec::new()) };
+    let mut columns: Vec<Column> = reader.schema().fields().iter().map(empty).collect();
     let options = FormatOptions::default();
     for batch in reader.build()? {
-        for (texts, column) in texts.iter_mut().zip(batch?.columns()) {
-            if column.data_type().is_numeric() {
-                let numbers = cast(column, &DataType::Float64)?;
-                let numbers = numbers.as_primitive::<Float64Type>();
-                texts.extend(
-                    numbers.iter().map(|value| value.map_or_else(String::new, |value| value.to_string())),
-                );
-            } else if let DataType::Timestamp(TimeUnit::Microsecond, _) = column.data_type() {
-                let times = cast(column, &DataType::Int64)?;
-                let times = times.as_primitive::<Int64Type>();
-                texts.extend(times.iter().map(|time| time.map_or_else(String::new, clock::rfc3339)));
-            } else {
-                let shown = ArrayFormatter::try_new(column, &options)?;
-                texts.extend((0..column.len()).map(|i| shown.value(i).to_string()));
+        for (into, column) in columns.iter_mut().zip(batch?.columns()) {
+            match (into, column.data_type()) {
+                (Column::Numbers(into), _) => {
+                    let numbers = cast(column, &DataType::Float64)?;
+                    let numbers = numbers.as_primitive::<Float64Type>();
+                    into.extend(numbers.iter().map(|value| value.unwrap_or(f64::NAN)));
+                }
+                (Column::Texts(into), DataType::Timestamp(TimeUnit::Microsecond, _)) => {
+                    let times = cast(column, &DataType::Int64)?;
+                    let times = times.as_primitive::<Int64Type>();
+                    into.extend(times.iter().map(|time| time.map_or_else(String::new, clock::rfc3339)));
+                }
+                (Column::Texts(into), _) => {
+                    let shown = ArrayFormatter::try_new(column, &options)?;
+                    into.extend((0..column.len()).map(|i| shown.value(i).to_string()));
+                }
             }
         }
     }
-    Ok(Table { names, texts })
+    Ok(Table { names, columns })
 }
 
 #[cfg(test)]

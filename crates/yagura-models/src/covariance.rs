@@ -14,39 +14,34 @@ const OUTLYING: f64 = 10.0;
 
 /// The covariance of a vector's deviations, made for judging.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Reference {
+pub struct Covariance {
     /// (L⁻¹)ᵀ of the covariance L·Lᵀ.
     whiten: Panels,
-    /// One over the variance of each signal.
-    precision: Vec<f32>,
+    /// Of each signal.
     variance: Vec<f32>,
 }
 
-impl Reference {
+impl Covariance {
     /// Of deviations that the model was not fitted to (a row each, in standard deviations of the signals).
     /// `resolution` is the variance that readings have at least.
-    pub fn of(deviations: ArrayView2<'_, f64>, resolution: f64) -> Reference {
+    pub fn of(deviations: ArrayView2<'_, f64>, resolution: f64) -> Covariance {
         let mut covariance = shrunk_covariance(deviations.mapv(|e| e.clamp(-OUTLYING, OUTLYING)).view());
         covariance.diag_mut().mapv_inplace(|variance| variance + resolution);
         let variance: Vec<f32> = covariance.diag().iter().map(|&variance| variance as f32).collect();
         let inverse = inverse_lower(cholesky(covariance.view()).view());
-        Reference {
-            whiten: Panels::of_transposed(inverse.view()),
-            precision: variance.iter().map(|variance| variance.recip()).collect(),
-            variance,
-        }
+        Covariance { whiten: Panels::of_transposed(inverse.view()), variance }
     }
 
     /// How many signals.
     pub fn width(&self) -> usize {
-        self.precision.len()
+        self.variance.len()
     }
 
     /// Whether it is of so many signals and can be judged by.
     pub fn is_of(&self, width: usize) -> bool {
-        let sound =
-            |values: &[f32]| values.len() == width && values.iter().all(|v| v.is_finite() && *v > 0.0);
-        self.whiten.is_of_transposed(width) && sound(&self.precision) && sound(&self.variance)
+        self.whiten.is_of_transposed(width)
+            && self.variance.len() == width
+            && self.variance.iter().all(|v| v.is_finite() && *v > 0.0)
     }
 
     /// The variance of each signal's deviation.
@@ -73,12 +68,12 @@ impl Reference {
 
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
-        4 * (self.whiten.len() + 2 * self.width())
+        4 * (self.whiten.numbers() + self.width())
     }
 
     /// Each signal's squared deviation over its variance, 1 on average when all is normal.
     pub fn each<'a>(&'a self, deviation: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
-        deviation.iter().zip(&self.precision).map(|(e, precision)| e * e * precision)
+        deviation.iter().zip(&self.variance).map(|(e, variance)| e * e / variance)
     }
 }
 
@@ -106,25 +101,25 @@ mod tests {
     #[test]
     fn both_statistics_are_one_on_average() {
         let deviations = deviations(4000);
-        let reference = Reference::of(deviations.view(), 0.0);
+        let normal = Covariance::of(deviations.view(), 0.0);
         let rows: Vec<Vec<f32>> =
             deviations.rows().into_iter().map(|row| row.iter().map(|&e| e as f32).collect()).collect();
         let mean = |f: &dyn Fn(&[f32]) -> f32| rows.iter().map(|row| f(row)).sum::<f32>() / rows.len() as f32;
-        let distance = mean(&|row| reference.distance(row));
+        let distance = mean(&|row| normal.distance(row));
         assert!((distance - 1.0).abs() < 0.05, "{distance}");
-        assert!((mean(&|row| reference.each(row).sum::<f32>() / 3.0) - 1.0).abs() < 0.02);
+        assert!((mean(&|row| normal.each(row).sum::<f32>() / 3.0) - 1.0).abs() < 0.02);
     }
 
     #[test]
     fn signals_against_each_other_are_far_though_each_is_ordinary() {
-        let reference = Reference::of(deviations(4000).view(), 0.0);
-        assert!(reference.distance(&[1.0, -1.0, 0.0]) > 20.0 * reference.distance(&[1.0, 1.0, 0.0]));
-        assert!(reference.each(&[1.0, -1.0, 0.0]).all(|each| each < 2.0));
+        let normal = Covariance::of(deviations(4000).view(), 0.0);
+        assert!(normal.distance(&[1.0, -1.0, 0.0]) > 20.0 * normal.distance(&[1.0, 1.0, 0.0]));
+        assert!(normal.each(&[1.0, -1.0, 0.0]).all(|each| each < 2.0));
     }
 
     #[test]
     fn a_signal_that_never_moved_has_a_finite_variance() {
-        let reference = Reference::of(Array2::zeros((50, 2)).view(), 0.003);
-        assert!(reference.distance(&[1.0, 0.0]).is_finite());
+        let normal = Covariance::of(Array2::zeros((50, 2)).view(), 0.003);
+        assert!(normal.distance(&[1.0, 0.0]).is_finite());
     }
 }
