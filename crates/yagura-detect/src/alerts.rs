@@ -161,7 +161,8 @@ fn fill(template: &str, values: &serde_json::Map<String, serde_json::Value>) -> 
             rest = after;
             continue;
         };
-        match value_at(values, name) {
+        let is_empty = |value: &&serde_json::Value| value.is_null() || value.as_str() == Some("");
+        match value_at(values, name).filter(|value| !is_empty(value)) {
             Some(serde_json::Value::String(text)) => out.push_str(text),
             Some(serde_json::Value::Number(number)) => match number.as_f64() {
                 Some(f) if !number.is_i64() && !number.is_u64() => out.push_str(&reading(f)),
@@ -182,12 +183,14 @@ mod tests {
 
     #[test]
     fn templates_are_filled_as_people_write_numbers() {
-        let values =
-            serde_json::json!({"tool": "ETCH-07", "seen": 12.345678, "count": 3, "first": {"client": "PC"}});
+        let values = serde_json::json!({"tool": "ETCH-07", "step": "", "lot": null, "seen": 12.345678, "count": 3, "first": {"client": "PC"}});
         let values = values.as_object().cloned().unwrap_or_default();
         assert_eq!(
-            fill("{tool}: {seen} ({count} times, {missing}) {first.client} {first.tool} {open", &values),
-            "ETCH-07: 12.35 (3 times, –) PC – {open"
+            fill(
+                "{tool} {step}{lot}: {seen} ({count} times, {missing}) {first.client} {first.tool} {open",
+                &values
+            ),
+            "ETCH-07 ––: 12.35 (3 times, –) PC – {open"
         );
         assert_eq!(places("{a} b {c}").collect::<Vec<_>>(), ["a", "c"]);
     }

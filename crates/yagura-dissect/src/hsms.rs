@@ -187,8 +187,11 @@ impl Dissector for Hsms {
             let header = Header::of(header);
             let size = PREFIX + length;
             let odd = header.ptype != 0 || matches!(header.stype, 8 | 10..);
+            // A frame of an unknown type that is too long to be passed over is searched at once: what
+            // follows must not decide, because how much of it is here depends on the pieces it came in.
+            let searched_anyway = odd && length > UNKNOWN_LENGTH_MAX;
             let framing = &mut self.framing[side as usize];
-            if !framing.sure && whole_frame(rest, 0).is_none() {
+            if !framing.sure && !searched_anyway && whole_frame(rest, 0).is_none() {
                 // In a connection that is joined in the middle of a message, its bytes may look like
                 // a beginning, and the frames that follow like what that is the beginning of.
                 let inside = &rest[..rest.len().min(size)];
@@ -200,7 +203,7 @@ impl Dissector for Hsms {
                     self.found_again(cx, side, "the next frame was found");
                     continue;
                 }
-                if odd && inside.len() < size && size <= UNKNOWN_LENGTH_MAX {
+                if odd && inside.len() < size {
                     return Outcome::Consumed(at);
                 }
             }
