@@ -132,7 +132,7 @@ fn a_full_disk_is_said_and_waited_out() {
     // The run's disk exists only in the namespace, so what it holds is copied out at the end.
     let script = format!(
         "set -e; mount -t tmpfs -o size=1m none {data}
-         {yagura} run --until-done --config {config} 2> {errors} & run=$!
+         timeout 300 {yagura} run --until-done --config {config} 2> {errors} & run=$!
          for i in $(seq 600); do grep -q 'no space left' {errors} && break; sleep 0.1; done
          mount -o remount,size=128m {data}
          wait $run

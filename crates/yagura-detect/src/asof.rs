@@ -36,9 +36,9 @@ pub fn places_of(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// The columns of a kind and those that are joined to them.
+/// The columns of a kind and those that are joined to them; none are to a kind that names no place.
 pub fn joined_schema(kind: Kind, names: &[String]) -> SchemaRef {
-    if names.is_empty() {
+    if names.is_empty() || places_of(kind).is_empty() {
         return kind.schema();
     }
     let own = kind.schema();

@@ -9,7 +9,6 @@ use arrow::datatypes::{
     UInt32Type, UInt64Type,
 };
 use serde_json::{Map, Value};
-use yagura_event::Kind;
 
 /// The most bytes of one packed row; columns that do not fit any more are left out.
 pub const PACKED_BYTES_MAX: usize = 640;
@@ -134,12 +133,12 @@ pub fn pack(rows: &RecordBatch, row: usize) -> Vec<u8> {
     out
 }
 
-/// The columns of a packed row by name, as [`crate::columns::row_json`] has them.
-pub fn unpack(kind: Kind, bytes: &[u8]) -> Map<String, Value> {
-    let schema = kind.schema();
+/// The columns of a packed row by name, as [`crate::columns::row_json`] has them; `schema` is that of the
+/// batch it was packed from.
+pub fn unpack(schema: &Schema, bytes: &[u8]) -> Map<String, Value> {
     let mut out = Map::new();
     let mut rest = bytes;
-    while let Some((name, value, after)) = next(&schema, rest) {
+    while let Some((name, value, after)) = next(schema, rest) {
         out.insert(name, value);
         rest = after;
     }
@@ -183,6 +182,7 @@ fn beginning(text: &str) -> (&str, bool) {
 mod tests {
     use super::*;
     use crate::columns::row_json;
+    use yagura_event::Kind;
     use yagura_event::rows::{MessageBuilder, MessageRow};
 
     #[test]
@@ -202,11 +202,11 @@ mod tests {
         let long = "ä".repeat(400);
         builder.push(&MessageRow { target: &long, values: &long, detail: &long, ..Default::default() });
         let rows = builder.finish();
-        assert_eq!(unpack(Kind::Message, &pack(&rows, 0)), row_json(&rows, 0));
-        let cut = unpack(Kind::Message, &pack(&rows, 1));
+        assert_eq!(unpack(&Kind::Message.schema(), &pack(&rows, 0)), row_json(&rows, 0));
+        let cut = unpack(&Kind::Message.schema(), &pack(&rows, 1));
         let target = cut["target"].as_str().unwrap_or_default();
         assert!(target.ends_with("ä…") && target.len() <= TEXT_BYTES_MAX, "{target}");
         assert!(pack(&rows, 1).len() <= PACKED_BYTES_MAX);
-        assert!(unpack(Kind::Message, &[2]).is_empty(), "torn bytes are no row");
+        assert!(unpack(&Kind::Message.schema(), &[2]).is_empty(), "torn bytes are no row");
     }
 }

@@ -275,18 +275,8 @@ impl Place<'_> {
         PipelineError { file: self.file.to_path_buf(), line, column, message }
     }
 
-    /// Compiles the condition that stands under `name`.
-    pub(crate) fn condition(
-        &self,
-        kind: Kind,
-        name: &str,
-        sql: &Spanned<String>,
-    ) -> Result<Arc<dyn Condition>, PipelineError> {
-        self.condition_over(kind.name(), &kind.schema(), name, sql)
-    }
-
     /// Compiles the condition that stands under `name` over the columns of `rows`, as people call them.
-    pub(crate) fn condition_over(
+    pub(crate) fn condition(
         &self,
         rows: &str,
         schema: &SchemaRef,
@@ -423,14 +413,10 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
     // What a sample is judged by is its series; its own columns are numbers alone.
     let columns_of = if on == Kind::Sample { Kind::Series } else { on };
     let join = joins(place, on, &spec.join, errors);
-    if let (Some(_), Some(first)) = (&spec.sequence, spec.join.first()) {
-        let message = "`join` does not reach the steps of a `sequence`; write it without one of the two";
-        errors.push(place.error(first, message.into()));
-    }
     let scope = scope(place, on, &spec, errors);
     let schema = asof::joined_schema(columns_of, &join);
     let condition = spec.condition.as_ref().and_then(|sql| {
-        let compiled = place.condition_over(columns_of.name(), &schema, "where", sql);
+        let compiled = place.condition(columns_of.name(), &schema, "where", sql);
         compiled.map_err(|error| errors.push(error)).ok()
     });
     let more: &[&str] = match (on, &spec.window) {
@@ -454,7 +440,7 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         None if spec.sequence.is_some() => {}
         None => check_template(place, columns_of, &spec.summary, more, errors),
     }
-    let operator = operator_of(place, on, &spec, errors);
+    let operator = operator_of(place, on, &spec, &join, errors);
     let quiet = match &spec.quiet {
         None => 3600 * SECOND,
         Some(text) => duration(&text.value).unwrap_or_else(|| {
@@ -559,6 +545,7 @@ fn operator_of(
     place: &Place<'_>,
     on: Kind,
     spec: &DetectionSpec,
+    join: &[String],
     errors: &mut Vec<PipelineError>,
 ) -> Option<Box<dyn Plan>> {
     let mut found: Option<Box<dyn Plan>> = None;
@@ -570,6 +557,7 @@ fn operator_of(
         absence: spec.absence.as_ref(),
         condition: spec.condition.as_ref(),
         by: &spec.by,
+        join,
         skew: spec.skew.as_ref(),
         summary: &spec.summary,
     };
@@ -620,6 +608,8 @@ pub(crate) struct Written<'a> {
     /// What else an operator may have to look at.
     pub(crate) condition: Option<&'a Spanned<String>>,
     pub(crate) by: &'a [Spanned<String>],
+    /// The contexts that are joined to the rows.
+    pub(crate) join: &'a [String],
     pub(crate) skew: Option<&'a Spanned<skew::SkewSpec>>,
     pub(crate) summary: &'a Spanned<String>,
 }

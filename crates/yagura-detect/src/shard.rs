@@ -16,7 +16,7 @@ use yagura_event::{Alert, Envelope, EventError, Kind, codec};
 use yagura_log::Record;
 
 use crate::alerts::{AlertBook, Hit};
-use crate::asof::Contexts;
+use crate::asof::{Contexts, joined_schema, places_of};
 use crate::blocks::Blocks;
 use crate::columns::{may_hold, text_at, times_of};
 use crate::condition::Condition;
@@ -600,10 +600,7 @@ impl Shard {
             }
             meter.begin();
             let before = hits.len();
-            let with_contexts = match detection.join.is_empty() {
-                true => None,
-                false => self.join(detection, rows, &mut joined),
-            };
+            let with_contexts = self.join(detection, envelope.kind, rows, &mut joined);
             let rows = with_contexts.as_ref().unwrap_or(rows);
             let selected = condition.map(|c| select(c, rows, &mut self.saved.stats));
             if let Some(None) = selected {
@@ -620,20 +617,28 @@ impl Shard {
         }
     }
 
-    /// The rows with the contexts that a detection joins; each column is made once a record.
+    /// The rows of a kind with the contexts that a detection joins, if it joins any to that kind; each column is made
+    /// once a record.
     fn join<'a>(
         &self,
         detection: &'a Detection,
+        kind: Kind,
         rows: &RecordBatch,
         joined: &mut BTreeMap<&'a str, ArrayRef>,
     ) -> Option<RecordBatch> {
+        if detection.join.is_empty() || places_of(kind).is_empty() {
+            return None;
+        }
         let mut columns = rows.columns().to_vec();
         for name in &detection.join {
-            let column =
-                joined.entry(name).or_insert_with(|| self.saved.held.column(detection.on, rows, name));
+            let column = joined.entry(name).or_insert_with(|| self.saved.held.column(kind, rows, name));
             columns.push(Arc::clone(column));
         }
-        RecordBatch::try_new(Arc::clone(&detection.schema), columns).ok()
+        let schema = match kind == detection.on {
+            true => Arc::clone(&detection.schema),
+            false => joined_schema(kind, &detection.join),
+        };
+        RecordBatch::try_new(schema, columns).ok()
     }
 
     fn samples(&mut self, rows: &RecordBatch, judged: &mut Judged<'_>) {
@@ -683,10 +688,12 @@ impl Shard {
     fn inputs(&mut self, rows: &RecordBatch, judged: &mut Judged<'_>) {
         let Judged { envelope, from, watermark, hits, candidates, meter, .. } = judged;
         let (from, watermark) = (*from, *watermark);
+        let pipeline = Arc::clone(&self.pipeline);
         let offered = rows.num_rows() - from;
+        let mut joined: BTreeMap<&str, ArrayRef> = BTreeMap::new();
         for &index in &candidates.inputs {
             let index = index as usize;
-            let detection = &self.pipeline.detections[index];
+            let detection = &pipeline.detections[index];
             let inputs = detection.operator.inputs();
             let reads =
                 |input: &Input| input.kind == envelope.kind && may_select(input.condition.as_ref(), rows);
@@ -695,6 +702,8 @@ impl Shard {
             }
             meter.begin();
             let before = hits.len();
+            let with_contexts = self.join(detection, envelope.kind, rows, &mut joined);
+            let rows = with_contexts.as_ref().unwrap_or(rows);
             let stats = &mut self.saved.stats;
             let selected: Vec<Option<BooleanArray>> = inputs
                 .iter()

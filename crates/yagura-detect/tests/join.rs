@@ -15,9 +15,12 @@ fn read(on: &str, join: &str, condition: &str, by: &str) -> Result<Arc<Pipeline>
         "version: 1\ndetections:\n  - id: j\n    title: J\n    queue: security\n    severity: low\n    \
          on: {on}\n    join: {join}\n    where: {condition}\n    by: {by}\n    summary: '{{maintenance}}'\n    then: Look.\n"
     );
-    Shelf::new(SqlCompiler::default())
-        .read(Texts::one("j.yaml", text))
-        .map_err(|errors| errors[0].to_string())
+    of(text).map_err(|errors| errors[0].clone())
+}
+
+fn of(text: impl Into<String>) -> Result<Arc<Pipeline>, Vec<String>> {
+    let read = Shelf::new(SqlCompiler::default()).read(Texts::one("j.yaml", text.into()));
+    read.map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
 #[test]
@@ -60,6 +63,10 @@ fn mistakes_are_explained() {
 }
 
 fn record(row: u64, kind: Kind, columns: Value) -> Record {
+    promising(row, kind, 0, columns)
+}
+
+fn promising(row: u64, kind: Kind, promise: i64, columns: Value) -> Record {
     let envelope = Envelope {
         kind,
         version: 1,
@@ -69,7 +76,7 @@ fn record(row: u64, kind: Kind, columns: Value) -> Record {
         first_row: row,
         rows: 1,
         observed: (0, 0),
-        promise: 0,
+        promise,
         encoding: Encoding::Json,
         origin: None,
     };
@@ -99,31 +106,71 @@ fn what_held_is_part_of_the_saved_state() {
     assert_eq!(shard.save()(), again.save()());
 }
 
-#[test]
-fn a_sequence_takes_no_joins() {
-    let text = "version: 1
+const SEQUENCE: &str = "version: 1
 detections:
   - id: s
     title: S
     queue: security
     severity: low
     on: message
-    join: [maintenance]
+    join: [maintenance, badge]
     by: [tool]
     sequence:
       within: 5m
       steps:
-        - where: operation = 'program.write'
+        - where: operation = 'program.write' AND maintenance = ''
         - where: operation = 'control'
-    summary: '{tool}'
+          same: [badge]
+        - not: badge = 'mori'
+          within: 10s
+    summary: '{first.badge} wrote, {badge} started'
     then: Look.
 ";
-    let Err(errors) = Pipeline::read("p.yaml".as_ref(), text, &SqlCompiler::default()) else {
-        panic!("it was taken");
+
+#[test]
+fn contexts_reach_the_steps_of_a_sequence() {
+    let pipeline = of(SEQUENCE).expect("a detection");
+    let context = |row, at: i64, name: &str, value: &str| {
+        let columns = json!({"time": at * 1_000_000, "observed": 0, "tool": "T", "name": name, "value": value});
+        record(row, Kind::Context, columns)
     };
-    let said: Vec<String> = errors.iter().map(|e| e.to_string()).collect();
+    let message = |row, at: i64, operation: &str| {
+        let at = at * 1_000_000;
+        let columns = json!({"time": at, "observed": at, "tool": "T", "operation": operation});
+        promising(row, Kind::Message, at, columns)
+    };
+    let mut shard = Shard::new("bay", pipeline);
+    let records = [
+        context(0, 0, "badge", "kato"),
+        context(1, 0, "maintenance", "WO-1"),
+        message(2, 1, "program.write"),
+        message(3, 2, "control"),
+        context(4, 10, "maintenance", ""),
+        message(5, 11, "program.write"),
+        context(6, 12, "badge", "abe"),
+        message(7, 12, "control"),
+        message(8, 13, "program.write"),
+        message(9, 14, "control"),
+        message(10, 40, "read"),
+        message(11, 41, "program.write"),
+        message(12, 42, "control"),
+        context(13, 43, "badge", "mori"),
+        message(14, 44, "read"),
+        message(15, 90, "read"),
+    ];
+    let alerts = records.iter().zip(0..).flat_map(|(record, offset)| shard.step(offset, record).alerts);
+    let said: Vec<_> = alerts.map(|alert| (alert.cause.row, alert.summary)).collect();
     assert_eq!(
         said,
-        ["p.yaml:8:12: `join` does not reach the steps of a `sequence`; write it without one of the two"]
+        [(9, "abe wrote, abe started".to_string())],
+        "not what was announced, nor what another began, nor what mori looked after"
     );
+}
+
+#[test]
+fn a_step_whose_kind_names_no_tool_has_no_contexts() {
+    let text = SEQUENCE.replace("- not: badge", "- on: coverage\n          by: [subject]\n          not: badge");
+    let said = of(text).err().expect("it is refused");
+    assert!(said.len() == 1 && said[0].starts_with("j.yaml:18:16: not: "), "{said:?}");
+    assert!(said[0].contains("badge") && said[0].contains("subject"), "{said:?}");
 }

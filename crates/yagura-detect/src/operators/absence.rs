@@ -25,8 +25,10 @@
 //! told, and stay.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
@@ -38,6 +40,7 @@ use yagura_event::{Envelope, Kind};
 use super::matched::{selected_rows, time_at};
 use super::{Learning, Operator, Plan, Samples, Saving, Step, at, entry_values, restored, saved};
 use crate::alerts::Hit;
+use crate::asof::joined_schema;
 use crate::blocks::Blocks;
 use crate::columns::{RowHashes, hash_texts, named, text_at, times_of};
 use crate::packed::{Packer, pack, unpack};
@@ -90,6 +93,7 @@ pub(crate) fn read(
     let expect = spec.value.expect.as_ref();
     Some(Ok(Box::new(AbsencePlan {
         on,
+        schema: joined_schema(if on == Kind::Sample { Kind::Series } else { on }, written.join),
         every,
         by: written.by.iter().map(|c| c.value.clone()).collect(),
         expect: expect.map(|e| e.value.iter().map(|v| v.value.clone()).collect()),
@@ -98,6 +102,7 @@ pub(crate) fn read(
 
 struct AbsencePlan {
     on: Kind,
+    schema: SchemaRef,
     every: Micros,
     by: Vec<String>,
     expect: Option<Vec<String>>,
@@ -111,7 +116,7 @@ impl Plan for AbsencePlan {
     fn start(&self) -> Box<dyn Operator> {
         let listed = self.expect.iter().flatten().map(|value| hash_texts([value.as_str()].into_iter()));
         Box::new(Absence {
-            kind: if self.on == Kind::Sample { Kind::Series } else { self.on },
+            schema: Arc::clone(&self.schema),
             every: self.every,
             by: self.by.clone(),
             index: FxHashMap::default(),
@@ -128,7 +133,8 @@ impl Plan for AbsencePlan {
 }
 
 struct Absence {
-    kind: Kind,
+    /// Of the rows that are kept.
+    schema: SchemaRef,
     every: Micros,
     by: Vec<String>,
     /// By the hash of a key, its place.
@@ -284,7 +290,7 @@ impl Absence {
     fn miss(&mut self, step: &Step<'_>, slot: u32, hits: &mut Vec<Hit>) {
         let key = &mut self.saved.keys[slot as usize];
         key.told = true;
-        let mut evidence = unpack(self.kind, &key.row);
+        let mut evidence = unpack(&self.schema, &key.row);
         evidence.insert("last_seen".into(), clock::rfc3339(key.last).into());
         if let Some(returned) = key.returned {
             evidence.insert("returned".into(), clock::rfc3339(returned).into());

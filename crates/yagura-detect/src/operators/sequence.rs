@@ -19,7 +19,8 @@
 //! row of the first step; rows of a first step with `times` count together when they agree in what
 //! is compared later. A step may be `on:` another kind of record than the detection, and may name
 //! its key's columns itself: with `by: [client]` on a step, its client is compared with what the
-//! detection's `by:` is of the others.
+//! detection's `by:` is of the others. What the detection joins (`join: [maintenance]`) is a column of every
+//! step whose kind names a tool.
 //!
 //! **What counts.** Rows that no step selects may come between. Of several rows that could begin a
 //! sequence, the last counts; a row that completes one is one hit, and the rows before it are used
@@ -48,8 +49,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::SchemaRef;
 use serde_json::Value;
-use yagura_event::Kind;
 use yagura_event::alert::Cause;
 use yagura_event::clock::Micros;
 
@@ -84,8 +85,8 @@ struct Shape {
     routes: Vec<Vec<String>>,
     /// Columns of the first step that later ones are compared with.
     bound: Vec<String>,
-    /// The kinds of the steps that must come.
-    kinds: Vec<Kind>,
+    /// The columns of the steps that must come.
+    schemas: Vec<SchemaRef>,
     matches_max: usize,
 }
 
@@ -163,14 +164,14 @@ impl Operator for Sequence {
         }
         for passed in self.matches.advance(step.watermark) {
             let (Some(ending), Some(last)) = (&passed.ending, passed.rows.iter().last()) else { continue };
-            let kind = self.shape.kinds[self.shape.kinds.len() - 1];
+            let Some(schema) = self.shape.schemas.last() else { continue };
             let mut hit = Hit {
                 detection: step.detection,
                 cause: ending.cause.clone(),
                 time: ending.time,
                 observed: ending.observed,
                 key: step.by.iter().cloned().zip(ending.key.iter().cloned()).collect(),
-                evidence: unpack(kind, last),
+                evidence: unpack(schema, last),
                 late: ending.late,
             };
             show(&self.shape, &passed, &mut hit);
@@ -194,9 +195,9 @@ impl Operator for Sequence {
 
 /// Puts the rows of the steps before the last into a hit.
 fn show(shape: &Shape, of: &Match, hit: &mut Hit) {
-    let earlier = shape.kinds.len() - 1;
-    for ((name, kind), row) in NAMES.iter().zip(&shape.kinds).zip(of.rows.iter()).take(earlier) {
-        hit.evidence.insert((*name).to_string(), Value::Object(unpack(*kind, row)));
+    let earlier = shape.schemas.len() - 1;
+    for ((name, schema), row) in NAMES.iter().zip(&shape.schemas).zip(of.rows.iter()).take(earlier) {
+        hit.evidence.insert((*name).to_string(), Value::Object(unpack(schema, row)));
     }
 }
 

@@ -225,7 +225,7 @@ fn closing_plan(
     }
     let schema = wanted.schema();
     let having = window.having.as_ref().and_then(|sql| {
-        let condition = place.condition_over("the window", &schema, "having", sql);
+        let condition = place.condition("the window", &schema, "having", sql);
         let condition = condition.map_err(|error| errors.push(error)).ok()?;
         Some(Having { sql: sql.value.clone(), condition, schema: Arc::clone(&schema) })
     });

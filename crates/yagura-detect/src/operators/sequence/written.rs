@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use yagura_event::Kind;
@@ -11,6 +12,7 @@ use yagura_event::clock::Micros;
 use super::matches::{Comes, Rules};
 use super::{Compare, NAMES, PACKED_BYTES_MAX, STATE_BYTES_MAX, STEPS_MAX, SequencePlan, Shape, StepShape};
 use crate::alerts::places;
+use crate::asof;
 use crate::operators::{Input, Plan, at};
 use crate::pipeline::{PipelineError, Place, Written, check_column, checked_duration};
 
@@ -89,10 +91,12 @@ struct Reading<'a> {
     errors: Vec<PipelineError>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
     fn shape(&mut self, within: &Spanned<String>) -> Shape {
         let within = self.time(within);
         let kinds: Vec<Kind> = self.steps.iter().map(|step| self.kind(&step.value)).collect();
+        let comes = |(step, kind): (&Spanned<StepSpec>, &Kind)| step.value.comes.as_ref().map(|_| *kind);
+        let coming: Vec<Kind> = self.steps.iter().zip(&kinds).filter_map(comes).collect();
         let mut shape = Shape {
             text: format!("sequence {within}"),
             rules: Rules { within, comes: Vec::new(), guards: vec![0], quiet: None },
@@ -100,7 +104,7 @@ impl Reading<'_> {
             steps: Vec::new(),
             routes: Vec::new(),
             bound: Vec::new(),
-            kinds: Vec::new(),
+            schemas: Vec::new(),
             matches_max: 0,
         };
         for (number, (step, &kind)) in self.steps.iter().zip(&kinds).enumerate() {
@@ -132,9 +136,9 @@ impl Reading<'_> {
                 route => route,
             };
         }
-        self.summary(&shape.kinds);
+        self.summary(&coming);
         let times = shape.rules.comes.first().map_or(1, |first| first.times);
-        let bytes = 200 + 8 * (times + shape.bound.len()) + PACKED_BYTES_MAX * shape.kinds.len();
+        let bytes = 200 + 8 * (times + shape.bound.len()) + PACKED_BYTES_MAX * shape.schemas.len();
         shape.matches_max = STATE_BYTES_MAX / bytes;
         shape
     }
@@ -176,6 +180,17 @@ impl Reading<'_> {
         }
     }
 
+    /// The columns of a kind's rows.
+    fn schema(&self, kind: Kind) -> SchemaRef {
+        asof::joined_schema(kind, self.written.join)
+    }
+
+    /// The contexts among them.
+    fn joined(&self, kind: Kind) -> Vec<&'a str> {
+        let names = if asof::places_of(kind).is_empty() { &[][..] } else { self.written.join };
+        names.iter().map(String::as_str).collect()
+    }
+
     /// What must or must not come, how often and until when.
     fn step(&mut self, number: usize, step: &Spanned<StepSpec>, kind: Kind, shape: &mut Shape) {
         let is_last = number + 1 == self.steps.len();
@@ -190,7 +205,7 @@ impl Reading<'_> {
         if number == 0 && !comes {
             self.error(sql, "a sequence begins with something that comes; write `where:` at the first step");
         }
-        match self.place.condition(kind, name, sql) {
+        match self.place.condition(kind.name(), &self.schema(kind), name, sql) {
             Ok(condition) => shape.inputs.push(Input { kind, condition }),
             Err(error) => self.errors.push(error),
         }
@@ -220,7 +235,7 @@ impl Reading<'_> {
         if comes {
             shape.rules.comes.push(Comes { step: number, times: times as usize, within });
             shape.rules.guards.push(0);
-            shape.kinds.push(kind);
+            shape.schemas.push(self.schema(kind));
         } else if let Some(guards) = shape.rules.guards.last_mut() {
             *guards |= 1 << number;
             shape.rules.quiet = within;
@@ -231,7 +246,7 @@ impl Reading<'_> {
     fn key(&mut self, step: &Spanned<StepSpec>, kind: Kind) -> Vec<String> {
         let (own, by) = (&step.value.by, self.written.by);
         if own.is_empty() {
-            let schema = kind.schema();
+            let schema = self.schema(kind);
             let missing = by.iter().find(|c| kind != self.on && schema.field_with_name(&c.value).is_err());
             if let Some(missing) = missing {
                 let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
@@ -248,7 +263,7 @@ impl Reading<'_> {
             return by.iter().map(|c| c.value.clone()).collect();
         }
         for column in own {
-            check_column(self.place, kind, column, &[], &mut self.errors);
+            check_column(self.place, kind, column, &self.joined(kind), &mut self.errors);
         }
         if own.len() != by.len() {
             let names: Vec<&str> = by.iter().map(|c| c.value.as_str()).collect();
@@ -274,9 +289,9 @@ impl Reading<'_> {
                 if number == 0 {
                     self.error(column, "the first step has nothing before it to be compared with");
                 }
-                check_column(self.place, kind, column, &[], &mut self.errors);
+                check_column(self.place, kind, column, &self.joined(kind), &mut self.errors);
                 if kind != first {
-                    check_column(self.place, first, column, &[], &mut self.errors);
+                    check_column(self.place, first, column, &self.joined(first), &mut self.errors);
                 }
                 let with = bound.iter().position(|known| *known == column.value).unwrap_or_else(|| {
                     bound.push(column.value.clone());
@@ -295,11 +310,11 @@ impl Reading<'_> {
         for name in places(&summary.value) {
             let spot = |name: &str| Spanned::new(name.to_string(), summary.referenced, summary.defined);
             let Some((row, column)) = name.split_once('.') else {
-                check_column(self.place, last, &spot(name), &[], &mut self.errors);
+                check_column(self.place, last, &spot(name), &self.joined(last), &mut self.errors);
                 continue;
             };
             match NAMES.iter().zip(earlier).find(|(known, _)| **known == row) {
-                Some((_, &kind)) => check_column(self.place, kind, &spot(column), &[], &mut self.errors),
+                Some((_, &kind)) => check_column(self.place, kind, &spot(column), &self.joined(kind), &mut self.errors),
                 None => {
                     let message = match &NAMES[..earlier.len()] {
                         [] => format!("`{row}` is no step before the last row; there is none"),
