@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, anyhow, ensure};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
+use yagura_detect::blocks::Blocks;
 use yagura_detect::operators::Step;
 use yagura_detect::shelf::Texts;
 use yagura_detect::{Condition, Pipeline, Shard, Shelf};
@@ -160,7 +161,7 @@ pub fn operators_alone(pipeline: &Arc<Pipeline>, records: &[Record], rows: u64) 
                     several => operator.inputs(&step, rows, several, &mut hits),
                 }
                 let passed = Step { from: rows.num_rows(), watermark: envelope.promise, ..step };
-                operator.advance(&passed, &mut hits);
+                operator.advance(&passed, &Blocks::default(), &mut hits);
             }
             hits.clear();
             watermark = envelope.promise;

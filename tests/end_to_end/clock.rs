@@ -20,7 +20,7 @@ fn the_clock_jumps_on_the_embedded_log() {
     let jumps = times(3, 60);
     let config = plant.configure(
         "clock",
-        &format!("pace: {}\narchive: {{ store: history, flush_every: 2s }}", 320 / jumps),
+        &format!("pace: {}\narchive: {{ store: history, flush_every: 2s }}", pace(jumps)),
     );
     jump(&plant, &config, "clock", jumps);
     let log = embedded(&plant.path("clock"));
@@ -35,12 +35,18 @@ fn the_clock_jumps_on_kafka() {
     let broker = Broker::start().expect("a broker");
     let jumps = times(2, 60);
     let log = format!("log: {{ kafka: {{ brokers: '{}' }} }}", broker.address());
-    let config = plant.configure("clock-kafka", &format!("pace: {}\n{log}", 320 / jumps));
+    let config = plant.configure("clock-kafka", &format!("pace: {}\n{log}", pace(jumps)));
     jump(&plant, &config, "clock-kafka", jumps);
     let log = KafkaLog::connect(KafkaOptions::new(broker.address())).expect("the broker answers");
     nobody_was_silent(&log);
     plant.compare("clock-kafka", jumps, &log).assert_exact();
     replay_agrees(&config);
+}
+
+/// How fast the scene's forty minutes are played, so that they outlast the jumps, of which each takes five seconds
+/// at most.
+fn pace(jumps: u32) -> u32 {
+    2400 / (5 * jumps + 7)
 }
 
 /// Lets a run see a clock that is set by two hours and back, both ways, until it ends.
@@ -51,13 +57,14 @@ fn jump(plant: &Plant, config: &Path, name: &str, jumps: u32) {
     let mut random = Random::new(0x2026_1129);
     for offset in ["+2h\n", "-2h\n", "+0\n"].iter().cycle().take(jumps as usize) {
         sleep(random.wait(2500, 5000));
-        assert!(child.try_wait().expect("a process").is_none(), "it ended before: {}", said(&stderr));
+        let ended = child.try_wait().expect("a process");
+        assert!(ended.is_none(), "it ended before, {ended:?}: {}", said(&stderr));
         // As a file system replaces a file: the clock is never half set.
         let fresh = clock.with_extension("new");
         std::fs::write(&fresh, offset).and_then(|()| std::fs::rename(&fresh, &clock)).expect("a clock");
     }
-    // The scene ends soon; two minutes are far less than any jump.
-    for _ in 0..1200 {
+    // The scene ends soon; some minutes are far less than any jump.
+    for _ in 0..1200 + 30 * jumps {
         if child.try_wait().expect("a process").is_some() {
             break;
         }

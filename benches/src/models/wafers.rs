@@ -105,7 +105,8 @@ fn wafers() -> Result<Vec<Wafer>> {
         let of_step = |number: f64| {
             let rows: Vec<usize> =
                 rows.iter().copied().filter(|&row| table.rows[[row, step]] == number).collect();
-            features(signals.select(Axis(0), &rows).view())
+            let run = signals.select(Axis(0), &rows);
+            run.columns().into_iter().flat_map(|signal| features(&signal.to_vec())).collect()
         };
         Wafer {
             // The experiment's number, as the files are named.

@@ -114,7 +114,7 @@ pub fn collect(
             close_at = Some(time.div_euclid(CLOSE_EVERY) * CLOSE_EVERY + CLOSE_EVERY);
             progress.read.store(sources.iter().map(|(s, _)| s.progress().0).sum(), Ordering::Relaxed);
             progress.time.store(time.max(0) as u64, Ordering::Relaxed);
-            if (out.begun && pacer.wait(time)) || out.bytes >= UNACKNOWLEDGED_BYTES_MAX {
+            if (out.begun && pacer.wait(time, stop)) || out.bytes >= UNACKNOWLEDGED_BYTES_MAX {
                 out.acknowledge(stop, &mut cursor)?;
             }
         }
@@ -228,6 +228,9 @@ impl<'a> Output<'a> {
     }
 }
 
+/// How long it takes at most until somebody who waits sees that everything is to stop.
+const LOOKS_UP_EVERY: Duration = Duration::from_millis(100);
+
 /// Lets the sources' time pass no faster than asked.
 struct Pacer {
     pace: Option<f64>,
@@ -239,19 +242,22 @@ impl Pacer {
         Pacer { pace, began: None }
     }
 
-    /// Waits until `time` is due; answers whether it had to, which is a good moment to acknowledge.
-    fn wait(&mut self, time: Micros) -> bool {
+    /// Waits until `time` is due, or everything is to stop; answers whether it had to, which is a good moment to
+    /// acknowledge.
+    fn wait(&mut self, time: Micros, stop: &AtomicBool) -> bool {
         let Some(pace) = self.pace else { return false };
         #[expect(clippy::disallowed_methods, reason = "how fast a recording is played changes no result")]
-        let now = std::time::Instant::now();
-        let (began, first) = *self.began.get_or_insert((now, time));
+        let now = std::time::Instant::now;
+        let (began, first) = *self.began.get_or_insert_with(|| (now(), time));
         let due = began + Duration::from_secs_f64(((time - first) as f64 / pace / SECOND as f64).max(0.0));
-        match due.checked_duration_since(now) {
-            Some(wait) => {
-                std::thread::park_timeout(wait);
-                true
-            }
-            None => false,
+        let mut waited = false;
+        // A thread that is parked may be woken for another reason.
+        while let Some(wait) = due.checked_duration_since(now())
+            && !stop.load(Ordering::Acquire)
+        {
+            std::thread::park_timeout(wait.min(LOOKS_UP_EVERY));
+            waited = true;
         }
+        waited
     }
 }

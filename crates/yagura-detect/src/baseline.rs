@@ -14,6 +14,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use yagura_event::clock::{self, Micros};
@@ -79,6 +82,23 @@ pub struct Form {
     pub version: u16,
     /// What an entry's key is made of.
     pub of: Vec<String>,
+}
+
+/// Nine digits: what people compare, and far finer than what is judged.
+pub(crate) fn rounded(value: f64) -> f64 {
+    format!("{value:.8e}").parse().unwrap_or(value)
+}
+
+/// What nobody reads of a model, as a value of an entry.
+pub(crate) fn to_text(model: &impl Serialize) -> String {
+    BASE64.encode(postcard::to_stdvec(model).unwrap_or_default())
+}
+
+/// The same back; the error names the value.
+pub(crate) fn from_text<T: DeserializeOwned>(values: &Map<String, Value>, name: &str) -> Result<T, String> {
+    let text = values.get(name).and_then(Value::as_str).ok_or_else(|| format!("`{name}` is no text"))?;
+    let bytes = BASE64.decode(text).map_err(|cause| format!("`{name}`: {cause}"))?;
+    postcard::from_bytes(&bytes).map_err(|cause| format!("`{name}`: {cause}"))
 }
 
 /// Which rows something was learned from, by the clock of who collected them.

@@ -20,7 +20,7 @@ use crate::needed::Needed;
 use crate::operators::absence::AbsenceSpec;
 use crate::operators::matched::MatchPlan;
 use crate::operators::sequence::SequenceSpec;
-use crate::operators::{OPERATORS, Plan, skew, window};
+use crate::operators::{OPERATORS, Plan, model, skew, window};
 use crate::shelf::{Shelf, Texts};
 
 /// The ATT&CK for ICS version that the technique ids of pipelines are of, unless they say another.
@@ -422,14 +422,18 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
     let more: &[&str] = match (on, &spec.window) {
         _ if spec.absence.is_some() => &["last_seen", "returned"],
         _ if spec.skew.is_some() => &skew::SHOWN,
-        (Kind::Sample, _) => &["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"],
-        _ if spec.model.is_some() => &["finding", "why", "seen", "expected", "learned", "score"],
+        _ if let Some(model) = &spec.model => model::shows(&model.value),
+        (Kind::Sample, _) => &model::SHOWN,
         (_, Some(_)) => &["seen"],
         _ => &[],
     };
     let joined: Vec<&str> = join.iter().map(String::as_str).collect();
-    // What a model of rows finds may be part of the key: one alert each.
-    let found: &[&str] = if spec.model.is_some() && on != Kind::Sample { &["finding"] } else { &[] };
+    // What a model of rows finds, and the context of samples, may be part of the key: one alert each.
+    let found: &[&str] = match (&spec.model, on) {
+        (Some(_), Kind::Sample) => &model::CONTEXTS,
+        (Some(_), _) => &["finding"],
+        (None, _) => &[],
+    };
     for column in &spec.by {
         check_column(place, columns_of, column, &[found, &joined].concat(), errors);
     }

@@ -418,7 +418,7 @@ impl Shard {
                         from,
                         watermark: moved,
                     };
-                    self.operators[index].advance(&step, &mut hits);
+                    self.operators[index].advance(&step, &self.saved.series, &mut hits);
                     self.saved.stats.failed_conditions += self.operators[index].failed();
                 }
             }

@@ -131,7 +131,8 @@ detections:
 fn contexts_reach_the_steps_of_a_sequence() {
     let pipeline = of(SEQUENCE).expect("a detection");
     let context = |row, at: i64, name: &str, value: &str| {
-        let columns = json!({"time": at * 1_000_000, "observed": 0, "tool": "T", "name": name, "value": value});
+        let columns =
+            json!({"time": at * 1_000_000, "observed": 0, "tool": "T", "name": name, "value": value});
         record(row, Kind::Context, columns)
     };
     let message = |row, at: i64, operation: &str| {
@@ -169,7 +170,8 @@ fn contexts_reach_the_steps_of_a_sequence() {
 
 #[test]
 fn a_step_whose_kind_names_no_tool_has_no_contexts() {
-    let text = SEQUENCE.replace("- not: badge", "- on: coverage\n          by: [subject]\n          not: badge");
+    let text =
+        SEQUENCE.replace("- not: badge", "- on: coverage\n          by: [subject]\n          not: badge");
     let said = of(text).err().expect("it is refused");
     assert!(said.len() == 1 && said[0].starts_with("j.yaml:18:16: not: "), "{said:?}");
     assert!(said[0].contains("badge") && said[0].contains("subject"), "{said:?}");

@@ -13,9 +13,15 @@ use crate::alarm;
 use crate::covariance::Covariance;
 use crate::linear::moments;
 
+/// The name in pipelines.
+pub const NAME: &str = "steps";
+/// Version of what [`Step`] means.
+pub const VERSION: u16 = 1;
 /// Features a signal: level, spread, drift.
 pub const FEATURES: [&str; 3] = ["level", "spread", "drift"];
-/// Rows at the beginning of a step that are left out while the process settles, if there are rows enough.
+/// The most signals of a step.
+pub const SIGNALS_MAX: usize = 64;
+/// Values at the beginning of a step that are left out while the process settles, if there are enough.
 const SETTLE: usize = 2;
 /// Runs that are needed at least.
 pub const RUNS_MIN: usize = 10;
@@ -28,17 +34,32 @@ const FLOOR: f64 = 0.01;
 /// Parts that take turns in being left out while the limits are found.
 const FOLDS: usize = 5;
 
-/// The features of one run of a step: `rows[[t, i]]` is signal i in row t; first all levels, then all spreads, then
-/// all drifts. What is not finite is missing; a signal without values has zeros.
-pub fn features(rows: ArrayView2<'_, f64>) -> Vec<f64> {
-    let from = if rows.nrows() > 4 * SETTLE { SETTLE } else { 0 };
-    let rows = rows.slice(s![from.., ..]);
-    let third = (rows.nrows() / 3).max(1).min(rows.nrows());
-    let (level, spread) = moments(rows);
-    let (early, late) =
-        (moments(rows.slice(s![..third, ..])).0, moments(rows.slice(s![rows.nrows() - third.., ..])).0);
-    let drift = early.iter().zip(&late).map(|(early, late)| late - early);
-    level.into_iter().chain(spread).chain(drift).collect()
+/// What the user may set; the defaults are those of `models/steps.yaml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parameters {
+    /// Share of ordinary runs that are beyond the limit by chance.
+    pub nominal: f64,
+    /// The most by which recorded maintenance may move an approved feature, in standard deviations.
+    pub maintenance_sigma: f64,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Parameters { nominal: 1e-3, maintenance_sigma: 6.0 }
+    }
+}
+
+/// The features of one signal in one run of a step, from its values in their order; NaN without any.
+pub fn features(values: &[f64]) -> [f64; 3] {
+    let from = if values.len() > 4 * SETTLE { SETTLE } else { 0 };
+    let values = &values[from..];
+    let third = (values.len() / 3).max(1).min(values.len());
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let level = mean(values);
+    let square = values.iter().map(|value| (value - level) * (value - level)).sum::<f64>();
+    let spread = (square / values.len() as f64).sqrt();
+    [level, spread, mean(&values[values.len() - third..]) - mean(&values[..third])]
 }
 
 /// What the runs of one step are like.
@@ -56,12 +77,15 @@ pub struct Step {
 pub struct Verdict {
     /// How far: 1 is the limit, 0 the middle of what is normal.
     pub score: f64,
+    /// No feature is far by itself: it is how they go together.
+    pub together: bool,
     /// Features by their deviation, the largest first: which, and how many standard deviations.
     pub features: Vec<(usize, f64)>,
 }
 
 impl Step {
-    /// Learns from the features of normal runs, one a row; none if there are fewer than [`RUNS_MIN`].
+    /// Learns from the features of normal runs, one a row: of each signal the three that [`features`] answers. None if
+    /// there are fewer than [`RUNS_MIN`]. What is not finite is missing.
     pub fn fit(runs: ArrayView2<'_, f64>, nominal: f64) -> Option<Step> {
         let n = runs.nrows();
         if n < RUNS_MIN || runs.ncols() == 0 {
@@ -104,8 +128,46 @@ impl Step {
         by.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let worst = by.first().map_or(0.0, |(_, off)| off * off);
         let scores = [distance, worst].into_iter().zip(self.limits);
-        let scores = scores.map(|(value, (middle, limit))| (value - middle) / (limit - middle));
-        Verdict { score: scores.fold(f64::NEG_INFINITY, f64::max), features: by }
+        let scores: Vec<f64> =
+            scores.map(|(value, (middle, limit))| (value - middle) / (limit - middle)).collect();
+        Verdict { score: scores[0].max(scores[1]), together: scores[1] <= 1.0, features: by }
+    }
+
+    /// How many features.
+    pub fn width(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// What is expected of a feature, and its standard deviation.
+    pub fn expected(&self, feature: usize) -> (f64, f64) {
+        let at = |of: &[f64]| of.get(feature).copied().unwrap_or_default();
+        (at(&self.mean), at(&self.scale))
+    }
+
+    /// Whether it can be judged by; one that came from elsewhere may not be.
+    pub fn is_sound(&self) -> bool {
+        let width = self.width();
+        width > 0
+            && width <= FEATURES.len() * SIGNALS_MAX
+            && self.scale.len() == width
+            && self.mean.iter().all(|mean| mean.is_finite())
+            && self.scale.iter().all(|scale| scale.is_finite() && *scale > 0.0)
+            && self.limits.iter().all(|(middle, limit)| limit.is_finite() && limit > middle)
+            && self.normal.is_of(width)
+    }
+
+    /// Learned anew after maintenance, it stays within so many standard deviations of what was approved.
+    pub fn stay_near(&mut self, approved: &Step, sigma: f64) {
+        let near = approved.mean.iter().zip(&approved.scale);
+        self.mean
+            .iter_mut()
+            .zip(near)
+            .for_each(|(mean, (at, scale))| *mean = mean.clamp(at - sigma * scale, at + sigma * scale));
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        16 * self.width() + self.normal.bytes()
     }
 
     fn deviation(&self, features: impl Iterator<Item = f64>) -> Vec<f32> {
@@ -120,16 +182,14 @@ mod tests {
     use super::*;
     use crate::testing::Noise;
 
-    /// Runs of 30 rows of two signals.
+    /// The features of a run of 30 values of two signals.
     fn run(seed: u64, off: f64, drift: f64) -> Vec<f64> {
         let mut source = Noise(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let mut noise = || source.even() - 0.5;
         let level = noise();
-        let rows = Array2::from_shape_fn((30, 2), |(t, i)| match i {
-            0 => 100.0 + level + noise(),
-            _ => 5.0 + off + 0.1 * level + drift * t as f64 + 0.1 * noise(),
-        });
-        features(rows.view())
+        let first: Vec<f64> = (0..30).map(|_| 100.0 + level + noise()).collect();
+        let second = (0..30).map(|t| 5.0 + off + 0.1 * level + drift * f64::from(t) + 0.1 * noise());
+        [features(&first), features(&second.collect::<Vec<_>>())].concat()
     }
 
     fn learned() -> Step {
@@ -143,19 +203,34 @@ mod tests {
         let over = (100..300).filter(|&seed| step.judge(&run(seed, 0.0, 0.0)).score > 1.0).count();
         assert!(over <= 10, "{over}");
         let offset = step.judge(&run(400, 0.5, 0.0));
-        assert!(offset.score > 1.0 && offset.features[0].0 == 1, "{offset:?}");
+        assert!(offset.score > 1.0 && offset.features[0].0 == 3, "{offset:?}");
         let drift = step.judge(&run(400, -0.15, 0.01));
         assert!(
             drift.score > 1.0 && drift.features[..2].iter().any(|(feature, _)| *feature == 5),
             "{drift:?}"
         );
+        assert_eq!((step.width(), step.is_sound()), (6, true));
+    }
+
+    #[test]
+    fn learned_anew_it_stays_near_what_was_approved() {
+        let (approved, mut anew) = (learned(), learned());
+        anew.mean[0] += 1e6;
+        anew.mean[3] += 1e-3 * anew.scale[3];
+        let kept = anew.mean[3];
+        anew.stay_near(&approved, 6.0);
+        assert_eq!(anew.mean[0], approved.mean[0] + 6.0 * approved.scale[0]);
+        assert_eq!(anew.mean[3], kept);
     }
 
     #[test]
     fn few_runs_short_runs_and_missing_values_have_answers() {
         assert_eq!(Step::fit(Array2::zeros((9, 6)).view(), 0.01), None);
-        assert_eq!(features(Array2::zeros((0, 2)).view()), [0.0; 6]);
-        assert_eq!(features(Array2::from_elem((1, 1), 4.0).view()), [4.0, 0.0, 0.0]);
+        assert!(features(&[]).iter().all(|feature| feature.is_nan()));
+        assert_eq!(features(&[4.0]), [4.0, 0.0, 0.0]);
         assert!(learned().judge(&[f64::NAN; 6]).score.is_finite());
+        let mut runs = Array2::from_elem((20, 6), 1.0);
+        runs.column_mut(4).fill(f64::NAN);
+        assert!(Step::fit(runs.view(), 0.01).unwrap().judge(&[1.0; 6]).score.is_finite());
     }
 }

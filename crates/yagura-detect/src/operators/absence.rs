@@ -369,7 +369,7 @@ impl Operator for Absence {
         self.saved.slot_of[index] = if selected { UNRESOLVED } else { NOT_TAKEN };
     }
 
-    fn advance(&mut self, step: &Step<'_>, hits: &mut Vec<Hit>) {
+    fn advance(&mut self, step: &Step<'_>, _: &Blocks<Series>, hits: &mut Vec<Hit>) {
         let watermark = step.watermark;
         if watermark == Micros::MAX {
             // All collectors are silent or have ended: nobody would have seen anything.

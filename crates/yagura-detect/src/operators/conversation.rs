@@ -30,6 +30,8 @@ const COMMANDS_MAX: usize = 131_072;
 const PLACES_MAX: usize = 65_536;
 /// The most of each that are kept beyond what was approved.
 const CANDIDATES_MAX: usize = 4_096;
+/// What is shown beside a row's columns.
+pub(super) const SHOWN: [&str; 6] = ["finding", "why", "seen", "expected", "learned", "score"];
 /// Version of the saved state's form.
 const SAVED_VERSION: u16 = 1;
 

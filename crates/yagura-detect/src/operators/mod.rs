@@ -25,6 +25,7 @@ pub mod matched;
 pub mod model;
 pub mod sequence;
 pub mod skew;
+mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod window;
@@ -174,7 +175,7 @@ pub trait Operator: Send {
     }
 
     /// The watermark moved: what waited for it may be judged.
-    fn advance(&mut self, _step: &Step<'_>, _hits: &mut Vec<Hit>) {}
+    fn advance(&mut self, _step: &Step<'_>, _all: &Blocks<Series>, _hits: &mut Vec<Hit>) {}
 
     /// Hands over the rows of this record that came too late to count.
     fn late(&mut self, _out: &mut Vec<Aside>) {}

@@ -30,7 +30,7 @@ const SAVED_VERSION: u16 = 3;
 /// A series that the detection takes and whose slot must be looked up.
 const UNRESOLVED: u32 = u32::MAX - 1;
 
-const CONTEXTS: [&str; 3] = ["lot", "recipe", "step"];
+pub(crate) const CONTEXTS: [&str; 3] = ["lot", "recipe", "step"];
 const FINDINGS: [guard::Finding; 5] = [
     guard::Finding::Shift,
     guard::Finding::Drift,
@@ -39,12 +39,18 @@ const FINDINGS: [guard::Finding; 5] = [
     guard::Finding::Gap,
 ];
 
-/// The models and what reads their part of a detection; a new model is one line more.
-const READERS: [(&str, ReadModel); 3] = [
-    (guard::NAME, read_guard),
-    (yagura_models::group::NAME, super::group::read),
-    (yagura_models::conversation::NAME, super::conversation::read),
+/// The models, what reads their part of a detection, and what they show beside a row's columns; a new model is one
+/// line more.
+const READERS: [(&str, ReadModel, &[&str]); 4] = [
+    (guard::NAME, read_guard, &SHOWN),
+    (yagura_models::group::NAME, super::group::read, &SHOWN),
+    (yagura_models::steps::NAME, super::steps::read, &super::steps::SHOWN),
+    (yagura_models::conversation::NAME, super::conversation::read, &super::conversation::SHOWN),
 ];
+
+/// What a model of samples shows.
+pub(crate) const SHOWN: [&str; 8] =
+    ["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"];
 
 type ReadModel =
     fn(&Place<'_>, Kind, &Spanned<ModelSpec>, &Written<'_>) -> Result<Box<dyn Plan>, Vec<PipelineError>>;
@@ -56,13 +62,19 @@ pub(crate) fn read(
 ) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
     let spec = written.model?;
     let name = &spec.value.name;
-    Some(match READERS.iter().find(|(known, _)| *known == name.value) {
-        Some((_, read)) => read(place, on, spec, written),
+    Some(match READERS.iter().find(|(known, ..)| *known == name.value) {
+        Some((_, read, _)) => read(place, on, spec, written),
         None => {
-            let names: Vec<&str> = READERS.iter().map(|(name, _)| *name).collect();
+            let names: Vec<&str> = READERS.iter().map(|(name, ..)| *name).collect();
             Err(at(place, name, format!("`{}` is no model; there are: {}", name.value, names.join(", "))))
         }
     })
+}
+
+/// What a model shows; for one that is not known, which is a mistake of its own, what others of rows do.
+pub(crate) fn shows(spec: &ModelSpec) -> &'static [&'static str] {
+    let known = READERS.iter().find(|(known, ..)| *known == spec.name.value);
+    known.map_or(&super::conversation::SHOWN, |(_, _, shown)| shown)
 }
 
 /// The findings that a detection asks for; all without any.

@@ -60,8 +60,10 @@ pub use self::written::{SequenceSpec, StepSpec};
 use super::matched::{hit, time_at};
 use super::{Input, Learning, Operator, Plan, Saving, Step};
 use crate::alerts::Hit;
+use crate::blocks::Blocks;
 use crate::columns::{RowHashes, named, text_at, times_of};
 use crate::packed::{PACKED_BYTES_MAX, Packer, unpack};
+use crate::shard::Series;
 
 /// The most memory of one detection's partial matches in a cell, in bytes.
 const STATE_BYTES_MAX: usize = 64 << 20;
@@ -157,7 +159,7 @@ impl Operator for Sequence {
         }
     }
 
-    fn advance(&mut self, step: &Step<'_>, hits: &mut Vec<Hit>) {
+    fn advance(&mut self, step: &Step<'_>, _: &Blocks<Series>, hits: &mut Vec<Hit>) {
         if step.watermark == Micros::MAX {
             // All collectors are silent or have ended: nobody would have seen what did not come.
             return;

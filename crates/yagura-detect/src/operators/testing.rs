@@ -12,6 +12,7 @@ use yagura_log::Record;
 
 use super::{Input, Operator, Step};
 use crate::alerts::Hit;
+use crate::blocks::Blocks;
 use crate::columns::text_at;
 use crate::condition::{Compiler, Condition, ConditionError};
 use crate::pipeline::{Pipeline, PipelineError};
@@ -169,7 +170,7 @@ impl Alone {
             self.operator.inputs(&step, &rows, &selected, &mut hits);
         }
         let moved = Step { from: lines.len(), watermark: promise * SECOND, ..step };
-        self.operator.advance(&moved, &mut hits);
+        self.operator.advance(&moved, &Blocks::default(), &mut hits);
         hits
     }
 

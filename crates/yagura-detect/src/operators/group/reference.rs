@@ -3,13 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 use yagura_models::group::{self, Group};
 
 use super::{Groups, OneGroup};
-use crate::baseline::{Entry, Form};
+use crate::baseline::{Entry, Form, from_text, rounded, to_text};
 use crate::operators::Which;
 
 /// What keys that were not seen yet will be judged by: the signals' names and the model.
@@ -44,21 +42,23 @@ impl Groups {
                 None => one.model = None,
             }
         }
+        // Columns may be others now.
+        for place in self.saved.places.iter_mut().filter(|place| **place != super::NO_PLACE) {
+            *place = super::UNRESOLVED;
+        }
         self.saved.waiting = waiting;
         Ok(())
     }
 }
 
 fn entry(key: Vec<String>, names: &[String], model: &Group) -> Entry {
-    let rounded = |value: &f64| format!("{value:.6e}").parse().unwrap_or(*value);
     let signals: Map<String, Value> = names
         .iter()
         .zip(model.levels())
-        .map(|(name, (level, spread))| (name.clone(), json!([rounded(&level), rounded(&spread)])))
+        .map(|(name, (level, spread))| (name.clone(), json!([rounded(level), rounded(spread)])))
         .collect();
-    let weights = postcard::to_stdvec(model).unwrap_or_default();
     let values = json!({
-        "order": names, "level_and_deviation": signals, "lags": model.lags(), "weights": BASE64.encode(weights),
+        "order": names, "level_and_deviation": signals, "lags": model.lags(), "weights": to_text(model),
     });
     let Value::Object(values) = values else { unreachable!("an object literal") };
     Entry { key, values }
@@ -67,9 +67,7 @@ fn entry(key: Vec<String>, names: &[String], model: &Group) -> Entry {
 fn model(values: &Map<String, Value>) -> Result<(Vec<String>, Group), String> {
     let names = values.get("order").and_then(Value::as_array).ok_or("`order` is no list of signals")?;
     let names: Vec<String> = names.iter().filter_map(|name| name.as_str().map(str::to_string)).collect();
-    let weights = values.get("weights").and_then(Value::as_str).ok_or("`weights` is no text")?;
-    let weights = BASE64.decode(weights).map_err(|cause| format!("`weights`: {cause}"))?;
-    let model: Group = postcard::from_bytes(&weights).map_err(|cause| format!("`weights`: {cause}"))?;
+    let model: Group = from_text(values, "weights")?;
     if !model.is_sound() || model.width() != names.len() {
         return Err(format!("`weights` is no model of {} signals", names.len()));
     }

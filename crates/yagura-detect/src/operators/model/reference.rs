@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use yagura_models::guard::{self, Reference, State};
 
 use super::{Guard, KEYS_MAX};
-use crate::baseline::{Entry, Form};
+use crate::baseline::{Entry, Form, rounded};
 use crate::blocks::Blocks;
 use crate::operators::Which;
 use crate::shard::Series;
@@ -116,11 +116,6 @@ fn entry(key: Vec<String>, unit: String, reference: &Reference) -> Entry {
     });
     let Value::Object(values) = values else { unreachable!("an object literal") };
     Entry { key, values }
-}
-
-/// Nine digits: what people compare, and far finer than what is judged.
-fn rounded(value: f64) -> f64 {
-    format!("{value:.8e}").parse().unwrap_or(value)
 }
 
 fn reference(values: &Map<String, Value>) -> Result<(Reference, String), String> {

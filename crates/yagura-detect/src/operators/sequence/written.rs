@@ -314,7 +314,9 @@ impl<'a> Reading<'a> {
                 continue;
             };
             match NAMES.iter().zip(earlier).find(|(known, _)| **known == row) {
-                Some((_, &kind)) => check_column(self.place, kind, &spot(column), &self.joined(kind), &mut self.errors),
+                Some((_, &kind)) => {
+                    check_column(self.place, kind, &spot(column), &self.joined(kind), &mut self.errors)
+                }
                 None => {
                     let message = match &NAMES[..earlier.len()] {
                         [] => format!("`{row}` is no step before the last row; there is none"),

@@ -669,7 +669,7 @@ impl Operator for Closing {
         self.saved.taken[index] = selected;
     }
 
-    fn advance(&mut self, step: &Step<'_>, hits: &mut Vec<Hit>) {
+    fn advance(&mut self, step: &Step<'_>, _: &Blocks<Series>, hits: &mut Vec<Hit>) {
         // Where nobody sends any more, all that is open is over; what comes from others later is
         // measured by what was closed.
         let all = step.watermark == Micros::MAX;

@@ -57,7 +57,7 @@ fn end(closing: &mut Closing) -> Vec<Hit> {
     let by = ["client".to_string()];
     let step = Step { detection: 0, by: &by, envelope: &envelope, from: 0, watermark: Micros::MAX };
     let mut hits = Vec::new();
-    closing.advance(&step, &mut hits);
+    closing.advance(&step, &Blocks::default(), &mut hits);
     hits
 }
 

@@ -1,0 +1,538 @@
+//! `model: steps`: each run of a recipe step on a chamber as a whole, when it has ended. Of every signal its level,
+//! spread and drift are compared with earlier runs of the same step.
+//!
+//! A run is what lies between two changes of context of its series (lot, recipe, step); a change that comes while no
+//! sample was taken ends nothing. It is judged with the next samples of the cell, or when the watermark moves; the
+//! alert names the run's last sample. While one of the contexts is not stated there is no run.
+//!
+//! Memory, bounded by the number of steps and signals: of a run under way at most [`KEPT`] values a signal, of which every
+//! second is dropped when there are more; of a step, the features of the newest [`RUNS`] runs (768 bytes a signal)
+//! and the model (about 12 KiB for 20 signals, 100 KiB for 64).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ndarray::Array2;
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use serde_saphyr::Spanned;
+use yagura_event::Kind;
+use yagura_event::alert::Cause;
+use yagura_event::clock::Micros;
+use yagura_models::steps::{self, FEATURES, Parameters, RUNS_MIN, Verdict, features};
+
+use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, model, restored, saved};
+use crate::alerts::Hit;
+use crate::baseline::{Entry, Form, Span};
+use crate::blocks::Blocks;
+use crate::pipeline::{ModelSpec, PipelineError, Place, Written};
+use crate::shard::Series;
+
+mod reference;
+
+use reference::Waiting;
+
+/// The most steps in a cell.
+const STEPS_MAX: usize = 10_000;
+/// Runs whose features are kept, the newest.
+const RUNS: usize = 64;
+/// Values of a signal that are kept of a run under way.
+const KEPT: usize = 512;
+/// Values that are shown around a finding.
+const AROUND: usize = 60;
+/// Features that are named with a finding.
+const NAMED: usize = 3;
+/// What is shown beside a series' columns.
+pub(super) const SHOWN: [&str; 10] =
+    ["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score", "feature", "since"];
+/// Version of the saved state's form.
+const SAVED_VERSION: u16 = 1;
+/// A series that the detection does not take.
+const NO_PLACE: (u32, u16) = (u32::MAX, 0);
+/// One whose place must be looked up.
+const UNRESOLVED: (u32, u16) = (u32::MAX - 1, 0);
+
+/// What a run gives away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Finding {
+    /// Features do not go together as in other runs.
+    Relation,
+    /// A signal's mean.
+    Level,
+    /// Its standard deviation.
+    Spread,
+    /// What its last third is over its first.
+    Drift,
+}
+
+const FINDINGS: [Finding; 4] = [Finding::Relation, Finding::Level, Finding::Spread, Finding::Drift];
+
+impl Finding {
+    fn name(self) -> &'static str {
+        match self {
+            Finding::Relation => "relation",
+            Finding::Level => FEATURES[0],
+            Finding::Spread => FEATURES[1],
+            Finding::Drift => FEATURES[2],
+        }
+    }
+
+    fn of(verdict: &Verdict) -> Finding {
+        let feature = verdict.features.first().map_or(0, |(feature, _)| feature % FEATURES.len());
+        match verdict.together {
+            true => Finding::Relation,
+            false => [Finding::Level, Finding::Spread, Finding::Drift][feature],
+        }
+    }
+}
+
+pub(super) fn read(
+    place: &Place<'_>,
+    on: Kind,
+    spec: &Spanned<ModelSpec>,
+    written: &Written<'_>,
+) -> Result<Box<dyn Plan>, Vec<PipelineError>> {
+    let mut errors = Vec::new();
+    let context = model::contexts(place, on, spec, &mut errors);
+    if context.is_empty() {
+        let message = "a run is told by its context; write `context: [recipe, step]`";
+        errors.extend(at(place, spec, message.into()));
+    }
+    let findings = model::findings(place, &spec.value, &FINDINGS, Finding::name, &mut errors);
+    let parameters = model::parameters(place, &spec.value, &mut errors);
+    match errors.is_empty() {
+        true => {
+            // A run is of several signals, whatever an alert is keyed by.
+            let by = written.by.iter().map(|name| name.value.clone());
+            let by = by.filter(|name| name != "signal" && !model::CONTEXTS.contains(&name.as_str()));
+            Ok(Box::new(StepsPlan { by: by.collect(), context, findings, parameters }))
+        }
+        false => Err(errors),
+    }
+}
+
+struct StepsPlan {
+    by: Vec<String>,
+    context: Vec<String>,
+    findings: Vec<Finding>,
+    parameters: Parameters,
+}
+
+impl Plan for StepsPlan {
+    fn describe(&self) -> String {
+        format!("steps {:?} {:?} {:?}", self.context, self.findings, self.parameters)
+    }
+
+    fn start(&self) -> Box<dyn Operator> {
+        Box::new(Steps {
+            by: self.by.clone(),
+            context: self.context.clone(),
+            findings: self.findings.clone(),
+            parameters: self.parameters.clone(),
+            index: FxHashMap::default(),
+            saved: Saved::default(),
+        })
+    }
+}
+
+struct Steps {
+    by: Vec<String>,
+    context: Vec<String>,
+    findings: Vec<Finding>,
+    parameters: Parameters,
+    index: FxHashMap<Vec<String>, u32>,
+    saved: Saved,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Saved {
+    /// By the shard's series number: the step and the column.
+    places: Vec<(u32, u16)>,
+    steps: Vec<OneStep>,
+    /// Runs that have ended and were not judged yet, with their steps.
+    ended: Vec<(u32, Run)>,
+    refused: u64,
+    span: Span,
+    waiting: Waiting,
+}
+
+/// One step of one recipe on one chamber.
+#[derive(Clone, Serialize, Deserialize)]
+struct OneStep {
+    /// The values of `by` and of the context.
+    key: Vec<String>,
+    /// The signal and the series of each column; a series that was not seen yet is `u32::MAX`.
+    names: Vec<String>,
+    members: Vec<u32>,
+    /// The run under way.
+    run: Option<Run>,
+    /// Features of the newest ordinary runs, three a signal.
+    runs: VecDeque<Vec<f32>>,
+    model: Option<steps::Step>,
+    /// What was approved, while it learns anew after maintenance.
+    maintained: Option<steps::Step>,
+}
+
+/// A run under way.
+#[derive(Clone, Serialize, Deserialize)]
+struct Run {
+    traces: Vec<Trace>,
+    /// Lot, recipe and step.
+    context: BTreeMap<String, String>,
+    from: Micros,
+    until: Micros,
+    /// The last sample.
+    cause: Cause,
+    observed: Micros,
+    late: bool,
+}
+
+/// The values of one signal in a run, evenly thinned out.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Trace {
+    values: Vec<f64>,
+    /// Values so far, and of how many one is kept, as a power of two.
+    seen: u64,
+    thinned: u32,
+}
+
+impl Trace {
+    fn push(&mut self, value: f64) {
+        if self.seen.is_multiple_of(1 << self.thinned) {
+            if self.values.len() == KEPT {
+                let mut at = 0;
+                self.values.retain(|_| {
+                    at += 1;
+                    at % 2 == 1
+                });
+                self.thinned = (self.thinned + 1).min(63);
+            }
+            if self.seen.is_multiple_of(1 << self.thinned) {
+                self.values.push(value);
+            }
+        }
+        self.seen += 1;
+    }
+}
+
+impl OneStep {
+    fn new(key: Vec<String>) -> OneStep {
+        OneStep {
+            key,
+            names: Vec::new(),
+            members: Vec::new(),
+            run: None,
+            runs: VecDeque::new(),
+            model: None,
+            maintained: None,
+        }
+    }
+
+    /// The column of a series; a model that is in force takes no further ones.
+    fn column(&mut self, number: u32, signal: &str) -> Option<u16> {
+        if let Some(column) = self.names.iter().position(|name| name == signal) {
+            self.members[column] = number;
+            return Some(column as u16);
+        }
+        if self.model.is_some() || self.members.len() >= steps::SIGNALS_MAX {
+            return None;
+        }
+        self.names.push(signal.to_string());
+        self.members.push(number);
+        Some((self.members.len() - 1) as u16)
+    }
+
+    /// Judges by this model of these signals from now on, whatever was learned.
+    fn refer_to(&mut self, names: Vec<String>, model: steps::Step) {
+        let known: FxHashMap<&str, u32> =
+            self.names.iter().map(String::as_str).zip(self.members.iter().copied()).collect();
+        self.members =
+            names.iter().map(|name| known.get(name.as_str()).copied().unwrap_or(u32::MAX)).collect();
+        self.names = names;
+        self.model = Some(model);
+        self.maintained = None;
+        self.run = None;
+        self.runs.clear();
+    }
+
+    /// Learns from the features of a run, or judges them.
+    fn take(&mut self, features: &[f64], parameters: &Parameters) -> Option<Verdict> {
+        let verdict = self.model.as_ref().map(|model| model.judge(features));
+        let found = verdict.filter(|verdict| verdict.score > 1.0);
+        if found.is_none() {
+            if self.runs.len() == RUNS {
+                self.runs.pop_front();
+            }
+            self.runs.push_back(features.iter().map(|&feature| feature as f32).collect());
+        }
+        if let (None, Some(approved)) = (&self.model, &self.maintained)
+            && let Some(mut anew) = self.learned(parameters)
+        {
+            anew.stay_near(approved, parameters.maintenance_sigma);
+            self.model = Some(anew);
+        }
+        found
+    }
+
+    /// What the newest runs are like; none of too few.
+    fn learned(&self, parameters: &Parameters) -> Option<steps::Step> {
+        if self.runs.len() < RUNS_MIN {
+            return None;
+        }
+        // Runs of a time when fewer signals were known lack the others.
+        let width = FEATURES.len() * self.names.len();
+        let runs = Array2::from_shape_fn((self.runs.len(), width), |(run, feature)| {
+            self.runs[run].get(feature).map_or(f64::NAN, |&value| f64::from(value))
+        });
+        steps::Step::fit(runs.view(), parameters.nominal)
+    }
+
+    /// What approving it now would put in force.
+    fn proposal(&self, parameters: &Parameters) -> Option<steps::Step> {
+        self.learned(parameters).or_else(|| self.model.clone())
+    }
+
+    fn approve(&mut self, parameters: &Parameters) {
+        if let Some(model) = self.proposal(parameters) {
+            self.model = Some(model);
+            self.maintained = None;
+        }
+    }
+
+    /// Learns anew, from near what was approved.
+    fn maintain(&mut self) -> bool {
+        let Some(model) = self.model.take() else { return self.maintained.is_some() };
+        self.maintained.get_or_insert(model);
+        self.runs.clear();
+        true
+    }
+}
+
+impl Steps {
+    fn resolve(&mut self, number: u32, series: &Series) -> (u32, u16) {
+        let text = |name: &String| series.context.get(name).cloned().unwrap_or_default();
+        let context: Vec<String> = self.context.iter().map(text).collect();
+        if context.iter().any(String::is_empty) {
+            return NO_PLACE;
+        }
+        let key: Vec<String> =
+            self.by.iter().map(|name| series.text(name).to_string()).chain(context).collect();
+        let at = match self.index.get(&key) {
+            Some(&at) => at,
+            None if self.saved.steps.len() >= STEPS_MAX => {
+                self.saved.refused += 1;
+                return NO_PLACE;
+            }
+            None => {
+                let at = self.saved.steps.len() as u32;
+                let mut one = OneStep::new(key.clone());
+                if let Some((names, model)) = self.saved.waiting.remove(&key) {
+                    one.refer_to(names, model);
+                }
+                self.saved.steps.push(one);
+                self.index.insert(key, at);
+                at
+            }
+        };
+        let one = self.saved.steps.get_mut(at as usize);
+        one.and_then(|one| one.column(number, &series.signal)).map_or(NO_PLACE, |column| (at, column))
+    }
+
+    /// Judges the runs that have ended.
+    fn judge(&mut self, step: &Step<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
+        for (at, run) in std::mem::take(&mut self.saved.ended) {
+            let Some(one) = self.saved.steps.get_mut(at as usize) else { continue };
+            let mut of_run = vec![f64::NAN; FEATURES.len() * one.names.len()];
+            for (of_signal, trace) in of_run.chunks_mut(FEATURES.len()).zip(&run.traces) {
+                of_signal.copy_from_slice(&features(&trace.values));
+            }
+            if let Some(verdict) = one.take(&of_run, &self.parameters)
+                && self.findings.contains(&Finding::of(&verdict))
+                && let Some(hit) = hit(step, one, run, &of_run, &verdict, all)
+            {
+                hits.push(hit);
+            }
+        }
+    }
+}
+
+/// The hit that a run is.
+fn hit(
+    step: &Step<'_>,
+    one: &OneStep,
+    run: Run,
+    seen: &[f64],
+    verdict: &Verdict,
+    all: &Blocks<Series>,
+) -> Option<Hit> {
+    let model = one.model.as_ref()?;
+    let (worst, _) = *verdict.features.first()?;
+    let column = worst / FEATURES.len();
+    let series = one.members.get(column).and_then(|&number| all.get(number as usize))?;
+    let named = verdict.features.iter().take(NAMED).map(|&(feature, off)| {
+        let (expected, deviation) = model.expected(feature);
+        json!({
+            "signal": one.names.get(feature / FEATURES.len()), "feature": FEATURES[feature % FEATURES.len()],
+            "seen": seen.get(feature), "expected": expected, "deviation": deviation, "sigma": off,
+        })
+    });
+    let signals: Vec<Value> = named.collect();
+    let mut evidence = Map::new();
+    for name in ["tool", "chamber", "signal", "unit", "class", "source"] {
+        evidence.insert(name.into(), series.text(name).into());
+    }
+    for name in ["recipe", "step", "lot"] {
+        evidence.insert(name.into(), run.context.get(name).map_or("", |value| value).into());
+    }
+    for key in ["seen", "expected", "deviation", "feature"] {
+        evidence.insert(key.into(), signals[0][key].clone());
+    }
+    evidence.insert("finding".into(), Finding::of(verdict).name().into());
+    evidence.insert("score".into(), verdict.score.into());
+    evidence.insert("signals".into(), signals.into());
+    evidence.insert("since".into(), yagura_event::clock::rfc3339(run.from).into());
+    evidence.insert("around".into(), around(&run, column, model));
+    let text = |name: &String| evidence.get(name).and_then(Value::as_str).unwrap_or("").to_string();
+    let key = step.by.iter().map(|name| (name.clone(), text(name))).collect();
+    Some(Hit {
+        detection: step.detection,
+        cause: run.cause,
+        time: run.until,
+        observed: run.observed,
+        key,
+        evidence,
+        late: run.late,
+    })
+}
+
+/// The worst signal in the run beside the level that is expected of it.
+fn around(run: &Run, column: usize, model: &steps::Step) -> Value {
+    let values = run.traces.get(column).map_or(&[][..], |trace| &trace.values);
+    let every = values.len().div_ceil(AROUND).max(1);
+    let seen: Vec<f64> = values.iter().copied().step_by(every).collect();
+    let (level, _) = model.expected(column * FEATURES.len());
+    let period_s = (run.until - run.from) as f64 / 1e6 / seen.len().max(1) as f64;
+    json!({ "period_s": period_s, "seen": seen, "expected": vec![level; seen.len()] })
+}
+
+impl Operator for Steps {
+    fn samples(&mut self, step: &Step<'_>, samples: &Samples<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
+        self.judge(step, all, hits);
+        let mut taken = 0;
+        for row in step.from..samples.series.len() {
+            let number = samples.series[row];
+            let mut place = self.saved.places.get(number as usize).copied().unwrap_or(NO_PLACE);
+            let series = all.get(number as usize);
+            if place == UNRESOLVED {
+                place = series.map_or(NO_PLACE, |series| self.resolve(number, series));
+                self.saved.places[number as usize] = place;
+            }
+            let (Some(one), Some(series)) = (self.saved.steps.get_mut(place.0 as usize), series) else {
+                continue;
+            };
+            taken += 1;
+            let time = samples.times[row];
+            let run = one.run.get_or_insert_with(|| Run {
+                traces: Vec::new(),
+                context: series.context.clone(),
+                from: time,
+                until: time,
+                cause: Cause {
+                    collector: step.envelope.collector.clone(),
+                    epoch: step.envelope.epoch,
+                    row: 0,
+                },
+                observed: 0,
+                late: false,
+            });
+            if run.cause.epoch != step.envelope.epoch || run.cause.collector != step.envelope.collector {
+                run.cause.collector.clone_from(&step.envelope.collector);
+                run.cause.epoch = step.envelope.epoch;
+            }
+            run.cause.row = step.envelope.number(row);
+            run.observed = step.envelope.observed.1;
+            run.late = run.observed < step.watermark;
+            (run.from, run.until) = (run.from.min(time), run.until.max(time));
+            let column = usize::from(place.1);
+            if run.traces.len() <= column {
+                run.traces.resize_with(column + 1, Trace::default);
+            }
+            if samples.quality[row] < 2 && samples.values[row].is_finite() {
+                run.traces[column].push(samples.values[row]);
+            }
+        }
+        self.saved.span.add(step.envelope.observed, taken);
+    }
+
+    fn advance(&mut self, step: &Step<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
+        self.judge(step, all, hits);
+    }
+
+    fn series(&mut self, number: u32, selected: bool) {
+        let index = number as usize;
+        if self.saved.places.len() <= index {
+            self.saved.places.resize(index + 1, NO_PLACE);
+        }
+        self.saved.places[index] = match (selected, self.saved.places[index]) {
+            (true, NO_PLACE) => UNRESOLVED,
+            (true, place) => place,
+            (false, _) => NO_PLACE,
+        };
+    }
+
+    fn context(&mut self, series: &[u32]) {
+        for &number in series {
+            let Some(place) = self.saved.places.get_mut(number as usize) else { continue };
+            if let Some(one) = self.saved.steps.get_mut(place.0 as usize)
+                && let Some(run) = one.run.take()
+            {
+                self.saved.ended.push((place.0, run));
+            }
+            *place = UNRESOLVED;
+        }
+    }
+
+    fn approve(&mut self) {
+        for one in &mut self.saved.steps {
+            one.approve(&self.parameters);
+        }
+    }
+
+    fn form(&self) -> Option<Form> {
+        Some(self.form_of())
+    }
+
+    fn learned(&self, which: Which, _: &Blocks<Series>) -> (Span, Vec<Entry>) {
+        (self.saved.span, self.entries(which))
+    }
+
+    fn put_in_force(&mut self, entries: &[Entry], _: &Blocks<Series>) -> Result<(), String> {
+        self.judge_by(entries)
+    }
+
+    fn maintain(&mut self, keys: &Map<String, Value>, _: &Blocks<Series>) -> usize {
+        self.maintain_those(keys)
+    }
+
+    fn learning(&self) -> Learning {
+        let steps = &self.saved.steps;
+        let approved = steps.iter().filter(|one| one.model.is_some()).count();
+        let ready = steps.iter().filter(|one| one.model.is_some() || one.runs.len() >= RUNS_MIN).count();
+        Learning { keys: steps.len(), ready, approved, refused: self.saved.refused }
+    }
+
+    fn save(&self) -> Saving {
+        let state = self.saved.clone();
+        Box::new(move || saved(SAVED_VERSION, &state))
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        self.saved = restored(SAVED_VERSION, "the runs of steps", saved)?;
+        self.index =
+            self.saved.steps.iter().enumerate().map(|(at, one)| (one.key.clone(), at as u32)).collect();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
