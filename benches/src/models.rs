@@ -4,6 +4,7 @@
 mod data;
 mod measures;
 mod multivariate;
+mod nab;
 mod speed;
 mod wafers;
 
@@ -17,7 +18,8 @@ type Set = fn() -> Result<Vec<Figure>>;
 /// All sets. What the folder `$YAGURA_SHARED/datasets` does not hold is named and left out.
 pub fn models() -> Result<Report> {
     let folder = data::folder()?;
-    let sets: [(&str, Set); 5] = [
+    let sets: [(&str, Set); 6] = [
+        ("nab", nab::nab),
         ("skab", multivariate::skab),
         ("tep", multivariate::tennessee_eastman),
         ("batadal", multivariate::batadal),
@@ -33,6 +35,7 @@ pub fn models() -> Result<Report> {
     }
     ensure!(!figures.is_empty(), "no data set in {}", folder.display());
     figures.extend(speed::group()?);
+    figures.extend(speed::series());
     let absent = if absent.is_empty() { String::new() } else { format!("; absent: {}", absent.join(", ")) };
     Ok(Report { input: format!("public data sets, the shipped parameters{absent}"), figures })
 }

@@ -1,10 +1,11 @@
-//! What the model of a group costs: values a second on one core, judging and learning.
+//! What the models cost: values a second on one core, judging and learning.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use ndarray::{Array2, s};
 use yagura_models::group::{Group, Parameters, Work};
+use yagura_models::series;
 
 use crate::report::Figure;
 
@@ -62,4 +63,30 @@ pub fn group() -> Result<Vec<Figure>> {
         ));
     }
     Ok(figures)
+}
+
+/// Samples of one series, and of many in turn whose states do not stay in the cache.
+pub fn series() -> Vec<Figure> {
+    let rows = rows(JUDGED);
+    let parameters = series::Parameters::default();
+    let mut figures = Vec::new();
+    for keys in [1, 10_000] {
+        let mut rates = Vec::new();
+        for _ in 0..RUNS {
+            let (mut states, mut found) = (vec![series::State::default(); keys], 0);
+            #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+            let began = Instant::now();
+            for (i, value) in rows.iter().enumerate() {
+                found += usize::from(states[i % keys].judge(*value, &parameters).is_some());
+            }
+            std::hint::black_box(found);
+            rates.push(rows.len() as f64 / began.elapsed().as_secs_f64());
+        }
+        rates.sort_by(f64::total_cmp);
+        let name = format!("series, {keys} in turn: samples");
+        figures.push(Figure::new(name, rates[RUNS / 2] / 1e6, "M/s"));
+    }
+    let bytes = series::State::BYTES_MAX as f64 / 1024.0;
+    figures.push(Figure::new("series: memory, at most", bytes, "KiB"));
+    figures
 }

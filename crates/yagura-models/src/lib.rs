@@ -11,6 +11,7 @@ pub mod guard;
 pub mod kernel;
 pub mod linear;
 mod logarithm;
+pub mod series;
 pub mod steps;
 #[cfg(test)]
 mod testing;
