@@ -40,6 +40,7 @@ static BENCHMARKS: &[Benchmark] = &[
     ("latency-kafka", latency::kafka),
     ("peers", peers::peers),
     ("models", models::models),
+    ("fleet", models::fleet::fleet),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
     #[cfg(feature = "pcap")]

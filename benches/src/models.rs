@@ -2,6 +2,7 @@
 //! what an alarm that is always or never on would get beside each figure.
 
 mod data;
+pub mod fleet;
 mod measures;
 mod multivariate;
 mod nab;

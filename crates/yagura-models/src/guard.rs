@@ -8,6 +8,9 @@
 //! √((1+ρ)/(1−ρ)), the long-run factor of a first-order process with lag-one correlation ρ
 //! measured while learning.
 //!
+//! With [`judge`] a finding is what passes its limit. With [`watch`] what comes near a limit is told too, and sums go
+//! on beyond it: candidates, from which a budget of alarms is held (see [`crate::incident`] and [`crate::fleet`]).
+//!
 //! Cost: one 64-byte state a key, read and written once a sample, without a division once it judges;
 //! about 10 ns a sample with 200,000 keys in random order, when the states are brought near first (see
 //! [`judge`]). Levels are computed in double precision, what is counted in standard deviations in single:
@@ -51,6 +54,9 @@ pub struct Parameters {
     pub provisional_sigma: f64,
     /// The most by which recorded maintenance may move the approved level, in standard deviations.
     pub maintenance_sigma: f64,
+    /// Samples that learning remembers, so that what is slower than the running mean (a season, a drift between
+    /// maintenances) is part of the deviation; 0 for as many as the running mean remembers, one over `weight`.
+    pub learning_samples: u16,
 }
 
 impl Default for Parameters {
@@ -69,7 +75,15 @@ impl Default for Parameters {
             gap_intervals: 20.0,
             provisional_sigma: 0.0,
             maintenance_sigma: 6.0,
+            learning_samples: 0,
         }
+    }
+}
+
+impl Parameters {
+    /// The least weight of a sample while a key learns.
+    fn learning_weight(&self) -> f64 {
+        if self.learning_samples == 0 { self.weight } else { 1.0 / f64::from(self.learning_samples) }
     }
 }
 
@@ -147,11 +161,20 @@ impl Reference {
     }
 }
 
+/// How far sums go beyond their limit while candidates are told, so that what is over finds an end.
+pub const REACH: f32 = 256.0;
+/// Where candidates begin, at least and at most, as a share of the limit.
+const BASE: std::ops::RangeInclusive<f64> = 0.25..=1.0;
+/// As long as an excursion lasts, it is told at least once in each such stretch of event time, in microseconds.
+pub const BEAT_US: i64 = 15 * 60 * 1_000_000;
+
 const APPROVED: u8 = 1;
 /// Learning the level anew after maintenance; the approved one is kept beside it.
 const MAINTAINED: u8 = 2;
 /// While learning, out of range this many times farther than anything before is a finding.
 const PROVISIONAL_REACH: f64 = 4.0;
+/// While candidates are told, the flags' upper bits hold how far the nearest of the samples that are out of range now is.
+const FLAG_BITS: u8 = 2;
 
 /// What is known of one key, one cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -321,7 +344,43 @@ pub fn judge(
     parameters: &Parameters,
     hits: &mut Vec<Hit>,
 ) {
-    let limits = Limits::new(parameters);
+    run(states, slots, times, values, quality, &Limits::new(parameters), hits);
+}
+
+/// Like [`judge`], for a budget of alarms: what reaches the share `base` of a limit (0.25 to 1) is told as a candidate, with
+/// a score below 1 where the limit is not reached. Sums are not begun anew at their limit, so that a score says how
+/// far and how long; above it they fall the faster the higher they are.
+///
+/// An excursion is told when it begins, whenever it has come farther by about a fortieth (see [`level`]), and once in
+/// every [`BEAT_US`] while it lasts, not at each of its samples.
+#[expect(clippy::too_many_arguments, reason = "the columns of a batch")]
+pub fn watch(
+    states: &mut [State],
+    slots: &[u32],
+    times: &[i64],
+    values: &[f64],
+    quality: &[u8],
+    parameters: &Parameters,
+    base: f64,
+    hits: &mut Vec<Hit>,
+) {
+    run(states, slots, times, values, quality, &Limits::watched(parameters, base), hits);
+}
+
+/// Scores are compared in 32 equal steps of each doubling, as the bits of floating-point numbers are.
+pub fn level(score: f32) -> u32 {
+    score.max(0.0).to_bits() >> 18
+}
+
+fn run(
+    states: &mut [State],
+    slots: &[u32],
+    times: &[i64],
+    values: &[f64],
+    quality: &[u8],
+    limits: &Limits<'_>,
+    hits: &mut Vec<Hit>,
+) {
     let chunks =
         slots.chunks(NEAR).zip(times.chunks(NEAR)).zip(values.chunks(NEAR)).zip(quality.chunks(NEAR));
     for (chunk, (((slots, times), values), quality)) in chunks.enumerate() {
@@ -331,7 +390,7 @@ pub fn judge(
         for (index, (((&slot, &time), &value), &quality)) in (chunk * NEAR..).zip(samples) {
             let Some(state) = states.get_mut(slot as usize) else { continue };
             if quality < 2 && value.is_finite() {
-                one(state, index as u32, time, value, &limits, hits);
+                one(state, index as u32, time, value, limits, hits);
             }
         }
     }
@@ -343,8 +402,14 @@ struct Limits<'a> {
     clip: f32,
     /// Beside [`State::sums`].
     slack: [f32; 4],
+    /// What a sample must reach to be looked at closely.
     limit: f32,
     range: f32,
+    range_samples: u8,
+    stuck_samples: u16,
+    gap_intervals: f32,
+    /// Whether candidates are told.
+    watched: bool,
 }
 
 impl<'a> Limits<'a> {
@@ -356,6 +421,24 @@ impl<'a> Limits<'a> {
             slack: [shift, shift, drift, drift],
             limit: all.limit_sigma as f32,
             range: all.range_sigma as f32,
+            range_samples: all.range_samples,
+            stuck_samples: all.stuck_samples,
+            gap_intervals: all.gap_intervals,
+            watched: false,
+        }
+    }
+
+    fn watched(all: &'a Parameters, base: f64) -> Self {
+        let base = if base.is_nan() { 1.0 } else { base.clamp(*BASE.start(), *BASE.end()) };
+        let share = |limit: f64| (limit * base) as f32;
+        Limits {
+            limit: share(all.limit_sigma),
+            range: share(all.range_sigma),
+            range_samples: 1,
+            stuck_samples: (share(f64::from(all.stuck_samples)) as u16).max(1),
+            gap_intervals: share(f64::from(all.gap_intervals)),
+            watched: true,
+            ..Limits::new(all)
         }
     }
 }
@@ -367,7 +450,7 @@ fn one(state: &mut State, index: u32, time: i64, value: f64, limits: &Limits<'_>
     } else {
         (time.wrapping_sub(state.last_time) as f64 * 1e-6).max(0.0) as f32
     };
-    state.last_time = time;
+    let last_time = std::mem::replace(&mut state.last_time, time);
     if state.settle > 0 {
         state.settle -= 1;
         return;
@@ -379,7 +462,8 @@ fn one(state: &mut State, index: u32, time: i64, value: f64, limits: &Limits<'_>
     if state.flags & APPROVED == 0 {
         learn(state, index, pause_s, value, limits.all, hits);
     } else {
-        compare(state, index, pause_s, value, limits, hits);
+        let sample = Sample { index, time, last_time, pause_s, value };
+        compare(state, sample, limits, hits);
     }
 }
 
@@ -403,7 +487,7 @@ fn learn(
         state.mean = value;
         return;
     }
-    let weight = (1.0 / f64::from(state.samples)).max(parameters.weight);
+    let weight = (1.0 / f64::from(state.samples)).max(parameters.learning_weight());
     let mut deviation = value - state.mean;
     if parameters.provisional_sigma > 0.0 && state.flags == 0 {
         hits.extend(provisional(state, index, before, value, parameters));
@@ -462,20 +546,25 @@ fn provisional(
     Some(Hit { index, finding: Finding::Range, expected, deviation, seen: value, score, provisional: true })
 }
 
-#[inline(always)]
-fn compare(
-    state: &mut State,
+/// A sample that is judged.
+#[derive(Clone, Copy)]
+struct Sample {
     index: u32,
+    time: i64,
+    /// Of the sample before it.
+    last_time: i64,
     pause_s: f32,
     value: f64,
-    limits: &Limits<'_>,
-    hits: &mut Vec<Hit>,
-) {
-    let scale = f64::from(state.scale);
+}
+
+#[inline(always)]
+fn compare(state: &mut State, sample: Sample, limits: &Limits<'_>, hits: &mut Vec<Hit>) {
+    let (scale, value) = (f64::from(state.scale), sample.value);
     let golden = ((value - state.golden_mean) * scale) as f32;
     let against = golden.clamp(-limits.clip, limits.clip);
     let recent = (((value - state.mean) * scale) as f32).clamp(-limits.clip, limits.clip);
     let steps = [recent, -recent, against, -against];
+    let before = state.sums;
     for ((sum, step), slack) in state.sums.iter_mut().zip(steps).zip(limits.slack) {
         *sum = (*sum + step - slack).max(0.0);
     }
@@ -484,253 +573,142 @@ fn compare(
 
     // Rarely true, each of them: kept out of the common path.
     let [up, down, golden_up, golden_down] = state.sums;
-    let gap = state.interval_s > 0.0 && pause_s > limits.all.gap_intervals * state.interval_s;
+    let gap = state.interval_s > 0.0 && sample.pause_s > limits.gap_intervals * state.interval_s;
     if (up.max(down).max(golden_up.max(golden_down)) >= limits.limit)
-        | (state.out_of_range >= limits.all.range_samples)
-        | (state.run >= limits.all.stuck_samples)
+        | (state.out_of_range >= limits.range_samples)
+        | (state.run >= limits.stuck_samples)
         | gap
     {
-        let seen = Seen { index, value, golden, pause_s: gap.then_some(pause_s) };
-        find(state, &seen, limits, hits);
+        let seen = Seen { sample, golden, gap, before };
+        if limits.watched {
+            come_near(state, &seen, limits, hits);
+        } else {
+            find(state, &seen, limits, hits);
+        }
     }
 }
 
 /// A sample that may give something away.
 struct Seen {
-    index: u32,
-    value: f64,
+    sample: Sample,
     /// In standard deviations from the baseline.
     golden: f32,
-    /// If it was a gap.
-    pause_s: Option<f32>,
+    gap: bool,
+    /// [`State::sums`] before it.
+    before: [f32; 4],
+}
+
+impl Seen {
+    fn hit(&self, state: &State, finding: Finding, expected: f64, score: f64) -> Hit {
+        Hit {
+            index: self.sample.index,
+            finding,
+            expected,
+            deviation: f64::from(state.golden_sigma),
+            seen: self.sample.value,
+            score,
+            provisional: false,
+        }
+    }
+
+    /// A pause that is too long.
+    fn pause(&self, state: &State, limits: &Limits<'_>) -> Option<Hit> {
+        let (usual, seen) = (f64::from(state.interval_s), f64::from(self.sample.pause_s));
+        let score = seen / usual / f64::from(limits.all.gap_intervals);
+        self.gap.then(|| Hit { seen, ..self.hit(state, Finding::Gap, usual, score) })
+    }
+}
+
+/// Equal values that are too many.
+fn stuck_at(state: &State, parameters: &Parameters) -> u16 {
+    parameters.stuck_samples.max(4_u16.saturating_mul(1 << state.run_log2.min(13)))
 }
 
 #[cold]
 fn find(state: &mut State, seen: &Seen, limits: &Limits<'_>, hits: &mut Vec<Hit>) {
-    let (p, value) = (limits.all, seen.value);
-    let deviation = f64::from(state.golden_sigma);
-    let hit = |finding, expected, seen_now, score| Hit {
-        index: seen.index,
-        finding,
-        expected,
-        deviation,
-        seen: seen_now,
-        score,
-        provisional: false,
-    };
+    let p = limits.all;
     let [up, down, golden_up, golden_down] = state.sums;
-    if let Some(pause) = seen.pause_s {
-        let (usual, pause) = (f64::from(state.interval_s), f64::from(pause));
-        hits.push(hit(Finding::Gap, usual, pause, pause / usual / f64::from(p.gap_intervals)));
-    }
+    hits.extend(seen.pause(state, limits));
     if state.out_of_range >= p.range_samples {
         state.out_of_range = 0;
         let score = f64::from(seen.golden.abs()) / p.range_sigma;
-        hits.push(hit(Finding::Range, state.golden_mean, value, score));
+        hits.push(seen.hit(state, Finding::Range, state.golden_mean, score));
     }
     let worst = golden_up.max(golden_down);
     if worst >= limits.limit {
         (state.sums[2], state.sums[3]) = (0.0, 0.0);
-        hits.push(hit(Finding::Drift, state.golden_mean, value, f64::from(worst) / p.limit_sigma));
+        hits.push(seen.hit(state, Finding::Drift, state.golden_mean, f64::from(worst) / p.limit_sigma));
     }
     let worst = up.max(down);
     if worst >= limits.limit {
         (state.sums[0], state.sums[1]) = (0.0, 0.0);
-        hits.push(hit(Finding::Shift, state.mean, value, f64::from(worst) / p.limit_sigma));
+        hits.push(seen.hit(state, Finding::Shift, state.mean, f64::from(worst) / p.limit_sigma));
     }
-    if state.run == p.stuck_samples.max(4_u16.saturating_mul(1 << state.run_log2.min(13))) {
-        hits.push(hit(Finding::Stuck, state.golden_mean, value, 1.0));
+    if state.run == stuck_at(state, p) {
+        hits.push(seen.hit(state, Finding::Stuck, state.golden_mean, 1.0));
     }
+}
+
+/// Candidates, see [`watch`].
+#[cold]
+fn come_near(state: &mut State, seen: &Seen, limits: &Limits<'_>, hits: &mut Vec<Hit>) {
+    let (p, sample) = (limits.all, seen.sample);
+    let limit = p.limit_sigma as f32;
+    for (sum, before) in state.sums.iter_mut().zip(seen.before) {
+        // Above its limit a sum falls by as many times more as it is higher.
+        if before > limit && *sum < before {
+            *sum = (before - (before - *sum) * (before / limit)).max(0.0);
+        }
+        *sum = sum.min(REACH * limit);
+    }
+    let beat = sample.last_time == i64::MIN
+        || sample.time.div_euclid(BEAT_US) != sample.last_time.div_euclid(BEAT_US);
+    let farther = |now: f32, before: f32| beat || level(now / limit) > level(before / limit);
+
+    let [up, down, golden_up, golden_down] = state.sums;
+    let [before_up, before_down, before_golden_up, before_golden_down] = seen.before;
+    hits.extend(seen.pause(state, limits));
+    let drift = golden_up.max(golden_down);
+    let shift = up.max(down);
+    let range = out_of_range(state, seen.golden, p);
+    // What the sums say more of is not told twice.
+    if range > drift.max(shift) / limit {
+        hits.push(seen.hit(state, Finding::Range, state.golden_mean, f64::from(range)));
+    }
+    if drift >= limits.limit && farther(drift, before_golden_up.max(before_golden_down)) {
+        hits.push(seen.hit(state, Finding::Drift, state.golden_mean, f64::from(drift) / p.limit_sigma));
+    }
+    if shift >= limits.limit && farther(shift, before_up.max(before_down)) {
+        hits.push(seen.hit(state, Finding::Shift, state.mean, f64::from(shift) / p.limit_sigma));
+    }
+    // A key whose values hardly ever changed while it learned cannot be told from one that is stuck.
+    if state.run >= limits.stuck_samples && state.run_log2 <= 13 {
+        let run = |run: u16| f32::from(run) / f32::from(stuck_at(state, p).max(1));
+        let (now, before) = (run(state.run), run(state.run - 1));
+        if now * p.limit_sigma as f32 >= limits.limit && (beat || level(now) > level(before)) {
+            hits.push(seen.hit(state, Finding::Stuck, state.golden_mean, f64::from(now)));
+        }
+    }
+}
+
+/// How far out of range all of the last [`Parameters::range_samples`] samples are, in limits and rounded down to an
+/// eighth of a doubling; 0 unless this one completes them.
+fn out_of_range(state: &mut State, golden: f32, parameters: &Parameters) -> f32 {
+    if state.out_of_range == 0 {
+        return 0.0;
+    }
+    // The step of a quarter of the limit, the least there is, is 0.
+    let least = 0.25_f32.to_bits() >> 20;
+    let step = ((golden.abs() / parameters.range_sigma as f32).to_bits() >> 20).saturating_sub(least);
+    let nearest = if state.out_of_range == 1 { 63 } else { u32::from(state.flags >> FLAG_BITS) };
+    let nearest = nearest.min(step);
+    state.flags = (state.flags & ((1 << FLAG_BITS) - 1)) | (nearest as u8) << FLAG_BITS;
+    if state.out_of_range < parameters.range_samples {
+        return 0.0;
+    }
+    state.out_of_range = 0;
+    f32::from_bits((nearest + least) << 20)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::Noise;
-
-    fn feed(state: &mut State, clock: &mut i64, values: impl Iterator<Item = f64>) -> Vec<Finding> {
-        feed_by(&Parameters::default(), state, clock, values)
-    }
-
-    fn feed_by(
-        parameters: &Parameters,
-        state: &mut State,
-        clock: &mut i64,
-        values: impl Iterator<Item = f64>,
-    ) -> Vec<Finding> {
-        let mut hits = Vec::new();
-        let mut states = [*state];
-        for value in values {
-            *clock += 1_000_000;
-            judge(&mut states, &[0], &[*clock], &[value], &[0], parameters, &mut hits);
-        }
-        *state = states[0];
-        hits.iter().map(|h| h.finding).collect()
-    }
-
-    fn learned(noise: &mut Noise, clock: &mut i64) -> State {
-        let mut state = State::default();
-        assert!(feed(&mut state, clock, (0..600).map(|_| 50.0 + noise.normal())).is_empty());
-        assert!(state.approve(&Parameters::default()));
-        state
-    }
-
-    #[test]
-    fn a_state_is_one_cache_line() {
-        assert_eq!(std::mem::size_of::<State>(), 64);
-        assert_eq!(std::mem::align_of::<State>(), 64);
-    }
-
-    #[test]
-    fn ordinary_noise_is_silent_for_a_day() {
-        let (mut noise, mut clock) = (Noise(7), 0);
-        let mut state = learned(&mut noise, &mut clock);
-        let found = feed(&mut state, &mut clock, (0..86_400).map(|_| 50.0 + noise.normal()));
-        assert_eq!(found, []);
-    }
-
-    #[test]
-    fn correlated_noise_is_silent_too() {
-        let (mut noise, mut clock, mut level) = (Noise(9), 0, 0.0);
-        let mut values = move |_| {
-            level = 0.8 * level + noise.normal();
-            20.0 + level
-        };
-        let mut state = State::default();
-        feed(&mut state, &mut clock, (0..3000).map(&mut values));
-        assert!(state.approve(&Parameters::default()));
-        assert_eq!(feed(&mut state, &mut clock, (0..20_000).map(&mut values)), []);
-    }
-
-    #[test]
-    fn a_shift_of_three_sigma_is_found_within_a_minute() {
-        let (mut noise, mut clock) = (Noise(7), 0);
-        let mut state = learned(&mut noise, &mut clock);
-        let found = feed(&mut state, &mut clock, (0..60).map(|_| 53.0 + noise.normal()));
-        assert!(found.contains(&Finding::Drift), "{found:?}");
-    }
-
-    #[test]
-    fn a_slow_walk_that_the_running_mean_follows_is_found_by_the_frozen_one() {
-        let (mut noise, mut clock) = (Noise(7), 0);
-        let mut state = learned(&mut noise, &mut clock);
-        let walk = (0..4000).map(|i| 50.0 + f64::from(i) * 0.001 + noise.normal());
-        let found = feed(&mut state, &mut clock, walk);
-        assert!(found.contains(&Finding::Drift), "{found:?}");
-        assert!(!found.contains(&Finding::Shift), "{found:?}");
-    }
-
-    #[test]
-    fn far_away_samples_are_out_of_range_only_when_they_persist() {
-        let (mut noise, mut clock) = (Noise(7), 0);
-        let mut state = learned(&mut noise, &mut clock);
-        assert_eq!(feed(&mut state, &mut clock, [90.0].into_iter()), []);
-        assert_eq!(feed(&mut state, &mut clock, [50.1].into_iter()), []);
-        let found = feed(&mut state, &mut clock, [90.0, 91.0, 92.0].into_iter());
-        assert_eq!(found, [Finding::Range]);
-    }
-
-    #[test]
-    fn a_frozen_value_is_stuck_once() {
-        let (mut noise, mut clock) = (Noise(7), 0);
-        let mut state = learned(&mut noise, &mut clock);
-        let found = feed(&mut state, &mut clock, std::iter::repeat_n(50.25, 300));
-        assert_eq!(found, [Finding::Stuck]);
-    }
-
-    #[test]
-    fn a_pause_is_a_gap_unless_the_context_changed() {
-        let (mut noise, mut clock) = (Noise(7), 0);
-        let mut state = learned(&mut noise, &mut clock);
-        feed(&mut state, &mut clock, [50.0].into_iter());
-        clock += 90_000_000;
-        assert_eq!(feed(&mut state, &mut clock, [50.2].into_iter()), [Finding::Gap]);
-        clock += 90_000_000;
-        state.begin(&Parameters::default());
-        assert_eq!(feed(&mut state, &mut clock, [50.2].into_iter()), []);
-    }
-
-    #[test]
-    fn a_reference_that_is_taken_over_judges_as_the_one_it_was_taken_from() {
-        let (mut noise, mut clock) = (Noise(7), 0);
-        let mut state = learned(&mut noise, &mut clock);
-        let reference = state.reference().unwrap();
-        let mut other = State::default();
-        other.refer_to(&reference, &Parameters::default());
-        assert_eq!(other.reference(), Some(reference));
-        let (walk, mut later) = ((0..4000).map(|i| 50.0 + f64::from(i) * 0.001).collect::<Vec<_>>(), clock);
-        let mut twin = noise.clone();
-        let found = feed(&mut state, &mut clock, walk.iter().map(|level| level + noise.normal()));
-        let taken = feed(&mut other, &mut later, walk.iter().map(|level| level + twin.normal()));
-        assert!(found.contains(&Finding::Drift) && taken.contains(&Finding::Drift), "{found:?} {taken:?}");
-        other.retire();
-        assert_eq!((other.reference(), other.is_approved()), (None, false));
-        let proposed = other.proposal(&Parameters::default()).unwrap();
-        assert!((f64::from(proposed.deviation) / f64::from(reference.deviation) - 1.0).abs() < 1e-5);
-    }
-
-    #[test]
-    fn maintenance_moves_the_level_within_its_limit_and_no_farther() {
-        let (mut noise, mut clock) = (Noise(7), 0);
-        let mut state = learned(&mut noise, &mut clock);
-        let before = state.reference().unwrap();
-        state.maintain(before.level);
-        assert!(!state.is_approved());
-        let found = feed(&mut state, &mut clock, (0..2000).map(|_| 54.0 + noise.normal()));
-        assert_eq!(found, [], "a new level within the limit is the approved one now");
-        assert!((state.reference().unwrap().level - 54.0).abs() < 0.5);
-        // Again and again, the limit counts from what a person approved.
-        for _ in 0..3 {
-            state.maintain(before.level);
-            feed(&mut state, &mut clock, (0..100).map(|_| 80.0 + noise.normal()));
-        }
-        let after = state.reference().unwrap();
-        assert!(after.level < before.level + 6.1 * f64::from(before.deviation), "{after:?}");
-        let found = feed(&mut state, &mut clock, (0..100).map(|_| 80.0 + noise.normal()));
-        assert!(found.contains(&Finding::Drift), "{found:?}");
-    }
-
-    #[test]
-    fn what_learns_says_provisionally_what_is_far_outside_all_it_has_seen() {
-        let (mut noise, mut clock, mut state) = (Noise(7), 0, State::default());
-        let early = Parameters { provisional_sigma: 24.0, ..Parameters::default() };
-        assert_eq!(feed_by(&early, &mut state, &mut clock, (0..200).map(|_| 50.0 + noise.normal())), []);
-        assert_eq!(
-            feed_by(&early, &mut state, &mut clock, [120.0, 50.0, 120.0, 50.0].into_iter()),
-            [],
-            "single spikes"
-        );
-        let mut hits = Vec::new();
-        let (values, parameters) = ([90.0, 91.0, 90.5, 90.2], Parameters::default());
-        judge(&mut [state], &[0; 4], &[clock; 4], &values, &[0; 4], &parameters, &mut hits);
-        assert_eq!(hits, [], "unless it was asked for, nothing alerts before it is approved");
-        judge(&mut [state], &[0; 4], &[clock; 4], &values, &[0; 4], &early, &mut hits);
-        assert_eq!(hits.len(), 1, "{hits:?}");
-        assert!(hits[0].provisional && hits[0].finding == Finding::Range && hits[0].index == 2);
-        // A switch that was seen both ways is no finding, however rarely it moves.
-        let mut switch = State::default();
-        let day = |i: i32| if (i % 2000) < 1000 { 0.0 } else { 1.0 };
-        feed_by(&early, &mut switch, &mut clock, (0..3500).map(day));
-        assert_eq!(feed_by(&early, &mut switch, &mut clock, (3500..20_000).map(day)), []);
-        // One that never moved has nothing to be compared with.
-        let mut constant = State::default();
-        assert_eq!(feed_by(&early, &mut constant, &mut clock, (0..100).map(|_| 5.0).chain([9.0; 5])), []);
-    }
-
-    #[test]
-    fn missing_and_bad_values_are_passed_over() {
-        let mut states = [State::default()];
-        let mut hits = Vec::new();
-        judge(
-            &mut states,
-            &[0, 0, NO_SLOT, 0],
-            &[1, 2, 3, 4],
-            &[f64::NAN, 1.0, 2.0, f64::INFINITY],
-            &[0, 2, 0, 0],
-            &Parameters::default(),
-            &mut hits,
-        );
-        assert_eq!(states[0].samples, 0);
-        assert!(!states[0].clone().approve(&Parameters::default()));
-    }
-}
+mod tests;

@@ -6,8 +6,10 @@
 pub mod alarm;
 pub mod conversation;
 pub mod covariance;
+pub mod fleet;
 pub mod group;
 pub mod guard;
+pub mod incident;
 pub mod kernel;
 pub mod linear;
 mod logarithm;
