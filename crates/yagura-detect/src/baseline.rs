@@ -89,16 +89,21 @@ pub(crate) fn rounded(value: f64) -> f64 {
     format!("{value:.8e}").parse().unwrap_or(value)
 }
 
-/// What nobody reads of a model, as a value of an entry.
+/// What nobody reads, as text.
 pub(crate) fn to_text(model: &impl Serialize) -> String {
     BASE64.encode(postcard::to_stdvec(model).unwrap_or_default())
 }
 
-/// The same back; the error names the value.
-pub(crate) fn from_text<T: DeserializeOwned>(values: &Map<String, Value>, name: &str) -> Result<T, String> {
+/// The same back.
+pub(crate) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let bytes = BASE64.decode(text).map_err(|cause| cause.to_string())?;
+    postcard::from_bytes(&bytes).map_err(|cause| cause.to_string())
+}
+
+/// The same from a value of an entry; the error names it.
+pub(crate) fn from_value<T: DeserializeOwned>(values: &Map<String, Value>, name: &str) -> Result<T, String> {
     let text = values.get(name).and_then(Value::as_str).ok_or_else(|| format!("`{name}` is no text"))?;
-    let bytes = BASE64.decode(text).map_err(|cause| format!("`{name}`: {cause}"))?;
-    postcard::from_bytes(&bytes).map_err(|cause| format!("`{name}`: {cause}"))
+    from_text(text).map_err(|cause| format!("`{name}`: {cause}"))
 }
 
 /// Which rows something was learned from, by the clock of who collected them.

@@ -16,8 +16,9 @@ use arrow::datatypes::DataType;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use yagura_event::clock::{Micros, SECOND};
+use yagura_event::rows::{ControlBuilder, ControlRow};
 use yagura_event::vocabulary::control;
-use yagura_event::{Encoding, Envelope, Origin, codec};
+use yagura_event::{Encoding, Envelope, Kind, Origin, codec};
 use yagura_log::Record;
 
 use crate::columns::text_at;
@@ -44,12 +45,28 @@ pub fn cell_of(detection: &str) -> String {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Passed {
     by_detection: BTreeMap<String, Count>,
+    /// What a shard of the plant has sent to cells.
+    by_cell: BTreeMap<String, Count>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Count {
     next_row: u64,
     promised: Micros,
+}
+
+impl Default for Count {
+    fn default() -> Self {
+        Count { next_row: 0, promised: Micros::MIN }
+    }
+}
+
+/// What one shard has to say to another: a row of [`Kind::Control`].
+pub(crate) struct Said<'a> {
+    pub(crate) action: &'a str,
+    /// The detection that it is about.
+    pub(crate) detection: &'a str,
+    pub(crate) payload: &'a str,
 }
 
 /// One record for a shard of the plant.
@@ -105,8 +122,7 @@ impl Passed {
         for (index, detection) in plant_wide {
             let batch = taken(index).and_then(|selected| cut(source.rows, source.from, &selected));
             if !self.by_detection.contains_key(&detection.id) {
-                let fresh = Count { next_row: 0, promised: Micros::MIN };
-                self.by_detection.insert(detection.id.clone(), fresh);
+                self.by_detection.insert(detection.id.clone(), Count::default());
             }
             let Some(count) = self.by_detection.get_mut(&detection.id) else { continue };
             let far = source.watermark > count.promised
@@ -116,10 +132,40 @@ impl Passed {
                 continue;
             }
             count.promised = count.promised.max(source.watermark);
-            out.extend(record(source, &detection.id, count, batch));
+            let batch = batch.map(|(rows, places)| {
+                let Envelope { collector, epoch, first_row, .. } = source.envelope;
+                let (collector, epoch, first_row) = (collector.clone(), *epoch, *first_row);
+                (rows, Some(Box::new(Origin { collector, epoch, first_row, places })))
+            });
+            out.extend(record(source, source.envelope.kind, cell_of(&detection.id), count, batch));
         }
         out
     }
+
+    /// The record that tells the shard of a detection's plant something.
+    pub(crate) fn tell_plant(&mut self, source: &Source<'_>, said: &Said<'_>) -> Option<PassedOn> {
+        let count = self.by_detection.entry(said.detection.to_string()).or_default();
+        tell(source, cell_of(said.detection), count, said)
+    }
+
+    /// The record that tells a cell something.
+    pub(crate) fn tell_cell(&mut self, source: &Source<'_>, cell: &str, said: &Said<'_>) -> Option<PassedOn> {
+        tell(source, cell.to_string(), self.by_cell.entry(cell.to_string()).or_default(), said)
+    }
+}
+
+fn tell(source: &Source<'_>, cell: String, count: &mut Count, said: &Said<'_>) -> Option<PassedOn> {
+    let mut builder = ControlBuilder::default();
+    builder.push(&ControlRow {
+        time: source.envelope.observed.1,
+        observed: source.envelope.observed.1,
+        action: said.action,
+        subject: said.detection,
+        payload: said.payload,
+        author: source.cell,
+        ..Default::default()
+    });
+    record(source, Kind::Control, cell, count, Some((builder.finish(), None)))
 }
 
 /// The selected rows with the places where they stood; none when there are none.
@@ -148,31 +194,25 @@ fn compact(column: &ArrayRef) -> Option<ArrayRef> {
 
 fn record(
     source: &Source<'_>,
-    detection: &str,
+    kind: Kind,
+    cell: String,
     count: &mut Count,
-    batch: Option<(RecordBatch, Vec<u32>)>,
+    batch: Option<(RecordBatch, Option<Box<Origin>>)>,
 ) -> Option<PassedOn> {
-    let Envelope { kind, version, collector, epoch, first_row, observed, .. } = source.envelope;
-    let (value, origin) = match batch {
-        None => (Vec::new(), None),
-        Some((rows, places)) => {
-            let origin =
-                Origin { collector: collector.clone(), epoch: *epoch, first_row: *first_row, places };
-            (codec::encode_arrow(&rows).ok()?, Some(Box::new(origin)))
-        }
+    let (value, rows, origin) = match batch {
+        None => (Vec::new(), 0, None),
+        Some((rows, origin)) => (codec::encode_arrow(&rows).ok()?, rows.num_rows() as u32, origin),
     };
-    let rows = origin.as_ref().map_or(0, |origin| origin.places.len()) as u32;
-    let cell = cell_of(detection);
     let key = Bytes::copy_from_slice(cell.as_bytes());
     let envelope = Envelope {
-        kind: *kind,
-        version: *version,
+        kind,
+        version: kind.version(),
         cell,
         collector: source.cell.to_string(),
         epoch: source.begun,
         first_row: count.next_row,
         rows,
-        observed: *observed,
+        observed: source.envelope.observed,
         promise: count.promised,
         encoding: Encoding::Arrow,
         origin,

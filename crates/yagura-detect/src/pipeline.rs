@@ -42,6 +42,8 @@ pub struct Pipeline {
     pub(crate) inputs: Index,
     /// Those that judge the whole plant.
     pub(crate) plant_wide: Vec<usize>,
+    /// Those whose limits a budget of all cells sets.
+    pub(crate) budgeted: Vec<usize>,
     /// What of a record is looked at.
     pub(crate) needed: Needed,
 }
@@ -220,6 +222,9 @@ pub struct ModelSpec {
     /// The findings that alert; all without any.
     #[serde(default)]
     pub findings: Vec<Spanned<String>>,
+    /// Alarms a day of all cells together, which set the limits.
+    #[serde(default)]
+    pub budget: Option<Spanned<serde_json::Value>>,
     /// Parameters other than the model's defaults.
     #[serde(default)]
     pub parameters: Option<Spanned<serde_json::Value>>,
@@ -316,8 +321,10 @@ impl Pipeline {
             }
         }
         let plant_wide = (0..detections.len()).filter(|&at| detections[at].scope == Scope::Plant).collect();
+        let has_budget = |&at: &usize| detections[at].operator.budget().is_some();
+        let budgeted = (0..detections.len()).filter(has_budget).collect();
         let needed = Needed::of(&detections);
-        Pipeline { detections, texts, version, shelf, rows, inputs, plant_wide, needed }
+        Pipeline { detections, texts, version, shelf, rows, inputs, plant_wide, budgeted, needed }
     }
 
     /// Reads and checks one file's text.

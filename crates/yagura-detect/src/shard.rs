@@ -30,9 +30,12 @@ use crate::pipeline::{Detection, Pipeline, Scope};
 use crate::shelf::Texts;
 
 pub mod baselines;
+mod pool;
 mod series;
 
 use baselines::{Baselines, Decided, Refused, meant};
+use pool::Pool;
+pub use pool::Spent;
 pub use series::Series;
 
 /// What a shard has done, for metrics. Part of its state.
@@ -99,7 +102,7 @@ const COLLECTORS_MAX: usize = 1024;
 /// The collector of what people decide: see [`baselines`].
 pub const DECISIONS: &str = "yagura.decisions";
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 5;
+const SAVED_VERSION: u16 = 6;
 
 /// A cell's state.
 pub struct Shard {
@@ -139,6 +142,8 @@ struct Saved {
     /// By detection, rows counted aside.
     aside: BTreeMap<String, u64>,
     baselines: Baselines,
+    /// In a shard of the plant, the tails of the cells.
+    pool: Pool,
     /// Detection, fingerprint, operator state.
     operators: Vec<(String, u64, Vec<u8>)>,
 }
@@ -391,7 +396,7 @@ impl Shard {
                 Kind::Series => self.define(envelope, rows, from),
                 Kind::Context => self.contexts(rows, from),
                 Kind::Control => {
-                    self.control(rows, from);
+                    self.control(envelope, rows, from);
                     // Another version may be in force now.
                     self.pipeline.candidates(envelope.kind, rows, candidates);
                 }
@@ -423,7 +428,8 @@ impl Shard {
                 }
             }
         }
-        let passed = self.pass_on(envelope, rows, from, moved, candidates);
+        let mut passed = self.pass_on(envelope, rows, from, moved, candidates);
+        self.hold_budgets(envelope, rows, moved, moved > watermark, &mut passed);
         let pipeline = Arc::clone(&self.pipeline);
         let alerts = hits
             .drain(..)
@@ -499,11 +505,13 @@ impl Shard {
             fresh.holes.skip(0, envelope.first_row);
             self.saved.collectors.insert(id.clone(), fresh);
         }
+        let about_a_budget = self.holds_a_budget() || passing::detection_of(&envelope.collector).is_some();
         let stats = &mut self.saved.stats;
         let collector = self.saved.collectors.get_mut(&id)?;
         collector.heard = stats.records;
-        // A person's decision promises nothing about rows: it neither holds the watermark up nor moves it.
-        collector.silent = envelope.collector == DECISIONS;
+        // What people decide, and what holds a budget, promises nothing about rows: it neither holds the watermark
+        // up nor moves it.
+        collector.silent = envelope.collector == DECISIONS || about_a_budget;
         collector.promise = collector.promise.max(envelope.promise);
         let rows = u64::from(envelope.rows);
         stats.missing_rows += envelope.first_row.saturating_sub(collector.next_row);
@@ -534,7 +542,7 @@ impl Shard {
         }
     }
 
-    fn control(&mut self, rows: &RecordBatch, from: usize) {
+    fn control(&mut self, envelope: &Envelope, rows: &RecordBatch, from: usize) {
         let column = |name: &str| rows.column_by_name(name);
         let (Some(action), Some(subject), Some(payload)) =
             (column("action"), column("subject"), column("payload"))
@@ -572,6 +580,8 @@ impl Shard {
                         None => self.saved.stats.refused_pipelines += 1,
                     }
                 }
+                control::TAIL => self.take_tail(&envelope.collector, &subject, &payload),
+                control::FACTORS => self.take_factors(&subject, &payload),
                 control::TICK => {
                     for ((name, _), collector) in &mut self.saved.collectors {
                         if *name == *subject {

@@ -658,6 +658,9 @@ impl Worker<'_> {
             for (detection, learning) in shard.learning() {
                 seen.learning.insert((shard.cell().to_string(), detection.id.clone()), learning);
             }
+            if let Some(spent) = shard.spent() {
+                seen.spent.insert(spent.detection.clone(), spent);
+            }
         }
     }
 

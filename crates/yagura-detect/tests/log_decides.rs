@@ -308,3 +308,109 @@ fn approvals_reach_the_plant() {
     let keys: Vec<BTreeMap<String, String>> = alerts(&log).into_iter().map(|a| a.key).collect();
     assert_eq!(keys, [BTreeMap::from([("client".to_string(), "C".to_string())])]);
 }
+
+const BUDGETED: &str = "  - { id: levels, title: L, queue: equipment, severity: low, on: sample, by: [tool], quiet: 0s,
+      model: { name: guard, budget: 200, parameters: { limit_sigma: 25 } }, summary: '{finding} {score}', then: Look. }
+";
+
+/// A signal of a cell, a sample a minute from one minute to another; in some of them it is far up.
+fn minutes(cell: &str, row: u64, of: std::ops::Range<i64>, up: &std::ops::Range<i64>) -> Record {
+    let end = of.end * 60 * SECOND;
+    let line = |minute: i64| {
+        let noise = ((minute * 7919) % 11 - 5) as f64 / 5.0;
+        let value = if up.contains(&minute) { 60.0 } else { 50.0 + noise };
+        json!({"series": 0, "time": minute * 60 * SECOND, "value": value, "quality": 0})
+    };
+    record(cell, Kind::Sample, row, end, &of.map(line).collect::<Vec<_>>())
+}
+
+fn learned(cell: &str) -> Vec<Record> {
+    let series = json!({"series": 0, "tool": cell, "chamber": "A", "signal": "flow", "unit": "", "class": "flow", "source": "s"});
+    let approve = json!({"time": 0, "observed": 0, "action": "approve", "subject": "levels", "payload": "", "author": "A"});
+    let at = 100 * 60 * SECOND;
+    vec![
+        record(cell, Kind::Series, 0, 0, &[series]),
+        minutes(cell, 1, 0..100, &(0..0)),
+        record(cell, Kind::Control, 101, at, &[approve]),
+    ]
+}
+
+#[test]
+fn a_budget_of_all_cells_sets_their_limits() {
+    let pipeline = pipeline(&[BUDGETED.to_string()]);
+    let (log, cells) = (log(2), ["bay-1", "bay-2", "bay-3"]);
+    let hours = |from: i64, up: std::ops::Range<i64>| -> Vec<Record> {
+        let of = |cell| {
+            (0..5).map(move |n| {
+                let from = from + n * 60;
+                (cell, from)
+            })
+        };
+        let all = cells.into_iter().flat_map(of);
+        all.map(|(cell, from)| minutes(cell, 2 + from as u64, from..from + 60, &up)).collect()
+    };
+    append(&log, &cells.into_iter().flat_map(learned).collect::<Vec<_>>());
+    append(&log, &hours(100, 200..209));
+    judge_all(&log, &pipeline);
+    assert_eq!(alerts(&log), [], "just over the calibrated limit, and little is known of the fleet");
+    append(&log, &hours(400, 500..509));
+    judge_all(&log, &pipeline);
+    let found = alerts(&log);
+    let told: BTreeSet<&str> = found.iter().map(|alert| &*alert.cell).collect();
+    assert_eq!((found.len(), told), (3, cells.into_iter().collect()), "the fleet is calm: there is room");
+    let evidence = &found[0].evidence;
+    assert_eq!((evidence["finding"].as_str(), evidence["factor"].as_f64()), (Some("range"), Some(0.5)));
+    assert!(evidence["score"].as_f64().is_some_and(|score| (1.0..4.0).contains(&score)), "{evidence:?}");
+    assert_eq!(replayed(&log, &pipeline), found, "limits are what the log says");
+    // Killed before any snapshot: nothing is told twice, to nobody.
+    let again = log_with(&held(&log, EVENTS), &held(&log, ALERTS));
+    judge_all(&again, &pipeline);
+    assert_eq!(alerts(&again), found);
+}
+
+#[test]
+fn what_was_spent_of_a_budget_is_known_where_it_is_held() {
+    let pipeline = pipeline(&[BUDGETED.to_string()]);
+    let mut cell = yagura_detect::Shard::new("bay-1", Arc::clone(&pipeline));
+    let mut plant = yagura_detect::Shard::new(&passing::cell_of("levels"), Arc::clone(&pipeline));
+    let mut offset = 0;
+    let mut told = 0;
+    let mut records = learned("bay-1");
+    records.extend((0..30).map(|n| {
+        let from = 100 + n * 60;
+        minutes("bay-1", 2 + from as u64, from..from + 60, &(200..260))
+    }));
+    let mut step = |cell: &mut yagura_detect::Shard, record: &Record| {
+        offset += 1;
+        cell.step(offset, record)
+    };
+    for record in &records {
+        let stepped = step(&mut cell, record);
+        told += stepped.alerts.len();
+        for passed in stepped.passed {
+            let answers = step(&mut plant, &passed.record).passed;
+            for answer in answers {
+                assert_eq!(answer.record.key, Bytes::from_static(b"bay-1"));
+                // Once more changes nothing: it has a number.
+                step(&mut cell, &answer.record);
+                let repeated = cell.stats().repeated_rows;
+                step(&mut cell, &answer.record);
+                assert_eq!(cell.stats().repeated_rows, repeated + 1);
+            }
+        }
+    }
+    let spent = plant.spent().expect("a budget");
+    assert_eq!((spent.budget, spent.keys, told), (200.0, 1, 1));
+    assert_eq!(spent.alarms.iter().sum::<u32>(), 1, "{:?}", spent.alarms);
+    assert_eq!(cell.spent(), None);
+    assert!(plant.watermark() == Micros::MIN, "who holds a budget waits for nobody");
+    assert_eq!((cell.stats().unreadable_records, plant.stats().unreadable_records), (0, 0));
+    let wrong = |more: &str| {
+        let text = format!("{HEAD}{}", BUDGETED.replace("budget: 200", more));
+        let read = Shelf::new(SqlCompiler::default()).read(Texts::one("p.yaml", text));
+        read.err().map(|errors| errors[0].to_string()).unwrap_or_default()
+    };
+    assert!(wrong("budget: 0").contains("p.yaml:4:37: `alarms_per_day` is more than 0"), "{}", wrong("budget: 0"));
+    assert!(wrong("budget: { alarms: 2 }").contains("a budget is a number of alarms a day"));
+    assert_eq!(wrong("budget: { alarms_per_day: 0.5, floor: 1.0 }"), "");
+}

@@ -159,6 +159,10 @@ pub mod control {
     /// Maintenance was recorded: the level of these keys (`payload`) is learned anew, for a detection
     /// (`subject`) or for all (`*`).
     pub const MAINTENANCE: &str = "maintenance";
+    /// How far a cell's incidents of a detection (`subject`) came, on its way to whoever holds the budget.
+    pub const TAIL: &str = "tail";
+    /// What the limits of a detection (`subject`) are multiplied by from now on, to hold its budget.
+    pub const FACTORS: &str = "factors";
     /// The shard's owner has not heard a collector (`subject`) for a while.
     pub const TICK: &str = "tick";
 }

@@ -173,6 +173,11 @@ impl Tail {
         if self.keys == 0 { 0.0 } else { self.watched / self.keys as f64 }
     }
 
+    /// Up to when keys were watched, in microseconds.
+    pub fn until(&self) -> i64 {
+        self.until
+    }
+
     /// Keys watched now.
     pub fn keys(&self) -> u64 {
         self.keys
@@ -287,6 +292,16 @@ const DAY_MAX: f64 = 4.0;
 const AIMED: std::ops::RangeInclusive<f64> = 1.0 / 3.0..=3.0;
 
 impl Budget {
+    /// Whether it can be held.
+    pub fn is_sound(&self) -> bool {
+        let all = [self.alarms_per_day, self.floor, self.ceiling, self.rise_per_day, self.fall_per_day];
+        all.iter().all(|value| value.is_finite())
+            && self.alarms_per_day > 0.0
+            && (0.3..=self.ceiling).contains(&self.floor)
+            && self.rise_per_day > 0.0
+            && (0.0..1.0).contains(&self.fall_per_day)
+    }
+
     /// How long tails remember: some three hundred alarms, at least three days and at most fourteen.
     pub fn memory_days(&self) -> f64 {
         (300.0 / self.alarms_per_day.max(1e-9)).clamp(3.0, 14.0)

@@ -9,7 +9,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts};
 use yagura_collect::run::Progress as Collecting;
 use yagura_detect::Pipeline;
-use yagura_detect::shard::Stats;
+use yagura_detect::shard::{Spent, Stats};
 use yagura_detect::worker::Progress as Detecting;
 
 /// Metrics of collecting and detecting.
@@ -127,6 +127,7 @@ impl RunMetrics {
             out.extend(counter.collect());
         }
         out.extend(self.learning());
+        out.extend(self.budgets());
         out.extend(self.detections());
         out.extend(self.partitions());
         out
@@ -159,6 +160,42 @@ impl RunMetrics {
             }
             out.extend(gauge.collect());
         }
+        out
+    }
+
+    /// Budgets of alarms, and what was spent of them.
+    fn budgets(&self) -> Vec<MetricFamily> {
+        let spent = self.detecting.spent();
+        let of = |alarms: &[u32], day: usize| alarms.get(day).copied().map(f64::from);
+        let mean = |alarms: &[u32]| {
+            let over = &alarms[1.min(alarms.len())..];
+            (!over.is_empty()).then(|| over.iter().map(|&n| f64::from(n)).sum::<f64>() / over.len() as f64)
+        };
+        let mut out = Vec::new();
+        let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Spent) -> Option<f64>| {
+            if let Ok(gauge) = GaugeVec::new(Opts::new(name, help), &["detection"]) {
+                for (detection, spent) in &spent {
+                    if let Some(value) = value(spent) {
+                        gauge.with_label_values(&[detection]).set(value);
+                    }
+                }
+                out.extend(gauge.collect());
+            }
+        };
+        gauge("yagura_budget_alarms_per_day", "Alarms a day that all cells together may raise.", &|spent| {
+            Some(spent.budget)
+        });
+        gauge(
+            "yagura_budget_alarms_today",
+            "Alarms of the day that is not over, in the cells' time.",
+            &|spent| of(&spent.alarms, 0),
+        );
+        gauge(
+            "yagura_budget_alarms_realised",
+            "Alarms a day in the last days that are over, up to 29.",
+            &|spent| mean(&spent.alarms),
+        );
+        gauge("yagura_budget_keys", "Keys that the budget is for.", &|spent| Some(spent.keys as f64));
         out
     }
 

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_saphyr::Spanned;
 use yagura_event::clock::Micros;
 use yagura_event::{Envelope, Kind};
+use yagura_models::fleet::{Budget, Factors, Tail};
 
 use crate::alerts::Hit;
 use crate::baseline::{Entry, Form, Span};
@@ -66,6 +67,11 @@ pub trait Plan: Send + Sync {
     /// What it looks at of the rows that are selected for it, beside the `by` columns and the times.
     fn reads(&self) -> Reads {
         Reads::Rows
+    }
+
+    /// How many alarms a day all cells together may raise, where that is what sets its limits.
+    fn budget(&self) -> Option<&Budget> {
+        None
     }
 
     /// A fresh state for one cell.
@@ -220,6 +226,14 @@ pub trait Operator: Send {
     ) -> usize {
         0
     }
+
+    /// How far incidents came, when it is time to say so to whoever holds the budget: now and then in the cell's time.
+    fn tail(&mut self, _now: Micros) -> Option<Tail> {
+        None
+    }
+
+    /// What the limits are multiplied by from now on.
+    fn set_factors(&mut self, _factors: &Factors) {}
 
     /// How far learning has got.
     fn learning(&self) -> Learning {

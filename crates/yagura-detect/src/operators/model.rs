@@ -8,7 +8,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 use yagura_event::Kind;
+use yagura_event::clock::{self, Micros, SECOND};
+use yagura_models::fleet::{Budget, Factors, Tail};
 use yagura_models::guard::{self, NO_SLOT, Parameters, State};
+use yagura_models::incident::{self, Candidate, Incidents};
 
 use super::matched::sample_hit;
 use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, restored, saved};
@@ -25,7 +28,7 @@ use reference::Waiting;
 /// The most keys in a cell: 256 MiB of states. What comes beyond is counted and not judged.
 const KEYS_MAX: usize = 4_000_000;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 3;
+const SAVED_VERSION: u16 = 4;
 
 /// A series that the detection takes and whose slot must be looked up.
 const UNRESOLVED: u32 = u32::MAX - 1;
@@ -62,6 +65,10 @@ pub(crate) fn read(
 ) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
     let spec = written.model?;
     let name = &spec.value.name;
+    if let Some(budget) = spec.value.budget.as_ref().filter(|_| name.value != guard::NAME) {
+        let message = format!("`budget` sets the limits of the model `{}` alone", guard::NAME);
+        return Some(Err(at(place, budget, message)));
+    }
     Some(match READERS.iter().find(|(known, ..)| *known == name.value) {
         Some((_, read, _)) => read(place, on, spec, written),
         None => {
@@ -145,21 +152,53 @@ fn read_guard(
     let context = contexts(place, on, spec, &mut errors);
     let findings = findings(place, &spec.value, &FINDINGS, guard::Finding::name, &mut errors);
     let parameters = parameters(place, &spec.value, &mut errors);
+    let budget = spec.value.budget.as_ref().and_then(|written| budget(place, written, &mut errors));
     match errors.is_empty() {
-        true => Ok(Box::new(GuardPlan { context, findings, parameters })),
+        true => Ok(Box::new(GuardPlan { context, findings, parameters, budget })),
         false => Err(errors),
     }
+}
+
+/// A budget as written: a number of alarms a day, or all of its parameters.
+fn budget(
+    place: &Place<'_>,
+    written: &Spanned<serde_json::Value>,
+    errors: &mut Vec<PipelineError>,
+) -> Option<Budget> {
+    let read = match written.value.as_f64() {
+        Some(alarms_per_day) => Ok(Budget { alarms_per_day, ..Budget::default() }),
+        None => serde_json::from_value(written.value.clone()),
+    };
+    match read {
+        Ok(budget) if budget.is_sound() => return Some(budget),
+        Ok(_) => errors.extend(at(
+            place,
+            written,
+            "`alarms_per_day` is more than 0, and `floor` lies between 0.3 and `ceiling`".into(),
+        )),
+        Err(error) => errors.extend(at(
+            place,
+            written,
+            format!("a budget is a number of alarms a day, as in `budget: 2`, or its parameters: {error}"),
+        )),
+    }
+    None
 }
 
 struct GuardPlan {
     context: Vec<String>,
     findings: Vec<guard::Finding>,
     parameters: Parameters,
+    budget: Option<Budget>,
 }
 
 impl Plan for GuardPlan {
     fn describe(&self) -> String {
-        format!("guard {:?} {:?} {:?}", self.context, self.findings, self.parameters)
+        format!("guard {:?} {:?} {:?} {:?}", self.context, self.findings, self.parameters, self.budget)
+    }
+
+    fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
     }
 
     fn start(&self) -> Box<dyn Operator> {
@@ -171,7 +210,8 @@ impl Plan for GuardPlan {
             slots: Vec::new(),
             found: Vec::new(),
             index: FxHashMap::default(),
-            saved: Saved::default(),
+            base: self.budget.as_ref().map_or(1.0, |budget| BELOW * budget.floor),
+            saved: Saved { incidents: self.budget.as_ref().map(begin), ..Saved::default() },
         })
     }
 }
@@ -186,6 +226,8 @@ struct Guard {
     slots: Vec<u32>,
     found: Vec<guard::Hit>,
     index: FxHashMap<(u32, u32), u32>,
+    /// The share of the limit from which on incidents are followed, where there is a budget.
+    base: f64,
     saved: Saved,
 }
 
@@ -201,6 +243,21 @@ struct Saved {
     waiting: Waiting,
     /// By slot whose maintenance was recorded, the level that a person approved.
     approved_levels: BTreeMap<u32, f64>,
+    /// Where there is a budget.
+    incidents: Option<Incidents>,
+    /// When keys were counted for it, and when the tail was told, in the cell's time.
+    counted: Option<Micros>,
+    told: Option<Micros>,
+}
+
+/// Incidents are followed from this share of the lowest factor on, so that their number there can be known.
+const BELOW: f64 = 0.8;
+/// The cell's time from one count of the keys, or one telling of the tail, to the next.
+const COUNTED_EVERY: Micros = 600 * SECOND;
+const TOLD_EVERY: Micros = 3600 * SECOND;
+
+fn begin(budget: &Budget) -> Incidents {
+    Incidents::new(incident::Settings::default(), budget.begin(), budget.memory_days())
 }
 
 impl Guard {
@@ -263,20 +320,33 @@ impl Operator for Guard {
             slots.push(slot);
         }
         self.found.clear();
-        guard::judge(
-            &mut self.saved.states,
-            &slots,
-            &samples.times[step.from..],
-            &samples.values[step.from..],
-            &samples.quality[step.from..],
-            &self.parameters,
-            &mut self.found,
-        );
+        let (times, values) = (&samples.times[step.from..], &samples.values[step.from..]);
+        let (quality, states, found) =
+            (&samples.quality[step.from..], &mut self.saved.states, &mut self.found);
+        match self.saved.incidents {
+            None => guard::judge(states, &slots, times, values, quality, &self.parameters, found),
+            Some(_) => {
+                guard::watch(states, &slots, times, values, quality, &self.parameters, self.base, found);
+            }
+        }
         let judged = slots.iter().filter(|&&slot| slot != NO_SLOT).count();
         self.saved.span.add(step.envelope.observed, judged as u64);
         self.slots = slots;
         for found in self.found.iter().filter(|f| self.findings.contains(&f.finding)) {
             let row = step.from + found.index as usize;
+            let incident = match &mut self.saved.incidents {
+                Some(incidents) if !found.provisional => {
+                    let candidate = Candidate {
+                        key: u64::from(self.slots[found.index as usize]),
+                        time: samples.times[row],
+                        finding: FINDINGS.iter().position(|f| *f == found.finding).unwrap_or(0) as u8,
+                        score: found.score as f32,
+                    };
+                    let Some(incident) = incidents.observe(&candidate) else { continue };
+                    Some(incident)
+                }
+                _ => None,
+            };
             if let Some(series) = all.get(samples.series[row] as usize) {
                 let more = serde_json::json!({
                     "finding": found.finding.name(), "seen": found.seen, "expected": found.expected,
@@ -285,6 +355,12 @@ impl Operator for Guard {
                 let serde_json::Value::Object(mut more) = more else { unreachable!("an object literal") };
                 if found.provisional {
                     more.insert("provisional".into(), true.into());
+                }
+                if let Some(incident) = incident {
+                    // By the limit in force; the calibrated one is a part of what sets it.
+                    more.insert("score".into(), f64::from(incident.peak / incident.limit).into());
+                    more.insert("factor".into(), f64::from(incident.limit).into());
+                    more.insert("since".into(), clock::rfc3339(incident.since).into());
                 }
                 hits.push(sample_hit(step, samples, row, series, more));
             }
@@ -337,6 +413,31 @@ impl Operator for Guard {
 
     fn maintain(&mut self, keys: &serde_json::Map<String, serde_json::Value>, all: &Blocks<Series>) -> usize {
         self.maintain_those(keys, all)
+    }
+
+    fn advance(&mut self, step: &Step<'_>, _: &Blocks<Series>, _: &mut Vec<Hit>) {
+        let now = step.watermark;
+        let Some(incidents) = &mut self.saved.incidents else { return };
+        if now < Micros::MAX && self.saved.counted.is_none_or(|at| now >= at.saturating_add(COUNTED_EVERY)) {
+            self.saved.counted = Some(now);
+            let keys = self.saved.states.iter().filter(|state| state.is_approved()).count();
+            incidents.advance(now, keys as u64, &mut Vec::new());
+        }
+    }
+
+    fn tail(&mut self, now: Micros) -> Option<Tail> {
+        let incidents = self.saved.incidents.as_ref()?;
+        if self.saved.told.is_some_and(|at| now < at.saturating_add(TOLD_EVERY)) {
+            return None;
+        }
+        self.saved.told = Some(now);
+        Some(incidents.tail().clone())
+    }
+
+    fn set_factors(&mut self, factors: &Factors) {
+        if let Some(incidents) = &mut self.saved.incidents {
+            incidents.set_factors(factors);
+        }
     }
 
     fn learning(&self) -> Learning {

@@ -9,7 +9,7 @@ use yagura_log::Log;
 use super::EVENTS;
 use crate::meter::Totals;
 use crate::operators::Learning;
-use crate::shard::Stats;
+use crate::shard::{Spent, Stats};
 
 /// What others may see of a worker while it runs.
 #[derive(Default)]
@@ -36,6 +36,7 @@ pub(super) struct Seen {
     pub(super) done: BTreeMap<u32, u64>,
     pub(super) stats: BTreeMap<String, Stats>,
     pub(super) learning: BTreeMap<(String, String), Learning>,
+    pub(super) spent: BTreeMap<String, Spent>,
     pub(super) ends: BTreeMap<u32, u64>,
     pub(super) detections: Vec<Totals>,
     pub(super) state_bytes: BTreeMap<String, u64>,
@@ -96,6 +97,11 @@ impl Progress {
     /// By (cell, detection), how far learning has got; as of the last snapshot.
     pub fn learning(&self) -> BTreeMap<(String, String), Learning> {
         self.lock().learning.clone()
+    }
+
+    /// By detection, what was spent of its budget of alarms; as of the last snapshot, and where it is held here.
+    pub fn spent(&self) -> BTreeMap<String, Spent> {
+        self.lock().spent.clone()
     }
 
     /// By cell and detection, the rows that windows counted aside.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use yagura_models::group::{self, Group};
 
 use super::{Groups, OneGroup};
-use crate::baseline::{Entry, Form, from_text, rounded, to_text};
+use crate::baseline::{Entry, Form, from_value, rounded, to_text};
 use crate::operators::Which;
 
 /// What keys that were not seen yet will be judged by: the signals' names and the model.
@@ -67,7 +67,7 @@ fn entry(key: Vec<String>, names: &[String], model: &Group) -> Entry {
 fn model(values: &Map<String, Value>) -> Result<(Vec<String>, Group), String> {
     let names = values.get("order").and_then(Value::as_array).ok_or("`order` is no list of signals")?;
     let names: Vec<String> = names.iter().filter_map(|name| name.as_str().map(str::to_string)).collect();
-    let model: Group = from_text(values, "weights")?;
+    let model: Group = from_value(values, "weights")?;
     if !model.is_sound() || model.width() != names.len() {
         return Err(format!("`weights` is no model of {} signals", names.len()));
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use yagura_models::steps::{self, FEATURES};
 
 use super::{OneStep, Steps};
-use crate::baseline::{Entry, Form, from_text, rounded, to_text};
+use crate::baseline::{Entry, Form, from_value, rounded, to_text};
 use crate::operators::Which;
 
 /// What steps that were not seen yet will be judged by: the signals' names and the model.
@@ -83,7 +83,7 @@ fn entry(key: Vec<String>, names: &[String], model: &steps::Step) -> Entry {
 fn model(values: &Map<String, Value>) -> Result<(Vec<String>, steps::Step), String> {
     let names = values.get("order").and_then(Value::as_array).ok_or("`order` is no list of signals")?;
     let names: Vec<String> = names.iter().filter_map(|name| name.as_str().map(str::to_string)).collect();
-    let model: steps::Step = from_text(values, "weights")?;
+    let model: steps::Step = from_value(values, "weights")?;
     if !model.is_sound() || model.width() != FEATURES.len() * names.len() {
         return Err(format!("`weights` is no model of {} signals", names.len()));
     }
