@@ -25,6 +25,7 @@ pub mod known;
 pub mod matched;
 pub mod model;
 pub mod sequence;
+mod series;
 pub mod skew;
 mod steps;
 #[cfg(test)]
