@@ -13,6 +13,7 @@ pub mod incident;
 pub mod kernel;
 pub mod linear;
 mod logarithm;
+pub mod repeat;
 pub mod series;
 pub mod steps;
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub mod known;
 pub mod matched;
 pub mod model;
 pub mod sequence;
-mod series;
+mod signals;
 pub mod skew;
 mod steps;
 #[cfg(test)]

@@ -44,10 +44,11 @@ const FINDINGS: [guard::Finding; 5] = [
 
 /// The models, what reads their part of a detection, and what they show beside a row's columns; a new model is one
 /// line more.
-const READERS: [(&str, ReadModel, &[&str]); 5] = [
+const READERS: [(&str, ReadModel, &[&str]); 6] = [
     (guard::NAME, read_guard, &SHOWN),
     (yagura_models::group::NAME, super::group::read, &SHOWN),
-    (yagura_models::series::NAME, super::series::read, &SHOWN),
+    (yagura_models::series::NAME, super::signals::read_series, &SHOWN),
+    (yagura_models::repeat::NAME, super::signals::read_repeat, &SHOWN),
     (yagura_models::steps::NAME, super::steps::read, &super::steps::SHOWN),
     (yagura_models::conversation::NAME, super::conversation::read, &super::conversation::SHOWN),
 ];

@@ -124,7 +124,7 @@ fn findings_are_chosen_and_complaints_are_at_their_place() {
     assert!(parameters.starts_with("parameters of `conversation`: unknown field `novelty`"), "{parameters}");
     assert_eq!(
         wrong("name: conversation", "name: talk"),
-        "`talk` is no model; there are: guard, group, series, steps, conversation\n"
+        "`talk` is no model; there are: guard, group, series, repeat, steps, conversation\n"
     );
 }
 
