@@ -5,6 +5,7 @@
 //! samples, so that signals sampled faster have as many more candidates a day and delays as much shorter.
 
 mod faults;
+mod repeats;
 mod signals;
 
 use std::io::IsTerminal;
@@ -344,6 +345,7 @@ pub fn fleet() -> Result<Report> {
     }
     let outcome = alerts(&cells, SIGNALS, None);
     figures.extend(figures_of("always 1.0", &outcome, &cases, None));
+    figures.extend(repeats::repeats(&noises));
     let input = format!(
         "{SIGNALS} benign signals, {LEARNED_DAYS} days learned and {JUDGED_DAYS} judged, a sample a minute, \
          {FAULTS_OF_A_KIND} faults of a kind"

@@ -30,7 +30,7 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Parameters { learning_samples: 1000, run_samples: 32, times_longest: 4 }
+        Parameters { learning_samples: 1000, run_samples: 48, times_longest: 8 }
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
         let hits = feed(&mut state, first[1200..1500].iter().copied());
         let [hit] = &hits[..] else { panic!("{hits:?}") };
         assert_eq!(hit.distance, 1500);
-        assert!((32..80).contains(&hit.run), "{hit:?}");
+        assert!((48..100).contains(&hit.run), "{hit:?}");
         assert_eq!(feed(&mut state, readings(&mut noise, 1000)), [], "and over");
     }
 

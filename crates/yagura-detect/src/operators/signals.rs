@@ -343,7 +343,7 @@ model:
         let lines: Vec<Line> = (0..1000).map(line).collect();
         let told: Vec<_> = lines.chunks(50).flat_map(|lines| cell.record("c", lines, lines[0].0)).collect();
         let [alert] = &told[..] else { panic!("{told:?}") };
-        assert!((832..880).contains(&(alert.time / SECOND)), "{}", alert.time / SECOND);
+        assert!((848..900).contains(&(alert.time / SECOND)), "{}", alert.time / SECOND);
         assert_eq!(alert.evidence["distance"], 300);
     }
 
