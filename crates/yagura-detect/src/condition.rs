@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef};
 use yagura_event::Kind;
 
 /// A compiled condition over the columns of one kind.
@@ -21,7 +21,21 @@ pub trait Condition: Send + Sync {
     fn required(&self) -> &[(String, Vec<String>)];
 }
 
-/// Compiles conditions.
+/// A compiled expression over the columns of one kind: a column that a detection computes.
+pub trait Expression: Send + Sync {
+    /// Its value for each row: a dictionary of texts without nulls, or numbers (`Float64`).
+    fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, String>;
+
+    /// Which of the two.
+    fn data_type(&self) -> DataType;
+
+    /// The columns that it looks at; `None` where that is not known.
+    fn columns(&self) -> Option<&[String]> {
+        None
+    }
+}
+
+/// Compiles conditions and expressions.
 pub trait Compiler: Send + Sync {
     /// Compiles `sql` over the columns of `kind`.
     fn compile(&self, kind: Kind, sql: &str) -> Result<Arc<dyn Condition>, ConditionError> {
@@ -35,6 +49,16 @@ pub trait Compiler: Send + Sync {
         schema: &SchemaRef,
         sql: &str,
     ) -> Result<Arc<dyn Condition>, ConditionError>;
+
+    /// Compiles `sql`, which is a text or a number, over the columns of `schema`, which people know as `name`.
+    fn expression_over(
+        &self,
+        _name: &str,
+        _schema: &SchemaRef,
+        sql: &str,
+    ) -> Result<Arc<dyn Expression>, ConditionError> {
+        Err(ConditionError { at: None, message: format!("`{sql}`: nothing here computes columns") })
+    }
 }
 
 /// What is wrong with a condition.

@@ -28,7 +28,7 @@ pub mod shelf;
 pub mod snapshot;
 pub mod worker;
 
-pub use condition::{Compiler, Condition, ConditionError};
+pub use condition::{Compiler, Condition, ConditionError, Expression};
 pub use late::LateRow;
 pub use pipeline::{Pipeline, PipelineError};
 pub use shard::{Shard, Stats};

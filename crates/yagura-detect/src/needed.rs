@@ -96,6 +96,9 @@ fn first(detections: &[Detection], kind: Kind) -> Option<Columns> {
         }
         names.extend(condition.map_or(Some(&[][..]), |c| c.columns())?.iter().cloned());
         names.extend(detection.by.iter().cloned());
+        for computed in &detection.compute {
+            names.extend(computed.expression.columns()?.iter().cloned());
+        }
         if !detection.join.is_empty() {
             names.extend(places_of(kind).iter().map(ToString::to_string));
         }

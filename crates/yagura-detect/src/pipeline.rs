@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use yagura_event::vocabulary::context;
 use yagura_event::{Kind, Queue, Severity};
 
 use crate::asof;
-use crate::condition::{Compiler, Condition};
+use crate::condition::{Compiler, Condition, ConditionError, Expression};
 use crate::index::Index;
 use crate::needed::Needed;
 use crate::operators::absence::AbsenceSpec;
@@ -82,6 +82,8 @@ pub struct Detection {
     pub on: Kind,
     /// Contexts that are joined to its rows, as of each row's time, under their names.
     pub join: Vec<String>,
+    /// Columns that are computed for its rows.
+    pub compute: Vec<Computed>,
     /// The columns of its rows.
     pub schema: SchemaRef,
     /// Which rows; all without one.
@@ -102,6 +104,14 @@ pub struct Detection {
     pub tests: Vec<TestSpec>,
     /// The file it stands in.
     pub file: PathBuf,
+}
+
+/// A column that a detection computes.
+pub struct Computed {
+    /// Its name.
+    pub name: String,
+    /// What computes it.
+    pub expression: Arc<dyn Expression>,
 }
 
 /// A problem in a pipeline file, as its author wants to read it.
@@ -176,6 +186,8 @@ struct DetectionSpec {
     scope: Option<Spanned<String>>,
     #[serde(default)]
     join: Vec<Spanned<String>>,
+    #[serde(default)]
+    compute: BTreeMap<String, Spanned<String>>,
     #[serde(default, rename = "where")]
     condition: Option<Spanned<String>>,
     #[serde(default)]
@@ -288,19 +300,32 @@ impl Place<'_> {
         name: &str,
         sql: &Spanned<String>,
     ) -> Result<Arc<dyn Condition>, PipelineError> {
-        self.compiler.compile_over(rows, schema, &sql.value).map_err(|e| {
-            let mut error = self.error(sql, format!("{name}: {}", e.message));
-            if let Some((line, column)) = e.at {
-                // A plain one-line value begins where YAML says; in a block the column is its own.
-                if line == 1 {
-                    error.column += u64::from(column) - 1;
-                } else {
-                    error.line += u64::from(line) - 1;
-                    error.column = u64::from(column);
-                }
+        self.compiler.compile_over(rows, schema, &sql.value).map_err(|e| self.complaint(name, sql, e))
+    }
+
+    /// Compiles the expression that stands under `name` over the columns of `rows`.
+    fn expression(
+        &self,
+        rows: &str,
+        schema: &SchemaRef,
+        name: &str,
+        sql: &Spanned<String>,
+    ) -> Result<Arc<dyn Expression>, PipelineError> {
+        self.compiler.expression_over(rows, schema, &sql.value).map_err(|e| self.complaint(name, sql, e))
+    }
+
+    fn complaint(&self, name: &str, sql: &Spanned<String>, wrong: ConditionError) -> PipelineError {
+        let mut error = self.error(sql, format!("{name}: {}", wrong.message));
+        if let Some((line, column)) = wrong.at {
+            // A plain one-line value begins where YAML says; in a block the column is its own.
+            if line == 1 {
+                error.column += u64::from(column) - 1;
+            } else {
+                error.line += u64::from(line) - 1;
+                error.column = u64::from(column);
             }
-            error
-        })
+        }
+        error
     }
 }
 
@@ -421,7 +446,9 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
     let columns_of = if on == Kind::Sample { Kind::Series } else { on };
     let join = joins(place, on, &spec.join, errors);
     let scope = scope(place, on, &spec, errors);
-    let schema = asof::joined_schema(columns_of, &join);
+    let joined_schema = asof::joined_schema(columns_of, &join);
+    let compute = computed(place, on, &spec, &joined_schema, errors);
+    let schema = widened(&joined_schema, &compute);
     let condition = spec.condition.as_ref().and_then(|sql| {
         let compiled = place.condition(columns_of.name(), &schema, "where", sql);
         compiled.map_err(|error| errors.push(error)).ok()
@@ -434,7 +461,8 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         (_, Some(_)) => &["seen"],
         _ => &[],
     };
-    let joined: Vec<&str> = join.iter().map(String::as_str).collect();
+    let computed = compute.iter().map(|column| column.name.as_str());
+    let joined: Vec<&str> = join.iter().map(String::as_str).chain(computed).collect();
     // What a model of rows finds, and the context of samples, may be part of the key: one alert each.
     let found: &[&str] = match (&spec.model, on) {
         (Some(_), Kind::Sample) => &model::CONTEXTS,
@@ -451,7 +479,7 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         None if spec.sequence.is_some() => {}
         None => check_template(place, columns_of, &spec.summary, more, errors),
     }
-    let operator = operator_of(place, on, &spec, &join, errors);
+    let operator = operator_of(place, on, &spec, (&join, &joined, &schema), errors);
     let quiet = match &spec.quiet {
         None => 3600 * SECOND,
         Some(text) => duration(&text.value).unwrap_or_else(|| {
@@ -467,7 +495,9 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
     let operator = operator?;
     let by: Vec<String> = spec.by.into_iter().map(|c| c.value).collect();
     let judged = (on.name(), spec.condition.map(|c| c.value), &by, &join, quiet, operator.describe());
-    let fingerprint = fingerprint(&serde_json::json!([judged, scope == Scope::Plant]));
+    let computes: BTreeMap<&str, &str> =
+        spec.compute.iter().map(|(name, sql)| (name.as_str(), sql.value.as_str())).collect();
+    let fingerprint = fingerprint(&serde_json::json!([judged, scope == Scope::Plant, computes]));
     Some(Detection {
         id: spec.id.value,
         title: spec.title,
@@ -480,6 +510,7 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         scope,
         on,
         join,
+        compute,
         schema,
         condition,
         by,
@@ -491,6 +522,58 @@ fn resolve(place: &Place<'_>, spec: DetectionSpec, errors: &mut Vec<PipelineErro
         tests: spec.tests,
         file: place.file.to_path_buf(),
     })
+}
+
+/// The columns that a detection computes, checked.
+fn computed(
+    place: &Place<'_>,
+    on: Kind,
+    spec: &DetectionSpec,
+    schema: &SchemaRef,
+    errors: &mut Vec<PipelineError>,
+) -> Vec<Computed> {
+    let Some((_, first)) = spec.compute.first_key_value() else { return Vec::new() };
+    let refused = match (on, &spec.sequence) {
+        (Kind::Sample | Kind::Series, _) => {
+            Some("samples are numbers without names; `compute` is for other rows")
+        }
+        (_, Some(_)) => {
+            Some("`compute` does not reach the steps of a `sequence`; compute within their conditions")
+        }
+        _ => None,
+    };
+    if let Some(message) = refused {
+        errors.push(place.error(first, message.into()));
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    for (name, sql) in &spec.compute {
+        let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if !is_name || schema.field_with_name(name).is_ok() {
+            let what = if is_name { "there already" } else { "of small letters, digits and `_`" };
+            let message = match is_name {
+                true => format!("a column `{name}` is {what}; give what is computed another name"),
+                false => format!("`{name}` is no name of a column; names are {what}"),
+            };
+            errors.push(place.error(sql, message));
+            continue;
+        }
+        match place.expression(on.name(), schema, &format!("compute: {name}"), sql) {
+            Ok(expression) => out.push(Computed { name: name.clone(), expression }),
+            Err(error) => errors.push(error),
+        }
+    }
+    out
+}
+
+/// Columns with those that are computed.
+fn widened(schema: &SchemaRef, compute: &[Computed]) -> SchemaRef {
+    if compute.is_empty() {
+        return Arc::clone(schema);
+    }
+    let more = compute.iter().map(|c| Arc::new(Field::new(&c.name, c.expression.data_type(), true)));
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain(more).collect::<Vec<_>>()))
 }
 
 /// The same for the same text in every program and for good: baselines that people keep name it.
@@ -556,7 +639,7 @@ fn operator_of(
     place: &Place<'_>,
     on: Kind,
     spec: &DetectionSpec,
-    join: &[String],
+    (join, more, schema): (&[String], &[&str], &SchemaRef),
     errors: &mut Vec<PipelineError>,
 ) -> Option<Box<dyn Plan>> {
     let mut found: Option<Box<dyn Plan>> = None;
@@ -569,6 +652,8 @@ fn operator_of(
         condition: spec.condition.as_ref(),
         by: &spec.by,
         join,
+        more,
+        schema,
         skew: spec.skew.as_ref(),
         summary: &spec.summary,
     };
@@ -621,6 +706,9 @@ pub(crate) struct Written<'a> {
     pub(crate) by: &'a [Spanned<String>],
     /// The contexts that are joined to the rows.
     pub(crate) join: &'a [String],
+    /// The columns that they have beside those of their kind, and all columns.
+    pub(crate) more: &'a [&'a str],
+    pub(crate) schema: &'a SchemaRef,
     pub(crate) skew: Option<&'a Spanned<skew::SkewSpec>>,
     pub(crate) summary: &'a Spanned<String>,
 }

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, DictionaryArray, RecordBatch, new_null_array};
 use arrow::compute::or_kleene;
-use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
 use serde::{Deserialize, Serialize};
 use yagura_event::clock::Micros;
 use yagura_event::vocabulary::control;
@@ -26,7 +26,7 @@ use crate::late::{Aside, LateRow};
 use crate::meter::{Meter, NoMeter, Work};
 use crate::operators::{Input, Learning, Operator, Samples, Saving, Step};
 use crate::passing::{self, Passed, PassedOn, Source};
-use crate::pipeline::{Detection, Pipeline, Scope};
+use crate::pipeline::{Computed, Detection, Pipeline, Scope};
 use crate::shelf::Texts;
 
 pub mod baselines;
@@ -456,29 +456,34 @@ impl Shard {
         }
         let pipeline = Arc::clone(&self.pipeline);
         let plant_wide = pipeline.plant_wide.iter().map(|&index| (index, &pipeline.detections[index]));
-        let Saved { passed, stats, cell, begun, .. } = &mut self.saved;
-        let source = Source { cell, begun: begun.unwrap_or_default(), envelope, rows, from, watermark };
-        passed.records(&source, plant_wide, |index| {
+        let mut passed = std::mem::take(&mut self.saved.passed);
+        let (cell, begun) = (self.saved.cell.clone(), self.saved.begun.unwrap_or_default());
+        let saved = &mut self.saved;
+        let source = Source { cell: &cell, begun, envelope, rows, from, watermark };
+        let records = passed.records(&source, plant_wide, |index| {
             let detection = &pipeline.detections[index];
             if from >= rows.num_rows() {
                 None
             } else if envelope.kind == Kind::Control {
                 passing::decisions(rows, &detection.id)
             } else if candidates.rows.contains(&(index as u32)) {
+                let wide = widen(saved, detection, envelope.kind, rows, &mut BTreeMap::new());
                 match detection.condition.as_deref() {
-                    Some(condition) => select(condition, rows, stats),
+                    Some(condition) => select(condition, wide.as_ref().unwrap_or(rows), &mut saved.stats),
                     None => Some(vec![true; rows.num_rows()].into()),
                 }
             } else if candidates.inputs.contains(&(index as u32)) {
                 let inputs = detection.operator.inputs().iter();
                 let selected = inputs
                     .filter(|input| input.kind == envelope.kind)
-                    .filter_map(|input| select(input.condition.as_ref(), rows, stats));
+                    .filter_map(|input| select(input.condition.as_ref(), rows, &mut saved.stats));
                 selected.reduce(|one, other| or_kleene(&one, &other).unwrap_or(one))
             } else {
                 None
             }
-        })
+        });
+        self.saved.passed = passed;
+        records
     }
 
     /// Numbers and counts the rows that a detection counted aside.
@@ -610,8 +615,8 @@ impl Shard {
             }
             meter.begin();
             let before = hits.len();
-            let with_contexts = self.join(detection, envelope.kind, rows, &mut joined);
-            let rows = with_contexts.as_ref().unwrap_or(rows);
+            let wide = widen(&mut self.saved, detection, envelope.kind, rows, &mut joined);
+            let rows = wide.as_ref().unwrap_or(rows);
             let selected = condition.map(|c| select(c, rows, &mut self.saved.stats));
             if let Some(None) = selected {
                 meter.end(index, Work { offered, selected: 0, hits: 0 });
@@ -625,30 +630,6 @@ impl Shard {
             let chosen = selected.as_ref().map_or(offered, |s| s.slice(from, offered).true_count());
             meter.end(index, Work { offered, selected: chosen, hits: hits.len() - before });
         }
-    }
-
-    /// The rows of a kind with the contexts that a detection joins, if it joins any to that kind; each column is made
-    /// once a record.
-    fn join<'a>(
-        &self,
-        detection: &'a Detection,
-        kind: Kind,
-        rows: &RecordBatch,
-        joined: &mut BTreeMap<&'a str, ArrayRef>,
-    ) -> Option<RecordBatch> {
-        if detection.join.is_empty() || places_of(kind).is_empty() {
-            return None;
-        }
-        let mut columns = rows.columns().to_vec();
-        for name in &detection.join {
-            let column = joined.entry(name).or_insert_with(|| self.saved.held.column(kind, rows, name));
-            columns.push(Arc::clone(column));
-        }
-        let schema = match kind == detection.on {
-            true => Arc::clone(&detection.schema),
-            false => joined_schema(kind, &detection.join),
-        };
-        RecordBatch::try_new(schema, columns).ok()
     }
 
     fn samples(&mut self, rows: &RecordBatch, judged: &mut Judged<'_>) {
@@ -712,8 +693,8 @@ impl Shard {
             }
             meter.begin();
             let before = hits.len();
-            let with_contexts = self.join(detection, envelope.kind, rows, &mut joined);
-            let rows = with_contexts.as_ref().unwrap_or(rows);
+            let wide = widen(&mut self.saved, detection, envelope.kind, rows, &mut joined);
+            let rows = wide.as_ref().unwrap_or(rows);
             let stats = &mut self.saved.stats;
             let selected: Vec<Option<BooleanArray>> = inputs
                 .iter()
@@ -739,6 +720,50 @@ fn judged_here(cell: &str, pipeline: &Pipeline) -> Vec<bool> {
         Some(id) => detection.scope == Scope::Plant && detection.id == id,
     };
     pipeline.detections.iter().map(here).collect()
+}
+
+/// The rows of a kind with the contexts that a detection joins to that kind and the columns that it computes, if there
+/// are any; each context's column is made once a record. What cannot be computed is empty, and counted.
+fn widen<'a>(
+    saved: &mut Saved,
+    detection: &'a Detection,
+    kind: Kind,
+    rows: &RecordBatch,
+    joined: &mut BTreeMap<&'a str, ArrayRef>,
+) -> Option<RecordBatch> {
+    let join = if places_of(kind).is_empty() { &[][..] } else { &detection.join };
+    let own = kind == detection.on;
+    if join.is_empty() && (detection.compute.is_empty() || !own) {
+        return None;
+    }
+    let mut columns = rows.columns().to_vec();
+    for name in join {
+        let column = joined.entry(name).or_insert_with(|| saved.held.column(kind, rows, name));
+        columns.push(Arc::clone(column));
+    }
+    let schema = joined_schema(kind, join);
+    if !own || detection.compute.is_empty() {
+        return RecordBatch::try_new(if own { Arc::clone(&detection.schema) } else { schema }, columns).ok();
+    }
+    let narrow = RecordBatch::try_new(schema, columns.clone()).ok()?;
+    for Computed { expression, .. } in &detection.compute {
+        columns.push(expression.evaluate(&narrow).unwrap_or_else(|_| {
+            saved.stats.failed_conditions += 1;
+            nothing(&expression.data_type(), rows.num_rows())
+        }));
+    }
+    RecordBatch::try_new(Arc::clone(&detection.schema), columns).ok()
+}
+
+/// Empty texts, or missing numbers.
+fn nothing(of: &DataType, rows: usize) -> ArrayRef {
+    match of {
+        DataType::Dictionary(..) => {
+            let empty: DictionaryArray<Int32Type> = std::iter::repeat_n("", rows).collect();
+            Arc::new(empty)
+        }
+        other => new_null_array(other, rows),
+    }
 }
 
 /// Whether a batch has the words without which no row of it can hold.

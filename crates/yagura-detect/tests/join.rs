@@ -176,3 +176,91 @@ fn a_step_whose_kind_names_no_tool_has_no_contexts() {
     assert!(said.len() == 1 && said[0].starts_with("j.yaml:18:16: not: "), "{said:?}");
     assert!(said[0].contains("badge") && said[0].contains("subject"), "{said:?}");
 }
+
+const COMPUTED: &str = "version: 1
+detections:
+  - id: c
+    title: C
+    queue: security
+    severity: low
+    on: message
+    join: [maintenance]
+    compute:
+      network: regexp_replace(client, '[.][0-9]+$', '')
+      seconds: latency_us / 1000000.0
+      working: maintenance <> ''
+    where: network = '10.1.2' AND seconds > 0.5
+    by: [network, working]
+    quiet: 0s
+    summary: '{client} of {network} waited {seconds} s'
+    then: Look.
+";
+
+#[test]
+fn computed_columns_are_columns() {
+    let message = |row: u64, client: &str, latency_us: u64| {
+        let columns =
+            json!({"time": row, "observed": row, "tool": "T", "client": client, "latency_us": latency_us});
+        record(row, Kind::Message, columns)
+    };
+    let mut shard = Shard::new("bay", of(COMPUTED).expect("a detection"));
+    let work = json!({"time": 0, "observed": 0, "tool": "T", "name": "maintenance", "value": "WO-1"});
+    assert!(shard.step(0, &record(0, Kind::Context, work)).alerts.is_empty());
+    assert!(shard.step(1, &message(1, "10.1.3.7", 900_000)).alerts.is_empty(), "another network");
+    assert!(shard.step(2, &message(2, "10.1.2.7", 100_000)).alerts.is_empty(), "quick");
+    let alerts = shard.step(3, &message(3, "10.1.2.7", 900_000)).alerts;
+    assert_eq!(alerts[0].summary, "10.1.2.7 of 10.1.2 waited 0.9 s");
+    assert_eq!((&*alerts[0].key["network"], &*alerts[0].key["working"]), ("10.1.2", "true"));
+    assert_eq!(alerts[0].evidence["seconds"], 0.9);
+    // A window measures what is computed, and a list knows it.
+    let windows = COMPUTED.replace("    summary: '{client} of {network} waited {seconds} s'", "    window: { every: 10s, of: seconds, measure: max, at_least: 0.8 }\n    summary: '{network} {max}'");
+    assert_eq!(of(windows).err(), None);
+    let known =
+        COMPUTED.replace("    summary", "    known: { of: [network, tool], from: learning }\n    summary");
+    assert_eq!(of(known).err(), None);
+}
+
+#[test]
+fn a_computed_column_that_makes_no_sense_is_explained() {
+    let wrong = |from: &str, to: &str| of(COMPUTED.replace(from, to)).err().unwrap_or_default().join("; ");
+    assert!(
+        wrong("latency_us / 1000000.0", "latency / 2")
+            .starts_with("j.yaml:11:16: compute: seconds: `latency` is no column of message")
+    );
+    assert_eq!(
+        wrong(
+            "      seconds: latency_us / 1000000.0",
+            "      tool: latency_us / 1000000.0\n      seconds: 1.0"
+        ),
+        "j.yaml:11:13: a column `tool` is there already; give what is computed another name"
+    );
+    assert!(
+        wrong("seconds: latency_us / 1000000.0", "seconds: now()").contains("gives another answer each time")
+    );
+    assert!(
+        wrong("seconds: latency_us / 1000000.0", "seconds: time")
+            .contains("computed columns are texts or numbers")
+    );
+    assert!(
+        wrong("on: message\n    join: [maintenance]", "on: sample")
+            .contains("samples are numbers without names")
+    );
+    let sequence =
+        SEQUENCE.replace("    by: [tool]\n", "    compute: { x: latency_us + 1 }\n    by: [tool]\n");
+    assert!(of(sequence).err().is_some_and(|said| said[0].contains("does not reach the steps")));
+}
+
+#[test]
+fn the_plant_judges_what_is_computed() {
+    let text = COMPUTED
+        .replace("    join: [maintenance]\n", "    scope: plant\n")
+        .replace("maintenance <> ''", "latency_us > 800000");
+    let pipeline = of(text).expect("a detection");
+    let mut cell = Shard::new("bay", Arc::clone(&pipeline));
+    let mut plant = Shard::new(&yagura_detect::passing::cell_of("c"), pipeline);
+    let columns = json!({"time": 0, "observed": 0, "tool": "T", "client": "10.1.2.7", "latency_us": 900_000});
+    let passed = cell.step(0, &record(0, Kind::Message, columns)).passed;
+    let [passed] = &passed[..] else { panic!("{} records", passed.len()) };
+    assert_eq!(plant.step(0, &passed.record).alerts.len(), 1);
+    assert_eq!(plant.stats().failed_conditions, 0);
+}

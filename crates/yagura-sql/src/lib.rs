@@ -6,8 +6,9 @@ pub mod history;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, DictionaryArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int32Type, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, SchemaError};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, Volatility};
@@ -15,7 +16,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
-use yagura_detect::{Compiler, Condition, ConditionError};
+use yagura_detect::{Compiler, Condition, ConditionError, Expression};
+use yagura_event::schema::dictionary_type;
 
 /// Compiles conditions with DataFusion.
 pub struct SqlCompiler {
@@ -35,28 +37,94 @@ impl Compiler for SqlCompiler {
         schema: &SchemaRef,
         sql: &str,
     ) -> Result<Arc<dyn Condition>, ConditionError> {
+        let mut required = Vec::new();
+        let compiled =
+            self.compiled(name, schema, sql, |expression| collect_required(expression, &mut required))?;
+        if compiled.gives != DataType::Boolean {
+            let gives = compiled.gives;
+            return Err(plain(format!("`{sql}` is a {gives}, not a condition; compare it with something")));
+        }
+        Ok(Arc::new(SqlCondition { physical: compiled.physical, columns: compiled.columns, required }))
+    }
+
+    fn expression_over(
+        &self,
+        name: &str,
+        schema: &SchemaRef,
+        sql: &str,
+    ) -> Result<Arc<dyn Expression>, ConditionError> {
+        let Compiled { physical, columns, gives } = self.compiled(name, schema, sql, |_| ())?;
+        let as_text = match &gives {
+            DataType::Dictionary(_, words) => matches!(**words, DataType::Utf8 | DataType::LargeUtf8),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean => true,
+            other if other.is_numeric() && *other != DataType::Null => false,
+            other => {
+                return Err(plain(format!("`{sql}` is a {other}; computed columns are texts or numbers")));
+            }
+        };
+        Ok(Arc::new(SqlExpression { physical, columns, as_text }))
+    }
+}
+
+/// An expression, compiled.
+struct Compiled {
+    physical: Arc<dyn PhysicalExpr>,
+    /// The columns that it looks at, by name.
+    columns: Vec<String>,
+    gives: DataType,
+}
+
+impl SqlCompiler {
+    fn compiled(
+        &self,
+        name: &str,
+        schema: &SchemaRef,
+        sql: &str,
+        look: impl FnOnce(&Expr),
+    ) -> Result<Compiled, ConditionError> {
         let columns = DFSchema::try_from(schema.as_ref().clone()).map_err(|e| plain(e.to_string()))?;
         let explain = |e: DataFusionError| explain(name, schema, sql, e);
         let expression = self.session.parse_sql_expr(sql, &columns).map_err(explain)?;
         refuse_volatile(&expression)?;
-        let mut required = Vec::new();
-        collect_required(&expression, &mut required);
+        look(&expression);
         let physical = self.session.create_physical_expr(expression, &columns).map_err(explain)?;
-        match physical.data_type(schema) {
-            Ok(DataType::Boolean) => {}
-            Ok(other) => {
-                return Err(plain(format!(
-                    "`{sql}` is a {other}, not a condition; compare it with something"
-                )));
-            }
-            Err(e) => return Err(explain(e)),
-        }
+        let gives = physical.data_type(schema).map_err(explain)?;
         // What cannot be computed (a text that is no number, compared with one) shows without rows.
         physical.evaluate(&RecordBatch::new_empty(Arc::clone(schema))).map_err(explain)?;
         let mut columns: Vec<String> =
             collect_columns(&physical).iter().map(|column| column.name().to_string()).collect();
         columns.sort();
-        Ok(Arc::new(SqlCondition { physical, columns, required }))
+        Ok(Compiled { physical, columns, gives })
+    }
+}
+
+struct SqlExpression {
+    physical: Arc<dyn PhysicalExpr>,
+    /// By name.
+    columns: Vec<String>,
+    /// Else it is a number.
+    as_text: bool,
+}
+
+impl Expression for SqlExpression {
+    fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, String> {
+        let value = self.physical.evaluate(rows).map_err(|e| e.to_string())?;
+        let array = value.into_array(rows.num_rows()).map_err(|e| e.to_string())?;
+        if !self.as_text {
+            return cast(&array, &DataType::Float64).map_err(|e| e.to_string());
+        }
+        let texts = cast(&array, &DataType::Utf8).map_err(|e| e.to_string())?;
+        let texts = texts.as_string_opt::<i32>().ok_or("the expression gave no texts")?;
+        let words: DictionaryArray<Int32Type> = texts.iter().map(|text| text.unwrap_or("")).collect();
+        Ok(Arc::new(words))
+    }
+
+    fn data_type(&self) -> DataType {
+        if self.as_text { dictionary_type() } else { DataType::Float64 }
+    }
+
+    fn columns(&self) -> Option<&[String]> {
+        Some(&self.columns)
     }
 }
 

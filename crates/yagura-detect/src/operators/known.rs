@@ -40,7 +40,7 @@ pub(crate) fn read(
     }
     let mut errors = Vec::new();
     for column in &spec.value.of {
-        check_column(place, on, column, &[], &mut errors);
+        check_column(place, on, column, written.more, &mut errors);
     }
     if spec.value.of.is_empty() {
         errors.extend(at(place, spec, "`known.of` names at least one column".into()));

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use serde_saphyr::Spanned;
 use yagura_event::Kind;
 use yagura_event::clock::{Micros, SECOND};
@@ -58,7 +58,7 @@ pub(crate) fn read(
         }
     }
     for column in &spec.value.distinct {
-        check_column(place, on, column, &[], &mut errors);
+        check_column(place, on, column, written.more, &mut errors);
     }
     let plan = match shape_of(place, spec, &mut errors) {
         None => None,
@@ -184,10 +184,10 @@ fn closing_plan(
 ) -> Option<Box<dyn Plan>> {
     let window = &spec.value;
     if let Some(of) = &window.of {
-        check_number(place, on, of, errors);
+        check_number(place, on, written.schema, of, errors);
     }
     if let Some(top) = &window.top {
-        check_column(place, on, top, &[], errors);
+        check_column(place, on, top, written.more, errors);
     }
     let lateness = match &window.lateness {
         None => 0,
@@ -249,8 +249,13 @@ fn wanted_of(spec: &WindowSpec, summary: &str) -> Wanted {
     }
 }
 
-fn check_number(place: &Place<'_>, kind: Kind, column: &Spanned<String>, errors: &mut Vec<PipelineError>) {
-    let schema = kind.schema();
+fn check_number(
+    place: &Place<'_>,
+    kind: Kind,
+    schema: &SchemaRef,
+    column: &Spanned<String>,
+    errors: &mut Vec<PipelineError>,
+) {
     let numbers: Vec<&str> = schema
         .fields()
         .iter()
