@@ -8,6 +8,7 @@ mod latency;
 mod line_rate;
 mod memory;
 mod models;
+mod one_core;
 mod packets;
 mod peers;
 mod report;

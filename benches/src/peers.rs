@@ -10,7 +10,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -22,8 +22,8 @@ use yagura_log::embedded::{Embedded, Options};
 use yagura_scene::load::{LoadBatch, LoadOptions, load, series_names};
 use yagura_testkit::{build_folder, peers as engines};
 
-use crate::common;
 use crate::report::{Figure, Report};
+use crate::{common, one_core};
 
 const SERIES: u32 = 10_000;
 const SAMPLES: u64 = 10_000_000;
@@ -61,7 +61,7 @@ pub fn peers() -> Result<Report> {
     let own = std::env::current_exe()?;
     let mut times = Vec::new();
     for _ in 0..3 {
-        let mut command = on_one_core(&own);
+        let mut command = one_core::command(&own);
         command.args(["peers", "judge"]).arg(&log);
         times.push(told("Yagura", &mut command, planted)?);
     }
@@ -97,10 +97,10 @@ fn others(folder: &Path) -> Result<Vec<(String, Command)>> {
         .status()
         .context("javac cannot be started; install a JDK of Java 17")?;
     ensure!(compiled.success(), "FlinkPeer.java does not compile");
-    let mut flink = on_one_core("java".as_ref());
+    let mut flink = one_core::command("java".as_ref());
     flink.args(["-Xmx1g", "-cp", &format!("{}:{jars}", classes.display()), "FlinkPeer"]);
     let python = |script: &str| {
-        let mut command = on_one_core(&engines::python(&build_folder()).join("bin/python"));
+        let mut command = one_core::command(&engines::python(&build_folder()).join("bin/python"));
         command.arg(sources.join(script));
         command
     };
@@ -111,22 +111,10 @@ fn others(folder: &Path) -> Result<Vec<(String, Command)>> {
     ])
 }
 
-fn on_one_core(program: &Path) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", "0"]).arg(program).stdin(Stdio::null());
-    command
-}
-
 /// Seconds that a peer took for the second half; it must have found what was planted.
 #[expect(clippy::print_stderr, reason = "progress of long work")]
 fn told(name: &str, command: &mut Command, planted: u64) -> Result<f64> {
-    let output =
-        command.stderr(Stdio::piped()).output().with_context(|| format!("{name} cannot be started"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let said = || format!("{name}: {}\n{}", text.trim(), String::from_utf8_lossy(&output.stderr).trim());
-    ensure!(output.status.success(), said());
-    let last = text.lines().last().with_context(said)?;
-    let Outcome { seconds, alerts } = serde_json::from_str(last).with_context(said)?;
+    let Outcome { seconds, alerts } = one_core::told(name, command)?;
     ensure!(alerts == planted, "{name} found {alerts} of {planted}");
     eprintln!("{name}: {seconds:.2} s, {alerts} alerts");
     Ok(seconds)

@@ -34,7 +34,8 @@ const HELP: &str = "cargo xtask COMMAND
                samples (log to alerts), samples-kafka (the same through a real broker),
                latency (append to alert at a million samples a second; YAGURA_LATENCY_SECONDS, 60 unless told),
                latency-kafka, peers (a keyed job beside Apache Flink, river and Bytewax), models (on labelled public
-               data), whole-way (packets on a wire to alerts in rsyslog, Kafka between, TLS on both, at rising load until it breaks)";
+               data, and their cost beside river and PyOD), fleet (a budget of alarms
+               over 100,000 signals), whole-way (packets on a wire to alerts in rsyslog, Kafka between, TLS on both, at rising load until it breaks)";
 
 /// What each target has in a night.
 const FUZZ_SECONDS: u32 = 600;
@@ -141,6 +142,7 @@ fn bench(name: &str) -> Result<()> {
         "latency-kafka",
         "peers",
         "models",
+        "fleet",
         "whole-way",
     ]
     .contains(&name)
@@ -155,6 +157,9 @@ fn bench(name: &str) -> Result<()> {
     }
     if name == "peers" {
         setup::peers()?;
+    }
+    if name == "models" {
+        setup::model_peers();
     }
     if ["line-rate", "whole-way"].contains(&name) {
         setup::packages()?;

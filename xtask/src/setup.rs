@@ -46,9 +46,20 @@ pub fn peers() -> Result<()> {
     python(&peers::python(&folder), &packages.each_ref().map(String::as_str))
 }
 
+/// The libraries of models that `bench models` times beside its own. Without them the benchmark leaves them out and
+/// says so.
+#[expect(clippy::print_stderr, reason = "a peer that is left out is named")]
+pub fn model_peers() {
+    let folder = peers::python_models(&yagura_testkit::build_folder());
+    let packages = [format!("river=={}", peers::RIVER), format!("pyod=={}", peers::PYOD)];
+    if let Err(cause) = python(&folder, &packages.each_ref().map(String::as_str)) {
+        eprintln!("{cause:#}; they are left out");
+    }
+}
+
 /// Packages of the Python package index in an environment of their own.
 fn python(folder: &Path, packages: &[&str]) -> Result<()> {
-    let done = folder.join("installed");
+    let done = folder.join(peers::INSTALLED);
     let wanted = packages.join("\n");
     if std::fs::read_to_string(&done).is_ok_and(|what| what == wanted) {
         return Ok(());

@@ -12,14 +12,14 @@ use super::measures::{Counts, batadal as batadal_score, segments, share};
 use crate::report::Figure;
 
 /// Rows at the beginning of a run of SKAB that are there to learn from.
-const SKAB_TRAINING: usize = 400;
+pub const SKAB_TRAINING: usize = 400;
 /// The row of Tennessee Eastman's test files at which a fault begins.
 const FAULT_AT: usize = 160;
 /// The faults that can be found; 3 and 9 are known to be practically invisible.
 const FAULTS: [usize; 8] = [1, 2, 4, 5, 6, 7, 8, 10];
 
 /// The scores of rows by a group.
-fn scores(group: &mut Group, rows: ArrayView2<'_, f64>) -> Vec<f64> {
+pub fn scores(group: &mut Group, rows: ArrayView2<'_, f64>) -> Vec<f64> {
     let mut scores = Vec::with_capacity(rows.nrows());
     group.judge(rows, &Parameters::default(), &mut Work::default(), |_, verdict, _| {
         scores.push(f64::from(verdict.score))
@@ -27,12 +27,12 @@ fn scores(group: &mut Group, rows: ArrayView2<'_, f64>) -> Vec<f64> {
     scores
 }
 
-fn over(scores: &[f64]) -> Vec<bool> {
+pub fn over(scores: &[f64]) -> Vec<bool> {
     scores.iter().map(|&score| score > 1.0).collect()
 }
 
 /// With the limit following the budget.
-fn tracked(scores: &[f64], nominal: f64) -> Vec<bool> {
+pub fn tracked(scores: &[f64], nominal: f64) -> Vec<bool> {
     let mut tracker = Tracker::default();
     scores.iter().map(|&score| tracker.judge(score, nominal)).collect()
 }
@@ -136,7 +136,7 @@ pub fn batadal() -> Result<Vec<Figure>> {
 }
 
 /// The rate that is asked for here.
-const SMD_NOMINAL: f64 = 1e-3;
+pub const SMD_NOMINAL: f64 = 1e-3;
 
 pub fn server_machines() -> Result<Vec<Figure>> {
     let folder = folder()?.join("smd");

@@ -1,4 +1,4 @@
-//! Other stream engines, which benchmarks run beside this one.
+//! Other stream engines and libraries of models, which benchmarks run beside this one.
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,10 @@ pub const FLINK: &str = "2.3.0";
 pub const RIVER: &str = "0.26.1";
 /// Bytewax's version.
 pub const BYTEWAX: &str = "0.21.1";
+/// PyOD's version.
+pub const PYOD: &str = "3.6.7";
+/// The file of a Python environment that is written when it is set up: the packages, one a line.
+pub const INSTALLED: &str = "installed";
 
 /// Fetches Apache Flink unless it is there; answers the folder that holds its jars.
 pub fn flink(build_dir: &Path) -> Result<PathBuf> {
@@ -21,4 +25,9 @@ pub fn flink(build_dir: &Path) -> Result<PathBuf> {
 /// The folder of the Python environment that holds river and Bytewax once it is set up.
 pub fn python(build_dir: &Path) -> PathBuf {
     build_dir.join("peers")
+}
+
+/// The folder of the Python environment that holds river and PyOD once it is set up.
+pub fn python_models(build_dir: &Path) -> PathBuf {
+    build_dir.join("model-peers")
 }

@@ -184,7 +184,9 @@ fn closing_plan(
 ) -> Option<Box<dyn Plan>> {
     let window = &spec.value;
     if let Some(of) = &window.of {
-        check_number(place, on, written.schema, of, errors);
+        // What samples are selected by is their series; what is measured is their own.
+        let own = on.schema();
+        check_number(place, on, if on == Kind::Sample { &own } else { written.schema }, of, errors);
     }
     if let Some(top) = &window.top {
         check_column(place, on, top, written.more, errors);
