@@ -106,6 +106,16 @@ pub(crate) fn from_value<T: DeserializeOwned>(values: &Map<String, Value>, name:
     from_text(text).map_err(|cause| format!("`{name}`: {cause}"))
 }
 
+impl Form {
+    /// The places in an entry's key of these names, with the values wanted there; none when a name is not there.
+    pub fn places<'a>(&self, wanted: &'a Map<String, Value>) -> Option<Vec<(usize, &'a str)>> {
+        let place = |(name, value): (&String, &'a Value)| {
+            Some((self.of.iter().position(|known| known == name)?, value.as_str()?))
+        };
+        wanted.iter().map(place).collect()
+    }
+}
+
 /// Which rows something was learned from, by the clock of who collected them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, DictionaryArray, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::or_kleene;
-use arrow::datatypes::{DataType, Float64Type, Int32Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
+use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt8Type, UInt32Type};
 use serde::{Deserialize, Serialize};
 use yagura_event::clock::Micros;
 use yagura_event::vocabulary::control;
@@ -16,7 +16,7 @@ use yagura_event::{Alert, Envelope, EventError, Kind, codec};
 use yagura_log::Record;
 
 use crate::alerts::{AlertBook, Hit};
-use crate::asof::{Contexts, joined_schema, places_of};
+use crate::asof::Contexts;
 use crate::blocks::Blocks;
 use crate::columns::{may_hold, text_at, times_of};
 use crate::condition::Condition;
@@ -26,17 +26,19 @@ use crate::late::{Aside, LateRow};
 use crate::meter::{Meter, NoMeter, Work};
 use crate::operators::{Input, Learning, Operator, Samples, Saving, Step};
 use crate::passing::{self, Passed, PassedOn, Source};
-use crate::pipeline::{Computed, Detection, Pipeline, Scope};
+use crate::pipeline::{Detection, Pipeline, Scope};
 use crate::shelf::Texts;
 
 pub mod baselines;
 mod pool;
 mod series;
+mod wide;
 
 use baselines::{Baselines, Decided, Refused, meant};
 use pool::Pool;
 pub use pool::Spent;
 pub use series::Series;
+use wide::widen;
 
 /// What a shard has done, for metrics. Part of its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -451,7 +453,7 @@ impl Shard {
         watermark: Micros,
         candidates: &Candidates,
     ) -> Vec<PassedOn> {
-        if passing::detection_of(&self.saved.cell).is_some() {
+        if self.pipeline.plant_wide.is_empty() || passing::detection_of(&self.saved.cell).is_some() {
             return Vec::new();
         }
         let pipeline = Arc::clone(&self.pipeline);
@@ -720,50 +722,6 @@ fn judged_here(cell: &str, pipeline: &Pipeline) -> Vec<bool> {
         Some(id) => detection.scope == Scope::Plant && detection.id == id,
     };
     pipeline.detections.iter().map(here).collect()
-}
-
-/// The rows of a kind with the contexts that a detection joins to that kind and the columns that it computes, if there
-/// are any; each context's column is made once a record. What cannot be computed is empty, and counted.
-fn widen<'a>(
-    saved: &mut Saved,
-    detection: &'a Detection,
-    kind: Kind,
-    rows: &RecordBatch,
-    joined: &mut BTreeMap<&'a str, ArrayRef>,
-) -> Option<RecordBatch> {
-    let join = if places_of(kind).is_empty() { &[][..] } else { &detection.join };
-    let own = kind == detection.on;
-    if join.is_empty() && (detection.compute.is_empty() || !own) {
-        return None;
-    }
-    let mut columns = rows.columns().to_vec();
-    for name in join {
-        let column = joined.entry(name).or_insert_with(|| saved.held.column(kind, rows, name));
-        columns.push(Arc::clone(column));
-    }
-    let schema = joined_schema(kind, join);
-    if !own || detection.compute.is_empty() {
-        return RecordBatch::try_new(if own { Arc::clone(&detection.schema) } else { schema }, columns).ok();
-    }
-    let narrow = RecordBatch::try_new(schema, columns.clone()).ok()?;
-    for Computed { expression, .. } in &detection.compute {
-        columns.push(expression.evaluate(&narrow).unwrap_or_else(|_| {
-            saved.stats.failed_conditions += 1;
-            nothing(&expression.data_type(), rows.num_rows())
-        }));
-    }
-    RecordBatch::try_new(Arc::clone(&detection.schema), columns).ok()
-}
-
-/// Empty texts, or missing numbers.
-fn nothing(of: &DataType, rows: usize) -> ArrayRef {
-    match of {
-        DataType::Dictionary(..) => {
-            let empty: DictionaryArray<Int32Type> = std::iter::repeat_n("", rows).collect();
-            Arc::new(empty)
-        }
-        other => new_null_array(other, rows),
-    }
 }
 
 /// Whether a batch has the words without which no row of it can hold.

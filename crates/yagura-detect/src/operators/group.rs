@@ -91,10 +91,8 @@ pub(super) fn read(
     }
     match errors.is_empty() {
         true => {
-            // A group is of several signals, whatever an alert is keyed by.
-            let by = written.by.iter().map(|name| name.value.clone());
-            let by = by.filter(|name| name != "signal" && !model::CONTEXTS.contains(&name.as_str()));
-            Ok(Box::new(GroupPlan { by: by.collect(), context, findings, parameters }))
+            let by = model::together(written);
+            Ok(Box::new(GroupPlan { by, context, findings, parameters }))
         }
         false => Err(errors),
     }

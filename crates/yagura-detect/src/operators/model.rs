@@ -111,6 +111,12 @@ pub(super) fn findings<F: Copy>(
     findings
 }
 
+/// What signals are judged together by: what an alert is keyed by, without the signal and the contexts.
+pub(super) fn together(written: &Written<'_>) -> Vec<String> {
+    let by = written.by.iter().map(|name| name.value.clone());
+    by.filter(|name| name != "signal" && !CONTEXTS.contains(&name.as_str())).collect()
+}
+
 /// A model's parameters, with its defaults where the detection says nothing.
 pub(super) fn parameters<P: DeserializeOwned + Default>(
     place: &Place<'_>,

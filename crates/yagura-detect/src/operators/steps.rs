@@ -102,10 +102,8 @@ pub(super) fn read(
     let parameters = model::parameters(place, &spec.value, &mut errors);
     match errors.is_empty() {
         true => {
-            // A run is of several signals, whatever an alert is keyed by.
-            let by = written.by.iter().map(|name| name.value.clone());
-            let by = by.filter(|name| name != "signal" && !model::CONTEXTS.contains(&name.as_str()));
-            Ok(Box::new(StepsPlan { by: by.collect(), context, findings, parameters }))
+            let by = model::together(written);
+            Ok(Box::new(StepsPlan { by, context, findings, parameters }))
         }
         false => Err(errors),
     }

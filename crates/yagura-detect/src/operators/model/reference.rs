@@ -85,14 +85,7 @@ impl Guard {
 
     /// Maintenance of the keys that have these values.
     pub(super) fn maintain_those(&mut self, keys: &Map<String, Value>, all: &Blocks<Series>) -> usize {
-        let of = self.form_of().of;
-        let Some(wanted) = keys
-            .iter()
-            .map(|(name, value)| Some((of.iter().position(|n| n == name)?, value.as_str()?)))
-            .collect::<Option<Vec<_>>>()
-        else {
-            return 0;
-        };
+        let Some(wanted) = self.form_of().places(keys) else { return 0 };
         let mut concerned = 0;
         for slot in 0..self.saved.states.len() {
             let Some(reference) = self.saved.states[slot].reference() else { continue };

@@ -52,11 +52,7 @@ impl Steps {
 
     /// Maintenance of the steps that have these values.
     pub(super) fn maintain_those(&mut self, keys: &Map<String, Value>) -> usize {
-        let of = self.form_of().of;
-        let place = |(name, value): (&String, &Value)| {
-            Some((of.iter().position(|n| n == name)?, value.as_str()?.to_string()))
-        };
-        let Some(wanted) = keys.iter().map(place).collect::<Option<Vec<_>>>() else { return 0 };
+        let Some(wanted) = self.form_of().places(keys) else { return 0 };
         let steps = self.saved.steps.iter_mut();
         let concerned = steps.filter(|one| wanted.iter().all(|(at, value)| one.key[*at] == *value));
         concerned.filter_map(|one| one.maintain().then_some(())).count()
