@@ -238,7 +238,7 @@ fn alerts(cells: &[Vec<Said>], keys: u64, budget: Option<&Budget>) -> Outcome {
     let mut all: Vec<(Incidents, &[Said])> =
         cells.iter().map(|said| (Incidents::new(settings(budget), begin, memory), said.as_slice())).collect();
     let mut outcome = Outcome { alerts: vec![0; JUDGED_DAYS], factors: Vec::new(), told: Vec::new() };
-    let (mut factors, mut ended) = (begin, Vec::new());
+    let mut factors = begin;
     for hour in 0..((LEARNED_DAYS + JUDGED_DAYS) * DAY) as i64 / POOLED {
         let until = (hour + 1) * POOLED;
         let judged = hour >= (LEARNED_DAYS * DAY) as i64 / POOLED;
@@ -248,7 +248,7 @@ fn alerts(cells: &[Vec<Said>], keys: u64, budget: Option<&Budget>) -> Outcome {
             let (these, later) = rest.split_at(now);
             outcome.told.extend(these.iter().filter_map(|said| incidents.observe(&said.candidate())));
             *rest = later;
-            incidents.advance(until * MINUTE_US, if judged { keys / CELLS } else { 0 }, &mut ended);
+            incidents.advance(until * MINUTE_US, if judged { keys / CELLS } else { 0 });
             pooled.add(incidents.tail());
         }
         if let Some(budget) = budget {
@@ -271,12 +271,11 @@ fn delay(case: &Case, factors: &[Factors], budget: Option<&Budget>) -> Option<i6
     let begin = budget.map_or(Factors::all(1.0), Budget::begin);
     let mut incidents = Incidents::new(settings(budget), begin, 14.0);
     let mut hour = 0;
-    let mut ended = Vec::new();
     for said in &case.said {
         while hour < i64::from(said.minute) / POOLED {
             incidents.set_factors(&factors[hour as usize]);
             hour += 1;
-            incidents.advance(hour * POOLED * MINUTE_US, 1, &mut ended);
+            incidents.advance(hour * POOLED * MINUTE_US, 1);
         }
         if incidents.observe(&said.candidate()).is_some()
             && (case.fault.begins..case.fault.ends + 60).contains(&(said.minute as usize))

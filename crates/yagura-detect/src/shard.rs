@@ -458,34 +458,30 @@ impl Shard {
         }
         let pipeline = Arc::clone(&self.pipeline);
         let plant_wide = pipeline.plant_wide.iter().map(|&index| (index, &pipeline.detections[index]));
-        let mut passed = std::mem::take(&mut self.saved.passed);
-        let (cell, begun) = (self.saved.cell.clone(), self.saved.begun.unwrap_or_default());
-        let saved = &mut self.saved;
-        let source = Source { cell: &cell, begun, envelope, rows, from, watermark };
-        let records = passed.records(&source, plant_wide, |index| {
+        let Saved { passed, stats, held, cell, begun, .. } = &mut self.saved;
+        let source = Source { cell, begun: begun.unwrap_or_default(), envelope, rows, from, watermark };
+        passed.records(&source, plant_wide, |index| {
             let detection = &pipeline.detections[index];
             if from >= rows.num_rows() {
                 None
             } else if envelope.kind == Kind::Control {
                 passing::decisions(rows, &detection.id)
             } else if candidates.rows.contains(&(index as u32)) {
-                let wide = widen(saved, detection, envelope.kind, rows, &mut BTreeMap::new());
+                let wide = widen(held, stats, detection, envelope.kind, rows, &mut BTreeMap::new());
                 match detection.condition.as_deref() {
-                    Some(condition) => select(condition, wide.as_ref().unwrap_or(rows), &mut saved.stats),
+                    Some(condition) => select(condition, wide.as_ref().unwrap_or(rows), stats),
                     None => Some(vec![true; rows.num_rows()].into()),
                 }
             } else if candidates.inputs.contains(&(index as u32)) {
                 let inputs = detection.operator.inputs().iter();
                 let selected = inputs
                     .filter(|input| input.kind == envelope.kind)
-                    .filter_map(|input| select(input.condition.as_ref(), rows, &mut saved.stats));
+                    .filter_map(|input| select(input.condition.as_ref(), rows, stats));
                 selected.reduce(|one, other| or_kleene(&one, &other).unwrap_or(one))
             } else {
                 None
             }
-        });
-        self.saved.passed = passed;
-        records
+        })
     }
 
     /// Numbers and counts the rows that a detection counted aside.
@@ -588,7 +584,7 @@ impl Shard {
                     }
                 }
                 control::TAIL => self.take_tail(&envelope.collector, &subject, &payload),
-                control::FACTORS => self.take_factors(&subject, &payload),
+                control::FACTORS => self.take_factors(&envelope.collector, &subject, &payload),
                 control::TICK => {
                     for ((name, _), collector) in &mut self.saved.collectors {
                         if *name == *subject {
@@ -617,7 +613,8 @@ impl Shard {
             }
             meter.begin();
             let before = hits.len();
-            let wide = widen(&mut self.saved, detection, envelope.kind, rows, &mut joined);
+            let Saved { held, stats, .. } = &mut self.saved;
+            let wide = widen(held, stats, detection, envelope.kind, rows, &mut joined);
             let rows = wide.as_ref().unwrap_or(rows);
             let selected = condition.map(|c| select(c, rows, &mut self.saved.stats));
             if let Some(None) = selected {
@@ -695,7 +692,8 @@ impl Shard {
             }
             meter.begin();
             let before = hits.len();
-            let wide = widen(&mut self.saved, detection, envelope.kind, rows, &mut joined);
+            let Saved { held, stats, .. } = &mut self.saved;
+            let wide = widen(held, stats, detection, envelope.kind, rows, &mut joined);
             let rows = wide.as_ref().unwrap_or(rows);
             let stats = &mut self.saved.stats;
             let selected: Vec<Option<BooleanArray>> = inputs

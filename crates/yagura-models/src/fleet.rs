@@ -31,6 +31,8 @@ const LEAST: f32 = 0.25;
 const ENOUGH: f64 = 100.0;
 /// Findings that are told apart at most.
 pub const GROUPS: usize = 8;
+/// Days of the calendar beyond which a tail is not taken for one.
+const DAYS_MAX: i64 = 1 << 32;
 /// Days of which the realised alarms are kept.
 pub const SHOWN_DAYS: usize = 30;
 
@@ -80,6 +82,7 @@ impl Tail {
             && self.alarms.len() <= SHOWN_DAYS
             && (1.0..=1000.0).contains(&self.memory_days)
             && self.first <= self.day
+            && (self.day == i64::MIN || [self.first, self.day].iter().all(|day| day.abs() < DAYS_MAX))
             && counts.all(|count| count.is_finite() && *count >= 0.0)
     }
 
@@ -253,11 +256,6 @@ impl Factors {
     pub fn of(&self, finding: u8) -> f32 {
         self.0[usize::from(finding).min(GROUPS - 1)]
     }
-
-    /// Whether they can be reckoned with: for those that come from elsewhere.
-    pub fn are_sound(&self) -> bool {
-        self.0.iter().all(|factor| factor.is_finite() && *factor > 0.0)
-    }
 }
 
 /// What the user may set of a budget.
@@ -300,6 +298,12 @@ impl Budget {
             && (0.3..=self.ceiling).contains(&self.floor)
             && self.rise_per_day > 0.0
             && (0.0..1.0).contains(&self.fall_per_day)
+    }
+
+    /// Whether factors are within what it allows: for those that come from elsewhere.
+    pub fn allows(&self, factors: &Factors) -> bool {
+        let within = self.floor as f32..=self.ceiling as f32;
+        factors.0.iter().all(|factor| within.contains(factor))
     }
 
     /// How long tails remember: some three hundred alarms, at least three days and at most fourteen.

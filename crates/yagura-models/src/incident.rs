@@ -101,40 +101,6 @@ struct Part {
     step: u16,
 }
 
-/// How much an incident asks for attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Severity {
-    /// Just over its limit, and not for long.
-    Low,
-    /// Twice as far, or for an hour.
-    Medium,
-    /// Far beyond, or far and long.
-    High,
-}
-
-impl Incident {
-    /// How long it has lasted, in seconds.
-    pub fn lasted_s(&self) -> f64 {
-        self.last.saturating_sub(self.since) as f64 * 1e-6
-    }
-
-    /// By how far and how long: each doubling of its limit counts one, as do an hour and eight hours.
-    pub fn severity(&self) -> Severity {
-        let limit = self.limit.max(f32::MIN_POSITIVE);
-        let doublings = match self.peak / limit {
-            over if over >= 4.0 => 2,
-            over if over >= 2.0 => 1,
-            _ => 0,
-        };
-        let lasted = self.last.saturating_sub(self.since);
-        match doublings + i32::from(lasted >= HOUR_US) + i32::from(lasted >= 8 * HOUR_US) {
-            0 => Severity::Low,
-            1 | 2 => Severity::Medium,
-            _ => Severity::High,
-        }
-    }
-}
-
 /// How far a key usually comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Known {
@@ -187,11 +153,9 @@ impl Incidents {
         Incidents { settings, factors, open, known, tail, looked: i64::MIN, refused: 0 }
     }
 
-    /// The factors over calibrated limits from now on; what is not sound is not taken.
+    /// The factors over calibrated limits from now on.
     pub fn set_factors(&mut self, factors: &Factors) {
-        if factors.are_sound() {
-            self.factors = *factors;
-        }
+        self.factors = *factors;
     }
 
     /// The factors in force.
@@ -286,9 +250,8 @@ impl Incidents {
         self.factors.of(finding) * if own > 0.0 { own } else { 1.0 }
     }
 
-    /// Event time has come to `now`, and so many keys are judged. What was told and has ended since is appended to
-    /// `ended`, with how far it came and how long it lasted.
-    pub fn advance(&mut self, now: i64, keys: u64, ended: &mut Vec<Incident>) {
+    /// Event time has come to `now`, and so many keys are judged: what has been quiet for long enough ends.
+    pub fn advance(&mut self, now: i64, keys: u64) {
         if self.looked != i64::MIN && now < self.looked.saturating_add(LOOK_US) {
             return;
         }
@@ -299,7 +262,6 @@ impl Incidents {
         for key in due {
             if let Some(incident) = self.open.remove(&key) {
                 self.end(&incident);
-                ended.extend(incident.told.is_some().then_some(incident));
             }
         }
     }
@@ -403,9 +365,8 @@ mod tests {
         let told = incidents.observe(&candidate(9, 2.5)).unwrap();
         assert_eq!((told.since, told.told, told.limit), (0, Some(9 * 60_000_000), 2.0));
         assert_eq!(incidents.observe(&candidate(20, 5.0)), None);
-        let mut ended = Vec::new();
-        incidents.advance(60_000_000 * 60 * 9, 1, &mut ended);
-        assert_eq!((ended.len(), ended[0].peak, ended[0].severity()), (1, 5.0, Severity::Medium));
+        incidents.advance(60_000_000 * 60 * 9, 1);
+        assert_eq!(incidents.open().count(), 0);
     }
 
     #[test]
@@ -416,6 +377,16 @@ mod tests {
         assert!(incidents.observe(&candidate(day, 4.0)).is_some(), "one event is not usual");
         assert!(incidents.observe(&candidate(2 * day, 4.5)).is_none());
         assert!(incidents.observe(&candidate(2 * day + 1, 9.0)).is_some());
+    }
+
+    #[test]
+    fn open_incidents_are_bounded_and_one_that_is_over_its_limit_finds_room() {
+        let mut incidents = incidents();
+        let of = |key: u64, score: f32| Candidate { key, ..candidate(0, score) };
+        (0..OPEN_MAX as u64 + 10).for_each(|key| assert_eq!(incidents.observe(&of(key, 0.5)), None));
+        assert_eq!((incidents.open().count(), incidents.refused()), (OPEN_MAX, 10));
+        assert!(incidents.observe(&of(u64::MAX, 3.0)).is_some());
+        assert_eq!(incidents.open().count(), OPEN_MAX);
     }
 
     #[test]

@@ -40,7 +40,6 @@ use yagura_event::{Envelope, Kind};
 use super::matched::{selected_rows, time_at};
 use super::{Learning, Operator, Plan, Samples, Saving, Step, at, entry_values, restored, saved};
 use crate::alerts::Hit;
-use crate::asof::joined_schema;
 use crate::blocks::Blocks;
 use crate::columns::{RowHashes, hash_texts, named, text_at, times_of};
 use crate::packed::{Packer, pack, unpack};
@@ -93,7 +92,7 @@ pub(crate) fn read(
     let expect = spec.value.expect.as_ref();
     Some(Ok(Box::new(AbsencePlan {
         on,
-        schema: joined_schema(if on == Kind::Sample { Kind::Series } else { on }, written.join),
+        schema: Arc::clone(written.schema),
         every,
         by: written.by.iter().map(|c| c.value.clone()).collect(),
         expect: expect.map(|e| e.value.iter().map(|v| v.value.clone()).collect()),

@@ -18,6 +18,7 @@ use yagura_event::Kind;
 use yagura_models::group::{self, Group, Parameters, Statistic, Work};
 
 use super::matched::sample_hit;
+use super::members::{Members, Places};
 use super::model;
 use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, restored, saved};
 use crate::alerts::Hit;
@@ -48,10 +49,6 @@ const ENDS: f32 = 0.8;
 const SAVED_VERSION: u16 = 1;
 /// A column without a value.
 const NOTHING: (f64, i64) = (f64::NAN, i64::MIN);
-/// A series that the detection does not take.
-const NO_PLACE: (u32, u16) = (u32::MAX, 0);
-/// One whose place must be looked up.
-const UNRESOLVED: (u32, u16) = (u32::MAX - 1, 0);
 
 /// What a group's rows give away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,7 +139,7 @@ struct Groups {
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Saved {
     /// By the shard's series number: the group and the signal's column in it.
-    places: Vec<(u32, u16)>,
+    places: Places<(u32, u16)>,
     groups: Vec<OneGroup>,
     refused: u64,
     span: Span,
@@ -154,9 +151,7 @@ struct Saved {
 struct OneGroup {
     /// The values of `by` and of the context.
     key: Vec<String>,
-    /// The signal and the series of each column; a series that was not seen yet is `u32::MAX`.
-    names: Vec<String>,
-    members: Vec<u32>,
+    members: Members,
     /// Each column's last value and the period that it came in.
     last: Vec<(f64, i64)>,
     /// The period whose row is open, and the values of the one behind it.
@@ -176,8 +171,7 @@ impl OneGroup {
     fn new(key: Vec<String>) -> OneGroup {
         OneGroup {
             key,
-            names: Vec::new(),
-            members: Vec::new(),
+            members: Members::default(),
             last: Vec::new(),
             open: None,
             early: Vec::new(),
@@ -191,29 +185,20 @@ impl OneGroup {
 
     /// The column of a series; a model that is in force takes no further ones.
     fn column(&mut self, number: u32, signal: &str) -> Option<u16> {
-        if let Some(column) = self.names.iter().position(|name| name == signal) {
-            self.members[column] = number;
-            return Some(column as u16);
+        let known = self.members.len();
+        let most = if self.model.is_some() { known } else { group::SIGNALS_MAX };
+        let column = self.members.column(number, signal, most)?;
+        if self.members.len() > known {
+            self.last.push(NOTHING);
+            self.early.push(NOTHING);
         }
-        if self.model.is_some() || self.members.len() >= group::SIGNALS_MAX {
-            return None;
-        }
-        self.names.push(signal.to_string());
-        self.members.push(number);
-        self.last.push(NOTHING);
-        self.early.push(NOTHING);
-        Some((self.members.len() - 1) as u16)
+        Some(column)
     }
 
     /// Judges by this model of these signals from now on, whatever was learned.
     fn refer_to(&mut self, names: Vec<String>, mut model: Group) {
-        let known: FxHashMap<&str, u32> =
-            self.names.iter().map(String::as_str).zip(self.members.iter().copied()).collect();
-        let members =
-            names.iter().map(|name| known.get(name.as_str()).copied().unwrap_or(u32::MAX)).collect();
-        self.members = members;
         (self.last, self.early) = (vec![NOTHING; names.len()], vec![NOTHING; names.len()]);
-        self.names = names;
+        self.members.become_those(names);
         model.begin();
         self.model = Some(model);
         (self.open, self.within, self.drifted) = (None, false, false);
@@ -338,7 +323,7 @@ struct Found {
 }
 
 impl Groups {
-    fn resolve(&mut self, number: u32, series: &Series) -> (u32, u16) {
+    fn resolve(&mut self, number: u32, series: &Series) -> Option<(u32, u16)> {
         let context = self.context.iter().map(|name| series.context.get(name).cloned().unwrap_or_default());
         let key: Vec<String> =
             self.by.iter().map(|name| series.text(name).to_string()).chain(context).collect();
@@ -346,7 +331,7 @@ impl Groups {
             Some(&at) => at,
             None if self.saved.groups.len() >= GROUPS_MAX => {
                 self.saved.refused += 1;
-                return NO_PLACE;
+                return None;
             }
             None => {
                 let at = self.saved.groups.len() as u32;
@@ -360,12 +345,12 @@ impl Groups {
             }
         };
         let one = self.saved.groups.get_mut(at as usize);
-        one.and_then(|one| one.column(number, &series.signal)).map_or(NO_PLACE, |column| (at, column))
+        one.and_then(|one| one.column(number, &series.signal)).map(|column| (at, column))
     }
 
     fn explain(one: &OneGroup, found: &Found, row: &[f64], period_s: f64) -> Map<String, Value> {
         let shares = one.model.as_ref().map(Group::shares).unwrap_or_default();
-        let name = |signal: usize| one.names.get(signal).map_or("", String::as_str);
+        let name = |signal: usize| one.members.name(signal);
         let named = shares.iter().filter(|share| share.signal == found.signal);
         let named = named.chain(shares.iter().filter(|share| share.signal != found.signal)).take(NAMED);
         let signals: Vec<Value> = named
@@ -404,11 +389,11 @@ impl Operator for Groups {
         let mut taken = 0;
         for row in step.from..samples.series.len() {
             let number = samples.series[row];
-            let mut place = self.saved.places.get(number as usize).copied().unwrap_or(NO_PLACE);
-            if place == UNRESOLVED {
-                place = all.get(number as usize).map_or(NO_PLACE, |series| self.resolve(number, series));
-                self.saved.places[number as usize] = place;
-            }
+            let place = self.saved.places.of(number).unwrap_or_else(|_| {
+                let place = all.get(number as usize).and_then(|series| self.resolve(number, series));
+                self.saved.places.put(number, place)
+            });
+            let Some(place) = place else { continue };
             let Some(one) = self.saved.groups.get_mut(place.0 as usize) else { continue };
             taken += 1;
             let value = if samples.quality[row] < 2 { samples.values[row] } else { f64::NAN };
@@ -419,7 +404,7 @@ impl Operator for Groups {
                 one.close(&mut self.row);
                 if let Some(found) = one.judge(&self.row, &mut self.work, &self.parameters)
                     && self.findings.contains(&found.finding)
-                    && let Some(series) = one.members.get(found.signal).and_then(|&n| all.get(n as usize))
+                    && let Some(series) = one.members.series(found.signal, all)
                 {
                     let more = Self::explain(one, &found, &self.row, self.parameters.period_s);
                     hits.push(sample_hit(step, samples, row, series, more));
@@ -433,15 +418,7 @@ impl Operator for Groups {
     }
 
     fn series(&mut self, number: u32, selected: bool) {
-        let index = number as usize;
-        if self.saved.places.len() <= index {
-            self.saved.places.resize(index + 1, NO_PLACE);
-        }
-        match (selected, self.saved.places[index]) {
-            (true, NO_PLACE) => self.saved.places[index] = UNRESOLVED,
-            (false, _) => self.saved.places[index] = NO_PLACE,
-            (true, _) => {}
-        }
+        self.saved.places.select(number, selected);
     }
 
     fn context(&mut self, series: &[u32]) {
@@ -449,15 +426,12 @@ impl Operator for Groups {
             return;
         }
         for &number in series {
-            let Some(place) = self.saved.places.get_mut(number as usize) else { continue };
-            if *place == NO_PLACE {
-                continue;
-            }
             // The group that is left, and the one that is come to, have no past that counts.
-            if let Some(one) = self.saved.groups.get_mut(place.0 as usize) {
+            if let Some((at, _)) = self.saved.places.leave(number)
+                && let Some(one) = self.saved.groups.get_mut(at as usize)
+            {
                 one.begin();
             }
-            *place = UNRESOLVED;
         }
     }
 

@@ -23,6 +23,7 @@ mod conversation;
 mod group;
 pub mod known;
 pub mod matched;
+mod members;
 pub mod model;
 pub mod sequence;
 mod signals;

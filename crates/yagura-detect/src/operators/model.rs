@@ -429,7 +429,7 @@ impl Operator for Guard {
         if now < Micros::MAX && self.saved.counted.is_none_or(|at| now >= at.saturating_add(COUNTED_EVERY)) {
             self.saved.counted = Some(now);
             let keys = self.saved.states.iter().filter(|state| state.is_approved()).count();
-            incidents.advance(now, keys as u64, &mut Vec::new());
+            incidents.advance(now, keys as u64);
         }
     }
 

@@ -13,6 +13,7 @@ use yagura_event::Kind;
 use yagura_models::{repeat, series};
 
 use super::matched::sample_hit;
+use super::members::Places;
 use super::{Learning, Operator, Plan, Samples, Saving, Step, at, model, restored, saved};
 use crate::alerts::Hit;
 use crate::blocks::Blocks;
@@ -23,10 +24,6 @@ use crate::shard::Series;
 const KEYS_MAX: usize = 32_768;
 /// Version of the saved state's form.
 const SAVED_VERSION: u16 = 1;
-/// A series that the detection does not take.
-const NO_SLOT: u32 = u32::MAX;
-/// One whose slot must be looked up.
-const UNRESOLVED: u32 = u32::MAX - 1;
 
 /// A model of one signal: its state, a value after the other.
 trait SignalModel: Clone + Default + Serialize + DeserializeOwned + Send + 'static {
@@ -168,7 +165,7 @@ struct Signals<M: SignalModel> {
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Saved<M> {
     /// By the shard's series number.
-    slot_of: Vec<u32>,
+    slot_of: Places<u32>,
     /// By slot: the series and the context that the state is of.
     keys: Vec<(u32, Vec<String>)>,
     states: Vec<M>,
@@ -176,22 +173,22 @@ struct Saved<M> {
 }
 
 impl<M: SignalModel> Signals<M> {
-    fn resolve(&mut self, number: u32, series: &Series) -> u32 {
+    fn resolve(&mut self, number: u32, series: &Series) -> Option<u32> {
         let text = |name: &String| series.context.get(name).cloned().unwrap_or_default();
         let key = (number, self.context.iter().map(text).collect::<Vec<_>>());
         if let Some(&slot) = self.index.get(&key) {
             self.saved.states[slot as usize].begin_anew();
-            return slot;
+            return Some(slot);
         }
         if self.saved.states.len() >= KEYS_MAX {
             self.saved.refused += 1;
-            return NO_SLOT;
+            return None;
         }
         let slot = self.saved.states.len() as u32;
         self.saved.states.push(M::default());
         self.saved.keys.push(key.clone());
         self.index.insert(key, slot);
-        slot
+        Some(slot)
     }
 }
 
@@ -199,11 +196,11 @@ impl<M: SignalModel> Operator for Signals<M> {
     fn samples(&mut self, step: &Step<'_>, samples: &Samples<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
         for row in step.from..samples.series.len() {
             let number = samples.series[row];
-            let mut slot = self.saved.slot_of.get(number as usize).copied().unwrap_or(NO_SLOT);
-            if slot == UNRESOLVED {
-                slot = all.get(number as usize).map_or(NO_SLOT, |series| self.resolve(number, series));
-                self.saved.slot_of[number as usize] = slot;
-            }
+            let slot = self.saved.slot_of.of(number).unwrap_or_else(|_| {
+                let slot = all.get(number as usize).and_then(|series| self.resolve(number, series));
+                self.saved.slot_of.put(number, slot)
+            });
+            let Some(slot) = slot else { continue };
             let Some(state) = self.saved.states.get_mut(slot as usize) else { continue };
             if samples.quality[row] >= 2 {
                 continue;
@@ -220,15 +217,7 @@ impl<M: SignalModel> Operator for Signals<M> {
     }
 
     fn series(&mut self, number: u32, selected: bool) {
-        let index = number as usize;
-        if self.saved.slot_of.len() <= index {
-            self.saved.slot_of.resize(index + 1, NO_SLOT);
-        }
-        self.saved.slot_of[index] = match (selected, self.saved.slot_of[index]) {
-            (true, NO_SLOT) => UNRESOLVED,
-            (true, slot) => slot,
-            (false, _) => NO_SLOT,
-        };
+        self.saved.slot_of.select(number, selected);
     }
 
     fn context(&mut self, series: &[u32]) {
@@ -236,11 +225,7 @@ impl<M: SignalModel> Operator for Signals<M> {
             return;
         }
         for &number in series {
-            if let Some(slot) = self.saved.slot_of.get_mut(number as usize)
-                && *slot != NO_SLOT
-            {
-                *slot = UNRESOLVED;
-            }
+            self.saved.slot_of.leave(number);
         }
     }
 
@@ -345,6 +330,23 @@ model:
         let [alert] = &told[..] else { panic!("{told:?}") };
         assert!((848..900).contains(&(alert.time / SECOND)), "{}", alert.time / SECOND);
         assert_eq!(alert.evidence["distance"], 300);
+    }
+
+    #[test]
+    fn recorded_maintenance_begins_it_anew() {
+        let mut cell = cell();
+        assert!(cell.record("c", &lines(0..900, 0..0), 900).is_empty());
+        let ready = |cell: &Cell| cell.shard.learning().next().map(|(_, learning)| learning.ready);
+        let order = |tool: &str| {
+            let mut order = row(900, Kind::Control, "action=maintenance subject=it author=A");
+            order.2.insert("payload", format!("{{\"tool\":\"{tool}\"}}"));
+            order
+        };
+        cell.record("c", &[order("another")], 900);
+        assert_eq!(ready(&cell), Some(1));
+        cell.record("c", &[order("T")], 900);
+        assert_eq!(ready(&cell), Some(0));
+        assert!(cell.record("c", &lines(900..960, 900..960), 960).is_empty(), "it is learned");
     }
 
     #[test]

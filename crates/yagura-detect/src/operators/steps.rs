@@ -16,11 +16,12 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use serde_saphyr::Spanned;
-use yagura_event::Kind;
 use yagura_event::alert::Cause;
-use yagura_event::clock::Micros;
+use yagura_event::clock::{Micros, rfc3339};
+use yagura_event::{Envelope, Kind};
 use yagura_models::steps::{self, FEATURES, Parameters, RUNS_MIN, Verdict, features};
 
+use super::members::{Members, Places};
 use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, model, restored, saved};
 use crate::alerts::Hit;
 use crate::baseline::{Entry, Form, Span};
@@ -47,10 +48,6 @@ pub(super) const SHOWN: [&str; 10] =
     ["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score", "feature", "since"];
 /// Version of the saved state's form.
 const SAVED_VERSION: u16 = 1;
-/// A series that the detection does not take.
-const NO_PLACE: (u32, u16) = (u32::MAX, 0);
-/// One whose place must be looked up.
-const UNRESOLVED: (u32, u16) = (u32::MAX - 1, 0);
 
 /// What a run gives away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +125,7 @@ impl Plan for StepsPlan {
             findings: self.findings.clone(),
             parameters: self.parameters.clone(),
             index: FxHashMap::default(),
+            records: 0,
             saved: Saved::default(),
         })
     }
@@ -139,13 +137,15 @@ struct Steps {
     findings: Vec<Finding>,
     parameters: Parameters,
     index: FxHashMap<Vec<String>, u32>,
+    /// Records of samples since the start: what is the same for a record is noted once for each run.
+    records: u64,
     saved: Saved,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Saved {
     /// By the shard's series number: the step and the column.
-    places: Vec<(u32, u16)>,
+    places: Places<(u32, u16)>,
     steps: Vec<OneStep>,
     /// Runs that have ended and were not judged yet, with their steps.
     ended: Vec<(u32, Run)>,
@@ -159,9 +159,7 @@ struct Saved {
 struct OneStep {
     /// The values of `by` and of the context.
     key: Vec<String>,
-    /// The signal and the series of each column; a series that was not seen yet is `u32::MAX`.
-    names: Vec<String>,
-    members: Vec<u32>,
+    members: Members,
     /// The run under way.
     run: Option<Run>,
     /// Features of the newest ordinary runs, three a signal.
@@ -179,10 +177,36 @@ struct Run {
     context: BTreeMap<String, String>,
     from: Micros,
     until: Micros,
-    /// The last sample.
+    /// The last sample, and the record that it came in.
     cause: Cause,
     observed: Micros,
     late: bool,
+    #[serde(skip)]
+    record: u64,
+}
+
+impl Run {
+    fn begin(step: &Step<'_>, series: &Series, time: Micros) -> Run {
+        let Envelope { collector, epoch, .. } = step.envelope;
+        Run {
+            traces: Vec::new(),
+            context: series.context.clone(),
+            from: time,
+            until: time,
+            cause: Cause { collector: collector.clone(), epoch: *epoch, row: 0 },
+            observed: 0,
+            late: false,
+            record: 0,
+        }
+    }
+
+    /// What is the same for all samples of a record.
+    fn seen_in(&mut self, step: &Step<'_>) {
+        self.cause.collector.clone_from(&step.envelope.collector);
+        self.cause.epoch = step.envelope.epoch;
+        self.observed = step.envelope.observed.1;
+        self.late = self.observed < step.watermark;
+    }
 }
 
 /// The values of one signal in a run, evenly thinned out.
@@ -217,8 +241,7 @@ impl OneStep {
     fn new(key: Vec<String>) -> OneStep {
         OneStep {
             key,
-            names: Vec::new(),
-            members: Vec::new(),
+            members: Members::default(),
             run: None,
             runs: VecDeque::new(),
             model: None,
@@ -228,25 +251,13 @@ impl OneStep {
 
     /// The column of a series; a model that is in force takes no further ones.
     fn column(&mut self, number: u32, signal: &str) -> Option<u16> {
-        if let Some(column) = self.names.iter().position(|name| name == signal) {
-            self.members[column] = number;
-            return Some(column as u16);
-        }
-        if self.model.is_some() || self.members.len() >= steps::SIGNALS_MAX {
-            return None;
-        }
-        self.names.push(signal.to_string());
-        self.members.push(number);
-        Some((self.members.len() - 1) as u16)
+        let most = if self.model.is_some() { self.members.len() } else { steps::SIGNALS_MAX };
+        self.members.column(number, signal, most)
     }
 
     /// Judges by this model of these signals from now on, whatever was learned.
     fn refer_to(&mut self, names: Vec<String>, model: steps::Step) {
-        let known: FxHashMap<&str, u32> =
-            self.names.iter().map(String::as_str).zip(self.members.iter().copied()).collect();
-        self.members =
-            names.iter().map(|name| known.get(name.as_str()).copied().unwrap_or(u32::MAX)).collect();
-        self.names = names;
+        self.members.become_those(names);
         self.model = Some(model);
         self.maintained = None;
         self.run = None;
@@ -278,7 +289,7 @@ impl OneStep {
             return None;
         }
         // Runs of a time when fewer signals were known lack the others.
-        let width = FEATURES.len() * self.names.len();
+        let width = FEATURES.len() * self.members.len();
         let runs = Array2::from_shape_fn((self.runs.len(), width), |(run, feature)| {
             self.runs[run].get(feature).map_or(f64::NAN, |&value| f64::from(value))
         });
@@ -307,11 +318,11 @@ impl OneStep {
 }
 
 impl Steps {
-    fn resolve(&mut self, number: u32, series: &Series) -> (u32, u16) {
+    fn resolve(&mut self, number: u32, series: &Series) -> Option<(u32, u16)> {
         let text = |name: &String| series.context.get(name).cloned().unwrap_or_default();
         let context: Vec<String> = self.context.iter().map(text).collect();
         if context.iter().any(String::is_empty) {
-            return NO_PLACE;
+            return None;
         }
         let key: Vec<String> =
             self.by.iter().map(|name| series.text(name).to_string()).chain(context).collect();
@@ -319,7 +330,7 @@ impl Steps {
             Some(&at) => at,
             None if self.saved.steps.len() >= STEPS_MAX => {
                 self.saved.refused += 1;
-                return NO_PLACE;
+                return None;
             }
             None => {
                 let at = self.saved.steps.len() as u32;
@@ -333,14 +344,14 @@ impl Steps {
             }
         };
         let one = self.saved.steps.get_mut(at as usize);
-        one.and_then(|one| one.column(number, &series.signal)).map_or(NO_PLACE, |column| (at, column))
+        one.and_then(|one| one.column(number, &series.signal)).map(|column| (at, column))
     }
 
     /// Judges the runs that have ended.
     fn judge(&mut self, step: &Step<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
         for (at, run) in std::mem::take(&mut self.saved.ended) {
             let Some(one) = self.saved.steps.get_mut(at as usize) else { continue };
-            let mut of_run = vec![f64::NAN; FEATURES.len() * one.names.len()];
+            let mut of_run = vec![f64::NAN; FEATURES.len() * one.members.len()];
             for (of_signal, trace) in of_run.chunks_mut(FEATURES.len()).zip(&run.traces) {
                 of_signal.copy_from_slice(&features(&trace.values));
             }
@@ -366,11 +377,11 @@ fn hit(
     let model = one.model.as_ref()?;
     let (worst, _) = *verdict.features.first()?;
     let column = worst / FEATURES.len();
-    let series = one.members.get(column).and_then(|&number| all.get(number as usize))?;
+    let series = one.members.series(column, all)?;
     let named = verdict.features.iter().take(NAMED).map(|&(feature, off)| {
         let (expected, deviation) = model.expected(feature);
         json!({
-            "signal": one.names.get(feature / FEATURES.len()), "feature": FEATURES[feature % FEATURES.len()],
+            "signal": one.members.name(feature / FEATURES.len()), "feature": FEATURES[feature % FEATURES.len()],
             "seen": seen.get(feature), "expected": expected, "deviation": deviation, "sigma": off,
         })
     });
@@ -388,7 +399,7 @@ fn hit(
     evidence.insert("finding".into(), Finding::of(verdict).name().into());
     evidence.insert("score".into(), verdict.score.into());
     evidence.insert("signals".into(), signals.into());
-    evidence.insert("since".into(), yagura_event::clock::rfc3339(run.from).into());
+    evidence.insert("since".into(), rfc3339(run.from).into());
     evidence.insert("around".into(), around(&run, column, model));
     let text = |name: &String| evidence.get(name).and_then(Value::as_str).unwrap_or("").to_string();
     let key = step.by.iter().map(|name| (name.clone(), text(name))).collect();
@@ -416,42 +427,27 @@ fn around(run: &Run, column: usize, model: &steps::Step) -> Value {
 impl Operator for Steps {
     fn samples(&mut self, step: &Step<'_>, samples: &Samples<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
         self.judge(step, all, hits);
+        self.records += 1;
         let mut taken = 0;
         for row in step.from..samples.series.len() {
             let number = samples.series[row];
-            let mut place = self.saved.places.get(number as usize).copied().unwrap_or(NO_PLACE);
             let series = all.get(number as usize);
-            if place == UNRESOLVED {
-                place = series.map_or(NO_PLACE, |series| self.resolve(number, series));
-                self.saved.places[number as usize] = place;
-            }
-            let (Some(one), Some(series)) = (self.saved.steps.get_mut(place.0 as usize), series) else {
-                continue;
-            };
+            let place = self.saved.places.of(number).unwrap_or_else(|_| {
+                let place = series.and_then(|series| self.resolve(number, series));
+                self.saved.places.put(number, place)
+            });
+            let (Some((at, column)), Some(series)) = (place, series) else { continue };
+            let Some(one) = self.saved.steps.get_mut(at as usize) else { continue };
             taken += 1;
             let time = samples.times[row];
-            let run = one.run.get_or_insert_with(|| Run {
-                traces: Vec::new(),
-                context: series.context.clone(),
-                from: time,
-                until: time,
-                cause: Cause {
-                    collector: step.envelope.collector.clone(),
-                    epoch: step.envelope.epoch,
-                    row: 0,
-                },
-                observed: 0,
-                late: false,
-            });
-            if run.cause.epoch != step.envelope.epoch || run.cause.collector != step.envelope.collector {
-                run.cause.collector.clone_from(&step.envelope.collector);
-                run.cause.epoch = step.envelope.epoch;
+            let run = one.run.get_or_insert_with(|| Run::begin(step, series, time));
+            if run.record != self.records {
+                run.record = self.records;
+                run.seen_in(step);
             }
             run.cause.row = step.envelope.number(row);
-            run.observed = step.envelope.observed.1;
-            run.late = run.observed < step.watermark;
             (run.from, run.until) = (run.from.min(time), run.until.max(time));
-            let column = usize::from(place.1);
+            let column = usize::from(column);
             if run.traces.len() <= column {
                 run.traces.resize_with(column + 1, Trace::default);
             }
@@ -467,26 +463,16 @@ impl Operator for Steps {
     }
 
     fn series(&mut self, number: u32, selected: bool) {
-        let index = number as usize;
-        if self.saved.places.len() <= index {
-            self.saved.places.resize(index + 1, NO_PLACE);
-        }
-        self.saved.places[index] = match (selected, self.saved.places[index]) {
-            (true, NO_PLACE) => UNRESOLVED,
-            (true, place) => place,
-            (false, _) => NO_PLACE,
-        };
+        self.saved.places.select(number, selected);
     }
 
     fn context(&mut self, series: &[u32]) {
         for &number in series {
-            let Some(place) = self.saved.places.get_mut(number as usize) else { continue };
-            if let Some(one) = self.saved.steps.get_mut(place.0 as usize)
-                && let Some(run) = one.run.take()
+            if let Some((at, _)) = self.saved.places.leave(number)
+                && let Some(run) = self.saved.steps.get_mut(at as usize).and_then(|one| one.run.take())
             {
-                self.saved.ended.push((place.0, run));
+                self.saved.ended.push((at, run));
             }
-            *place = UNRESOLVED;
         }
     }
 

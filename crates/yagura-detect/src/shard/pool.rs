@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use yagura_event::Envelope;
 use yagura_event::clock::Micros;
 use yagura_event::vocabulary::control;
-use yagura_models::fleet::{DAY_US, Factors, Tail};
+use yagura_models::fleet::{Budget, DAY_US, Factors, Tail};
 
 use super::Shard;
 use crate::baseline::{from_text, to_text};
@@ -116,14 +116,21 @@ impl Shard {
         }
     }
 
-    /// What the holder of a budget tells.
-    pub(super) fn take_factors(&mut self, subject: &str, payload: &str) {
-        let Ok((fingerprint, factors)) = from_text::<(u64, Factors)>(payload) else {
+    /// What the holder of a budget tells. Others, and limits that the budget does not allow, are not listened to.
+    pub(super) fn take_factors(&mut self, holder: &str, subject: &str, payload: &str) {
+        let told = from_text::<(u64, Factors)>(payload);
+        let Some((fingerprint, factors)) =
+            told.ok().filter(|_| passing::detection_of(holder) == Some(subject))
+        else {
             self.saved.stats.unreadable_records += 1;
             return;
         };
         for (detection, operator) in self.pipeline.detections.iter().zip(&mut self.operators) {
-            if detection.id == subject && detection.fingerprint == fingerprint && factors.are_sound() {
+            let allows = |budget: &Budget| budget.allows(&factors);
+            if detection.id == subject
+                && detection.fingerprint == fingerprint
+                && detection.operator.budget().is_some_and(allows)
+            {
                 operator.set_factors(&factors);
             }
         }

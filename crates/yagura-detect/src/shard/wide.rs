@@ -7,14 +7,15 @@ use arrow::array::{ArrayRef, DictionaryArray, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Int32Type};
 use yagura_event::Kind;
 
-use super::Saved;
-use crate::asof::{joined_schema, places_of};
+use super::Stats;
+use crate::asof::{Contexts, joined_schema, places_of};
 use crate::pipeline::{Computed, Detection};
 
 /// The rows of a kind with the contexts that a detection joins to that kind and the columns that it computes, if there
 /// are any; each context's column is made once a record. What cannot be computed is empty, and counted.
 pub(super) fn widen<'a>(
-    saved: &mut Saved,
+    held: &Contexts,
+    stats: &mut Stats,
     detection: &'a Detection,
     kind: Kind,
     rows: &RecordBatch,
@@ -27,7 +28,7 @@ pub(super) fn widen<'a>(
     }
     let mut columns = rows.columns().to_vec();
     for name in join {
-        let column = joined.entry(name).or_insert_with(|| saved.held.column(kind, rows, name));
+        let column = joined.entry(name).or_insert_with(|| held.column(kind, rows, name));
         columns.push(Arc::clone(column));
     }
     let schema = joined_schema(kind, join);
@@ -37,7 +38,7 @@ pub(super) fn widen<'a>(
     let narrow = RecordBatch::try_new(schema, columns.clone()).ok()?;
     for Computed { expression, .. } in &detection.compute {
         columns.push(expression.evaluate(&narrow).unwrap_or_else(|_| {
-            saved.stats.failed_conditions += 1;
+            stats.failed_conditions += 1;
             nothing(&expression.data_type(), rows.num_rows())
         }));
     }

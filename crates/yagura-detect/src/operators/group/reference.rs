@@ -25,7 +25,7 @@ impl Groups {
             Which::Proposed => one.proposal(&self.parameters),
         };
         let seen = self.saved.groups.iter();
-        let seen = seen.filter_map(|one| Some(entry(one.key.clone(), &one.names, &of(one)?)));
+        let seen = seen.filter_map(|one| Some(entry(one.key.clone(), one.members.names(), &of(one)?)));
         let waiting = self.saved.waiting.iter();
         seen.chain(waiting.map(|(key, (names, model))| entry(key.clone(), names, model))).collect()
     }
@@ -43,9 +43,7 @@ impl Groups {
             }
         }
         // Columns may be others now.
-        for place in self.saved.places.iter_mut().filter(|place| **place != super::NO_PLACE) {
-            *place = super::UNRESOLVED;
-        }
+        self.saved.places.leave_all();
         self.saved.waiting = waiting;
         Ok(())
     }

@@ -133,6 +133,17 @@ fn a_run_that_is_not_as_the_others_is_told_once_when_it_has_ended() {
 }
 
 #[test]
+fn a_signal_that_the_detection_does_not_select_stays_out_whatever_the_context() {
+    let mut chamber = Chamber::new(60);
+    chamber.operator.series(1, false);
+    (0..RUNS_MIN).for_each(|_| drop(chamber.run("1", 0.0)));
+    chamber.operator.approve();
+    assert!(chamber.run("1", 9.0).is_empty());
+    let (_, entries) = chamber.operator.learned(Which::InForce, &chamber.all);
+    assert_eq!(entries[0].values["order"], json!(["flow"]));
+}
+
+#[test]
 fn batches_and_restarts_change_nothing() {
     let told = |batch: usize, restart: bool| {
         let mut chamber = Chamber::learned(batch);
