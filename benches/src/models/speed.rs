@@ -43,17 +43,16 @@ fn rate<T>(ready: impl Fn() -> T, judge: impl Fn(&mut T) -> usize) -> f64 {
     rates[RUNS / 2]
 }
 
-/// Random numbers, the same on every machine, from -0.5 to 0.5.
-pub struct Noise(u64);
+/// Random numbers that are the same in every run, from -0.5 to 0.5.
+pub struct Noise(fastrand::Rng);
 
 impl Noise {
     pub fn new(seed: u64) -> Noise {
-        Noise(seed)
+        Noise(fastrand::Rng::with_seed(seed))
     }
 
     pub fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 11) as f64 / (1_u64 << 53) as f64 - 0.5
+        self.0.f64() - 0.5
     }
 }
 

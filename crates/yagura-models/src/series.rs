@@ -42,8 +42,8 @@ pub struct Parameters {
     pub learning_samples: u32,
     /// Novelty that is reported, as a share of the range in which the series moves.
     pub tolerance: f64,
-    /// How many times as novel as usual what is reported must be; 0 for however usual novelty is. At 8 noise raises a quarter of
-    /// the false alarms, and less is found.
+    /// How many times as novel as usual what is reported must be; 0 for however usual novelty is. At 8 noise raises
+    /// fewer false alarms, and less is found.
     pub usual: f64,
     /// What was not seen for so many times the learning samples is forgotten.
     pub memory: f64,

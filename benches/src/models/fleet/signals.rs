@@ -41,31 +41,25 @@ pub const MIX: [(Class, u64); 9] = [
 /// Steps of a recipe.
 pub const STEPS: usize = 3;
 
-/// Numbers that are the same in every run (splitmix64).
+/// Numbers that are the same in every run.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(fastrand::Rng);
 
 impl Random {
     pub fn new(seed: u64) -> Random {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635_dcf9_8ec1);
-        random.next();
-        random
+        Random(fastrand::Rng::with_seed(seed))
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.u64(..)
     }
 
     pub fn between(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * share(self.next())
+        low + (high - low) * self.0.f64()
     }
 
     pub fn below(&mut self, count: u64) -> u64 {
-        self.next() % count
+        self.0.u64(..count)
     }
 }
 
