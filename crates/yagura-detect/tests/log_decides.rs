@@ -417,7 +417,11 @@ fn what_was_spent_of_a_budget_is_known_where_it_is_held() {
         let read = Shelf::new(SqlCompiler::default()).read(Texts::one("p.yaml", text));
         read.err().map(|errors| errors[0].to_string()).unwrap_or_default()
     };
-    assert!(wrong("budget: 0").contains("p.yaml:4:37: `alarms_per_day` is more than 0"), "{}", wrong("budget: 0"));
+    assert!(
+        wrong("budget: 0").contains("p.yaml:4:37: `alarms_per_day` is more than 0"),
+        "{}",
+        wrong("budget: 0")
+    );
     assert!(wrong("budget: { alarms: 2 }").contains("a budget is a number of alarms a day"));
     assert_eq!(wrong("budget: { alarms_per_day: 0.5, floor: 1.0 }"), "");
 }

@@ -28,7 +28,11 @@ pub fn repeats(noises: &Noises) -> Vec<Figure> {
     let recall = delays.len() as f64 / FAULTS_OF_A_KIND as f64;
     let text = KINDS.iter().find(|(kind, _)| *kind == Kind::Replay).map_or("", |(_, text)| text);
     vec![
-        Figure::new("exact repeats: alerts of all signals", alerts / (LEARNED_DAYS + JUDGED_DAYS) as f64, "1/d"),
+        Figure::new(
+            "exact repeats: alerts of all signals",
+            alerts / (LEARNED_DAYS + JUDGED_DAYS) as f64,
+            "1/d",
+        ),
         Figure::new(format!("exact repeats: {text}, recall"), recall, ""),
         Figure::new(format!("exact repeats: {text}, median delay"), median(&mut delays), "min"),
     ]
@@ -40,9 +44,8 @@ fn told(mut next: impl FnMut(&mut Day)) -> Vec<usize> {
     let mut told = Vec::new();
     for number in 0..LEARNED_DAYS + JUDGED_DAYS {
         next(&mut day);
-        let found = |(minute, value): (usize, &f64)| {
-            state.judge(*value, &parameters).map(|_| number * DAY + minute)
-        };
+        let found =
+            |(minute, value): (usize, &f64)| state.judge(*value, &parameters).map(|_| number * DAY + minute);
         told.extend(day.values.iter().enumerate().filter_map(found));
     }
     told
