@@ -21,11 +21,11 @@ use serde::{Deserialize, Serialize};
 use yagura_capture::live::{LiveOptions, Tuning};
 use yagura_capture::{EngineOptions, Limits, PacketFile};
 use yagura_collect::run::Progress;
-use yagura_collect::{LiveSource, Seen, interface, live};
+use yagura_collect::sources::interface;
+use yagura_collect::{LiveSource, PlacedSink, Seen, live};
 use yagura_dissect::Settings;
 use yagura_event::AssetTable;
 use yagura_event::clock::Micros;
-use yagura_event::rows::RowSink;
 use yagura_log::Log;
 use yagura_log::embedded::{Embedded, Options};
 
@@ -352,7 +352,8 @@ fn receive(folder: &Path, small: bool) -> Result<Received> {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         ended.store(true, Ordering::Release);
     });
-    live::collect(Box::new(source), &assets, &log, "events", &stop, &progress)?;
+    let to = live::Destination { log: &log, topic: "events", assets: &assets, cells: &[], notes: folder };
+    live::collect(Box::new(source), to, &stop, &progress)?;
     let seen: Seen = last.lock().map_err(|_| anyhow::anyhow!("a panic"))?.clone();
     Ok(Received {
         parsed: seen.stats.packets,
@@ -374,19 +375,15 @@ impl LiveSource for Watched {
         self.source.collector()
     }
 
-    fn epoch(&self) -> u64 {
-        self.source.epoch()
-    }
-
     fn batch(&self) -> Micros {
         self.source.batch()
     }
 
-    fn advance(&mut self, wait: Duration, out: &mut dyn RowSink) -> Micros {
+    fn advance(&mut self, wait: Duration, out: &mut dyn PlacedSink) -> Micros {
         self.source.advance(wait, out)
     }
 
-    fn finish(&mut self, out: &mut dyn RowSink) {
+    fn finish(&mut self, out: &mut dyn PlacedSink) {
         self.source.finish(out);
         if let Ok(mut seen) = self.seen.lock() {
             *seen = self.source.seen();

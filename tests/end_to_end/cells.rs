@@ -43,6 +43,7 @@ fn message(cell: &str, row: u64) -> Record {
         promise: at,
         encoding: Encoding::Json,
         origin: None,
+        places: Vec::new(),
     };
     let value = serde_json::json!({"time": at, "observed": at, "client": "A"}).to_string();
     let key = cell.as_bytes().to_vec().into();

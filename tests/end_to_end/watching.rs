@@ -44,6 +44,7 @@ fn gap(row: u64) -> Record {
         promise: time,
         encoding: Encoding::Arrow,
         origin: None,
+        places: Vec::new(),
     };
     Record {
         key: "far-bay".into(),

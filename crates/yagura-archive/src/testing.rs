@@ -76,6 +76,7 @@ pub fn envelope(kind: Kind, cell: &str, epoch: u64, first_row: u64, rows: usize)
         promise: Micros::MAX,
         encoding: Encoding::Arrow,
         origin: None,
+        places: Vec::new(),
     }
 }
 

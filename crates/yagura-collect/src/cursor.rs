@@ -1,4 +1,4 @@
-//! How far a collector's rows are in the log already: what a restart must not write again.
+//! How far collectors' rows are in the log already: what a restart must not write again.
 //!
 //! The log itself knows. After each acknowledged write the collector notes the log's end in a
 //! small file; a restart reads the log's envelopes from there on, which finds what was written
@@ -13,10 +13,15 @@ use serde::{Deserialize, Serialize};
 use yagura_event::Envelope;
 use yagura_log::{Log, LogError, Record};
 
-/// By (cell, collector, epoch), the next row number; and up to where the log was read for it.
+use crate::places::Places;
+
+/// What the log holds of recorded sources: by (cell, collector, epoch), the next row number; or of one live
+/// source: the places in its streams. And up to where the log was read for it.
 #[derive(Default)]
 pub struct Cursor {
     file: Option<PathBuf>,
+    /// The live source whose places are followed; rows of recorded sources without one.
+    live: Option<String>,
     note: Note,
     next: BTreeMap<(String, String, u64), u64>,
 }
@@ -25,27 +30,53 @@ pub struct Cursor {
 struct Note {
     /// By partition.
     ends: BTreeMap<u32, u64>,
+    #[serde(default)]
     next: Vec<(String, String, u64, u64)>,
+    #[serde(default)]
+    places: Places,
 }
 
 impl Cursor {
-    /// Learns what the topic holds. `file` is the note of an earlier run, if there is one.
+    /// Learns what the topic holds of recorded sources. `file` is the note of an earlier run, if there is one.
     pub fn load(log: &dyn Log, topic: &str, file: Option<&Path>) -> Result<Self, LogError> {
+        Self::load_for(log, topic, file, None)
+    }
+
+    /// Learns where the streams of a live source stand. `file` is the note of an earlier run, if there is one.
+    pub fn of_live(log: &dyn Log, topic: &str, file: &Path, collector: &str) -> Result<Self, LogError> {
+        Self::load_for(log, topic, Some(file), Some(collector))
+    }
+
+    /// Up to where the log holds what a live source read.
+    pub fn places(&self) -> &Places {
+        &self.note.places
+    }
+
+    fn load_for(
+        log: &dyn Log,
+        topic: &str,
+        file: Option<&Path>,
+        live: Option<&str>,
+    ) -> Result<Self, LogError> {
         let note: Note = file
             .and_then(|file| std::fs::read(file).ok())
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
         let next =
             note.next.iter().map(|(cell, name, epoch, next)| ((cell.clone(), name.clone(), *epoch), *next));
-        let mut cursor = Cursor { file: file.map(Path::to_path_buf), next: next.collect(), note };
+        let mut cursor = Cursor {
+            file: file.map(Path::to_path_buf),
+            live: live.map(str::to_string),
+            next: next.collect(),
+            note,
+        };
         for partition in 0..log.partitions(topic)? {
             let held = log.held(topic, partition)?;
             let noted = cursor.note.ends.get(&partition).copied().unwrap_or(0);
             // A note that is ahead of the log is of another log: it says nothing here.
             if noted > held.end {
-                cursor.next.clear();
-                cursor.note = Note::default();
-                return Cursor::load(log, topic, None).map(|fresh| Cursor { file: cursor.file, ..fresh });
+                let fresh = Cursor::load_for(log, topic, None, live)?;
+                return Ok(Cursor { file: cursor.file, ..fresh });
             }
             let mut reader = log.reader(topic, partition, noted.max(held.start))?;
             while reader.position() < held.end {
@@ -75,6 +106,12 @@ impl Cursor {
     /// Notes a record that is in the log.
     pub fn seen(&mut self, record: &Record) {
         let Ok(envelope) = Envelope::from_header(&record.header) else { return };
+        if let Some(live) = &self.live {
+            if *live == envelope.collector {
+                self.note.places.note(&envelope);
+            }
+            return;
+        }
         let end = envelope.end_row();
         let next = self.next.entry((envelope.cell, envelope.collector, envelope.epoch)).or_insert(0);
         *next = (*next).max(end);

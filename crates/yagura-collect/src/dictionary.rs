@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use yagura_dissect::{ContextName, Dictionary, Variable};
 
-use crate::SourceError;
+use crate::source::SourceError;
 
 mod sedd;
 

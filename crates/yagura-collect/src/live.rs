@@ -1,37 +1,62 @@
 //! The collect role for a live source: what it brings is in the log within about its batch, a second unless told.
 //!
-//! While the log refuses, nothing is read: the source drops what it cannot keep, the oldest first,
-//! and says so in `coverage` rows when the log takes records again.
+//! While the log refuses, nothing is read: a source whose sender can be pushed back takes nothing more from it;
+//! others drop what they cannot keep, the oldest first, and say so in `coverage` rows when the log takes records
+//! again.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use yagura_event::AssetTable;
-use yagura_event::clock::Micros;
+use yagura_event::clock::{self, Micros};
 use yagura_log::Log;
 
 use crate::cursor::Cursor;
 use crate::run::{CollectError, Output, Progress, UNACKNOWLEDGED_BYTES_MAX};
+use crate::source::{LiveSource, Seen};
 use crate::writer::RowWriter;
-use crate::{LiveSource, Seen};
 
-/// How long one step waits for packets at most.
+/// How long one step waits for something new at most.
 const WAIT: Duration = Duration::from_millis(200);
 
+/// Where a live source's rows go.
+#[derive(Clone, Copy)]
+pub struct Destination<'a> {
+    /// The log, or the spool before it.
+    pub log: &'a dyn Log,
+    /// The topic.
+    pub topic: &'a str,
+    /// Which cell a tool is in.
+    pub assets: &'a Arc<AssetTable>,
+    /// The only cells that the collector may write; all of them when empty.
+    pub cells: &'a [String],
+    /// The folder of the notes of how far streams were read.
+    pub notes: &'a Path,
+}
+
 /// Reads `source` into the topic until `stop` is set; then it says in the log that nothing more
-/// follows, and returns when that is durable.
+/// follows, and returns when that is durable. Each start numbers its rows anew.
 pub fn collect(
     mut source: Box<dyn LiveSource>,
-    assets: &Arc<AssetTable>,
-    log: &dyn Log,
-    topic: &str,
+    to: Destination<'_>,
     stop: &AtomicBool,
     progress: &Progress,
 ) -> Result<(), CollectError> {
-    let mut writer = RowWriter::new(source.collector(), source.epoch(), Arc::clone(assets));
-    // No start of a source has been in the log before.
-    let mut cursor = Cursor::default();
+    let Destination { log, topic, assets, cells, notes } = to;
+    let mut cursor = match source.placed() {
+        // No start of such a source has been in the log before.
+        false => Cursor::default(),
+        true => {
+            let note = notes.join(format!("{}.places", source.collector()));
+            Cursor::of_live(log, topic, &note, source.collector())?
+        }
+    };
+    let held = cursor.places().clone();
+    source.begin(&held)?;
+    let epoch = clock::now().max(0) as u64;
+    let mut writer = RowWriter::new(source.collector(), epoch, Arc::clone(assets)).permit(cells).resume(held);
     let mut out = Output::new(log, topic, progress)?;
     let mut closed_at: Option<Micros> = None;
     let mut dropped = 0;
@@ -46,6 +71,8 @@ pub fn collect(
             closed_at = Some(now);
             out.hand_over(writer.take()?, stop, &mut cursor)?;
             out.acknowledge(stop, &mut cursor)?;
+            writer.acknowledged();
+            source.durable();
             progress.time.fetch_max(now.max(0) as u64, Ordering::Relaxed);
             count(&source.seen(), &mut dropped, progress);
         } else if out.unacknowledged() >= UNACKNOWLEDGED_BYTES_MAX {
@@ -57,6 +84,7 @@ pub fn collect(
     writer.close(Micros::MAX);
     out.hand_over(writer.take()?, stop, &mut cursor)?;
     out.acknowledge(stop, &mut cursor)?;
+    source.durable();
     Ok(())
 }
 

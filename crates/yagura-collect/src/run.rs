@@ -10,8 +10,8 @@ use yagura_event::clock::{Micros, SECOND};
 use yagura_event::{AssetTable, EventError};
 use yagura_log::{Appender, Log, LogError, Pauses, Record};
 
-use crate::Source;
 use crate::cursor::Cursor;
+use crate::source::{Source, SourceError};
 use crate::writer::RowWriter;
 
 /// Batches are closed after this much of the sources' time.
@@ -32,6 +32,9 @@ pub enum CollectError {
     /// A defect: rows did not encode.
     #[error(transparent)]
     Event(#[from] EventError),
+    /// The source cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
 }
 
 /// What others may see while it runs.

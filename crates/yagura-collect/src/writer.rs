@@ -10,9 +10,11 @@ use rustc_hash::FxHashMap;
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::rows::*;
 use yagura_event::same_name;
-use yagura_event::{AssetTable, Encoding, Envelope, EventError, Kind, codec};
+use yagura_event::vocabulary::coverage;
+use yagura_event::{AssetTable, Encoding, Envelope, EventError, Kind, Place, codec};
 use yagura_log::Record;
 
+use crate::places::{PlacedSink, Places, Progress, Reached};
 use crate::series::SeriesNumbers;
 
 /// Rows of one kind at which a batch is closed.
@@ -40,6 +42,13 @@ pub struct RowWriter {
     cell_of: FxHashMap<String, usize>,
     /// The last name that was looked up there: most rows have the tool of the row before.
     last: (String, usize),
+    /// The only cells that may be written; all of them when empty.
+    permitted: Vec<String>,
+    /// Rows of other cells since the last closing, and the name of one.
+    refused: (u64, String),
+    /// What the log held of the streams when reading began.
+    held: Places,
+    progress: Progress,
     ready: Vec<Record>,
     failed: Option<EventError>,
 }
@@ -47,6 +56,10 @@ pub struct RowWriter {
 #[derive(Default)]
 struct Cell {
     name: String,
+    /// Whether the collector may not write it.
+    forbidden: bool,
+    /// How far it is in each stream.
+    reached: Reached,
     next_row: u64,
     numbers: SeriesNumbers,
     observed: Option<(Micros, Micros)>,
@@ -73,26 +86,54 @@ impl RowWriter {
             named: BTreeMap::new(),
             cell_of: FxHashMap::default(),
             last: (String::new(), usize::MAX),
+            permitted: Vec::new(),
+            refused: (0, String::new()),
+            held: Places::default(),
+            progress: Progress::default(),
             ready: Vec::new(),
             failed: None,
         }
     }
 
+    /// Rows of other cells than these are refused and counted; without any, all may be written.
+    pub fn permit(mut self, cells: &[String]) -> Self {
+        self.permitted = cells.to_vec();
+        self.permitted.sort();
+        self
+    }
+
+    /// Rows up to these places are in the log already and are left out.
+    pub fn resume(mut self, held: Places) -> Self {
+        self.held = held;
+        self
+    }
+
     /// Closes all batches: the collector promises that no row before `promise` will follow.
     /// `Micros::MAX` says that none will follow at all.
     pub fn close(&mut self, promise: Micros) {
+        self.tell_refused(promise);
+        self.progress.close();
         let by_name: Vec<usize> = self.named.values().copied().collect();
         for index in by_name {
             self.flush(index, promise);
             let cell = &mut self.cells[index];
+            if cell.forbidden {
+                continue;
+            }
             let due = promise == Micros::MAX || promise.saturating_sub(cell.last_sent) >= HEARTBEAT;
             if due {
                 let at = if promise == Micros::MAX { cell.last_sent } else { promise };
                 cell.last_sent = at;
                 let first_row = cell.next_row;
-                self.emit(index, Kind::Coverage, first_row, 0, (at, at), promise, Bytes::new());
+                let places = cell.reached.news(&self.progress, true);
+                self.emit(index, Kind::Coverage, first_row, 0, (at, at), promise, places, Bytes::new());
             }
         }
+    }
+
+    /// Everything up to the last closing is durable: records that follow say so of their streams.
+    pub fn acknowledged(&mut self) {
+        self.progress.acknowledged();
     }
 
     /// The records that are ready, in order. An error is a defect of Yagura: rows of a fixed
@@ -139,7 +180,8 @@ impl RowWriter {
             return *index;
         }
         let index = self.cells.len();
-        self.cells.push(Cell { name: name.clone(), ..Cell::default() });
+        let forbidden = !self.permitted.is_empty() && self.permitted.binary_search(&name).is_err();
+        self.cells.push(Cell { name: name.clone(), forbidden, ..Cell::default() });
         self.named.insert(name, index);
         index
     }
@@ -149,11 +191,25 @@ impl RowWriter {
         names.push(self.assets.default_cell.clone());
         names.sort();
         names.dedup();
+        if !self.permitted.is_empty() {
+            names.retain(|name| self.permitted.binary_search(name).is_ok());
+        }
         names.into_iter().map(|name| self.index_of(name)).collect()
     }
 
-    fn cell(&mut self, index: usize, observed: Micros) -> &mut Cell {
+    /// The cell of a row, unless the row is in the log already or must not be written there.
+    fn cell(&mut self, index: usize, kind: Kind, observed: Micros) -> Option<&mut Cell> {
         let cell = &mut self.cells[index];
+        if cell.forbidden {
+            self.refused.0 += 1;
+            if self.refused.1.is_empty() {
+                self.refused.1.clone_from(&cell.name);
+            }
+            return None;
+        }
+        if !cell.reached.admit(&self.progress, &self.held, &cell.name, kind) {
+            return None;
+        }
         if cell.last_sent == 0 {
             cell.last_sent = observed;
         }
@@ -161,7 +217,35 @@ impl RowWriter {
             None => (observed, observed),
             Some((from, to)) => (from.min(observed), to.max(observed)),
         });
-        cell
+        Some(cell)
+    }
+
+    /// Says in the first permitted cell that rows of others came.
+    fn tell_refused(&mut self, now: Micros) {
+        let (count, cell) = std::mem::take(&mut self.refused);
+        if count == 0 {
+            return;
+        }
+        let Some(own) = self.permitted.first().cloned() else { return };
+        let index = self.index_of(own);
+        let at = if now == Micros::MAX { self.cells[index].last_sent } else { now };
+        let detail = format!(
+            "rows of cells that it may not write, as {cell}; `cells` of the collector says which it may"
+        );
+        let collector = self.collector.clone();
+        self.progress.nowhere();
+        if let Some(cell) = self.cell(index, Kind::Coverage, at) {
+            cell.coverage.push(&CoverageRow {
+                time: at,
+                until: at,
+                observed: at,
+                event: coverage::DROP,
+                subject: &collector,
+                count,
+                detail: &detail,
+                ..Default::default()
+            });
+        }
     }
 
     /// Writes out what a cell holds, in an order in which each row finds what it needs before it:
@@ -191,9 +275,17 @@ impl RowWriter {
                 continue;
             }
             // Until the last of them is out, rows as early as these may follow.
-            let promise = if Some(nth) == last { promise } else { observed.0.min(promise) };
+            let whole = Some(nth) == last;
+            let promise = if whole { promise } else { observed.0.min(promise) };
+            // Definitions come again with the rows that need them: they stand nowhere.
+            let places = match *kind {
+                Kind::Series if !whole => Vec::new(),
+                _ => self.cells[index].reached.news(&self.progress, whole),
+            };
             match codec::encode_arrow(rows) {
-                Ok(value) => self.emit(index, *kind, row, count as u32, observed, promise, value.into()),
+                Ok(value) => {
+                    self.emit(index, *kind, row, count as u32, observed, promise, places, value.into());
+                }
                 Err(e) => self.failed = Some(e),
             }
             row += count as u64;
@@ -209,6 +301,7 @@ impl RowWriter {
         rows: u32,
         observed: (Micros, Micros),
         promise: Micros,
+        places: Vec<Place>,
         value: Bytes,
     ) {
         let cell = &self.cells[cell].name;
@@ -224,6 +317,7 @@ impl RowWriter {
             promise,
             encoding: Encoding::Arrow,
             origin: None,
+            places,
         };
         self.ready.push(Record {
             key: Bytes::copy_from_slice(cell.as_bytes()),
@@ -250,7 +344,7 @@ impl RowWriter {
 
     fn measured(&mut self, row: &MeasuredRow<'_>) {
         let index = self.cell_for(row.tool);
-        let cell = self.cell(index, row.observed);
+        let Some(cell) = self.cell(index, Kind::Sample, row.observed) else { return };
         let (series, new) = cell.numbers.number([row.tool, row.chamber, row.signal]);
         if new {
             cell.series.push(&SeriesRow {
@@ -277,7 +371,7 @@ impl RowWriter {
 
     fn message(&mut self, row: &MessageRow<'_>) {
         let index = self.cell_for(row.tool);
-        let cell = self.cell(index, row.observed);
+        let Some(cell) = self.cell(index, Kind::Message, row.observed) else { return };
         cell.message.push(row);
         let rows = cell.message.len();
         self.close_if_full(index, rows);
@@ -290,7 +384,7 @@ impl RowWriter {
             .find(|a| known(a).is_some_and(|a| a.equipment))
             .unwrap_or(row.server);
         let index = self.cell_for(equipment);
-        let cell = self.cell(index, row.observed);
+        let Some(cell) = self.cell(index, Kind::Flow, row.observed) else { return };
         cell.flow.push(row);
         let rows = cell.flow.len();
         self.close_if_full(index, rows);
@@ -305,11 +399,14 @@ impl RowSink for RowWriter {
             Row::Flow(row) => self.flow(row),
             Row::Identity(row) => {
                 let index = self.cell_for(if row.tool.is_empty() { row.address } else { row.tool });
-                self.cell(index, row.observed).identity.push(row);
+                let Some(cell) = self.cell(index, Kind::Identity, row.observed) else { return };
+                cell.identity.push(row);
+                let rows = cell.identity.len();
+                self.close_if_full(index, rows);
             }
             Row::Log(row) => {
                 let index = self.cell_for(row.tool);
-                let cell = self.cell(index, row.observed);
+                let Some(cell) = self.cell(index, Kind::Log, row.observed) else { return };
                 cell.log.push(row);
                 let rows = cell.log.len();
                 self.close_if_full(index, rows);
@@ -317,11 +414,14 @@ impl RowSink for RowWriter {
             Row::Context(row) => {
                 let index = self.cell_for(row.tool);
                 self.close_before(index);
-                self.cell(index, row.observed).context.push(row);
+                let Some(cell) = self.cell(index, Kind::Context, row.observed) else { return };
+                cell.context.push(row);
+                let rows = cell.context.len();
+                self.close_if_full(index, rows);
             }
             Row::Coverage(row) => {
                 let index = self.cell_for(row.subject);
-                let cell = self.cell(index, row.observed);
+                let Some(cell) = self.cell(index, Kind::Coverage, row.observed) else { return };
                 cell.coverage.push(row);
                 let rows = cell.coverage.len();
                 self.close_if_full(index, rows);
@@ -330,10 +430,22 @@ impl RowSink for RowWriter {
             Row::Control(row) => {
                 for index in self.all_cells() {
                     self.close_before(index);
-                    self.cell(index, row.observed).control.push(row);
+                    if let Some(cell) = self.cell(index, Kind::Control, row.observed) {
+                        cell.control.push(row);
+                    }
                 }
             }
         }
+    }
+}
+
+impl PlacedSink for RowWriter {
+    fn at(&mut self, stream: &str, position: u64) {
+        self.progress.at(stream, position, &self.held);
+    }
+
+    fn nowhere(&mut self) {
+        self.progress.nowhere();
     }
 }
 

@@ -216,6 +216,7 @@ fn record(
         promise: count.promised,
         encoding: Encoding::Arrow,
         origin,
+        places: Vec::new(),
     };
     count.next_row += u64::from(rows);
     let reach = Reach { begun: source.begun, rows: count.next_row, promise: count.promised };

@@ -242,6 +242,7 @@ fn records_of(text: &str) -> Result<Vec<Record>, String> {
             promise: observed,
             encoding: Encoding::Json,
             origin: None,
+            places: Vec::new(),
         };
         *next_row += 1;
         out.push(Record {

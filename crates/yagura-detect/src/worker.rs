@@ -374,6 +374,7 @@ impl Worker<'_> {
             promise: Micros::MAX,
             encoding: Encoding::Arrow,
             origin: None,
+            places: Vec::new(),
         };
         let value = codec::encode_arrow(rows).ok()?;
         *next_row += 1;
@@ -749,6 +750,7 @@ pub fn alert_record(alert: &Alert) -> Record {
         promise: alert.observed,
         encoding: Encoding::Json,
         origin: None,
+        places: Vec::new(),
     };
     Record {
         key: Bytes::copy_from_slice(alert.cell.as_bytes()),

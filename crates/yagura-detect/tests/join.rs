@@ -79,6 +79,7 @@ fn promising(row: u64, kind: Kind, promise: i64, columns: Value) -> Record {
         promise,
         encoding: Encoding::Json,
         origin: None,
+        places: Vec::new(),
     };
     let value = columns.to_string().into_bytes().into();
     Record { key: Bytes::from_static(b"bay"), header: envelope.to_header().into(), value }

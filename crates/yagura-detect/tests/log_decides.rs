@@ -48,6 +48,7 @@ fn record(cell: &str, kind: Kind, row: u64, promise: Micros, rows: &[Value]) -> 
         promise,
         encoding: Encoding::Json,
         origin: None,
+        places: Vec::new(),
     };
     let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
     let value = Bytes::from(lines.join("\n"));

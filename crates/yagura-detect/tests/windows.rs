@@ -57,6 +57,7 @@ fn records_of(collector: &str, epoch: u64, parts: &[(Vec<Row>, i64)]) -> Vec<Rec
             promise: promise.saturating_mul(SECOND),
             encoding: Encoding::Json,
             origin: None,
+            places: Vec::new(),
         };
         next += rows.len() as u64;
         let value = Bytes::from(lines.join("\n"));
@@ -506,6 +507,7 @@ fn samples_are_measured_by_their_series() {
             promise: promise * SECOND,
             encoding: Encoding::Json,
             origin: None,
+            places: Vec::new(),
         };
         let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
         let value = Bytes::from(lines.join("\n"));

@@ -233,6 +233,7 @@ mod tests {
             promise: 2,
             encoding,
             origin: None,
+            places: Vec::new(),
         }
     }
 

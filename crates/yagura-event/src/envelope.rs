@@ -57,6 +57,25 @@ pub struct Envelope {
     /// Where rows that a cell passed on stood before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Box<Origin>>,
+    /// Up to where in what the collector reads the cell's rows are in the log with this record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
+}
+
+/// How far a cell's rows from one stream of a collector (a file, a partition) have come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The stream's name.
+    pub stream: String,
+    /// The position of an entry that no cell's rows are missing before: reading goes on there after a crash.
+    pub from: u64,
+    /// The position of an entry: of this cell, all rows before it are in the log.
+    pub at: u64,
+    /// Of that entry, the first so many rows, counted over all kinds within the cell.
+    pub rows: u32,
+    /// Whether this holds for rows of all kinds; for those of the record's own kind otherwise.
+    #[serde(default)]
+    pub all: bool,
 }
 
 /// Where the rows of a record stood that a cell's shard passed on to the plant's.

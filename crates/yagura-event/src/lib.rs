@@ -24,6 +24,6 @@ pub use assets::{Asset, AssetTable};
 pub use codec::Batch;
 pub use columns::Columns;
 pub use dictionary::{DictionaryColumn, same_name};
-pub use envelope::{Encoding, Envelope, HEADER, Origin};
+pub use envelope::{Encoding, Envelope, HEADER, Origin, Place};
 pub use error::{Domain, EventError};
 pub use schema::Kind;

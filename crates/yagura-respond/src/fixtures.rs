@@ -59,6 +59,7 @@ pub(crate) fn record(alerts: &[Alert]) -> Record {
         promise: 0,
         encoding: Encoding::Json,
         origin: None,
+        places: Vec::new(),
     };
     let lines: Vec<String> =
         alerts.iter().map(|alert| serde_json::to_string(alert).expect("an alert is JSON")).collect();

@@ -491,6 +491,7 @@ mod tests {
             promise: 0,
             encoding: Encoding::Arrow,
             origin: None,
+            places: Vec::new(),
         };
         let value = codec::encode_arrow(&builder.finish()).unwrap();
         let place = Place::new(Kind::Message, i64::from(day) * DAY, cell);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use yagura_collect::Plant;
 use yagura_detect::baseline::Trust;
 use yagura_detect::selftest;
 
@@ -21,12 +22,43 @@ pub struct ValidateArguments {
     /// The configuration file to check as well.
     #[arg(long, short)]
     config: Option<PathBuf>,
+    /// Connect each collector as a run would, read-only, and say what is wrong: name, certificate, policy,
+    /// credentials.
+    #[arg(long, requires = "config")]
+    connect: bool,
 }
 
 const VALIDATE_HELP: &str = help!(
     "  yagura validate --config yagura.yaml    configuration, sources, sinks and pipelines
+  yagura validate -c yagura.yaml --connect            and whether every source can be reached
   yagura validate pipelines/fab           pipelines only"
 );
+
+/// Tries every collector, one after the other; prints what each found.
+fn connect(config: &Config, plant: &Plant, format: Format) -> Result<(), Failure> {
+    let mut failed = 0;
+    for collector in &config.collectors {
+        let (name, kind) = (&collector.name, &collector.kind);
+        let (connected, said) = match collector.probe(&config.folder, plant) {
+            Ok(found) => (true, found),
+            Err(cause) => (false, cause.to_string()),
+        };
+        failed += usize::from(!connected);
+        match format {
+            Format::Json => {
+                say!("{}", json!({"collector": name, "kind": kind, "connected": connected, "said": said}));
+            }
+            Format::Text => {
+                let mark = if connected { "ok    " } else { "FAILED" };
+                say!("{mark}  {name:24} {kind:10} {said}");
+            }
+        }
+    }
+    match failed {
+        0 => Ok(()),
+        n => Err(Failure::Input(format!("{n} of {} collectors cannot be read", config.collectors.len()))),
+    }
+}
 
 /// Checks, prints what there is.
 pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Failure> {
@@ -41,7 +73,12 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
     )?;
     let mut sources = 0;
     if let Some(config) = &config {
-        sources = plant::sources(config, &plant::assets(config))?.count();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let plant = plant::plant(config, runtime.handle())?;
+        sources = plant::sources(config, &plant)?.count();
+        if arguments.connect {
+            connect(config, &plant, format)?;
+        }
         config.archive.as_ref().map(ArchiveConfig::open).transpose()?;
         for sink in &config.sinks {
             sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?;

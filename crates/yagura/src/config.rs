@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use yagura_capture::Limits;
-use yagura_capture::live::{RingAt, Tuning};
-use yagura_collect::jsonl::Mapping;
+use yagura_collect::sources::CollectorConfig;
 use yagura_detect::baseline::Trust;
 use yagura_detect::passing;
 use yagura_event::Asset;
@@ -102,72 +100,6 @@ pub struct EmbeddedConfig {
     pub retain_hours: Option<u64>,
 }
 
-/// One collector.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CollectorConfig {
-    /// Its name, part of each row's number.
-    pub name: String,
-    /// What it reads; one of the names of `yagura_collect::SOURCES`.
-    pub kind: String,
-    /// For `packets` and `jsonl`: the file.
-    #[serde(default)]
-    pub path: Option<PathBuf>,
-    /// For `jsonl`: what the lines are.
-    #[serde(default)]
-    pub mapping: Option<Mapping>,
-    /// For `interface`: which ones.
-    #[serde(default)]
-    pub interfaces: Option<Vec<String>>,
-    /// For `interface`: which packets, in the language of pcap-filter(7).
-    #[serde(default)]
-    pub filter: Option<String>,
-    /// For `interface`: where raw packets are kept, and how many.
-    #[serde(default)]
-    pub ring: Option<RingAt>,
-    /// For `interface`: how packets are captured.
-    #[serde(default)]
-    pub capture: Option<Tuning>,
-    /// For `packets` and `interface`: how much memory and time reading may take.
-    #[serde(default)]
-    pub limits: Option<Limits>,
-}
-
-impl CollectorConfig {
-    /// Which of the settings that not every kind has are there.
-    fn given(&self) -> impl Iterator<Item = &'static str> {
-        [
-            ("path", self.path.is_some()),
-            ("mapping", self.mapping.is_some()),
-            ("interfaces", self.interfaces.is_some()),
-            ("filter", self.filter.is_some()),
-            ("ring", self.ring.is_some()),
-            ("capture", self.capture.is_some()),
-            ("limits", self.limits.is_some()),
-        ]
-        .into_iter()
-        .filter_map(|(name, given)| given.then_some(name))
-    }
-
-    /// What is there and should not be, or the other way round.
-    fn check(&self) -> Result<(), String> {
-        let kinds: Vec<&str> = yagura_collect::SOURCES.iter().map(|(name, _)| *name).collect();
-        let (needed, takes): (&[&str], &[&str]) = match self.kind.as_str() {
-            "packets" => (&["path"], &["path", "limits"]),
-            "jsonl" => (&["path", "mapping"], &["path", "mapping"]),
-            "interface" => (&["interfaces"], &["interfaces", "filter", "ring", "capture", "limits"]),
-            other => return Err(format!("`{other}` is no kind of source; there are: {}", kinds.join(", "))),
-        };
-        if let Some(missing) = needed.iter().find(|name| !self.given().any(|given| given == **name)) {
-            return Err(format!("`{}` needs `{missing}`", self.kind));
-        }
-        if let Some(wrong) = self.given().find(|name| !takes.contains(name)) {
-            return Err(format!("`{}` takes no `{wrong}`; it takes: {}", self.kind, takes.join(", ")));
-        }
-        Ok(())
-    }
-}
-
 fn default_partitions() -> u32 {
     4
 }
@@ -226,10 +158,6 @@ impl Config {
         let place = |path: &mut PathBuf| *path = folder.join(&*path);
         place(&mut config.data);
         config.pipelines.iter_mut().for_each(place);
-        for collector in &mut config.collectors {
-            collector.path.iter_mut().for_each(place);
-            collector.ring.iter_mut().for_each(|ring| place(&mut ring.folder));
-        }
         config.archive.iter_mut().for_each(|archive| archive.place(&folder));
         config.plant_key_file.iter_mut().for_each(place);
         config.dictionaries.iter_mut().for_each(place);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use yagura_collect::jsonl::Mapping;
+use serde_json::json;
+use yagura_collect::sources::CollectorConfig;
 use yagura_detect::baseline::Trust;
 use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_event::clock;
@@ -17,7 +18,7 @@ use yagura_respond::text::{Style, render};
 use yagura_scene::{Scene, SceneOptions};
 
 use crate::archive::ArchiveConfig;
-use crate::config::{CollectorConfig, Config, LogConfig};
+use crate::config::{Config, LogConfig};
 use crate::run::Running;
 use crate::say::{over, say};
 use crate::{Failure, Format, plant};
@@ -128,15 +129,11 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
     let key = arguments.data.join("scene/plant.key");
     std::fs::write(&key, &scene.plant_key)
         .with_context(|| format!("{}: cannot be written", key.display()))?;
-    let lines = |name: &str, path: &Path, kind: Kind, columns: &[(&str, &str)]| CollectorConfig {
-        name: name.into(),
-        kind: "jsonl".into(),
-        path: Some(path.to_path_buf()),
-        mapping: Some(Mapping {
-            kind,
-            columns: columns.iter().map(|(a, b)| ((*a).to_string(), (*b).to_string())).collect(),
-        }),
-        ..CollectorConfig::default()
+    let collector = |settings| CollectorConfig::new(settings).map_err(Failure::Input);
+    let lines = |name: &str, path: &Path, kind: Kind, columns: &[(&str, &str)]| {
+        let columns: BTreeMap<&str, &str> = columns.iter().copied().collect();
+        let mapping = json!({ "as": kind, "columns": columns });
+        collector(json!({ "name": name, "kind": "jsonl", "path": path, "mapping": mapping }))
     };
     let release = [
         ("action", "release"),
@@ -166,18 +163,13 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
         plant_key_file: Some(key),
         dictionaries: vec![scene.dictionary.clone()],
         collectors: vec![
-            lines("recipe-master", &scene.releases, Kind::Control, &release),
-            lines("recipe-master-starts", &scene.releases, Kind::Control, &start),
-            CollectorConfig {
-                name: "mirror-port".into(),
-                kind: "packets".into(),
-                path: Some(scene.packets.clone()),
-                ..CollectorConfig::default()
-            },
-            lines("fdc-collector", &scene.telemetry, Kind::Sample, &[]),
-            lines("fdc-coverage", &scene.coverage, Kind::Coverage, &[]),
-            lines("badge-readers", &scene.badges, Kind::Log, &badge),
-            lines("shift", &scene.control, Kind::Control, &[]),
+            lines("recipe-master", &scene.releases, Kind::Control, &release)?,
+            lines("recipe-master-starts", &scene.releases, Kind::Control, &start)?,
+            collector(json!({ "name": "mirror-port", "kind": "packets", "path": scene.packets }))?,
+            lines("fdc-collector", &scene.telemetry, Kind::Sample, &[])?,
+            lines("fdc-coverage", &scene.coverage, Kind::Coverage, &[])?,
+            lines("badge-readers", &scene.badges, Kind::Log, &badge)?,
+            lines("shift", &scene.control, Kind::Control, &[])?,
         ],
         pace: arguments.pace,
         sinks: Vec::new(),

@@ -74,6 +74,7 @@ mod tests {
                     promise: last,
                     encoding,
                     origin: None,
+                    places: Vec::new(),
                 };
                 Record { key: cell.clone().into(), header: envelope.to_header().into(), value: value.into() }
             };

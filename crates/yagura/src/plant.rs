@@ -4,11 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use yagura_capture::EngineOptions;
-use yagura_capture::live::LiveOptions;
-use yagura_collect::{
-    LiveSource, Source, SourceError, dictionary, interface, jsonl::JsonLines, packets::Packets,
-};
+use yagura_collect::names::NameTable;
+use yagura_collect::{LiveSource, Opened, Plant, Source, SourceError, dictionary};
 use yagura_detect::baseline::Trust;
 use yagura_detect::shelf::Texts;
 use yagura_detect::worker::{ALERTS, EVENTS, LATE};
@@ -21,7 +18,7 @@ use yagura_log::{Log, LogError};
 use yagura_sql::SqlCompiler;
 
 use crate::Failure;
-use crate::config::{CollectorConfig, Config, EmbeddedConfig, LogConfig};
+use crate::config::{Config, EmbeddedConfig, LogConfig};
 use crate::pack::PACK;
 
 /// Reads and checks pipelines: the given files and folders, or the pack that ships.
@@ -98,8 +95,8 @@ pub fn assets(config: &Config) -> Arc<AssetTable> {
 pub struct Sources {
     /// Read to their ends, merged by their own time.
     pub recorded: Vec<Box<dyn Source>>,
-    /// Read as they come.
-    pub live: Vec<Box<dyn LiveSource>>,
+    /// Read as they come, with the only cells that each may write.
+    pub live: Vec<(Box<dyn LiveSource>, Vec<String>)>,
 }
 
 impl Sources {
@@ -109,8 +106,8 @@ impl Sources {
     }
 }
 
-/// Opens every source.
-pub fn sources(config: &Config, assets: &Arc<AssetTable>) -> Result<Sources, Failure> {
+/// What all sources of a configuration share; their connections are served by `runtime`.
+pub fn plant(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Plant, Failure> {
     let input = |e: SourceError| Failure::Input(e.to_string());
     let dictionary = dictionary::read(&config.dictionaries).map_err(input)?;
     let mut settings = Settings { dictionary, ..Settings::default() };
@@ -119,50 +116,30 @@ pub fn sources(config: &Config, assets: &Arc<AssetTable>) -> Result<Sources, Fai
             Failure::Input(format!("{}: the plant's key cannot be read: {e}", file.display()))
         })?;
     }
-    let settings = Arc::new(settings);
+    Ok(Plant {
+        assets: assets(config),
+        dissect: Arc::new(settings),
+        names: Arc::new(NameTable::default()),
+        runtime: runtime.clone(),
+    })
+}
+
+/// Opens every source.
+pub fn sources(config: &Config, plant: &Plant) -> Result<Sources, Failure> {
     let mut out = Sources::default();
     for collector in &config.collectors {
         let name = &collector.name;
-        open(collector, assets, &settings, &mut out).map_err(|e| match e {
+        let opened = collector.open(&config.folder, plant).map_err(|e| match e {
             SourceError::Open { .. } => Failure::Input(format!(
                 "collector {name}: {e}; correct its `path` (relative to the configuration's folder) or put the file there",
             )),
-            SourceError::Live(e) => Failure::Input(format!("collector {name}: {e}")),
-            e => input(e),
+            SourceError::Setting { .. } => Failure::Input(e.to_string()),
+            e => Failure::Input(format!("collector {name}: {e}")),
         })?;
+        match opened {
+            Opened::Recorded(source) => out.recorded.push(source),
+            Opened::Live(source) => out.live.push((source, collector.cells.clone())),
+        }
     }
     Ok(out)
-}
-
-/// Opens one source; the names are those of [`yagura_collect::SOURCES`], and what each kind needs
-/// was checked with the configuration.
-fn open(
-    collector: &CollectorConfig,
-    assets: &Arc<AssetTable>,
-    settings: &Arc<Settings>,
-    out: &mut Sources,
-) -> Result<(), SourceError> {
-    let engine = || EngineOptions {
-        assets: Arc::clone(assets),
-        settings: Arc::clone(settings),
-        limits: collector.limits.clone().unwrap_or_default(),
-    };
-    let name = &collector.name;
-    match (collector.kind.as_str(), &collector.path, &collector.mapping, &collector.interfaces) {
-        ("packets", Some(path), ..) => out.recorded.push(Box::new(Packets::open(name, path, engine())?)),
-        ("jsonl", Some(path), Some(mapping), _) => {
-            out.recorded.push(Box::new(JsonLines::open(name, path, mapping.clone())?));
-        }
-        ("interface", _, _, Some(interfaces)) => {
-            let options = LiveOptions {
-                interfaces: interfaces.clone(),
-                filter: collector.filter.clone().unwrap_or_default(),
-                tuning: collector.capture.clone().unwrap_or_default(),
-                ring: collector.ring.clone(),
-            };
-            out.live.push(interface::open(name, options, engine())?);
-        }
-        (kind, ..) => return Err(SourceError::Mapping(format!("collector {name}: `{kind}` cannot be read"))),
-    }
-    Ok(())
 }

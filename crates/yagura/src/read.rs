@@ -22,7 +22,8 @@ use yagura_capture::live::LiveOptions;
 use yagura_capture::{
     Engine, EngineOptions, FileSummary, Limits, PacketFile, Stats, read_file, read_packets,
 };
-use yagura_collect::{dictionary, interface};
+use yagura_collect::sources::interface;
+use yagura_collect::{PlacedSink, dictionary};
 use yagura_detect::{Compiler, Condition};
 use yagura_dissect::Settings;
 use yagura_event::rows::{
@@ -452,6 +453,8 @@ impl Printer {
         Ok(())
     }
 }
+
+impl PlacedSink for Printer {}
 
 impl RowSink for Printer {
     /// Nothing more is wanted, or nothing more can be written.

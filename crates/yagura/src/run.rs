@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Args;
 use prometheus::Registry;
 use yagura_collect::cursor::Cursor;
+use yagura_collect::live;
 use yagura_collect::run::{Destination, Progress as Collecting};
 use yagura_console::Health;
 use yagura_detect::Pipeline;
@@ -96,8 +97,13 @@ pub struct Running {
 impl Running {
     /// Opens everything, then starts every role; nothing is started when anything is wrong.
     pub fn start(config: &Config, pipeline: &Arc<Pipeline>) -> Result<Running, Failure> {
-        let assets = plant::assets(config);
-        let plant::Sources { recorded, live } = plant::sources(config, &assets)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("the I/O threads cannot be started")?;
+        let plant = plant::plant(config, runtime.handle())?;
+        let plant::Sources { recorded, live } = plant::sources(config, &plant)?;
         let mut sinks = Vec::new();
         for sink in &config.sinks {
             sinks.push((
@@ -120,11 +126,6 @@ impl Running {
             Arc::clone(pipeline),
         )))?;
         let sink_metrics = SinkMetrics::register(&registry)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .context("the I/O threads cannot be started")?;
         let archiving = config.archive.as_ref().map(|archive| Archiving::start(archive, &log)).transpose()?;
         if let Some(archiving) = &archiving {
             registry.register(Box::new(ArchiveMetrics::new(Arc::clone(&archiving.progress))))?;
@@ -156,18 +157,21 @@ impl Running {
             })?);
         }
         let mut lasting = Vec::new();
-        for source in live {
-            let (log, assets) = (Arc::clone(&log), Arc::clone(&assets));
+        for (source, cells) in live {
+            let (log, assets) = (Arc::clone(&log), Arc::clone(&plant.assets));
             let (stop, progress) = (Arc::clone(&stop_collecting), Arc::clone(&collecting));
+            let notes = config.data.clone();
             lasting.push(thread(&format!("collect-{}", source.collector()), move || {
-                yagura_collect::live::collect(source, &assets, log.as_ref(), EVENTS, &stop, &progress)?;
+                let (log, assets) = (log.as_ref(), &assets);
+                let to = live::Destination { log, topic: EVENTS, assets, cells: &cells, notes: &notes };
+                live::collect(source, to, &stop, &progress)?;
                 Ok(())
             })?);
         }
         let collector = {
             let (log, stop, progress) =
                 (Arc::clone(&log), Arc::clone(&stop_collecting), Arc::clone(&collecting));
-            let pace = config.pace;
+            let (pace, assets) = (config.pace, Arc::clone(&plant.assets));
             thread("collect", move || {
                 let destination = Destination { log: log.as_ref(), topic: EVENTS, cursor };
                 yagura_collect::run::collect(recorded, &assets, destination, pace, &stop, &progress)?;

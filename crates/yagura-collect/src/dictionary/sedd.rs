@@ -8,7 +8,7 @@ use std::path::Path;
 use roxmltree::{Document, Node};
 use yagura_dissect::{Dictionary, ToolNames, Variable};
 
-use crate::SourceError;
+use crate::source::SourceError;
 
 /// The largest file that is read, in bytes; those of large tools have some megabytes.
 const BYTES_MAX: u64 = 256 << 20;

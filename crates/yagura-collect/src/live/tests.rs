@@ -3,18 +3,18 @@ use std::sync::Mutex;
 
 use yagura_event::Envelope;
 use yagura_event::clock::SECOND;
-use yagura_event::rows::{LogRow, Row, RowSink};
+use yagura_event::rows::{LogRow, Row};
 use yagura_log::embedded::{Embedded, Options};
 use yagura_log::{Appender, LogError, Member, Reader, Record, memory};
 
 use super::*;
+use crate::places::PlacedSink;
 
 const TOPIC: &str = "events";
 const START: Micros = 1_760_000_000_000_000;
 
 /// Brings a row every 300 ms of its clock; stops the collector after so many steps.
 struct Clockwork {
-    epoch: u64,
     batch: Micros,
     now: Micros,
     steps: u32,
@@ -24,7 +24,7 @@ struct Clockwork {
 }
 
 impl Clockwork {
-    fn row(&self, what: &str, out: &mut dyn RowSink) {
+    fn row(&self, what: &str, out: &mut dyn PlacedSink) {
         out.push(Row::Log(&LogRow { time: self.now, observed: self.now, event: what, ..Default::default() }));
     }
 }
@@ -34,15 +34,11 @@ impl LiveSource for Clockwork {
         "clockwork"
     }
 
-    fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
     fn batch(&self) -> Micros {
         self.batch
     }
 
-    fn advance(&mut self, _: Duration, out: &mut dyn RowSink) -> Micros {
+    fn advance(&mut self, _: Duration, out: &mut dyn PlacedSink) -> Micros {
         self.now += 3 * SECOND / 10;
         self.row("tick", out);
         self.steps -= 1;
@@ -51,7 +47,7 @@ impl LiveSource for Clockwork {
         self.now
     }
 
-    fn finish(&mut self, out: &mut dyn RowSink) {
+    fn finish(&mut self, out: &mut dyn PlacedSink) {
         self.row("last", out);
     }
 
@@ -60,21 +56,22 @@ impl LiveSource for Clockwork {
     }
 }
 
-fn run(log: &dyn Log, epoch: u64, steps: u32, told: impl FnMut(u32) + Send + 'static) -> Progress {
-    run_in_batches(log, SECOND, epoch, steps, told)
+fn run(log: &dyn Log, steps: u32, told: impl FnMut(u32) + Send + 'static) -> Progress {
+    run_in_batches(log, SECOND, steps, told)
 }
 
 fn run_in_batches(
     log: &dyn Log,
     batch: Micros,
-    epoch: u64,
     steps: u32,
     told: impl FnMut(u32) + Send + 'static,
 ) -> Progress {
     let (stop, progress) = (Arc::new(AtomicBool::new(false)), Progress::default());
-    let source = Clockwork { epoch, batch, now: START, steps, stop: Arc::clone(&stop), told: Box::new(told) };
+    let source = Clockwork { batch, now: START, steps, stop: Arc::clone(&stop), told: Box::new(told) };
     let assets = Arc::new(AssetTable::new(vec![], "bay"));
-    collect(Box::new(source), &assets, log, TOPIC, &stop, &progress).expect("it ends in order");
+    let notes = tempfile::tempdir().expect("a folder");
+    let to = Destination { log, topic: TOPIC, assets: &assets, cells: &[], notes: notes.path() };
+    collect(Box::new(source), to, &stop, &progress).expect("it ends in order");
     progress
 }
 
@@ -100,7 +97,7 @@ fn rows_are_in_the_log_within_a_second_and_a_restart_numbers_them_anew() {
     let log = Arc::new(log());
     let ends = Arc::new(Mutex::new(Vec::new()));
     let (noted, seen) = (Arc::clone(&ends), Arc::clone(&log));
-    let progress = run(log.as_ref(), 1, 20, move |_| {
+    let progress = run(log.as_ref(), 20, move |_| {
         let rows: u32 = envelopes(seen.as_ref()).iter().map(|e| e.rows).sum();
         noted.lock().expect("a lock").push(rows);
     });
@@ -109,12 +106,13 @@ fn rows_are_in_the_log_within_a_second_and_a_restart_numbers_them_anew() {
     for (step, rows) in ends.lock().expect("a lock").iter().enumerate() {
         assert!(*rows as usize + 7 > step, "{rows} rows are in the log at step {step}");
     }
-    run(log.as_ref(), 2, 5, |_| {});
+    run(log.as_ref(), 5, |_| {});
     let envelopes = envelopes(log.as_ref());
-    for (epoch, rows) in [(1, 21), (2, 6)] {
+    let starts = envelopes.chunk_by(|a, b| a.epoch == b.epoch);
+    for (start, rows) in starts.zip([21, 6]) {
         let mut next = 0;
         let mut promised = Micros::MIN;
-        for envelope in envelopes.iter().filter(|e| e.epoch == epoch) {
+        for envelope in start {
             assert_eq!((envelope.collector.as_str(), envelope.first_row), ("clockwork", next));
             assert!(envelope.rows == 0 || envelope.observed.0 >= promised, "{envelope:?}");
             (next, promised) = (envelope.end_row(), envelope.promise);
@@ -127,7 +125,7 @@ fn rows_are_in_the_log_within_a_second_and_a_restart_numbers_them_anew() {
 fn rows_are_handed_over_as_often_as_is_asked() {
     let records = |batch: Micros| {
         let log = log();
-        run_in_batches(&log, batch, 1, 20, |_| {});
+        run_in_batches(&log, batch, 20, |_| {});
         let all = envelopes(&log);
         assert_eq!(all.iter().map(|envelope| envelope.rows).sum::<u32>(), 21, "in batches of {batch}");
         all.iter().filter(|envelope| envelope.rows > 0).count()
@@ -183,7 +181,7 @@ impl Appender for RefusingAppender {
 #[test]
 fn a_log_that_refuses_is_waited_for_and_no_row_is_missing() {
     let log = Refusing(log(), Arc::new(Mutex::new(3)));
-    let progress = run(&log, 1, 20, |_| {});
+    let progress = run(&log, 20, |_| {});
     assert_eq!(progress.retries.load(Ordering::Relaxed), 3);
     let rows = envelopes(&log).iter().map(Envelope::end_row).max();
     assert_eq!(rows, Some(21));

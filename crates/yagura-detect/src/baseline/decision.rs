@@ -76,6 +76,7 @@ impl Decision<'_> {
                 promise: Micros::MAX,
                 encoding: Encoding::Json,
                 origin: None,
+                places: Vec::new(),
             };
             let row = json!({
                 "time": now, "observed": now, "action": action, "subject": subject, "payload": payload,

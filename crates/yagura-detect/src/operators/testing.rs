@@ -121,6 +121,7 @@ pub fn record_of(
         promise,
         encoding: Encoding::Json,
         origin: None,
+        places: Vec::new(),
     };
     let record = Record {
         key: Bytes::from_static(b"cell"),

@@ -48,6 +48,7 @@ fn message(row: u64) -> Record {
         promise: time,
         encoding: Encoding::Arrow,
         origin: None,
+        places: Vec::new(),
     };
     let value = codec::encode_arrow(&builder.finish()).expect("encodes").into();
     Record { key: Bytes::from_static(b"bay"), header: envelope.to_header().into(), value }

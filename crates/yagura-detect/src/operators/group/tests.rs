@@ -69,6 +69,7 @@ fn feed(operator: &mut dyn Operator, samples: &[Sample], all: &Blocks<Series>, s
             promise: 0,
             encoding: Encoding::Arrow,
             origin: None,
+            places: Vec::new(),
         };
         let step = Step { detection: 0, by: &by, envelope: &envelope, from: 0, watermark: 0 };
         let columns = Samples {

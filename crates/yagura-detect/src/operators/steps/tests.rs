@@ -80,6 +80,7 @@ impl Chamber {
             promise: 0,
             encoding: Encoding::Arrow,
             origin: None,
+            places: Vec::new(),
         };
         self.row += samples.len() as u64;
         let by = ["tool".to_string(), "step".to_string()];

@@ -68,6 +68,7 @@ impl Bay {
             promise: at,
             encoding: Encoding::Json,
             origin: None,
+            places: Vec::new(),
         };
         self.next_row += rows.len() as u64;
         let lines: Vec<String> = rows.iter().map(Value::to_string).collect();

@@ -15,6 +15,7 @@ fn envelope(first_row: u64, rows: u32) -> Envelope {
         promise: 0,
         encoding: Encoding::Arrow,
         origin: None,
+        places: Vec::new(),
     }
 }
 

@@ -15,7 +15,27 @@ use yagura_event::clock::{self, Micros};
 use yagura_event::rows::*;
 use yagura_event::vocabulary::coverage;
 
-use crate::{Source, SourceError};
+use crate::source::{Opened, Opening, Settings, Source, SourceError};
+
+/// Settings of `kind: jsonl`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JsonLineFiles {
+    /// The file.
+    path: PathBuf,
+    /// What its lines are.
+    mapping: Mapping,
+}
+
+impl Settings for JsonLineFiles {
+    const KIND: &'static str = "jsonl";
+    const READS: &'static str = "a file of JSON objects, one a line, with a mapping to a kind's columns";
+
+    fn open(self, at: &Opening<'_>) -> Result<Opened, SourceError> {
+        let lines = JsonLines::open(at.collector, &at.path(&self.path), self.mapping)?;
+        Ok(Opened::Recorded(Box::new(lines)))
+    }
+}
 
 /// The longest line that is read; the rest of a longer one is passed over and said.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -83,15 +103,16 @@ impl JsonLines {
             file: file.display().to_string(),
             cause: format!("cannot be read: {e}"),
         };
+        let wrong = |problem| SourceError::Setting { collector: collector.into(), problem };
         let columns = columns_of(mapping.kind).ok_or_else(|| {
-            SourceError::Mapping(format!(
-                "collector {collector}: lines cannot be `{}`; there are: sample, log, context, coverage, control, identity",
+            wrong(format!(
+                "lines cannot be `{}`; there are: sample, log, context, coverage, control, identity",
                 mapping.kind.name()
             ))
         })?;
         if let Some(unknown) = mapping.columns.keys().find(|c| !columns.contains(&c.as_str())) {
-            return Err(SourceError::Mapping(format!(
-                "collector {collector}: `{unknown}` is no column of {}; there are: {}",
+            return Err(wrong(format!(
+                "`{unknown}` is no column of {}; there are: {}",
                 mapping.kind.name(),
                 columns.join(", ")
             )));

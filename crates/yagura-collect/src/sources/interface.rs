@@ -1,9 +1,42 @@
 //! Network interfaces as a source.
 
-use yagura_capture::EngineOptions;
-use yagura_capture::live::LiveOptions;
+use serde::Deserialize;
+use yagura_capture::live::{LiveOptions, RingAt, Tuning};
+use yagura_capture::{EngineOptions, Limits};
 
-use crate::{LiveSource, SourceError};
+use crate::source::{LiveSource, Opened, Opening, Settings, SourceError};
+
+/// Settings of `kind: interface`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceSettings {
+    /// Names of interfaces.
+    interfaces: Vec<String>,
+    /// Which packets, in the language of pcap-filter(7).
+    #[serde(default)]
+    filter: String,
+    /// Where raw packets are kept, and how many.
+    #[serde(default)]
+    ring: Option<RingAt>,
+    /// How packets are captured.
+    #[serde(default)]
+    capture: Tuning,
+    /// How much memory and time reading may take.
+    #[serde(default)]
+    limits: Option<Limits>,
+}
+
+impl Settings for InterfaceSettings {
+    const KIND: &'static str = "interface";
+    const READS: &'static str = "packets of network interfaces, as they come (built with `--features pcap`)";
+
+    fn open(self, at: &Opening<'_>) -> Result<Opened, SourceError> {
+        let ring = self.ring.map(|ring| RingAt { folder: at.path(&ring.folder), ..ring });
+        let options =
+            LiveOptions { interfaces: self.interfaces, filter: self.filter, tuning: self.capture, ring };
+        Ok(Opened::Live(open(at.collector, options, at.plant.engine(self.limits))?))
+    }
+}
 
 /// Opens interfaces; capturing begins when they are first read. Without the feature `pcap` this is
 /// an error that says how to have it.
@@ -29,14 +62,13 @@ mod captured {
 
     use yagura_capture::live::{Live, LiveError, LiveOptions};
     use yagura_capture::{Engine, EngineOptions};
-    use yagura_event::clock::{self, Micros};
-    use yagura_event::rows::RowSink;
+    use yagura_event::clock::Micros;
 
-    use crate::{LiveSource, Seen};
+    use crate::places::PlacedSink;
+    use crate::source::{LiveSource, Seen};
 
     pub struct Interfaces {
         collector: String,
-        epoch: u64,
         batch: Micros,
         live: Live,
         engine: Engine,
@@ -49,7 +81,6 @@ mod captured {
                 batch: options.tuning.batch,
                 live: Live::open(options)?,
                 engine: Engine::new(engine),
-                epoch: clock::now().max(0) as u64,
             })
         }
     }
@@ -59,19 +90,15 @@ mod captured {
             &self.collector
         }
 
-        fn epoch(&self) -> u64 {
-            self.epoch
-        }
-
         fn batch(&self) -> Micros {
             self.batch
         }
 
-        fn advance(&mut self, wait: Duration, out: &mut dyn RowSink) -> Micros {
+        fn advance(&mut self, wait: Duration, out: &mut dyn PlacedSink) -> Micros {
             self.live.read(wait, &mut self.engine, out)
         }
 
-        fn finish(&mut self, out: &mut dyn RowSink) {
+        fn finish(&mut self, out: &mut dyn PlacedSink) {
             self.live.finish(&mut self.engine, out);
         }
 

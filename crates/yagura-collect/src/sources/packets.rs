@@ -1,14 +1,36 @@
 //! Packet files as a source.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use yagura_capture::{Engine, EngineOptions, FileProblem, Packet, PacketFile, Stats};
+use serde::Deserialize;
+use yagura_capture::{Engine, EngineOptions, FileProblem, Limits, Packet, PacketFile, Stats};
 use yagura_event::clock::Micros;
 use yagura_event::rows::{CoverageRow, Row, RowSink};
 use yagura_event::vocabulary::coverage;
 
-use crate::jsonl::fingerprint;
-use crate::{Source, SourceError};
+use super::jsonl::fingerprint;
+use crate::source::{Opened, Opening, Settings, Source, SourceError};
+
+/// Settings of `kind: packets`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PacketFiles {
+    /// The file.
+    path: PathBuf,
+    /// How much memory and time reading may take.
+    #[serde(default)]
+    limits: Option<Limits>,
+}
+
+impl Settings for PacketFiles {
+    const KIND: &'static str = "packets";
+    const READS: &'static str = "a pcap or pcapng file";
+
+    fn open(self, at: &Opening<'_>) -> Result<Opened, SourceError> {
+        let packets = Packets::open(at.collector, &at.path(&self.path), at.plant.engine(self.limits))?;
+        Ok(Opened::Recorded(Box::new(packets)))
+    }
+}
 
 /// A pcap or pcapng file being read.
 pub struct Packets {
