@@ -58,6 +58,7 @@ pub fn envelope(kind: Kind, first_row: u64, rows: usize, observed: (Micros, Micr
         promise: observed.1,
         encoding: Encoding::Arrow,
         origin: None,
+        places: Vec::new(),
     }
 }
 

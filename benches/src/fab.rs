@@ -364,6 +364,7 @@ impl Fab {
             promise: BEGIN + due,
             encoding: Encoding::Arrow,
             origin: None,
+            places: Vec::new(),
         };
         cell.row = envelope.end_row();
         let record = Record {
