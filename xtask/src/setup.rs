@@ -18,6 +18,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("/usr/include/pcap/pcap.h", &["libpcap-dev"]),
     ("/usr/sbin/ip", &["iproute2"]),
     ("/usr/bin/setpriv", &["util-linux"]),
+    ("/usr/sbin/mosquitto", &["mosquitto"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/imrelp.so", &["rsyslog-relp"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so", &["rsyslog-openssl"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_gtls.so", &["rsyslog-gnutls"]),
@@ -26,11 +27,12 @@ const PROGRAMS: &[(&str, &[&str])] = &[
 /// secsgem, as `pip` names it with its version.
 const SECSGEM: &str = "secsgem==0.3.0";
 
-/// Debian packages, Kafka's jars through Maven, and secsgem.
+/// Debian packages, Kafka's jars through Maven, and what the collectors talk to.
 pub fn all() -> Result<()> {
     packages()?;
     yagura_testkit::kafka::fetch(&yagura_testkit::build_folder()).context("Kafka cannot be fetched")?;
-    secsgem()
+    secsgem()?;
+    python(&peers::equipment(&yagura_testkit::build_folder()), peers::EQUIPMENT)
 }
 
 /// secsgem in a folder of its own, from the Python package index.

@@ -14,6 +14,9 @@ pub const RIVER: &str = "0.26.1";
 pub const BYTEWAX: &str = "0.21.1";
 /// PyOD's version.
 pub const PYOD: &str = "3.6.7";
+/// What the collectors' tests talk to, as `pip` names it.
+pub const EQUIPMENT: &[&str] =
+    &["secsgem==0.3.0", "asyncua==2.1.0", "pymodbus==3.16.1", "pysparkplug==0.6.1"];
 /// The file of a Python environment that is written when it is set up: the packages, one a line.
 pub const INSTALLED: &str = "installed";
 
@@ -25,6 +28,11 @@ pub fn flink(build_dir: &Path) -> Result<PathBuf> {
 /// The folder of the Python environment that holds river and Bytewax once it is set up.
 pub fn python(build_dir: &Path) -> PathBuf {
     build_dir.join("peers")
+}
+
+/// The folder of the Python environment that holds [`EQUIPMENT`] once it is set up.
+pub fn equipment(build_dir: &Path) -> PathBuf {
+    build_dir.join("equipment")
 }
 
 /// The folder of the Python environment that holds river and PyOD once it is set up.
