@@ -83,7 +83,7 @@ impl Default for Limits {
 }
 
 /// Times as people write them.
-pub(crate) mod duration {
+pub mod duration {
     use serde::de::{Error, Visitor};
     use serde::{Deserializer, Serializer};
     use yagura_event::clock::{Micros, SECOND};
@@ -97,12 +97,14 @@ pub(crate) mod duration {
         ("d", 24 * 3600 * SECOND),
     ];
 
-    pub(crate) fn serialize<S: Serializer>(time: &Micros, to: S) -> Result<S::Ok, S::Error> {
+    /// Writes a time with the largest unit that it is a whole number of.
+    pub fn serialize<S: Serializer>(time: &Micros, to: S) -> Result<S::Ok, S::Error> {
         let (name, unit) = UNITS.into_iter().rev().find(|(_, unit)| time % unit == 0).unwrap_or(UNITS[0]);
         to.serialize_str(&format!("{}{name}", time / unit))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Micros, D::Error> {
+    /// Reads a time with its unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Micros, D::Error> {
         from.deserialize_any(Duration)
     }
 

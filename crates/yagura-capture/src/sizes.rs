@@ -14,13 +14,15 @@ const UNITS: [(&str, u64); 8] = [
     ("TiB", 1 << 40),
 ];
 
-pub(crate) fn serialize<S: Serializer>(bytes: &u64, to: S) -> Result<S::Ok, S::Error> {
+/// Writes an amount with the largest unit that it is a whole number of.
+pub fn serialize<S: Serializer>(bytes: &u64, to: S) -> Result<S::Ok, S::Error> {
     let binary = UNITS.into_iter().rev().filter(|(name, _)| name.len() != 2);
     let (name, unit) = binary.into_iter().find(|(_, unit)| bytes.is_multiple_of(*unit)).unwrap_or(UNITS[0]);
     to.serialize_str(&format!("{}{name}", bytes / unit))
 }
 
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+/// Reads an amount with its unit.
+pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     from.deserialize_any(Bytes)
 }
 

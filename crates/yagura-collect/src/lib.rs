@@ -5,6 +5,8 @@
 //! end: [`live::collect`] writes what it brings within about a second. The kinds that there are stand
 //! in [`sources`]; a new one is one file and two lines there.
 
+pub mod amounts;
+pub mod backoff;
 pub mod cursor;
 pub mod dictionary;
 pub mod feed;
