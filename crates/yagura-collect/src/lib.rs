@@ -16,6 +16,7 @@ pub mod places;
 pub mod reports;
 pub mod run;
 mod series;
+pub mod spool;
 pub mod source;
 pub mod sources;
 pub mod writer;

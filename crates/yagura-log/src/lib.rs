@@ -70,6 +70,16 @@ pub enum LogError {
         /// Where.
         folder: String,
     },
+    /// A spool holds as much as it may.
+    #[error(
+        "the spool in {folder} holds its {limit} bytes: nothing acknowledged is lost; sources are pushed back until the log takes records again"
+    )]
+    SpoolFull {
+        /// Where.
+        folder: String,
+        /// How much it may hold.
+        limit: u64,
+    },
     /// The broker does not answer.
     #[error(
         "no Kafka broker answers at {brokers}: {cause}; check the address, the network policy and that the broker runs"
@@ -143,7 +153,7 @@ impl LogError {
     /// Whether trying again later may help.
     pub fn retriable(&self) -> bool {
         match self {
-            LogError::Full { .. } | LogError::Unreachable { .. } => true,
+            LogError::Full { .. } | LogError::SpoolFull { .. } | LogError::Unreachable { .. } => true,
             LogError::Client { retry, .. } => *retry,
             _ => false,
         }

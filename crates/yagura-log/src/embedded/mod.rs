@@ -146,6 +146,17 @@ impl Embedded {
         self.shared.retain()
     }
 
+    /// Gives back the room of records before an offset, as far as whole segments hold no others: whoever
+    /// needed them is done with them.
+    pub fn release(&self, topic: &str, partition: u32, before: u64) -> Result<(), LogError> {
+        self.shared.partition(topic, partition)?.release(before)
+    }
+
+    /// Bytes that a topic takes.
+    pub fn size(&self, topic: &str) -> Result<u64, LogError> {
+        Ok(self.shared.topic(topic)?.partitions.iter().map(|partition| partition.size()).sum())
+    }
+
     /// Reads everything in a partition and checks it; answers the number of records.
     pub fn verify(&self, topic: &str, partition: u32) -> Result<u64, LogError> {
         let partition = self.shared.partition(topic, partition)?;

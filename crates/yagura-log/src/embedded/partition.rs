@@ -281,12 +281,34 @@ impl Partition {
             }
         }
         drop(state);
-        for base in gone {
+        self.delete(gone)
+    }
+
+    /// Deletes the segments that hold only records before an offset; the newest stays.
+    pub fn release(&self, before: u64) -> Result<(), LogError> {
+        let _in_order = self.retaining.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let mut gone = Vec::new();
+        while state.segments.get(1).is_some_and(|next| next.base <= before) {
+            gone.extend(state.segments.pop_front().map(|first| first.base));
+        }
+        drop(state);
+        self.delete(gone)
+    }
+
+    /// Bytes that its segments take.
+    pub fn size(&self) -> u64 {
+        let state = self.state();
+        state.segments.iter().map(|segment| segment.size).sum::<u64>() + state.pending.len() as u64
+    }
+
+    fn delete(&self, segments: Vec<u64>) -> Result<(), LogError> {
+        for base in segments {
             let path = self.path(base);
             self.disk.remove(&path).map_err(|cause| io_error("deleting", &path, cause))?;
             // One by one: after a power cut the segments left must be without a gap.
             self.disk.sync_dir(&self.folder).map_err(|cause| io_error("syncing", &self.folder, cause))?;
-            tracing::info!(topic = self.topic, partition = self.number, base, "segment deleted by retention");
+            tracing::info!(topic = self.topic, partition = self.number, base, "segment deleted");
         }
         Ok(())
     }
