@@ -16,9 +16,9 @@ pub mod places;
 pub mod reports;
 pub mod run;
 mod series;
-pub mod spool;
 pub mod source;
 pub mod sources;
+pub mod spool;
 pub mod writer;
 
 pub use places::{PlacedSink, Places};

@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,8 @@ impl Spool {
     /// Opens the spool in a folder; `bytes_max` is the most that it takes on disk.
     pub fn open(folder: &Path, topic: &str, bytes_max: u64) -> Result<Self, LogError> {
         let bytes_max = bytes_max.max(BYTES_MIN);
-        let options = Options { segment_bytes: (bytes_max / 16).clamp(1 << 18, 64 << 20), ..Options::default() };
+        let options =
+            Options { segment_bytes: (bytes_max / 16).clamp(1 << 18, 64 << 20), ..Options::default() };
         let held = Embedded::open(folder, options)?;
         held.ensure_topic(topic, 1)?;
         let note: Note = std::fs::read(folder.join("moved"))
@@ -75,7 +76,13 @@ impl Spool {
         let range = held.held(topic, 0)?;
         let progress = SpoolProgress::default();
         progress.next.store(note.next.clamp(range.start, range.end), Ordering::Release);
-        Ok(Spool { folder: folder.to_path_buf(), topic: topic.into(), bytes_max, held: Arc::new(held), progress })
+        Ok(Spool {
+            folder: folder.to_path_buf(),
+            topic: topic.into(),
+            bytes_max,
+            held: Arc::new(held),
+            progress,
+        })
     }
 
     /// Bytes that it takes on disk.
@@ -124,7 +131,8 @@ impl Spool {
     }
 
     fn note_oldest(&self, records: &[Stored]) {
-        let observed = |stored: &Stored| Envelope::from_header(&stored.record.header).ok().map(|e| e.observed.0);
+        let observed =
+            |stored: &Stored| Envelope::from_header(&stored.record.header).ok().map(|e| e.observed.0);
         let oldest = records.first().and_then(observed).unwrap_or(0);
         self.progress.oldest.store(oldest.max(0) as u64, Ordering::Release);
     }

@@ -10,10 +10,12 @@ pub mod altered;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 pub mod embedded;
+mod eventual;
 mod lease;
 pub mod memory;
 mod pauses;
 
+pub use eventual::Eventual;
 pub use lease::Lease;
 pub use pauses::Pauses;
 

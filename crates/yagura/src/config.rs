@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use yagura_collect::amounts::Bytes;
 use yagura_collect::sources::CollectorConfig;
+use yagura_collect::spool;
 use yagura_detect::baseline::Trust;
 use yagura_detect::passing;
 use yagura_event::Asset;
@@ -24,6 +26,16 @@ pub struct Config {
     /// Where the program keeps its own files.
     #[serde(default = "crate::default_data")]
     pub data: PathBuf,
+    /// What this process does; everything without an entry. Parts of a plant that share a log on Kafka may be
+    /// processes of their own.
+    #[serde(default = "Role::all")]
+    pub roles: Vec<Role>,
+    /// What this process is called among others; the machine's name without an entry.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// Where live sources' rows wait while the log is away.
+    #[serde(default)]
+    pub spool: SpoolConfig,
     /// The log; embedded in `data` without an entry.
     #[serde(default)]
     pub log: LogConfig,
@@ -57,7 +69,7 @@ pub struct Config {
     /// Where the history is kept; none without it.
     #[serde(default)]
     pub archive: Option<ArchiveConfig>,
-    /// Address of metrics and health.
+    /// Address of metrics and health; `none` listens nowhere.
     #[serde(default = "default_console")]
     pub console: String,
     /// Threads that detect.
@@ -70,6 +82,41 @@ pub struct Config {
     /// Whose signatures count for what detections learn; anybody may approve it without an entry.
     #[serde(default)]
     pub baselines: Trust,
+}
+
+/// A part of the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Read sources into the log.
+    Collect,
+    /// Judge what the log holds.
+    Detect,
+    /// Send alerts to the sinks.
+    Respond,
+    /// Keep the history.
+    Archive,
+}
+
+impl Role {
+    /// Every role.
+    pub fn all() -> Vec<Role> {
+        vec![Role::Collect, Role::Detect, Role::Respond, Role::Archive]
+    }
+}
+
+/// The spool before a log on Kafka, in `spool` under the data folder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpoolConfig {
+    /// The most that it takes on disk; then sources are pushed back. 4 GiB without an entry.
+    pub bytes: Bytes,
+}
+
+impl Default for SpoolConfig {
+    fn default() -> Self {
+        SpoolConfig { bytes: Bytes(spool::BYTES) }
+    }
 }
 
 /// Which log.
@@ -117,6 +164,38 @@ fn default_threads() -> usize {
 }
 
 impl Config {
+    /// Whether this process has a role.
+    pub fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Whether this process only collects, so that it starts without the log.
+    pub fn only_collects(&self) -> bool {
+        self.roles.iter().all(|role| *role == Role::Collect)
+    }
+
+    /// What this process is called.
+    pub fn node(&self) -> String {
+        let machine = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = self.node.clone().unwrap_or_else(machine);
+        let name = name.trim();
+        if name.is_empty() { "yagura".into() } else { name.into() }
+    }
+
+    /// Whether its roles are possible.
+    pub fn check_roles(&self) -> Result<(), String> {
+        if self.roles.is_empty() {
+            return Err("`roles` is empty: nothing would be done".into());
+        }
+        let whole = Role::all().iter().all(|role| self.has(*role));
+        if matches!(self.log, LogConfig::Embedded(_)) && !whole {
+            return Err(
+                "`roles` goes with a log on Kafka: an embedded log belongs to one process that does everything".into(),
+            );
+        }
+        Ok(())
+    }
+
     /// Reads a file; every path in it becomes relative to its folder.
     pub fn load(file: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(file).map_err(|e| {
@@ -139,6 +218,7 @@ impl Config {
                 "`baselines.signed_only` without anybody in `trusted`: nothing could ever be approved; `yagura baseline keygen` makes a key to name there".into(),
             ));
         }
+        config.check_roles().map_err(wrong)?;
         let own = |cell: &&String| passing::detection_of(cell).is_some();
         let cells = || config.assets.iter().map(|asset| &asset.cell).chain([&config.default_cell]);
         if let Some(cell) = cells().find(own) {

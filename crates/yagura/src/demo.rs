@@ -18,7 +18,7 @@ use yagura_respond::text::{Style, render};
 use yagura_scene::{Scene, SceneOptions};
 
 use crate::archive::ArchiveConfig;
-use crate::config::{Config, LogConfig};
+use crate::config::{Config, LogConfig, Role, SpoolConfig};
 use crate::run::Running;
 use crate::say::{over, say};
 use crate::{Failure, Format, plant};
@@ -162,6 +162,9 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
         default_cell: scene.cell.into(),
         plant_key_file: Some(key),
         dictionaries: vec![scene.dictionary.clone()],
+        roles: Role::all(),
+        node: None,
+        spool: SpoolConfig::default(),
         collectors: vec![
             lines("recipe-master", &scene.releases, Kind::Control, &release)?,
             lines("recipe-master-starts", &scene.releases, Kind::Control, &start)?,
@@ -268,7 +271,9 @@ impl Teller {
 
     fn address(&self, running: &Running) {
         if self.text() {
-            say!("metrics  http://{}/metrics", running.console);
+            if let Some(console) = running.console {
+                say!("metrics  http://{console}/metrics");
+            }
             say!("log      {}\n", running.log.describe());
         }
     }
@@ -345,6 +350,9 @@ impl Teller {
     }
 
     fn stays(&self, running: &Running) {
-        say!("http://{}/metrics is served until you press Ctrl-C.", running.console);
+        match running.console {
+            Some(console) => say!("http://{console}/metrics is served until you press Ctrl-C."),
+            None => say!("It goes on until you press Ctrl-C."),
+        }
     }
 }

@@ -19,11 +19,13 @@ macro_rules! help {
 
 mod archive;
 mod baseline;
+mod collectors;
 mod commands;
 mod config;
 mod dead;
 mod demo;
 mod metrics;
+mod nodes;
 mod pack;
 mod plant;
 mod query;

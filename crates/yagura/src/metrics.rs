@@ -2,7 +2,7 @@
 //! the plant's own configuration.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -11,10 +11,13 @@ use yagura_collect::run::Progress as Collecting;
 use yagura_detect::Pipeline;
 use yagura_detect::shard::{Spent, Stats};
 use yagura_detect::worker::Progress as Detecting;
+use yagura_event::clock;
+
+use crate::collectors::Progresses;
 
 /// Metrics of collecting and detecting.
 pub struct RunMetrics {
-    collecting: Arc<Collecting>,
+    collecting: Progresses,
     detecting: Arc<Detecting>,
     pipeline: Arc<Pipeline>,
     descriptions: Vec<Desc>,
@@ -22,46 +25,20 @@ pub struct RunMetrics {
 
 impl RunMetrics {
     /// Metrics over a run's progress.
-    pub fn new(collecting: Arc<Collecting>, detecting: Arc<Detecting>, pipeline: Arc<Pipeline>) -> Self {
+    pub fn new(collecting: Progresses, detecting: Arc<Detecting>, pipeline: Arc<Pipeline>) -> Self {
         let mut metrics = RunMetrics { collecting, detecting, pipeline, descriptions: Vec::new() };
         metrics.descriptions = described(&metrics.gather());
         metrics
     }
 
     fn gather(&self) -> Vec<MetricFamily> {
-        let mut out = Vec::new();
+        let mut out = self.collectors();
         let mut count = |name: &str, help: &str, value: u64| {
             if let Ok(counter) = IntCounter::with_opts(Opts::new(name, help)) {
                 counter.inc_by(value);
                 out.extend(counter.collect());
             }
         };
-        let c = &self.collecting;
-        count(
-            "yagura_collect_read_bytes_total",
-            "Bytes of the sources read.",
-            c.read.load(Ordering::Relaxed),
-        );
-        count(
-            "yagura_collect_records_total",
-            "Records written and acknowledged.",
-            c.records.load(Ordering::Relaxed),
-        );
-        count(
-            "yagura_collect_repeated_records_total",
-            "Records that were in the log already.",
-            c.repeated.load(Ordering::Relaxed),
-        );
-        count(
-            "yagura_collect_retries_total",
-            "Times that the log did not take records for a while.",
-            c.retries.load(Ordering::Relaxed),
-        );
-        count(
-            "yagura_collect_dropped_packets_total",
-            "Packets that live sources, the kernel or an interface dropped.",
-            c.dropped.load(Ordering::Relaxed),
-        );
         let d = &self.detecting;
         count(
             "yagura_detect_alerts_total",
@@ -199,6 +176,58 @@ impl RunMetrics {
         out
     }
 
+    /// What each collector has done, and the spool.
+    fn collectors(&self) -> Vec<MetricFamily> {
+        let mut out = Vec::new();
+        for (name, help, read) in COLLECTOR_COUNTERS {
+            if let Ok(counter) = IntCounterVec::new(Opts::new(*name, *help), &["collector"]) {
+                for (collector, progress) in &self.collecting.collectors {
+                    counter.with_label_values(&[collector]).inc_by(read(progress).load(Ordering::Relaxed));
+                }
+                out.extend(counter.collect());
+            }
+        }
+        let reached = Opts::new(
+            "yagura_collect_reached_timestamp_seconds",
+            "The time that a collector has reached in what it reads.",
+        );
+        if let Ok(gauge) = GaugeVec::new(reached, &["collector"]) {
+            for (collector, progress) in &self.collecting.collectors {
+                let reached = progress.time.load(Ordering::Relaxed);
+                gauge.with_label_values(&[collector]).set(reached as f64 * 1e-6);
+            }
+            out.extend(gauge.collect());
+        }
+        if let Some(spool) = &self.collecting.spool {
+            let oldest = spool.progress.oldest.load(Ordering::Relaxed) as i64;
+            let age = if oldest == 0 { 0 } else { (clock::now() - oldest).max(0) };
+            let gauges = [
+                ("yagura_spool_bytes", "Bytes that the spool takes on disk.", spool.bytes() as f64),
+                ("yagura_spool_limit_bytes", "Bytes that the spool may take.", spool.bytes_max() as f64),
+                ("yagura_spool_waiting_records", "Records that wait for the log.", spool.waiting() as f64),
+                (
+                    "yagura_spool_age_seconds",
+                    "Age of the oldest record that waits for the log.",
+                    age as f64 * 1e-6,
+                ),
+            ];
+            for (name, help, value) in gauges {
+                if let Ok(gauge) = Gauge::new(name, help) {
+                    gauge.set(value);
+                    out.extend(gauge.collect());
+                }
+            }
+            let moved = spool.progress.moved.load(Ordering::Relaxed);
+            if let Ok(counter) =
+                IntCounter::new("yagura_spool_moved_records_total", "Records moved into the log.")
+            {
+                counter.inc_by(moved);
+                out.extend(counter.collect());
+            }
+        }
+        out
+    }
+
     /// What each detection costs and finds: five series a detection, whatever the cells.
     fn detections(&self) -> Vec<MetricFamily> {
         let mut out = Vec::new();
@@ -279,6 +308,20 @@ pub fn described(families: &[MetricFamily]) -> Vec<Desc> {
     };
     families.iter().flat_map(describe).collect()
 }
+
+type CollectorCounter = (&'static str, &'static str, fn(&Collecting) -> &AtomicU64);
+
+const COLLECTOR_COUNTERS: &[CollectorCounter] = &[
+    ("yagura_collect_read_bytes_total", "Bytes of recorded sources read.", |p| &p.read),
+    ("yagura_collect_records_total", "Records written and acknowledged.", |p| &p.records),
+    ("yagura_collect_repeated_records_total", "Records that were in the log already.", |p| &p.repeated),
+    ("yagura_collect_retries_total", "Times that the log did not take records for a while.", |p| &p.retries),
+    (
+        "yagura_collect_dropped_packets_total",
+        "Packets or messages that a live source, the kernel or an interface dropped.",
+        |p| &p.dropped,
+    ),
+];
 
 type CellCounter = (&'static str, &'static str, fn(&Stats) -> u64);
 

@@ -14,7 +14,7 @@ use yagura_dissect::Settings;
 use yagura_event::AssetTable;
 use yagura_kafka::KafkaLog;
 use yagura_log::embedded::{Embedded, Options};
-use yagura_log::{Log, LogError};
+use yagura_log::{Eventual, Log, LogError};
 use yagura_sql::SqlCompiler;
 
 use crate::Failure;
@@ -72,6 +72,23 @@ pub fn log(config: &Config, read_only: bool) -> Result<Arc<dyn Log>, Failure> {
             };
             Ok(Arc::new(Embedded::open(folder, options)?))
         }
+    }
+}
+
+/// The log of a process that only collects: connected to when it is first needed, since the spool keeps what comes
+/// before.
+pub fn eventual_log(config: &Config) -> Result<Arc<dyn Log>, Failure> {
+    match &config.log {
+        LogConfig::Kafka(options) => {
+            let (options, partitions) = (options.as_ref().clone(), config.partitions);
+            let described = format!("Kafka at {}", options.brokers);
+            Ok(Arc::new(Eventual::new(described, move || {
+                let log = KafkaLog::connect(options.clone())?;
+                ensure_topics(&log, partitions)?;
+                Ok(Box::new(log))
+            })))
+        }
+        LogConfig::Embedded(_) => log(config, false),
     }
 }
 

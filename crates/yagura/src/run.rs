@@ -10,9 +10,6 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use prometheus::Registry;
-use yagura_collect::cursor::Cursor;
-use yagura_collect::live;
-use yagura_collect::run::{Destination, Progress as Collecting};
 use yagura_console::Health;
 use yagura_detect::Pipeline;
 use yagura_detect::worker::{self, ALERTS, EVENTS, Progress as Detecting};
@@ -22,8 +19,10 @@ use yagura_respond::{Forwarder, Metrics as SinkMetrics, Progress as Forwarding};
 
 use crate::archive::{ArchiveMetrics, Archiving};
 use crate::baseline::handed;
-use crate::config::{Config, LogConfig};
+use crate::collectors::Collectors;
+use crate::config::{Config, LogConfig, Role};
 use crate::metrics::RunMetrics;
+use crate::nodes::{self, Nodes};
 use crate::say::say;
 use crate::watch::Watch;
 use crate::{Failure, Format, plant};
@@ -38,17 +37,25 @@ pub struct Arguments {
     /// End when every recorded source is read, judged and forwarded.
     #[arg(long)]
     until_done: bool,
+    /// What this process does, instead of what the configuration says.
+    #[arg(long, value_delimiter = ',')]
+    roles: Vec<Role>,
 }
 
 const HELP: &str = help!(
     "  yagura run --config yagura.yaml                until SIGINT or SIGTERM; goes on there when started again
   yagura run --config yagura.yaml --until-done   read the recordings to their ends, then end
+  yagura run --config yagura.yaml --roles collect   only read sources; what is read waits in the spool for the log
   YAGURA_LOG=info yagura run -c yagura.yaml      with more log lines"
 );
 
 /// Runs until a signal, or until everything is done.
 pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
-    let config = Config::load(&arguments.config)?;
+    let mut config = Config::load(&arguments.config)?;
+    if !arguments.roles.is_empty() {
+        config.roles.clone_from(&arguments.roles);
+        config.check_roles().map_err(|what| Failure::Input(format!("--roles: {what}")))?;
+    }
     let pipeline = plant::pipeline(&config.pipelines, &config.baselines)?;
     let running = Running::start(&config, &pipeline)?;
     running.announce(format);
@@ -70,22 +77,19 @@ fn show_progress(line: &str) {
 pub struct Running {
     /// The log, for others to read along.
     pub log: Arc<dyn Log>,
-    /// Where metrics are served.
-    pub console: std::net::SocketAddr,
-    /// What collecting has done.
-    pub collecting: Arc<Collecting>,
+    /// Where metrics are served, if they are.
+    pub console: Option<std::net::SocketAddr>,
+    collectors: Collectors,
     /// What detecting has done.
     pub detecting: Arc<Detecting>,
     forwarding: Vec<Arc<Forwarding>>,
     runtime: tokio::runtime::Runtime,
     signal: Arc<AtomicBool>,
-    stop_collecting: Arc<AtomicBool>,
+    /// Ends what reports, or follows, figures of nodes.
+    stop_nodes: Arc<AtomicBool>,
+    nodes: Option<JoinHandle<anyhow::Result<()>>>,
     stop_detecting: Arc<AtomicBool>,
     stop_responding: tokio::sync::watch::Sender<bool>,
-    /// Reads the recorded sources.
-    collector: JoinHandle<anyhow::Result<()>>,
-    /// Each reads a live source.
-    live: Vec<JoinHandle<anyhow::Result<()>>>,
     detectors: Vec<JoinHandle<anyhow::Result<()>>>,
     /// Keeps the history, if that is wanted.
     archiving: Option<Archiving>,
@@ -95,7 +99,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Opens everything, then starts every role; nothing is started when anything is wrong.
+    /// Opens everything, then starts every role of the configuration; nothing is started when anything is wrong.
     pub fn start(config: &Config, pipeline: &Arc<Pipeline>) -> Result<Running, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -103,9 +107,12 @@ impl Running {
             .build()
             .context("the I/O threads cannot be started")?;
         let plant = plant::plant(config, runtime.handle())?;
-        let plant::Sources { recorded, live } = plant::sources(config, &plant)?;
+        let sources = match config.has(Role::Collect) {
+            true => plant::sources(config, &plant)?,
+            false => plant::Sources::default(),
+        };
         let mut sinks = Vec::new();
-        for sink in &config.sinks {
+        for sink in config.sinks.iter().filter(|_| config.has(Role::Respond)) {
             sinks.push((
                 sink.name.clone(),
                 sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?,
@@ -113,42 +120,53 @@ impl Running {
         }
         std::fs::create_dir_all(&config.data)
             .with_context(|| format!("{}: the data folder cannot be made", config.data.display()))?;
-        let log = plant::log(config, false)?;
-        plant::ensure_topics(log.as_ref(), config.partitions)?;
-        let cursor = Cursor::load(log.as_ref(), EVENTS, Some(&config.data.join("collect.cursor")))?;
+        let log = match config.only_collects() {
+            true => plant::eventual_log(config)?,
+            false => {
+                let log = plant::log(config, false)?;
+                plant::ensure_topics(log.as_ref(), config.partitions)?;
+                log
+            }
+        };
 
         let registry = Registry::new();
-        let collecting = Arc::new(Collecting::default());
         let detecting = Arc::new(Detecting::default());
-        registry.register(Box::new(RunMetrics::new(
-            Arc::clone(&collecting),
-            Arc::clone(&detecting),
-            Arc::clone(pipeline),
-        )))?;
         let sink_metrics = SinkMetrics::register(&registry)?;
-        let archiving = config.archive.as_ref().map(|archive| Archiving::start(archive, &log)).transpose()?;
+        let archive = config.archive.as_ref().filter(|_| config.has(Role::Archive));
+        let archiving = archive.map(|archive| Archiving::start(archive, &log)).transpose()?;
         if let Some(archiving) = &archiving {
             registry.register(Box::new(ArchiveMetrics::new(Arc::clone(&archiving.progress))))?;
         }
-        let (stop_responding, stopped) = tokio::sync::watch::channel(false);
-        let console = runtime.block_on(console(
-            &config.console,
-            registry.clone(),
-            Arc::clone(&log),
+        let collectors = Collectors::start(config, sources, &plant.assets, &log)?;
+        registry.register(Box::new(RunMetrics::new(
+            collectors.progress.clone(),
             Arc::clone(&detecting),
-            stopped.clone(),
-        ))?;
+            Arc::clone(pipeline),
+        )))?;
+        let stop_nodes = Arc::new(AtomicBool::new(false));
+        let nodes = nodes(config, &registry, &log, &stop_nodes)?;
+        let (stop_responding, stopped) = tokio::sync::watch::channel(false);
+        let console = match config.console.as_str() {
+            "none" => None,
+            address => Some(runtime.block_on(console(
+                address,
+                registry.clone(),
+                Arc::clone(&log),
+                config.has(Role::Detect).then(|| Arc::clone(&detecting)),
+                stopped.clone(),
+            ))?),
+        };
 
         let signal = Arc::new(AtomicBool::new(false));
         listen_for_signals(&runtime, Arc::clone(&signal));
-        let stop_collecting = Arc::new(AtomicBool::new(false));
         let stop_detecting = Arc::new(AtomicBool::new(false));
         let mut detectors = Vec::new();
         let mut options = worker::Options::default();
         if let Some(every) = config.snapshot_every {
             options.snapshot_every = every.duration();
         }
-        for number in 0..config.detect_threads {
+        let threads = if config.has(Role::Detect) { config.detect_threads } else { 0 };
+        for number in 0..threads {
             let (log, pipeline) = (Arc::clone(&log), Arc::clone(pipeline));
             let (stop, progress) = (Arc::clone(&stop_detecting), Arc::clone(&detecting));
             let options = options.clone();
@@ -156,28 +174,6 @@ impl Running {
                 Ok(worker::run(log.as_ref(), &pipeline, &options, &stop, &progress)?)
             })?);
         }
-        let mut lasting = Vec::new();
-        for (source, cells) in live {
-            let (log, assets) = (Arc::clone(&log), Arc::clone(&plant.assets));
-            let (stop, progress) = (Arc::clone(&stop_collecting), Arc::clone(&collecting));
-            let notes = config.data.clone();
-            lasting.push(thread(&format!("collect-{}", source.collector()), move || {
-                let (log, assets) = (log.as_ref(), &assets);
-                let to = live::Destination { log, topic: EVENTS, assets, cells: &cells, notes: &notes };
-                live::collect(source, to, &stop, &progress)?;
-                Ok(())
-            })?);
-        }
-        let collector = {
-            let (log, stop, progress) =
-                (Arc::clone(&log), Arc::clone(&stop_collecting), Arc::clone(&collecting));
-            let (pace, assets) = (config.pace, Arc::clone(&plant.assets));
-            thread("collect", move || {
-                let destination = Destination { log: log.as_ref(), topic: EVENTS, cursor };
-                yagura_collect::run::collect(recorded, &assets, destination, pace, &stop, &progress)?;
-                Ok(())
-            })?
-        };
         let mut forwarding = Vec::new();
         let responders = sinks
             .into_iter()
@@ -197,16 +193,15 @@ impl Running {
         Ok(Running {
             log,
             console,
-            collecting,
+            collectors,
             detecting,
             forwarding,
             runtime,
             signal,
-            stop_collecting,
+            stop_nodes,
+            nodes,
             stop_detecting,
             stop_responding,
-            collector,
-            live: lasting,
             detectors,
             archiving,
             responders,
@@ -216,16 +211,19 @@ impl Running {
 
     fn announce(&self, format: Format) {
         let log = self.log.describe();
+        let metrics = self.console.map(|console| format!("http://{console}/metrics"));
         let history = self.archiving.as_ref().map(|archiving| &archiving.place);
         match format {
             Format::Text => {
-                say!("log      {log}\nmetrics  http://{}/metrics", self.console);
+                say!("log      {log}");
+                if let Some(metrics) = &metrics {
+                    say!("metrics  {metrics}");
+                }
                 if let Some(place) = history {
                     say!("history  {place}");
                 }
             }
             Format::Json => {
-                let metrics = format!("http://{}/metrics", self.console);
                 say!("{}", serde_json::json!({"log": log, "metrics": metrics, "history": history}));
             }
         }
@@ -241,9 +239,7 @@ impl Running {
                 return Ok(());
             }
             // Whatever ended on its own has failed or is done; what failed is told by `stop`.
-            let failed = |done: bool| done && !self.collecting.done.load(Ordering::Acquire);
-            if failed(self.collector.is_finished())
-                || self.live.iter().any(JoinHandle::is_finished)
+            if self.collectors.failed()
                 || self.detectors.iter().any(JoinHandle::is_finished)
                 || self.archiving.iter().flat_map(|a| &a.threads).any(JoinHandle::is_finished)
                 || self.responders.iter().any(tokio::task::JoinHandle::is_finished)
@@ -276,8 +272,11 @@ impl Running {
     /// Whether everything collected is judged, its alerts are with every sink, and both are gathered
     /// for the history.
     fn is_done(&self) -> Result<bool, LogError> {
-        if !self.collecting.done.load(Ordering::Acquire) {
+        if !self.collectors.progress.recorded() || !self.collectors.progress.is_moved() {
             return Ok(false);
+        }
+        if self.detectors.is_empty() {
+            return Ok(true);
         }
         let done = self.detecting.done();
         for partition in 0..self.log.partitions(EVENTS)? {
@@ -298,26 +297,18 @@ impl Running {
     }
 
     fn line(&self) -> String {
-        let c = &self.collecting;
-        let (read, total) = (c.read.load(Ordering::Relaxed), c.total.load(Ordering::Relaxed));
-        let time = clock::time_of_day(c.time.load(Ordering::Relaxed) as i64);
+        let time =
+            self.collectors.progress.collectors.iter().map(|(_, p)| p.time.load(Ordering::Relaxed)).max();
+        let time = clock::time_of_day(time.unwrap_or(0) as i64);
         let rows: u64 = self.detecting.stats().values().map(|s| s.rows).sum();
         let alerts = self.detecting.alerts.load(Ordering::Relaxed);
-        let far = match (self.live.len(), c.dropped.load(Ordering::Relaxed)) {
-            (0, _) => format!("{:3} %", read * 100 / total.max(1)),
-            (_, 0) => "live".to_string(),
-            (_, dropped) => format!("live, {dropped} packets dropped"),
-        };
+        let far = self.collectors.line();
         format!("{far}  {time}  {rows} rows judged, {alerts} alerts")
     }
 
     /// Stops in the order of the data's way, so that what was collected is judged or will be.
     pub fn stop(self) -> anyhow::Result<()> {
-        self.stop_collecting.store(true, Ordering::Release);
-        let mut collected = join(self.collector, "collect");
-        for live in self.live {
-            collected = collected.and(join(live, "collect"));
-        }
+        let collected = self.collectors.stop();
         self.stop_detecting.store(true, Ordering::Release);
         let mut outcome = collected;
         for detector in self.detectors {
@@ -329,6 +320,11 @@ impl Running {
                 outcome = outcome.and(join(archiver, "archive"));
             }
         }
+        self.stop_nodes.store(true, Ordering::Release);
+        if let Some(nodes) = self.nodes {
+            nodes.thread().unpark();
+            outcome = outcome.and(join(nodes, "figures of nodes"));
+        }
         self.stop_responding.send_replace(true);
         for responder in self.responders {
             let ended = self.runtime.block_on(responder).context("a sink ended with a panic");
@@ -339,21 +335,53 @@ impl Running {
     }
 }
 
+/// What takes figures from process to process: one that only collects reports its own, one that detects shows those
+/// of others. Nothing where one process does everything in a log of its own.
+fn nodes(
+    config: &Config,
+    registry: &Registry,
+    log: &Arc<dyn Log>,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Option<JoinHandle<anyhow::Result<()>>>> {
+    if matches!(config.log, LogConfig::Embedded(_)) {
+        return Ok(None);
+    }
+    let (log, stop) = (Arc::clone(log), Arc::clone(stop));
+    if config.has(Role::Detect) {
+        let nodes = Nodes::new()?;
+        registry.register(Box::new(nodes.clone()))?;
+        return thread("nodes", move || {
+            nodes.follow(log.as_ref(), &stop);
+            Ok(())
+        })
+        .map(Some);
+    }
+    let (node, registry) = (config.node(), registry.clone());
+    thread("nodes", move || {
+        nodes::report(&node, &registry, log.as_ref(), &stop);
+        Ok(())
+    })
+    .map(Some)
+}
+
 /// Serves metrics and health until `stopped` turns true; answers the address.
 async fn console(
     address: &str,
     registry: Registry,
     log: Arc<dyn Log>,
-    detecting: Arc<Detecting>,
+    detecting: Option<Arc<Detecting>>,
     stopped: tokio::sync::watch::Receiver<bool>,
 ) -> anyhow::Result<std::net::SocketAddr> {
     let health = Health::new(Duration::from_secs(60));
-    let ready = health.gate("detect", "no partition is assigned yet");
-    let mut watch = Watch::new(health.clone());
+    let watching = detecting.map(|detecting| {
+        let ready = health.gate("detect", "no partition is assigned yet");
+        (detecting, ready, Watch::new(health.clone()))
+    });
     let bound = yagura_console::bind(address, registry, health).await?;
     let address = bound.address();
     let mut watched = stopped.clone();
     tokio::spawn(async move {
+        let Some((detecting, ready, mut watch)) = watching else { return };
         while !*watched.borrow() {
             let (log, progress) = (Arc::clone(&log), Arc::clone(&detecting));
             // The log may take its time to answer.
@@ -389,7 +417,8 @@ pub fn thread(
     std::thread::Builder::new().name(name.into()).spawn(work).context("a thread cannot be started")
 }
 
-fn join(handle: JoinHandle<anyhow::Result<()>>, name: &str) -> anyhow::Result<()> {
+/// Waits for a thread of the run.
+pub fn join(handle: JoinHandle<anyhow::Result<()>>, name: &str) -> anyhow::Result<()> {
     match handle.join() {
         Ok(outcome) => outcome.with_context(|| format!("{name} ended")),
         Err(_) => Err(anyhow::anyhow!("{name} ended with a panic")),

@@ -7,7 +7,11 @@ use super::*;
 const TOPIC: &str = "events";
 
 fn record(number: u64) -> Record {
-    Record { key: Bytes::from_static(b"bay"), value: Bytes::from(number.to_string().repeat(100)), ..Record::default() }
+    Record {
+        key: Bytes::from_static(b"bay"),
+        value: Bytes::from(number.to_string().repeat(100)),
+        ..Record::default()
+    }
 }
 
 fn log() -> Arc<Embedded> {
@@ -119,8 +123,10 @@ fn whatever_a_crash_leaves_nothing_that_was_acknowledged_is_missing() {
         if round % 5 == 4 {
             // A frame that was being written.
             let partition = folder.path().join("topics").join(TOPIC).join("0");
-            let newest = std::fs::read_dir(partition).expect("a folder").filter_map(Result::ok).map(|e| e.path());
-            let newest = newest.filter(|p| p.extension().is_some_and(|e| e == "log")).max().expect("a segment");
+            let newest =
+                std::fs::read_dir(partition).expect("a folder").filter_map(Result::ok).map(|e| e.path());
+            let newest =
+                newest.filter(|p| p.extension().is_some_and(|e| e == "log")).max().expect("a segment");
             let mut torn = std::fs::read(&newest).expect("a file");
             torn.extend_from_slice(&[7; 60]);
             std::fs::write(newest, torn).expect("a file");
