@@ -12,6 +12,7 @@ mod kills;
 mod measure;
 mod mistakes;
 mod outputs;
+mod placement;
 mod read;
 mod study;
 mod torn;

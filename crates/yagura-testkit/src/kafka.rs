@@ -50,6 +50,8 @@ pub struct Broker {
     /// Its number, and the controllers' ports of all nodes by number.
     node: usize,
     controllers: Vec<u16>,
+    /// The namespace in which it runs, and its address there.
+    host: Option<(String, Ipv4Addr)>,
     process: Option<Child>,
 }
 
@@ -58,13 +60,30 @@ impl Broker {
     pub fn start() -> Result<Self> {
         let libs = fetch(&crate::build_folder())?;
         let ports = free_ports()?;
-        let mut broker = Broker::formatted(libs, 1, ports, vec![ports[1]])?;
+        let mut broker = Broker::formatted(libs, 1, ports, vec![ports[1]], None)?;
         broker.restart()?;
         Ok(broker)
     }
 
-    fn formatted(libs: PathBuf, node: usize, ports: [u16; 4], controllers: Vec<u16>) -> Result<Self> {
-        let broker = Broker { libs, folder: tempfile::tempdir()?, ports, node, controllers, process: None };
+    /// The same in a network namespace, at an address that it has there.
+    pub fn start_in(namespace: &str, address: Ipv4Addr) -> Result<Self> {
+        let libs = fetch(&crate::build_folder())?;
+        let ports = free_ports()?;
+        let host = Some((namespace.to_owned(), address));
+        let mut broker = Broker::formatted(libs, 1, ports, vec![ports[1]], host)?;
+        broker.restart()?;
+        Ok(broker)
+    }
+
+    fn formatted(
+        libs: PathBuf,
+        node: usize,
+        ports: [u16; 4],
+        controllers: Vec<u16>,
+        host: Option<(String, Ipv4Addr)>,
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let broker = Broker { libs, folder, ports, node, controllers, host, process: None };
         broker.write_settings()?;
         let mut format = broker.java("kafka.tools.StorageTool", &["format", "-t", "eWFndXJhLXRlc3Qta2l0MA"]);
         if broker.controllers.len() == 1 {
@@ -81,7 +100,11 @@ impl Broker {
 
     /// `host:port` without encryption.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports[0])
+        format!("{}:{}", self.ip(), self.ports[0])
+    }
+
+    fn ip(&self) -> Ipv4Addr {
+        self.host.as_ref().map_or(Ipv4Addr::LOCALHOST, |(_, address)| *address)
     }
 
     /// `host:port` with a password (SASL PLAIN and SCRAM-SHA-512) and without encryption.
@@ -150,14 +173,23 @@ impl Broker {
             let said = fs::read_to_string(self.server_log()).unwrap_or_default();
             bail!("Kafka did not start within {START:?}:\n{said}");
         }
-        TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[0]))
-            .context("Kafka started and does not answer")?;
+        if self.host.is_none() {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[0]))
+                .context("Kafka started and does not answer")?;
+        }
         Ok(())
     }
 
     /// A Java program out of Kafka's jars, such as `org.apache.kafka.tools.consumer.ConsoleConsumer`.
     pub fn java(&self, class: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("java");
+        let mut command = match &self.host {
+            None => Command::new("java"),
+            Some((namespace, _)) => {
+                let mut inside = Command::new("ip");
+                inside.args(["netns", "exec", namespace, "java"]);
+                inside
+            }
+        };
         let heap = if self.controllers.len() == 1 { "-Xmx512m" } else { "-Xmx256m" };
         command.args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
         command.arg(option("", &self.libs.join("*")));
@@ -176,6 +208,7 @@ impl Broker {
 
     fn write_settings(&self) -> Result<()> {
         let [plain, controller, sasl, tls] = self.ports;
+        let ip = self.ip();
         let certificates = Certificates::make(&self.tls())?;
         let store = self.tls().join("store.pem");
         let part = |name: &str| fs::read_to_string(certificates.file(name));
@@ -194,8 +227,8 @@ impl Broker {
             "process.roles=broker,controller\n\
              node.id={node}\n\
              {quorum}\n\
-             listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://127.0.0.1:{tls}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://localhost:{tls}\n\
+             listeners=PLAINTEXT://{ip}:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://127.0.0.1:{tls}\n\
+             advertised.listeners=PLAINTEXT://{ip}:{plain},CONTROLLER://127.0.0.1:{controller},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://localhost:{tls}\n\
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL\n\
              ssl.keystore.type=PEM\n\
@@ -245,7 +278,7 @@ impl Cluster {
         let controllers: Vec<u16> = ports.iter().map(|ports| ports[1]).collect();
         let mut nodes = Vec::new();
         for (node, ports) in (1..).zip(ports) {
-            nodes.push(Broker::formatted(libs.clone(), node, ports, controllers.clone())?);
+            nodes.push(Broker::formatted(libs.clone(), node, ports, controllers.clone(), None)?);
         }
         // None of them serves before most of them run.
         let started = nodes.iter_mut().map(Broker::spawn).collect::<Result<Vec<_>>>()?;

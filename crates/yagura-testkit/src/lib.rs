@@ -4,6 +4,7 @@
 pub mod certificates;
 pub mod kafka;
 pub mod maven;
+pub mod namespace;
 pub mod peers;
 pub mod prometheus;
 pub mod rsyslog;
