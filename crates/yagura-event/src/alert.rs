@@ -56,6 +56,17 @@ impl Severity {
             Severity::Critical => "critical",
         }
     }
+
+    /// The next worse one; none above the worst.
+    pub fn above(self) -> Option<Severity> {
+        Some(match self {
+            Severity::Informational => Severity::Low,
+            Severity::Low => Severity::Medium,
+            Severity::Medium => Severity::High,
+            Severity::High => Severity::Critical,
+            Severity::Critical => return None,
+        })
+    }
 }
 
 /// The row that caused an alert.

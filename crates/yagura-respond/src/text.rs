@@ -38,7 +38,7 @@ const TIMES: [&str; 1] = ["until"];
 const FACTS_MAX: usize = 12;
 
 /// Evidence that is shown in a way of its own.
-const DRAWN: [&str; 2] = ["around", "signals"];
+const DRAWN: [&str; 3] = ["around", "signals", "raised"];
 
 /// Characters of one fact.
 const FACT_CHARS_MAX: usize = 160;
@@ -55,6 +55,9 @@ pub fn render(alert: &Alert, style: Style) -> String {
         page.entry("Seen", &facts);
     }
     page.picture(alert);
+    if let Some(why) = alert.evidence["raised"].as_str() {
+        page.entry("Raised", why);
+    }
     page.entry("At stake", &stake(alert));
     for line in techniques_of(alert) {
         page.entry("", &line);
@@ -400,6 +403,16 @@ mod tests {
             assert!(page.contains(line), "{line}: {page}");
         }
         assert!(!page.contains("period"), "{page}");
+    }
+
+    #[test]
+    fn why_the_severity_was_raised_is_told() {
+        let mut alert = crate::fixtures::alert(3);
+        alert.evidence =
+            serde_json::json!({ "seen": 9.0, "raised": "from medium, as it came to 7 times its limit" });
+        let page = render(&alert, Style::default());
+        assert!(page.contains("  Raised   from medium, as it came to 7 times its limit\n"), "{page}");
+        assert_eq!(page.matches("from medium").count(), 1);
     }
 
     #[test]

@@ -302,6 +302,7 @@ impl Absence {
             key: self.by.iter().cloned().zip(key.values.iter().cloned()).collect(),
             evidence,
             late: false,
+            deviation: None,
         });
     }
 }

@@ -354,7 +354,7 @@ impl Operator for Conversations {
                     hit.evidence.insert(name.into(), number.into());
                 }
             }
-            hits.push(hit);
+            hits.push(hit.scored(f64::from(worst.score)));
         }
     }
 

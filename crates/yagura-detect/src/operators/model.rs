@@ -364,13 +364,17 @@ impl Operator for Guard {
                 if found.provisional {
                     more.insert("provisional".into(), true.into());
                 }
+                let mut score = found.score;
                 if let Some(incident) = incident {
                     // By the limit in force; the calibrated one is a part of what sets it.
-                    more.insert("score".into(), f64::from(incident.peak / incident.limit).into());
+                    score = f64::from(incident.peak / incident.limit);
+                    more.insert("score".into(), score.into());
                     more.insert("factor".into(), f64::from(incident.limit).into());
                     more.insert("since".into(), clock::rfc3339(incident.since).into());
                 }
-                hits.push(sample_hit(step, samples, row, series, more));
+                let hit = sample_hit(step, samples, row, series, more);
+                // What was not approved yet says too little about how far something is off.
+                hits.push(if found.provisional { hit } else { hit.scored(score) });
             }
         }
     }

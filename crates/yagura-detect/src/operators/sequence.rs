@@ -175,6 +175,7 @@ impl Operator for Sequence {
                 key: step.by.iter().cloned().zip(ending.key.iter().cloned()).collect(),
                 evidence: unpack(schema, last),
                 late: ending.late,
+                deviation: None,
             };
             show(&self.shape, &passed, &mut hit);
             hits.push(hit);

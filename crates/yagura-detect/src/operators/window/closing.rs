@@ -578,6 +578,7 @@ impl Closing {
             key,
             evidence,
             late: false,
+            deviation: None,
         }
     }
 }
