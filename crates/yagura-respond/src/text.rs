@@ -11,7 +11,7 @@ use unicode_width::UnicodeWidthChar;
 use yagura_event::alert::{Alert, Severity, reading};
 use yagura_event::clock::{self, Micros, SECOND};
 
-use crate::picture::Picture;
+use crate::picture::{Drawn, Picture};
 use crate::techniques;
 
 /// How to render.
@@ -85,7 +85,7 @@ fn when(alert: &Alert) -> String {
 }
 
 /// `2026-11-23 04:05:06 UTC`.
-fn date_and_time(time: Micros) -> String {
+pub(crate) fn date_and_time(time: Micros) -> String {
     let text = clock::rfc3339(time);
     match (text.get(..10), text.get(11..19)) {
         (Some(date), Some(day_time)) if text.len() == 27 => format!("{date} {day_time} UTC"),
@@ -276,24 +276,22 @@ impl Page {
 
     /// What a model saw around it, and the signals that took part.
     fn picture(&mut self, alert: &Alert) {
-        let numbers = |name: &str| -> Vec<f64> {
-            let values = alert.evidence["around"][name].as_array();
-            values.into_iter().flatten().map(|value| value.as_f64().unwrap_or(f64::NAN)).collect()
-        };
-        let (seen, expected) = (numbers("seen"), numbers("expected"));
         let width = self.width() - LABEL - 14;
-        for (label, values, beside) in [("seen", &seen, &expected), ("expected", &expected, &seen)] {
-            let both = Picture {
-                title: "",
-                ends: [""; 2],
-                seen: values,
-                expected: beside,
-                deviation: 0.0,
-                marked: 0..0,
-            };
-            if !values.is_empty() {
-                let [line, _] = both.blocks(width);
-                let _ = writeln!(self.out, "  {:LABEL$}{label:10}{}", "", line.trim_end());
+        if let Some(drawn) = Drawn::of(alert).filter(|drawn| drawn.is_course) {
+            let (seen, expected) = (&drawn.seen, &drawn.expected);
+            for (label, values, beside) in [("seen", seen, expected), ("expected", expected, seen)] {
+                // On one scale, each line by itself.
+                let one = Picture {
+                    seen: values,
+                    expected: beside,
+                    deviation: 0.0,
+                    marked: 0..0,
+                    ..drawn.picture()
+                };
+                if !values.is_empty() {
+                    let [line, _] = one.blocks(width);
+                    let _ = writeln!(self.out, "  {:LABEL$}{label:10}{}", "", line.trim_end());
+                }
             }
         }
         let signals = alert.evidence["signals"].as_array();
@@ -322,18 +320,16 @@ fn safe(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\t' | '\r' => out.push(' '),
-            '\u{061c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' => {
-                out.extend(c.escape_unicode());
-            }
-            c if c.is_control() => out.extend(c.escape_unicode()),
+            c if deceives(c) || c.is_control() => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }
     out
+}
+
+/// Whether a character turns the direction of writing, or is not seen.
+pub(crate) fn deceives(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Lines of at most `width` columns, broken at spaces; a longer word is broken where it must be. Never empty.

@@ -407,12 +407,10 @@ impl Groups {
             })
             .collect();
         let around = |which: fn(&(f32, f32)) -> f32| -> Vec<f32> {
-            one.shown
-                .iter()
-                .filter_map(|row| row.get(found.signal).map(which))
-                .filter(|v| v.is_finite())
-                .collect()
+            // What is missing is told as null.
+            one.shown.iter().filter_map(|row| row.get(found.signal).map(which)).collect()
         };
+        let lasted = found.last.saturating_sub(found.since) / (period_s * 1e6).max(1.0) as Micros;
         let mut more = Map::new();
         let first = signals.first().cloned().unwrap_or_default();
         for key in ["seen", "expected", "deviation"] {
@@ -425,7 +423,10 @@ impl Groups {
         more.insert("signals".into(), signals.into());
         more.insert(
             "around".into(),
-            json!({ "period_s": period_s, "seen": around(|pair| pair.0), "expected": around(|pair| pair.1) }),
+            json!({
+                "period_s": period_s, "seen": around(|pair| pair.0), "expected": around(|pair| pair.1),
+                "marked": lasted + 1,
+            }),
         );
         more
     }
