@@ -427,6 +427,7 @@ impl Operator for Absence {
             ready: keys,
             approved: if self.saved.learning { 0 } else { keys },
             refused: self.saved.refused,
+            nearest: None,
         }
     }
 

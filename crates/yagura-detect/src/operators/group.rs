@@ -27,7 +27,7 @@ use yagura_models::group::{self, Group, Parameters, Statistic, Work};
 use super::matched::sample_hit;
 use super::members::{Members, Places};
 use super::model;
-use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, restored, saved};
+use super::{Learning, Operator, Plan, Rows, Samples, Saving, Step, Which, at, restored, saved};
 use crate::alerts::{Deviation, FAR, Hit};
 use crate::baseline::{Entry, Form, Span};
 use crate::blocks::Blocks;
@@ -42,7 +42,7 @@ use reference::Waiting;
 const GROUPS_MAX: usize = 20_000;
 /// Rows that are learned from, the newest.
 const LEARN_ROWS: usize = 4096;
-/// Rows that there must be before a group can be approved.
+/// Rows that there must be before a group can be approved; more of many signals, see [`group::rows_wanted`].
 const WARM_UP_ROWS: usize = 300;
 /// Rows for which a signal's last value holds.
 const HOLD: i64 = 60;
@@ -313,6 +313,11 @@ impl OneGroup {
         found
     }
 
+    /// Rows that it must have before it can be approved.
+    fn rows_needed(&self) -> usize {
+        group::rows_wanted(self.members.len()).clamp(WARM_UP_ROWS, LEARN_ROWS)
+    }
+
     /// What approving it now would put in force; none while it has too few rows.
     fn proposal(&self, parameters: &Parameters) -> Option<Group> {
         if let Some(model) = &self.model {
@@ -320,7 +325,7 @@ impl OneGroup {
             model.accept_drift();
             return Some(model);
         }
-        if self.rows.len() < WARM_UP_ROWS {
+        if self.rows.len() < self.rows_needed() {
             return None;
         }
         // Rows of a time when fewer signals were known lack the others.
@@ -505,8 +510,12 @@ impl Operator for Groups {
     fn learning(&self) -> Learning {
         let groups = &self.saved.groups;
         let approved = groups.iter().filter(|one| one.model.is_some()).count();
-        let ready = groups.iter().filter(|one| one.model.is_some() || one.rows.len() >= WARM_UP_ROWS).count();
-        Learning { keys: groups.len(), ready, approved, refused: self.saved.refused }
+        let learning = groups.iter().filter(|one| one.model.is_none());
+        let rows = learning.map(|one| Rows { seen: one.rows.len(), needed: one.rows_needed() });
+        let (ready, lacking): (Vec<Rows>, Vec<Rows>) = rows.partition(|rows| rows.seen >= rows.needed);
+        let (ready, nearest) =
+            (approved + ready.len(), lacking.into_iter().min_by_key(|rows| rows.needed - rows.seen));
+        Learning { keys: groups.len(), ready, approved, refused: self.saved.refused, nearest }
     }
 
     fn save(&self) -> Saving {

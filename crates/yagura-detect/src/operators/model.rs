@@ -456,7 +456,7 @@ impl Operator for Guard {
         let states = &self.saved.states;
         let approved = states.iter().filter(|s| s.is_approved()).count();
         let ready = states.iter().filter(|s| s.is_approved() || s.is_ready(&self.parameters)).count();
-        Learning { keys: states.len(), ready, approved, refused: self.saved.refused }
+        Learning { keys: states.len(), ready, approved, refused: self.saved.refused, nearest: None }
     }
 
     fn save(&self) -> Saving {

@@ -184,7 +184,7 @@ impl Operator for Sequence {
 
     fn learning(&self) -> Learning {
         let keys = self.matches.len();
-        Learning { keys, ready: keys, approved: keys, refused: self.matches.left() }
+        Learning { keys, ready: keys, approved: keys, refused: self.matches.left(), nearest: None }
     }
 
     fn save(&self) -> Saving {

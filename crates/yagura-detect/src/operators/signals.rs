@@ -250,7 +250,7 @@ impl<M: SignalModel> Operator for Signals<M> {
     fn learning(&self) -> Learning {
         let states = &self.saved.states;
         let ready = states.iter().filter(|state| state.has_learned(&self.parameters)).count();
-        Learning { keys: states.len(), ready, approved: ready, refused: self.saved.refused }
+        Learning { keys: states.len(), ready, approved: ready, refused: self.saved.refused, nearest: None }
     }
 
     fn save(&self) -> Saving {

@@ -504,7 +504,7 @@ impl Operator for Steps {
         let steps = &self.saved.steps;
         let approved = steps.iter().filter(|one| one.model.is_some()).count();
         let ready = steps.iter().filter(|one| one.model.is_some() || one.runs.len() >= RUNS_MIN).count();
-        Learning { keys: steps.len(), ready, approved, refused: self.saved.refused }
+        Learning { keys: steps.len(), ready, approved, refused: self.saved.refused, nearest: None }
     }
 
     fn save(&self) -> Saving {

@@ -90,7 +90,7 @@ fn told(hits: &[Hit]) -> Vec<(i64, u64, String)> {
 fn a_signal_that_leaves_its_relation_is_told_explained_and_told_again_once_it_is_far() {
     let (mut operator, all) = (operator(), series("3"));
     assert!(feed(&mut *operator, &plant(0..600, 900), &all, 1000).is_empty(), "it learns");
-    assert_eq!(operator.learning(), Learning { keys: 1, ready: 1, approved: 0, refused: 0 });
+    assert_eq!(operator.learning(), Learning { keys: 1, ready: 1, approved: 0, refused: 0, nearest: None });
     operator.approve();
     assert_eq!(operator.learning().approved, 1);
     let hits = feed(&mut *operator, &plant(600..1000, 900), &all, 1000);
@@ -169,7 +169,9 @@ fn another_step_is_a_group_of_its_own_and_begins_anew() {
     operator.context(&[0, 1, 2]);
     let elsewhere: Vec<Sample> = plant(600..700, 900).into_iter().map(|(t, s, v)| (t, s, 3.0 * v)).collect();
     assert!(feed(&mut *operator, &elsewhere, &four, 1000).is_empty(), "the other step is being learned");
-    assert_eq!(operator.learning(), Learning { keys: 2, ready: 1, approved: 1, refused: 0 });
+    let nearest = Some(Rows { seen: 98, needed: 300 });
+    let learning = Learning { keys: 2, ready: 1, approved: 1, refused: 0, nearest };
+    assert_eq!(operator.learning(), learning);
     operator.context(&[0, 1, 2]);
     assert!(
         feed(&mut *operator, &plant(700..900, 900), &three, 1000).is_empty(),
@@ -214,6 +216,31 @@ fn a_baseline_is_carried_to_where_nothing_was_learned() {
         restored
     };
     assert_eq!(restored.learned(Which::InForce, &all).1, fresh.learned(Which::InForce, &all).1);
+}
+
+#[test]
+fn many_signals_need_more_rows_before_they_can_be_approved() {
+    let mut operator = operator();
+    let mut all = Blocks::default();
+    for number in 0..60 {
+        let signal = format!("signal {number}");
+        all.push(Series { tool: "ETCH-07".into(), chamber: "A".into(), signal, ..Series::default() });
+        operator.series(number, true);
+    }
+    let value = |second: i64, series: u32| ((second * 7919 + i64::from(series) * 104_729) % 1009) as f64;
+    let rows = |seconds: std::ops::Range<i64>| -> Vec<Sample> {
+        seconds
+            .flat_map(|second| (0..60).map(move |series| (second, series, value(second, series))))
+            .collect()
+    };
+    feed(&mut *operator, &rows(0..489), &all, 1000);
+    assert_eq!(operator.learning().nearest, Some(Rows { seen: 487, needed: 488 }));
+    assert!(operator.learned(Which::Proposed, &all).1.is_empty());
+    operator.approve();
+    assert_eq!(operator.learning().approved, 0);
+    feed(&mut *operator, &rows(489..490), &all, 1000);
+    assert_eq!((operator.learning().ready, operator.learning().nearest), (1, None));
+    assert_eq!(operator.learned(Which::Proposed, &all).1.len(), 1);
 }
 
 #[test]

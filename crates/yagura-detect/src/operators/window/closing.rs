@@ -687,7 +687,7 @@ impl Operator for Closing {
 
     fn learning(&self) -> Learning {
         let keys = self.index.len() - self.resting;
-        Learning { keys, ready: keys, approved: keys, refused: self.saved.refused }
+        Learning { keys, ready: keys, approved: keys, refused: self.saved.refused, nearest: None }
     }
 
     fn save(&self) -> Saving {
