@@ -66,7 +66,7 @@ pub struct Detection {
     pub title: String,
     /// Who handles its alerts.
     pub queue: Queue,
-    /// How bad they are.
+    /// How bad they are. An alert of a model is raised by one step when it comes far or lasts: see [`crate::alerts`].
     pub severity: Severity,
     /// `production`, `confidentiality`, `quality`.
     pub protects: Vec<String>,

@@ -187,6 +187,7 @@ fn fields_of(alert: &Alert, start: Micros) -> Expected {
     out.insert("summary".into(), alert.summary.clone().into());
     out.insert("count".into(), alert.count.into());
     out.insert("late".into(), alert.late.into());
+    out.insert("severity".into(), alert.severity.name().into());
     out
 }
 

@@ -104,7 +104,7 @@ const COLLECTORS_MAX: usize = 1024;
 /// The collector of what people decide: see [`baselines`].
 pub const DECISIONS: &str = "yagura.decisions";
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 6;
+const SAVED_VERSION: u16 = 7;
 
 /// A cell's state.
 pub struct Shard {

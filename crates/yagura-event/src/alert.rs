@@ -56,6 +56,17 @@ impl Severity {
             Severity::Critical => "critical",
         }
     }
+
+    /// The next worse one; none above the worst.
+    pub fn above(self) -> Option<Severity> {
+        Some(match self {
+            Severity::Informational => Severity::Low,
+            Severity::Low => Severity::Medium,
+            Severity::Medium => Severity::High,
+            Severity::High => Severity::Critical,
+            Severity::Critical => return None,
+        })
+    }
 }
 
 /// The row that caused an alert.
@@ -138,10 +149,13 @@ impl Alert {
     }
 }
 
-/// A number as a person writes a reading: with four significant digits.
+/// A number as a person writes a reading: with four significant digits, and with an exponent where it is beyond all readings.
 pub fn reading(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
+    }
+    if value.abs() >= 1e15 {
+        return format!("{value:.3e}");
     }
     let decimals = (3 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
     let text = format!("{value:.decimals$}");
@@ -164,5 +178,6 @@ mod tests {
     fn readings_have_four_digits() {
         let written = [1234.5, 0.00123456, 2647.0, 5.484166, 0.0].map(reading);
         assert_eq!(written, ["1234", "0.001235", "2647", "5.484", "0"]);
+        assert_eq!([1e15, -1.7e308].map(reading), ["1.000e15", "-1.700e308"]);
     }
 }

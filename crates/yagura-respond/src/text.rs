@@ -11,7 +11,7 @@ use unicode_width::UnicodeWidthChar;
 use yagura_event::alert::{Alert, Severity, reading};
 use yagura_event::clock::{self, Micros, SECOND};
 
-use crate::picture::Picture;
+use crate::picture::{Drawn, Picture};
 use crate::techniques;
 
 /// How to render.
@@ -38,7 +38,7 @@ const TIMES: [&str; 1] = ["until"];
 const FACTS_MAX: usize = 12;
 
 /// Evidence that is shown in a way of its own.
-const DRAWN: [&str; 2] = ["around", "signals"];
+const DRAWN: [&str; 3] = ["around", "signals", "raised"];
 
 /// Characters of one fact.
 const FACT_CHARS_MAX: usize = 160;
@@ -55,6 +55,9 @@ pub fn render(alert: &Alert, style: Style) -> String {
         page.entry("Seen", &facts);
     }
     page.picture(alert);
+    if let Some(why) = alert.evidence["raised"].as_str() {
+        page.entry("Raised", why);
+    }
     page.entry("At stake", &stake(alert));
     for line in techniques_of(alert) {
         page.entry("", &line);
@@ -82,7 +85,7 @@ fn when(alert: &Alert) -> String {
 }
 
 /// `2026-11-23 04:05:06 UTC`.
-fn date_and_time(time: Micros) -> String {
+pub(crate) fn date_and_time(time: Micros) -> String {
     let text = clock::rfc3339(time);
     match (text.get(..10), text.get(11..19)) {
         (Some(date), Some(day_time)) if text.len() == 27 => format!("{date} {day_time} UTC"),
@@ -273,24 +276,22 @@ impl Page {
 
     /// What a model saw around it, and the signals that took part.
     fn picture(&mut self, alert: &Alert) {
-        let numbers = |name: &str| -> Vec<f64> {
-            let values = alert.evidence["around"][name].as_array();
-            values.into_iter().flatten().map(|value| value.as_f64().unwrap_or(f64::NAN)).collect()
-        };
-        let (seen, expected) = (numbers("seen"), numbers("expected"));
         let width = self.width() - LABEL - 14;
-        for (label, values, beside) in [("seen", &seen, &expected), ("expected", &expected, &seen)] {
-            let both = Picture {
-                title: "",
-                ends: [""; 2],
-                seen: values,
-                expected: beside,
-                deviation: 0.0,
-                marked: 0..0,
-            };
-            if !values.is_empty() {
-                let [line, _] = both.blocks(width);
-                let _ = writeln!(self.out, "  {:LABEL$}{label:10}{}", "", line.trim_end());
+        if let Some(drawn) = Drawn::of(alert).filter(|drawn| drawn.is_course) {
+            let (seen, expected) = (&drawn.seen, &drawn.expected);
+            for (label, values, beside) in [("seen", seen, expected), ("expected", expected, seen)] {
+                // On one scale, each line by itself.
+                let one = Picture {
+                    seen: values,
+                    expected: beside,
+                    deviation: 0.0,
+                    marked: 0..0,
+                    ..drawn.picture()
+                };
+                if !values.is_empty() {
+                    let [line, _] = one.blocks(width);
+                    let _ = writeln!(self.out, "  {:LABEL$}{label:10}{}", "", line.trim_end());
+                }
             }
         }
         let signals = alert.evidence["signals"].as_array();
@@ -319,18 +320,16 @@ fn safe(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\t' | '\r' => out.push(' '),
-            '\u{061c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' => {
-                out.extend(c.escape_unicode());
-            }
-            c if c.is_control() => out.extend(c.escape_unicode()),
+            c if deceives(c) || c.is_control() => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }
     out
+}
+
+/// Whether a character turns the direction of writing, or is not seen.
+pub(crate) fn deceives(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Lines of at most `width` columns, broken at spaces; a longer word is broken where it must be. Never empty.
@@ -400,6 +399,16 @@ mod tests {
             assert!(page.contains(line), "{line}: {page}");
         }
         assert!(!page.contains("period"), "{page}");
+    }
+
+    #[test]
+    fn why_the_severity_was_raised_is_told() {
+        let mut alert = crate::fixtures::alert(3);
+        alert.evidence =
+            serde_json::json!({ "seen": 9.0, "raised": "from medium, as it came to 7 times its limit" });
+        let page = render(&alert, Style::default());
+        assert!(page.contains("  Raised   from medium, as it came to 7 times its limit\n"), "{page}");
+        assert_eq!(page.matches("from medium").count(), 1);
     }
 
     #[test]

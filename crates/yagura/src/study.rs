@@ -116,7 +116,7 @@ pub struct ScoreArguments {
     /// Write a page with pictures here.
     #[arg(long)]
     report: Option<PathBuf>,
-    /// Write each row's score here, as CSV.
+    /// Write each row's score here, and whether it lies within an alarm, as CSV.
     #[arg(long)]
     scores: Option<PathBuf>,
 }
@@ -126,7 +126,8 @@ const SCORE_HELP: &str = help!(
   yagura score run.csv --first 400 --label anomaly --report run.html
   yagura score today.parquet --model etch.json --context step --scores scores.csv
 
-A score of 1 is the limit. Every row is judged by itself and what came before it only."
+A score of 1 is the limit. Every row is judged by itself and what came before it only. An alarm begins above the limit,
+which is raised a little by each alarm, and lasts until the score is back at 1."
 );
 
 /// Learns from tables.
@@ -180,6 +181,8 @@ struct Study {
     readings: Readings,
     /// NaN where a row is not judged.
     scores: Vec<f64>,
+    /// Whether a row lies within an alarm, as the operator that judges live has them.
+    alarms: Vec<bool>,
     incidents: Vec<Incident>,
     /// Incidents that are not shown.
     more: usize,
@@ -227,10 +230,12 @@ fn parameters(per_thousand: f64) -> Result<group::Parameters, Failure> {
 /// Judges rows from `from` on; in a second pass, which gives the same, notes what was expected around incidents.
 fn judge(model: &Model, readings: Readings, from: usize) -> Study {
     let mut scores = vec![f64::NAN; readings.rows.nrows()];
+    let mut alarms = vec![false; scores.len()];
     let mut peaks: Vec<Incident> = Vec::new();
     model.judge(&readings, from, |row, verdict, group| {
         scores[row] = f64::from(verdict.score);
-        if verdict.score <= 1.0 {
+        alarms[row] = verdict.alarm.is_on();
+        if !alarms[row] {
             return;
         }
         let score = f64::from(verdict.score);
@@ -270,14 +275,15 @@ fn judge(model: &Model, readings: Readings, from: usize) -> Study {
             }
         }
     });
-    Study { readings, scores, incidents: peaks, more }
+    Study { readings, scores, alarms, incidents: peaks, more }
 }
 
 fn write_scores(file: &Path, study: &Study) -> Result<(), Failure> {
     let mut out = csv::Writer::from_path(file).with_context(|| file.display().to_string())?;
-    out.write_record(["row", "time", "score"])?;
+    out.write_record(["row", "time", "score", "alarm"])?;
     for (row, score) in study.scores.iter().enumerate().filter(|(_, score)| score.is_finite()) {
-        out.write_record([&(row + 1).to_string(), study.time(row), &score.to_string()])?;
+        let alarm = if study.alarms[row] { "1" } else { "0" };
+        out.write_record([&(row + 1).to_string(), study.time(row), &score.to_string(), alarm])?;
     }
     Ok(out.flush()?)
 }
@@ -288,7 +294,7 @@ impl Study {
     }
 
     fn deviating(&self) -> usize {
-        self.scores.iter().filter(|score| **score > 1.0).count()
+        self.alarms.iter().filter(|alarm| **alarm).count()
     }
 
     /// Beside the labels: the share of labelled rows that deviate, of the others, and F1.
@@ -297,10 +303,10 @@ impl Study {
             return None;
         }
         let mut counts = [[0.0_f64; 2]; 2];
-        for (score, label) in
-            self.scores.iter().zip(&self.readings.labels).filter(|(score, _)| score.is_finite())
-        {
-            counts[usize::from(*label)][usize::from(*score > 1.0)] += 1.0;
+        let judged = self.scores.iter().map(|score| score.is_finite());
+        let rows = judged.zip(&self.alarms).zip(&self.readings.labels);
+        for ((_, alarm), label) in rows.filter(|((judged, _), _)| *judged) {
+            counts[usize::from(*label)][usize::from(*alarm)] += 1.0;
         }
         let [[quiet, wrong], [missed, right]] = counts;
         let share = |part: f64, of: f64| if of > 0.0 { part / of } else { 0.0 };

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use arrow::array::{Array, RecordBatch};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -14,6 +15,7 @@ use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_detect::{Compiler, Condition, shard, snapshot};
 use yagura_event::{Alert, Envelope, Kind, clock, codec};
 use yagura_log::{Log, LogError, Reader, Stored};
+use yagura_respond::picture::Drawn;
 use yagura_sql::SqlCompiler;
 
 use crate::config::Config;
@@ -45,6 +47,10 @@ pub struct Arguments {
     /// Only this partition.
     #[arg(long)]
     partition: Option<u32>,
+    /// Write the picture of each alert of a model here, one SVG file by the alert's id; of the folder's files, those of the same
+    /// alerts are overwritten. Goes with `tap alerts`.
+    #[arg(long, value_name = "DIR")]
+    svg: Option<PathBuf>,
     /// Stop after this many lines.
     #[arg(long)]
     limit: Option<u64>,
@@ -57,6 +63,7 @@ const HELP: &str = help!(
     "  yagura tap events -c yagura.yaml --follow                      what is collected now
   yagura tap events -c yagura.yaml --kind message --cell bay-3 --where \"operation = 'write'\"
   yagura tap alerts -c yagura.yaml --limit 10 --format json      the first alerts, a JSON line each
+  yagura tap alerts -c yagura.yaml --svg pictures                what models saw and expected, a picture an alert
   yagura tap dead -c yagura.yaml                                 what nobody could read
   yagura tap events -c yagura.yaml --partition 2 --from 1207 --limit 5"
 );
@@ -122,6 +129,12 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let config = Config::load(&arguments.config)?;
     if arguments.kind.is_some() && arguments.stage != Stage::Events {
         return Err(Failure::Input("--kind and --where choose rows: they go with `tap events`".into()));
+    }
+    if let Some(folder) = &arguments.svg {
+        if arguments.stage != Stage::Alerts {
+            return Err(Failure::Input("--svg draws alerts: it goes with `tap alerts`".into()));
+        }
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     let condition = match (arguments.kind, &arguments.condition) {
         (Some(kind), Some(sql)) => {
@@ -359,19 +372,35 @@ impl Tap<'_> {
 
     fn alerts(&mut self, partition: u32, stored: &Stored) -> Result<(), Failure> {
         for alert in yagura_respond::alerts_of(&stored.record).unwrap_or_default() {
-            if !self.wants(&alert.cell) {
+            if !self.wants(&alert.cell) || self.left == 0 {
                 continue;
             }
+            let picture = self.draw(&alert)?.map(|file| file.display().to_string());
             let text = match self.format {
                 Format::Json => {
-                    let place = json!({"partition": partition, "offset": stored.offset});
-                    merged(place, json!({ "alert": alert }))
+                    let mut told = json!({"partition": partition, "offset": stored.offset});
+                    if let Some(picture) = picture {
+                        told["picture"] = picture.into();
+                    }
+                    merged(told, json!({ "alert": alert }))
                 }
-                Format::Text => alert_line(&alert),
+                Format::Text => match picture {
+                    Some(picture) => format!("{}  {}", alert_line(&alert), plain(&picture)),
+                    None => alert_line(&alert),
+                },
             };
             self.line(&text);
         }
         Ok(())
+    }
+
+    /// Writes an alert's picture where one is asked for and there is something to draw; answers the file.
+    fn draw(&self, alert: &Alert) -> Result<Option<PathBuf>, Failure> {
+        let Some(folder) = &self.arguments.svg else { return Ok(None) };
+        let Some(drawn) = Drawn::of(alert) else { return Ok(None) };
+        let file = folder.join(format!("{}.svg", alert.uid));
+        std::fs::write(&file, drawn.picture().svg()).with_context(|| file.display().to_string())?;
+        Ok(Some(file))
     }
 
     /// A row that was counted aside: one JSON object that says detection, key and cause.
@@ -509,6 +538,51 @@ mod tests {
     }
 
     #[test]
+    fn the_picture_of_an_alert_is_a_file_by_its_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let alert = |evidence: Value| -> Alert {
+            let uid = "c6832dc7-fb0f-5945-9741-df6e5b854fbd";
+            serde_json::from_value(json!({
+                "uid": uid, "revision": 1, "cell": "bay", "sequence": 0, "detection": "d", "title": "<script>",
+                "queue": "equipment", "severity": "low", "protects": [], "techniques": [], "matrix": "",
+                "outcomes": [], "time": 0, "observed": 0, "last_time": 0, "count": 1, "key": {}, "tool": "../T",
+                "summary": "", "then": "", "evidence": evidence,
+                "cause": { "collector": "c", "epoch": 1, "row": 0 },
+            }))
+            .unwrap()
+        };
+        let arguments = Arguments { svg: Some(folder.path().into()), ..arguments(Stage::Alerts) };
+        let tap = Tap {
+            arguments: &arguments,
+            format: Format::Text,
+            condition: None,
+            series: BTreeMap::new(),
+            left: 1,
+        };
+        let drawn = |evidence: Value| tap.draw(&alert(evidence)).unwrap_or_else(|_| panic!("not drawn"));
+        let file = drawn(json!({ "seen": 2.0, "expected": 1.0, "deviation": 0.1 })).unwrap();
+        assert_eq!(file, folder.path().join("c6832dc7-fb0f-5945-9741-df6e5b854fbd.svg"));
+        let svg = std::fs::read_to_string(file).unwrap();
+        assert!(svg.starts_with("<svg ") && svg.contains("../T: &lt;script&gt;"), "{svg}");
+        assert!(drawn(json!({ "function": "write" })).is_none());
+    }
+
+    fn arguments(stage: Stage) -> Arguments {
+        Arguments {
+            stage,
+            config: PathBuf::new(),
+            kind: None,
+            cell: Some("bay".into()),
+            condition: None,
+            from: None,
+            partition: None,
+            svg: None,
+            limit: Some(2),
+            follow: false,
+        }
+    }
+
+    #[test]
     fn late_rows_and_snapshots_are_told_in_a_line() {
         let record = |header: Value, value: Value| Stored {
             offset: 7,
@@ -518,17 +592,7 @@ mod tests {
                 value: value.to_string().into(),
             },
         };
-        let arguments = Arguments {
-            stage: Stage::Late,
-            config: PathBuf::new(),
-            kind: None,
-            cell: Some("bay".into()),
-            condition: None,
-            from: None,
-            partition: None,
-            limit: Some(2),
-            follow: false,
-        };
+        let arguments = arguments(Stage::Late);
         let mut tap = Tap {
             arguments: &arguments,
             format: Format::Text,

@@ -302,6 +302,7 @@ impl Absence {
             key: self.by.iter().cloned().zip(key.values.iter().cloned()).collect(),
             evidence,
             late: false,
+            deviation: None,
         });
     }
 }
@@ -426,6 +427,7 @@ impl Operator for Absence {
             ready: keys,
             approved: if self.saved.learning { 0 } else { keys },
             refused: self.saved.refused,
+            nearest: None,
         }
     }
 

@@ -354,7 +354,7 @@ impl Operator for Conversations {
                     hit.evidence.insert(name.into(), number.into());
                 }
             }
-            hits.push(hit);
+            hits.push(hit.scored(f64::from(worst.score)));
         }
     }
 
@@ -371,7 +371,7 @@ impl Operator for Conversations {
         let refused = conversations.left + commands.left + places.left;
         // A conversation that was seen once can be approved.
         let (keys, approved) = (conversations.hashes.len(), model.known_conversations());
-        Learning { keys, ready: keys, approved, refused }
+        Learning { keys, ready: keys, approved, refused, nearest: None }
     }
 
     fn save(&self) -> Saving {

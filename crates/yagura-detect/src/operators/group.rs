@@ -4,6 +4,11 @@
 //! A row is closed by the first sample that is two periods later, so signals may come a period apart. A signal that
 //! says nothing keeps its last value for a minute of rows, as devices report on change; then it is missing.
 //!
+//! Distance and worst signal are one score of the model, so that what one cause does to several signals is one alarm. It
+//! is told when it begins (see [`yagura_models::alarm`]); while it lasts, it is told again once it has come far, and
+//! every ten minutes. What was told becomes one alert and its revisions in [`crate::alerts`]: there is the quiet time,
+//! and how far and how long an alarm went raises the alert's severity.
+//!
 //! Memory, bounded by the number of groups and signals: while learning, 4 bytes for each value of the last 4,096 rows; then the model's (about 40 KiB for 20
 //! signals, 500 KiB for 100) and a minute of rows for the picture.
 
@@ -15,13 +20,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use serde_saphyr::Spanned;
 use yagura_event::Kind;
+use yagura_event::clock::{self, Micros, SECOND};
+use yagura_models::alarm::Alarm;
 use yagura_models::group::{self, Group, Parameters, Statistic, Work};
 
 use super::matched::sample_hit;
 use super::members::{Members, Places};
 use super::model;
-use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, restored, saved};
-use crate::alerts::Hit;
+use super::{Learning, Operator, Plan, Rows, Samples, Saving, Step, Which, at, restored, saved};
+use crate::alerts::{Deviation, FAR, Hit};
 use crate::baseline::{Entry, Form, Span};
 use crate::blocks::Blocks;
 use crate::pipeline::{ModelSpec, PipelineError, Place, Written};
@@ -35,7 +42,7 @@ use reference::Waiting;
 const GROUPS_MAX: usize = 20_000;
 /// Rows that are learned from, the newest.
 const LEARN_ROWS: usize = 4096;
-/// Rows that there must be before a group can be approved.
+/// Rows that there must be before a group can be approved; more of many signals, see [`group::rows_wanted`].
 const WARM_UP_ROWS: usize = 300;
 /// Rows for which a signal's last value holds.
 const HOLD: i64 = 60;
@@ -43,10 +50,10 @@ const HOLD: i64 = 60;
 const SHOWN: usize = 60;
 /// Signals that are named with a finding.
 const NAMED: usize = 3;
-/// A finding ends below this share of the limit.
-const ENDS: f32 = 0.8;
+/// An alarm that lasts is told again when it has come far (see [`FAR`]), and after so long.
+const AGAIN: Micros = 600 * SECOND;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
 /// A column without a value.
 const NOTHING: (f64, i64) = (f64::NAN, i64::MIN);
 
@@ -162,9 +169,21 @@ struct OneGroup {
     model: Option<Group>,
     /// The last rows of every column, seen and expected.
     shown: VecDeque<Vec<(f32, f32)>>,
-    /// Whether what was found goes on.
-    within: bool,
+    /// The alarm that is on.
+    told: Option<Told>,
     drifted: bool,
+}
+
+/// An alarm that is on, as it was told.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Told {
+    /// When its first row was, by the device's clock, and the last that was told.
+    since: Micros,
+    last: Micros,
+    /// The highest score that was told.
+    score: f64,
+    /// The column under which it was told.
+    signal: usize,
 }
 
 impl OneGroup {
@@ -178,7 +197,7 @@ impl OneGroup {
             rows: VecDeque::new(),
             model: None,
             shown: VecDeque::new(),
-            within: false,
+            told: None,
             drifted: false,
         }
     }
@@ -199,9 +218,9 @@ impl OneGroup {
     fn refer_to(&mut self, names: Vec<String>, mut model: Group) {
         (self.last, self.early) = (vec![NOTHING; names.len()], vec![NOTHING; names.len()]);
         self.members.become_those(names);
-        model.begin();
+        model.begin_anew();
         self.model = Some(model);
-        (self.open, self.within, self.drifted) = (None, false, false);
+        (self.open, self.told, self.drifted) = (None, None, false);
         self.rows.clear();
         self.shown.clear();
     }
@@ -241,13 +260,13 @@ impl OneGroup {
         self.open = None;
         self.last.fill(NOTHING);
         self.early.fill(NOTHING);
-        self.within = false;
+        self.told = None;
         if let Some(model) = &mut self.model {
             model.begin();
         }
     }
 
-    /// Judges or learns a row; answers what it gave away.
+    /// Judges or learns the row that was closed; answers what is to be told of it.
     fn judge(&mut self, row: &[f64], work: &mut Work, parameters: &Parameters) -> Option<Found> {
         let Some(model) = &mut self.model else {
             let mut kept = oldest(&mut self.rows, LEARN_ROWS);
@@ -256,28 +275,47 @@ impl OneGroup {
             return None;
         };
         let row = ArrayView2::from_shape((1, row.len()), row).ok()?;
-        let (shown, within, drifted) = (&mut self.shown, &mut self.within, &mut self.drifted);
+        let closed = self.open.unwrap_or_default().saturating_sub(1);
+        let now = closed.saturating_mul((parameters.period_s * 1e6) as i64);
+        let (shown, told, drifted) = (&mut self.shown, &mut self.told, &mut self.drifted);
         let mut found = None;
         model.judge(row, parameters, work, |_, verdict, model| {
             let mut pairs = oldest(shown, SHOWN);
             pairs.extend(row.iter().enumerate().map(|(i, &seen)| (seen as f32, model.expected(i) as f32)));
             shown.push_back(pairs);
-            let began = verdict.score > 1.0 && !*within;
-            *within = verdict.score > if *within { ENDS } else { 1.0 };
             let (signal, drift) = model.drift(parameters);
-            if began {
-                let finding = match verdict.statistic {
-                    Statistic::Distance => Finding::Relation,
-                    Statistic::Signal(_) => Finding::Signal,
-                };
-                let signal = model.shares().first().map_or(0, |share| share.signal);
-                found = Some(Found { finding, score: f64::from(verdict.score), signal });
-            } else if drift >= 1.0 && !*drifted {
+            let finding = match verdict.statistic {
+                Statistic::Distance => Finding::Relation,
+                Statistic::Signal(_) => Finding::Signal,
+            };
+            let factor = f64::from(verdict.factor);
+            let score = f64::from(verdict.score) / factor;
+            match (verdict.alarm, &mut *told) {
+                (Alarm::Off, _) => *told = None,
+                (Alarm::Lasts, Some(told)) if told.is_due(now, score) => {
+                    (told.last, told.score) = (now, told.score.max(score));
+                    let Told { since, signal, .. } = *told;
+                    found = Some(Found { finding, score, factor, signal, since, last: now });
+                }
+                (Alarm::Lasts, Some(_)) => {}
+                (Alarm::Begins | Alarm::Lasts, _) => {
+                    let signal = model.shares().first().map_or(0, |share| share.signal);
+                    *told = Some(Told { since: now, last: now, score, signal });
+                    found = Some(Found { finding, score, factor, signal, since: now, last: now });
+                }
+            }
+            if found.is_none() && drift >= 1.0 && !*drifted {
                 *drifted = true;
-                found = Some(Found { finding: Finding::Drift, score: drift, signal });
+                let finding = Finding::Drift;
+                found = Some(Found { finding, score: drift, factor: 1.0, signal, since: now, last: now });
             }
         });
         found
+    }
+
+    /// Rows that it must have before it can be approved.
+    fn rows_needed(&self) -> usize {
+        group::rows_wanted(self.members.len()).clamp(WARM_UP_ROWS, LEARN_ROWS)
     }
 
     /// What approving it now would put in force; none while it has too few rows.
@@ -287,7 +325,7 @@ impl OneGroup {
             model.accept_drift();
             return Some(model);
         }
-        if self.rows.len() < WARM_UP_ROWS {
+        if self.rows.len() < self.rows_needed() {
             return None;
         }
         // Rows of a time when fewer signals were known lack the others.
@@ -315,11 +353,23 @@ fn oldest<T>(kept: &mut VecDeque<Vec<T>>, most: usize) -> Vec<T> {
     oldest
 }
 
+impl Told {
+    /// Whether an alarm that lasts is told again.
+    fn is_due(&self, now: Micros, score: f64) -> bool {
+        (score >= FAR && self.score < FAR) || now.saturating_sub(self.last) >= AGAIN
+    }
+}
+
 /// What is told of a row.
 struct Found {
     finding: Finding,
+    /// By the limit in force, which is so many times the calibrated one.
     score: f64,
+    factor: f64,
     signal: usize,
+    /// When it began, and when this row was.
+    since: Micros,
+    last: Micros,
 }
 
 impl Groups {
@@ -362,12 +412,10 @@ impl Groups {
             })
             .collect();
         let around = |which: fn(&(f32, f32)) -> f32| -> Vec<f32> {
-            one.shown
-                .iter()
-                .filter_map(|row| row.get(found.signal).map(which))
-                .filter(|v| v.is_finite())
-                .collect()
+            // What is missing is told as null.
+            one.shown.iter().filter_map(|row| row.get(found.signal).map(which)).collect()
         };
+        let lasted = found.last.saturating_sub(found.since) / (period_s * 1e6).max(1.0) as Micros;
         let mut more = Map::new();
         let first = signals.first().cloned().unwrap_or_default();
         for key in ["seen", "expected", "deviation"] {
@@ -375,10 +423,15 @@ impl Groups {
         }
         more.insert("finding".into(), found.finding.name().into());
         more.insert("score".into(), found.score.into());
+        more.insert("factor".into(), found.factor.into());
+        more.insert("since".into(), clock::rfc3339(found.since).into());
         more.insert("signals".into(), signals.into());
         more.insert(
             "around".into(),
-            json!({ "period_s": period_s, "seen": around(|pair| pair.0), "expected": around(|pair| pair.1) }),
+            json!({
+                "period_s": period_s, "seen": around(|pair| pair.0), "expected": around(|pair| pair.1),
+                "marked": lasted + 1,
+            }),
         );
         more
     }
@@ -407,7 +460,8 @@ impl Operator for Groups {
                     && let Some(series) = one.members.series(found.signal, all)
                 {
                     let more = Self::explain(one, &found, &self.row, self.parameters.period_s);
-                    hits.push(sample_hit(step, samples, row, series, more));
+                    let deviation = Deviation { score: found.score, since: found.since, last: found.last };
+                    hits.push(sample_hit(step, samples, row, series, more).deviating(deviation));
                 }
                 if paused {
                     one.begin();
@@ -456,8 +510,12 @@ impl Operator for Groups {
     fn learning(&self) -> Learning {
         let groups = &self.saved.groups;
         let approved = groups.iter().filter(|one| one.model.is_some()).count();
-        let ready = groups.iter().filter(|one| one.model.is_some() || one.rows.len() >= WARM_UP_ROWS).count();
-        Learning { keys: groups.len(), ready, approved, refused: self.saved.refused }
+        let learning = groups.iter().filter(|one| one.model.is_none());
+        let rows = learning.map(|one| Rows { seen: one.rows.len(), needed: one.rows_needed() });
+        let (ready, lacking): (Vec<Rows>, Vec<Rows>) = rows.partition(|rows| rows.seen >= rows.needed);
+        let (ready, nearest) =
+            (approved + ready.len(), lacking.into_iter().min_by_key(|rows| rows.needed - rows.seen));
+        Learning { keys: groups.len(), ready, approved, refused: self.saved.refused, nearest }
     }
 
     fn save(&self) -> Saving {

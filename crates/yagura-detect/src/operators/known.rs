@@ -195,7 +195,7 @@ impl Operator for Known {
         let entries = self.saved.entries.len();
         let keys = entries + self.saved.candidates.len();
         let approved = if self.saved.learning { 0 } else { entries };
-        Learning { keys, ready: keys, approved, refused: self.saved.refused }
+        Learning { keys, ready: keys, approved, refused: self.saved.refused, nearest: None }
     }
 
     fn save(&self) -> Saving {

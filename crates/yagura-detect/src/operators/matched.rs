@@ -85,6 +85,7 @@ pub fn hit(step: &Step<'_>, rows: &RecordBatch, row: usize, by: &[&ArrayRef]) ->
         key,
         evidence: row_json(rows, row),
         late: observed < step.watermark,
+        deviation: None,
     }
 }
 
@@ -120,6 +121,7 @@ pub fn sample_hit(
         key,
         evidence,
         late: step.envelope.observed.1 < step.watermark,
+        deviation: None,
     }
 }
 

@@ -108,6 +108,17 @@ pub struct Learning {
     pub approved: usize,
     /// Keys turned away because the state was full.
     pub refused: u64,
+    /// Of the keys that are not ready, the one that lacks least, where rows are what they lack.
+    pub nearest: Option<Rows>,
+}
+
+/// How many rows a key has, and how many it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// It has.
+    pub seen: usize,
+    /// It needs to be ready.
+    pub needed: usize,
 }
 
 /// Which state of what was learned.

@@ -364,13 +364,17 @@ impl Operator for Guard {
                 if found.provisional {
                     more.insert("provisional".into(), true.into());
                 }
+                let mut score = found.score;
                 if let Some(incident) = incident {
                     // By the limit in force; the calibrated one is a part of what sets it.
-                    more.insert("score".into(), f64::from(incident.peak / incident.limit).into());
+                    score = f64::from(incident.peak / incident.limit);
+                    more.insert("score".into(), score.into());
                     more.insert("factor".into(), f64::from(incident.limit).into());
                     more.insert("since".into(), clock::rfc3339(incident.since).into());
                 }
-                hits.push(sample_hit(step, samples, row, series, more));
+                let hit = sample_hit(step, samples, row, series, more);
+                // What was not approved yet says too little about how far something is off.
+                hits.push(if found.provisional { hit } else { hit.scored(score) });
             }
         }
     }
@@ -452,7 +456,7 @@ impl Operator for Guard {
         let states = &self.saved.states;
         let approved = states.iter().filter(|s| s.is_approved()).count();
         let ready = states.iter().filter(|s| s.is_approved() || s.is_ready(&self.parameters)).count();
-        Learning { keys: states.len(), ready, approved, refused: self.saved.refused }
+        Learning { keys: states.len(), ready, approved, refused: self.saved.refused, nearest: None }
     }
 
     fn save(&self) -> Saving {

@@ -175,6 +175,7 @@ impl Operator for Sequence {
                 key: step.by.iter().cloned().zip(ending.key.iter().cloned()).collect(),
                 evidence: unpack(schema, last),
                 late: ending.late,
+                deviation: None,
             };
             show(&self.shape, &passed, &mut hit);
             hits.push(hit);
@@ -183,7 +184,7 @@ impl Operator for Sequence {
 
     fn learning(&self) -> Learning {
         let keys = self.matches.len();
-        Learning { keys, ready: keys, approved: keys, refused: self.matches.left() }
+        Learning { keys, ready: keys, approved: keys, refused: self.matches.left(), nearest: None }
     }
 
     fn save(&self) -> Saving {

@@ -211,7 +211,8 @@ impl<M: SignalModel> Operator for Signals<M> {
                 && let Some(series) = all.get(number as usize)
             {
                 more.insert("finding".into(), finding.into());
-                hits.push(sample_hit(step, samples, row, series, more));
+                let score = more.get("score").and_then(Value::as_f64).unwrap_or_default();
+                hits.push(sample_hit(step, samples, row, series, more).scored(score));
             }
         }
     }
@@ -249,7 +250,7 @@ impl<M: SignalModel> Operator for Signals<M> {
     fn learning(&self) -> Learning {
         let states = &self.saved.states;
         let ready = states.iter().filter(|state| state.has_learned(&self.parameters)).count();
-        Learning { keys: states.len(), ready, approved: ready, refused: self.saved.refused }
+        Learning { keys: states.len(), ready, approved: ready, refused: self.saved.refused, nearest: None }
     }
 
     fn save(&self) -> Saving {

@@ -284,7 +284,7 @@ impl Operator for Skew {
 
     fn learning(&self) -> Learning {
         let keys = self.keys.len();
-        Learning { keys, ready: keys, approved: keys, refused: self.refused }
+        Learning { keys, ready: keys, approved: keys, refused: self.refused, nearest: None }
     }
 
     fn save(&self) -> Saving {

@@ -403,7 +403,7 @@ fn hit(
     evidence.insert("around".into(), around(&run, column, model));
     let text = |name: &String| evidence.get(name).and_then(Value::as_str).unwrap_or("").to_string();
     let key = step.by.iter().map(|name| (name.clone(), text(name))).collect();
-    Some(Hit {
+    let hit = Hit {
         detection: step.detection,
         cause: run.cause,
         time: run.until,
@@ -411,7 +411,9 @@ fn hit(
         key,
         evidence,
         late: run.late,
-    })
+        deviation: None,
+    };
+    Some(hit.scored(verdict.score))
 }
 
 /// The worst signal in the run beside the level that is expected of it.
@@ -502,7 +504,7 @@ impl Operator for Steps {
         let steps = &self.saved.steps;
         let approved = steps.iter().filter(|one| one.model.is_some()).count();
         let ready = steps.iter().filter(|one| one.model.is_some() || one.runs.len() >= RUNS_MIN).count();
-        Learning { keys: steps.len(), ready, approved, refused: self.saved.refused }
+        Learning { keys: steps.len(), ready, approved, refused: self.saved.refused, nearest: None }
     }
 
     fn save(&self) -> Saving {

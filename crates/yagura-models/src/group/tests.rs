@@ -25,6 +25,45 @@ fn scores(group: &mut Group, rows: ArrayView2<'_, f64>) -> Vec<f32> {
     scores
 }
 
+fn alarms(group: &mut Group, rows: ArrayView2<'_, f64>, parameters: &Parameters) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    group.judge(rows, parameters, &mut Work::default(), |_, verdict, _| {
+        alarms.push(verdict.alarm);
+        assert!(verdict.alarm == Alarm::Off || verdict.score > 1.0);
+        assert!(verdict.alarm != Alarm::Begins || verdict.score > verdict.factor);
+    });
+    alarms
+}
+
+#[test]
+fn alarms_begin_no_more_often_than_said_when_the_limits_are_too_low() {
+    let parameters = Parameters { nominal: 0.001, ..Parameters::default() };
+    let mut group = Group::fit(plant(1000, 1).view(), &parameters).unwrap();
+    let rows = plant(60_000, 6);
+    group.limits = group.limits.map(|limit| 0.6 * limit);
+    let alarms = alarms(&mut group, rows.view(), &parameters);
+    let begun = alarms[30_000..].iter().filter(|alarm| **alarm == Alarm::Begins).count();
+    let mut held = group.clone();
+    held.begin();
+    assert!(held.tracker.factor() > 1.3 && held.tracker == group.tracker, "{:?}", group.tracker);
+    assert!((10..=90).contains(&begun), "{begun} of 30,000 at a nominal 1 in a thousand");
+    group.begin_anew();
+    assert_eq!(group.tracker, Tracker::default());
+}
+
+#[test]
+fn a_deviation_that_lasts_is_one_alarm() {
+    let mut rows = plant(900, 3);
+    rows.slice_mut(s![200..800, 1]).map_inplace(|v| *v += 5.0);
+    let parameters = Parameters { nominal: 1e-5, ..Parameters::default() };
+    let mut group = Group::fit(plant(1000, 1).view(), &parameters).unwrap();
+    let alarms = alarms(&mut group, rows.view(), &parameters);
+    let begun: Vec<usize> = (0..900).filter(|&row| alarms[row] == Alarm::Begins).collect();
+    assert!(begun.len() == 1 && (200..205).contains(&begun[0]), "{begun:?}");
+    assert!(alarms[begun[0] + 1..800].iter().all(|alarm| *alarm == Alarm::Lasts));
+    assert_eq!(alarms[880], Alarm::Off);
+}
+
 fn fitted() -> Group {
     Group::fit(plant(1000, 1).view(), &Parameters::default()).unwrap()
 }

@@ -51,13 +51,14 @@ fn state_of(version: &Version) -> &'static str {
 }
 
 fn in_json(cell: &str, detection: &str, learning: Learning, history: &History) -> Value {
-    let Learning { keys, ready, approved, refused } = learning;
+    let Learning { keys, ready, approved, refused, nearest } = learning;
+    let nearest = nearest.map(|rows| json!({ "rows": rows.seen, "needed": rows.needed }));
     let versions: Vec<Value> = history.versions.iter().map(version_json).collect();
     let refusal = history.refusal.as_ref();
     let refusal = refusal.map(|(at, reason)| json!({"at": clock::rfc3339(*at), "reason": reason}));
     json!({
         "cell": cell, "detection": detection, "state": state(learning, history), "keys": keys, "ready": ready,
-        "approved": approved, "turned_away": refused, "versions": versions, "refusal": refusal,
+        "approved": approved, "nearest": nearest, "turned_away": refused, "versions": versions, "refusal": refusal,
     })
 }
 
@@ -75,11 +76,17 @@ fn version_json(version: &Version) -> Value {
 }
 
 fn in_text(cell: &str, detection: &str, learning: Learning, history: &History) {
-    let Learning { keys, ready, approved, .. } = learning;
+    let Learning { keys, ready, approved, nearest, .. } = learning;
     let state = state(learning, history);
+    let nearest = match nearest {
+        Some(rows) => format!("; of the others the nearest has {} of {} rows", rows.seen, rows.needed),
+        None => String::new(),
+    };
     say!(
         "{}",
-        plain(&format!("{cell}  {detection}  {state}: {approved} of {keys} keys approved, {ready} ready"))
+        plain(&format!(
+            "{cell}  {detection}  {state}: {approved} of {keys} keys approved, {ready} ready{nearest}"
+        ))
     );
     for version in history.versions.iter().rev() {
         let (number, state, at) = (version.number, state_of(version), clock::rfc3339(version.at));

@@ -12,7 +12,7 @@ use super::table::Readings;
 use crate::Failure;
 
 /// Version of the file's form.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What was learned, by context.
 #[derive(Serialize, Deserialize)]

@@ -88,20 +88,49 @@ fn told(hits: &[Hit]) -> Vec<(i64, u64, String)> {
 }
 
 #[test]
-fn a_signal_that_leaves_its_relation_is_told_once_and_explained() {
+fn a_signal_that_leaves_its_relation_is_told_explained_and_told_again_once_it_is_far() {
     let (mut operator, all) = (operator(), series("3"));
     assert!(feed(&mut *operator, &plant(0..600, 900), &all, 1000).is_empty(), "it learns");
-    assert_eq!(operator.learning(), Learning { keys: 1, ready: 1, approved: 0, refused: 0 });
+    assert_eq!(operator.learning(), Learning { keys: 1, ready: 1, approved: 0, refused: 0, nearest: None });
     operator.approve();
     assert_eq!(operator.learning().approved, 1);
     let hits = feed(&mut *operator, &plant(600..1000, 900), &all, 1000);
-    let [(time, _, signal)] = &told(&hits)[..] else { panic!("{:?}", told(&hits)) };
+    let [(time, _, signal), _] = &told(&hits)[..] else { panic!("{:?}", told(&hits)) };
     assert!((900..930).contains(time) && signal == "\"voltage\"", "{time} {signal}");
     let evidence = &hits[0].evidence;
     assert_eq!(evidence["seen"], 300.5);
     assert!(evidence["score"].as_f64().unwrap() > 1.0);
     assert_eq!(evidence["around"]["seen"].as_array().unwrap().len(), SHOWN);
     assert_eq!(hits[0].key["chamber"], "A");
+    let [first, again] = [0, 1].map(|hit: usize| hits[hit].deviation.unwrap());
+    assert!(first.score < FAR && again.score >= FAR, "{first:?} {again:?}");
+    assert!(first.since == first.last && again.since == first.since && again.last > first.last);
+}
+
+/// How often an alarm that lasts was told, and since when.
+fn times_told(hits: &[Hit]) -> Vec<(i64, i64)> {
+    let of = |hit: &Hit| hit.deviation.map(|deviation| (deviation.last / SECOND, deviation.since / SECOND));
+    hits.iter().filter_map(of).collect()
+}
+
+#[test]
+fn what_lasts_is_told_again_every_ten_minutes_and_its_alert_is_raised_within_the_hour() {
+    let (mut operator, all) = (operator(), series("3"));
+    feed(&mut *operator, &plant(0..600, 9000), &all, 1000);
+    operator.approve();
+    let mut rows = plant(600..5400, 9000);
+    // The voltage reads too much, by twice its usual range.
+    rows.iter_mut().filter(|(t, series, _)| *t >= 900 && *series == 1).for_each(|row| row.2 += 1.0);
+    let hits = feed(&mut *operator, &rows, &all, 1000);
+    let since = times_told(&hits)[0].1;
+    assert!((900..905).contains(&since), "{since}");
+    let again: Vec<(i64, i64)> = (0..8).map(|n| (since + 600 * n, since)).collect();
+    let far = hits.iter().filter(|hit| hit.deviation.unwrap().score >= FAR).count();
+    assert!(far > 0, "{:?}", times_told(&hits));
+    let told = times_told(&hits);
+    assert!(again[1..].iter().all(|at| told.iter().any(|told| (told.0 - at.0).abs() < 60)), "{told:?}");
+    assert!((8..=9).contains(&told.len()), "{told:?}");
+    assert!(hits.iter().all(|hit| hit.key == hits[0].key));
 }
 
 #[test]
@@ -111,7 +140,8 @@ fn any_batches_and_any_restart_give_the_same() {
         let (mut judging, all) = (operator(), series("3"));
         feed(&mut *judging, &first, &all, size);
         judging.approve();
-        let (before, after) = second.split_at(451);
+        // Between the first and the second time that it is told.
+        let (before, after) = second.split_at(912);
         let mut hits = feed(&mut *judging, before, &all, size);
         if restart {
             let bytes = judging.save()();
@@ -126,7 +156,7 @@ fn any_batches_and_any_restart_give_the_same() {
         )
     };
     let whole = outcome(5000, false);
-    assert_eq!(whole.0.len(), 1);
+    assert_eq!(whole.0.len(), 2);
     for (size, restart) in [(1, false), (7, true), (1000, true)] {
         assert_eq!(outcome(size, restart), whole, "{size} {restart}");
     }
@@ -140,7 +170,9 @@ fn another_step_is_a_group_of_its_own_and_begins_anew() {
     operator.context(&[0, 1, 2]);
     let elsewhere: Vec<Sample> = plant(600..700, 900).into_iter().map(|(t, s, v)| (t, s, 3.0 * v)).collect();
     assert!(feed(&mut *operator, &elsewhere, &four, 1000).is_empty(), "the other step is being learned");
-    assert_eq!(operator.learning(), Learning { keys: 2, ready: 1, approved: 1, refused: 0 });
+    let nearest = Some(Rows { seen: 98, needed: 300 });
+    let learning = Learning { keys: 2, ready: 1, approved: 1, refused: 0, nearest };
+    assert_eq!(operator.learning(), learning);
     operator.context(&[0, 1, 2]);
     assert!(
         feed(&mut *operator, &plant(700..900, 900), &three, 1000).is_empty(),
@@ -178,13 +210,38 @@ fn a_baseline_is_carried_to_where_nothing_was_learned() {
     fresh.put_in_force(&entries, &all).unwrap();
     assert_eq!(fresh.learned(Which::InForce, &all).1, entries);
     let hits = feed(&mut *fresh, &plant(600..1000, 900), &all, 1000);
-    assert_eq!(told(&hits).len(), 1);
+    assert_eq!(told(&hits).len(), 2);
     let restored = {
         let mut restored = operator();
         restored.restore(&fresh.save()()).unwrap();
         restored
     };
     assert_eq!(restored.learned(Which::InForce, &all).1, fresh.learned(Which::InForce, &all).1);
+}
+
+#[test]
+fn many_signals_need_more_rows_before_they_can_be_approved() {
+    let mut operator = operator();
+    let mut all = Blocks::default();
+    for number in 0..60 {
+        let signal = format!("signal {number}");
+        all.push(Series { tool: "ETCH-07".into(), chamber: "A".into(), signal, ..Series::default() });
+        operator.series(number, true);
+    }
+    let value = |second: i64, series: u32| ((second * 7919 + i64::from(series) * 104_729) % 1009) as f64;
+    let rows = |seconds: std::ops::Range<i64>| -> Vec<Sample> {
+        seconds
+            .flat_map(|second| (0..60).map(move |series| (second, series, value(second, series))))
+            .collect()
+    };
+    feed(&mut *operator, &rows(0..489), &all, 1000);
+    assert_eq!(operator.learning().nearest, Some(Rows { seen: 487, needed: 488 }));
+    assert!(operator.learned(Which::Proposed, &all).1.is_empty());
+    operator.approve();
+    assert_eq!(operator.learning().approved, 0);
+    feed(&mut *operator, &rows(489..490), &all, 1000);
+    assert_eq!((operator.learning().ready, operator.learning().nearest), (1, None));
+    assert_eq!(operator.learned(Which::Proposed, &all).1.len(), 1);
 }
 
 #[test]

@@ -578,6 +578,7 @@ impl Closing {
             key,
             evidence,
             late: false,
+            deviation: None,
         }
     }
 }
@@ -686,7 +687,7 @@ impl Operator for Closing {
 
     fn learning(&self) -> Learning {
         let keys = self.index.len() - self.resting;
-        Learning { keys, ready: keys, approved: keys, refused: self.saved.refused }
+        Learning { keys, ready: keys, approved: keys, refused: self.saved.refused, nearest: None }
     }
 
     fn save(&self) -> Saving {

@@ -186,7 +186,7 @@ impl Operator for Sliding {
 
     fn learning(&self) -> Learning {
         let keys = self.keys.len();
-        Learning { keys, ready: keys, approved: keys, refused: self.refused }
+        Learning { keys, ready: keys, approved: keys, refused: self.refused, nearest: None }
     }
 
     fn save(&self) -> Saving {
