@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::source::{Opened, Opening, Plant, Settings, SourceError};
 
+pub mod http;
 pub mod interface;
 pub mod jsonl;
 pub mod packets;
@@ -15,6 +16,7 @@ const KINDS: &[Kind] = &[
     Kind::of::<packets::PacketFiles>(),
     Kind::of::<jsonl::JsonLineFiles>(),
     Kind::of::<interface::InterfaceSettings>(),
+    Kind::of::<http::HttpSettings>(),
 ];
 
 /// One entry of a configuration's list of collectors.
