@@ -54,6 +54,12 @@ impl Places {
         self.from.get(stream).copied()
     }
 
+    /// The last entry of a stream of which the log holds rows, in some cell.
+    pub fn reached(&self, stream: &str) -> Option<u64> {
+        let held = self.cells.values().filter_map(|streams| streams.get(stream));
+        held.map(|held| held.kinds.values().fold(held.all, |far, kind| far.max(*kind)).0).max()
+    }
+
     /// The streams that the log knows.
     pub fn streams(&self) -> impl Iterator<Item = &str> {
         self.from.keys().map(String::as_str)

@@ -8,13 +8,17 @@ use serde_json::{Map, Value};
 
 use crate::source::{Opened, Opening, Plant, Settings, SourceError};
 
+pub mod http;
 pub mod interface;
 pub mod jsonl;
 pub mod packets;
+pub mod syslog;
 const KINDS: &[Kind] = &[
     Kind::of::<packets::PacketFiles>(),
     Kind::of::<jsonl::JsonLineFiles>(),
     Kind::of::<interface::InterfaceSettings>(),
+    Kind::of::<http::HttpSettings>(),
+    Kind::of::<syslog::SyslogSettings>(),
 ];
 
 /// One entry of a configuration's list of collectors.

@@ -1,0 +1,252 @@
+//! Datagrams and streams, on their way to the collector's thread.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use yagura_event::clock::{self, Micros};
+
+use super::frames::{Frame, Frames};
+use crate::complaints::Complaints;
+use crate::feed::Feed;
+
+/// Read in one step, in bytes.
+const READ_BYTES: usize = 64 << 10;
+
+/// Datagrams are handed on in batches of about so many bytes.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// Read of a connection after everything is to stop, in steps: what had come before.
+const LAST_READS: usize = 64;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long to wait after an error that may last.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Messages that came together.
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    messages: Vec<Part>,
+    pub(super) received: Micros,
+    /// Counts the messages of batches that are dropped.
+    lost: Arc<AtomicU64>,
+}
+
+struct Part {
+    end: u32,
+    cut: bool,
+    peer: IpAddr,
+}
+
+impl Batch {
+    pub(super) fn new(lost: &Arc<AtomicU64>) -> Self {
+        Batch { bytes: Vec::new(), messages: Vec::new(), received: clock::now(), lost: Arc::clone(lost) }
+    }
+
+    pub(super) fn add(&mut self, message: &[u8], cut: bool, peer: IpAddr) {
+        self.bytes.extend_from_slice(message);
+        self.messages.push(Part { end: self.bytes.len() as u32, cut, peer });
+    }
+
+    /// Calls `each` with every message; none of them is lost any more.
+    pub(super) fn consume(mut self, mut each: impl FnMut(&[u8], bool, IpAddr)) {
+        let mut begin = 0;
+        for part in std::mem::take(&mut self.messages) {
+            let end = part.end as usize;
+            each(&self.bytes[begin..end], part.cut, part.peer);
+            begin = end;
+        }
+    }
+
+    /// What it holds of memory.
+    fn cost(&self) -> usize {
+        self.bytes.capacity() + self.messages.capacity() * size_of::<Part>()
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.lost.fetch_add(self.messages.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// What all listeners share.
+pub(super) struct Shared {
+    pub(super) message_max: usize,
+    pub(super) connections: usize,
+    pub(super) complaints: Arc<Complaints>,
+    pub(super) lost: Arc<AtomicU64>,
+}
+
+impl Shared {
+    fn complain(&self, peer: SocketAddr, what: impl FnOnce() -> String) {
+        self.complaints.add(&peer.ip().to_canonical().to_string(), what);
+    }
+}
+
+/// Reads datagrams; where the collector does not keep up the oldest go.
+pub(super) async fn datagrams(
+    shared: Arc<Shared>,
+    feed: Feed<Batch>,
+    socket: UdpSocket,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        tokio::select! {
+            readable = socket.readable() => if readable.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            },
+            () = stopped(&mut stop) => return,
+        }
+        let mut batch = Batch::new(&shared.lost);
+        while batch.bytes.len() < BATCH_BYTES {
+            match socket.try_recv_from(&mut buffer) {
+                Ok((got, peer)) => {
+                    let message = buffer[..got].trim_ascii_end();
+                    let kept = &message[..message.len().min(shared.message_max)];
+                    batch.add(kept, kept.len() < message.len(), peer.ip().to_canonical());
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(cause) => {
+                    tracing::warn!(%cause, "a datagram could not be read");
+                    tokio::time::sleep(PAUSE).await;
+                    break;
+                }
+            }
+        }
+        if !batch.messages.is_empty() {
+            let cost = batch.cost();
+            feed.send_or_drop(batch, cost);
+        }
+    }
+}
+
+/// Takes connections until it is told to stop.
+pub(super) async fn connections(
+    shared: Arc<Shared>,
+    feed: Feed<Batch>,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let room = Arc::new(Semaphore::new(shared.connections));
+    loop {
+        let next = async {
+            let place = Arc::clone(&room).acquire_owned().await.ok()?;
+            Some((listener.accept().await, place))
+        };
+        let accepted = tokio::select! {
+            accepted = next => accepted,
+            () = stopped(&mut stop) => return,
+        };
+        let (stream, peer, place) = match accepted {
+            Some((Ok((stream, peer)), place)) => (stream, peer, place),
+            Some((Err(cause), _)) => {
+                tracing::warn!(%cause, "a connection could not be taken");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            None => return,
+        };
+        // A peer that has vanished gives its place back.
+        if let Err(cause) = rustix::net::sockopt::set_socket_keepalive(&stream, true) {
+            tracing::debug!(%cause, "a connection is not probed");
+        }
+        let (shared, feed, tls, stop) = (Arc::clone(&shared), feed.clone(), tls.clone(), stop.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            match tls {
+                None => messages(&shared, &feed, stream, peer, stop).await,
+                Some(tls) => match timeout(HANDSHAKE, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => messages(&shared, &feed, stream, peer, stop).await,
+                    Ok(Err(e)) => shared.complain(peer, || format!("TLS: {e}")),
+                    Err(_) => shared.complain(peer, || "TLS: the handshake took too long".into()),
+                },
+            }
+        });
+    }
+}
+
+/// Reads one stream; waits while the collector has no room.
+async fn messages(
+    shared: &Shared,
+    feed: &Feed<Batch>,
+    mut stream: impl AsyncRead + Unpin,
+    peer: SocketAddr,
+    mut stop: watch::Receiver<bool>,
+) {
+    let ip = peer.ip().to_canonical();
+    let mut frames = Frames::new(shared.message_max);
+    let mut buffer = vec![0; READ_BYTES];
+    let mut left = LAST_READS;
+    loop {
+        if *stop.borrow() {
+            left = left.saturating_sub(1);
+        }
+        let got = tokio::select! {
+            biased;
+            () = std::future::ready(()), if left == 0 => Ok(0),
+            got = stream.read(&mut buffer) => got,
+            () = stopped(&mut stop) => Ok(0),
+        };
+        let got = match got {
+            Ok(got) => got,
+            Err(e) => {
+                shared.complain(peer, || format!("the connection broke: {e}"));
+                0
+            }
+        };
+        frames.push(&buffer[..got]);
+        let mut batch = Batch::new(&shared.lost);
+        let mut add = |frame: Frame<'_>| match frame {
+            Frame::Message(message) => batch.add(message, false, ip),
+            Frame::Cut(message) => batch.add(message, true, ip),
+        };
+        while let Some(frame) = frames.next() {
+            add(frame);
+        }
+        if got == 0
+            && let Some(frame) = frames.rest()
+        {
+            add(frame);
+        }
+        let cost = batch.cost();
+        if !batch.messages.is_empty() && feed.send(batch, cost).await.is_err() {
+            return;
+        }
+        if got == 0 {
+            return;
+        }
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Datagrams that the kernel dropped at a port so far, since nobody read them in time; `None` where it does not say.
+pub(super) fn kernel_drops(port: u16) -> Option<u64> {
+    let port = format!(":{port:04X}");
+    let mut all = None;
+    for table in ["/proc/net/udp", "/proc/net/udp6"] {
+        let Ok(text) = std::fs::read_to_string(table) else { continue };
+        for line in text.lines().skip(1) {
+            let mut fields = line.split_ascii_whitespace();
+            let own = fields.nth(1).is_some_and(|address| address.ends_with(&port));
+            if own && let Some(drops) = fields.next_back().and_then(|drops| drops.parse::<u64>().ok()) {
+                all = Some(all.unwrap_or(0) + drops);
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,3 @@
+//! TLS for sources that connect and sources that listen.
+
+pub mod server;
