@@ -11,13 +11,17 @@ pub mod cursor;
 pub mod dictionary;
 pub mod feed;
 pub mod live;
+pub mod mapping;
 pub mod names;
 pub mod places;
 pub mod reports;
 pub mod run;
+mod sensors;
 mod series;
 pub mod source;
 pub mod sources;
+pub mod tail;
+pub mod times;
 pub mod writer;
 
 pub use places::{PlacedSink, Places};

@@ -8,12 +8,18 @@ use serde_json::{Map, Value};
 
 use crate::source::{Opened, Opening, Plant, Settings, SourceError};
 
+pub mod files;
 pub mod interface;
 pub mod jsonl;
 pub mod packets;
+pub mod suricata;
+pub mod zeek;
 const KINDS: &[Kind] = &[
     Kind::of::<packets::PacketFiles>(),
     Kind::of::<jsonl::JsonLineFiles>(),
+    Kind::of::<files::FileSettings>(),
+    Kind::of::<zeek::ZeekSettings>(),
+    Kind::of::<suricata::SuricataSettings>(),
     Kind::of::<interface::InterfaceSettings>(),
 ];
 
