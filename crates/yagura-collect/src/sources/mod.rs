@@ -13,9 +13,15 @@ pub mod interface;
 pub mod jsonl;
 pub mod packets;
 pub mod syslog;
+pub mod files;
+pub mod suricata;
+pub mod zeek;
 const KINDS: &[Kind] = &[
     Kind::of::<packets::PacketFiles>(),
     Kind::of::<jsonl::JsonLineFiles>(),
+    Kind::of::<files::FileSettings>(),
+    Kind::of::<zeek::ZeekSettings>(),
+    Kind::of::<suricata::SuricataSettings>(),
     Kind::of::<interface::InterfaceSettings>(),
     Kind::of::<http::HttpSettings>(),
     Kind::of::<syslog::SyslogSettings>(),

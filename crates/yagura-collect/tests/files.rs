@@ -1,0 +1,557 @@
+//! Files that others write: rotation under load, kills and restarts, and the logs of Zeek and Suricata for real
+//! captures.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use serde_json::{Map, Value, json};
+use yagura_collect::live::{Destination, collect};
+use yagura_collect::run::Progress;
+use yagura_collect::sources::CollectorConfig;
+use yagura_collect::{Opened, Plant};
+use yagura_event::clock::steady;
+use yagura_event::{AssetTable, Envelope, Kind, codec};
+use yagura_log::embedded::{Embedded, Options};
+use yagura_log::{Appender, Log, LogError, Member, Reader, Record, memory};
+
+const TOPIC: &str = "events";
+
+/// A log that a collector loses: after some more records it refuses for good, as if the collector had been killed
+/// in the middle of writing.
+struct Mortal<'a> {
+    log: &'a Embedded,
+    /// Records that are still taken; negative for any number.
+    left: Arc<AtomicI64>,
+}
+
+struct MortalAppender(Box<dyn Appender>, Arc<AtomicI64>);
+
+fn dead() -> LogError {
+    LogError::Io { what: "writing".into(), cause: std::io::ErrorKind::BrokenPipe.into() }
+}
+
+impl Appender for MortalAppender {
+    fn append(&mut self, record: Record) -> Result<(), LogError> {
+        let left = self.1.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+            Some(if left > 0 { left - 1 } else { left })
+        });
+        if left == Ok(0) {
+            return Err(dead());
+        }
+        self.0.append(record)
+    }
+
+    fn flush(&mut self) -> Result<(), LogError> {
+        self.0.flush()?;
+        if self.1.load(Ordering::Acquire) == 0 { Err(dead()) } else { Ok(()) }
+    }
+}
+
+impl Log for Mortal<'_> {
+    fn describe(&self) -> String {
+        self.log.describe()
+    }
+    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
+        self.log.ensure_topic(topic, partitions)
+    }
+    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.log.partitions(topic)
+    }
+    fn held(&self, topic: &str, partition: u32) -> Result<std::ops::Range<u64>, LogError> {
+        self.log.held(topic, partition)
+    }
+    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
+        Ok(Box::new(MortalAppender(self.log.appender(topic)?, Arc::clone(&self.left))))
+    }
+    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
+        self.log.reader(topic, partition, from)
+    }
+    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
+        self.log.join(group, topic)
+    }
+}
+
+/// A log, and the folder of a collector's files and notes.
+struct Rig {
+    log: Embedded,
+    folder: tempfile::TempDir,
+    notes: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+    assets: Arc<AssetTable>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let log = memory::open(Options::default()).expect("a log");
+        log.ensure_topic(TOPIC, 1).expect("a topic");
+        Rig {
+            log,
+            folder: tempfile::tempdir().expect("a folder"),
+            notes: tempfile::tempdir().expect("a folder"),
+            runtime: tokio::runtime::Runtime::new().expect("a runtime"),
+            assets: Arc::new(AssetTable::new(vec![], "bay")),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(name), text).expect("a file");
+    }
+
+    /// Runs a collector until `until` answers true, within 20 seconds. With `life`, it is killed after so many
+    /// records; answers whether it came to an end of its own.
+    fn run(&self, settings: &Value, life: Option<i64>, mut until: impl FnMut() -> bool) -> bool {
+        let plant = Plant {
+            assets: Arc::clone(&self.assets),
+            dissect: Arc::default(),
+            names: Arc::default(),
+            runtime: self.runtime.handle().clone(),
+        };
+        let config = CollectorConfig::new(settings.clone()).expect("settings");
+        let Opened::Live(source) = config.open(self.folder.path(), &plant).expect("it opens") else {
+            panic!("files are followed")
+        };
+        let left = Arc::new(AtomicI64::new(life.unwrap_or(-1)));
+        let (stop, progress) = (AtomicBool::new(false), Progress::default());
+        std::thread::scope(|threads| {
+            let log = Mortal { log: &self.log, left: Arc::clone(&left) };
+            let (stop, progress, assets, notes) = (&stop, &progress, &self.assets, self.notes.path());
+            let collecting = threads.spawn(move || {
+                let to = Destination { log: &log, topic: TOPIC, assets, cells: &[], notes };
+                collect(source, to, stop, progress).is_ok()
+            });
+            let began = steady();
+            while !collecting.is_finished() && !until() {
+                assert!(steady() - began < 20_000_000, "it takes too long: {:?}", self.count());
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            stop.store(true, Ordering::Release);
+            collecting.join().expect("no panic")
+        })
+    }
+
+    /// Reads once to the end.
+    fn once(&self, mut settings: Value) {
+        settings["once"] = json!(true);
+        let ended = || self.rows(Kind::Coverage).iter().any(|row| row["event"] == "stop");
+        assert!(self.run(&settings, None, ended));
+    }
+
+    fn records(&self) -> Vec<(Envelope, Record)> {
+        let held = self.log.held(TOPIC, 0).expect("held");
+        let mut reader = self.log.reader(TOPIC, 0, held.start).expect("a reader");
+        let mut out = Vec::new();
+        while reader.position() < held.end {
+            for stored in reader.read(1 << 22, Duration::from_secs(10)).expect("records") {
+                let envelope = Envelope::from_header(&stored.record.header).expect("an envelope");
+                out.push((envelope, stored.record));
+            }
+        }
+        out
+    }
+
+    fn rows(&self, kind: Kind) -> Vec<Map<String, Value>> {
+        let records = self.records();
+        let of_kind = records.iter().filter(|(envelope, _)| envelope.kind == kind && envelope.rows > 0);
+        of_kind
+            .flat_map(|(envelope, record)| {
+                codec::to_json_rows(&codec::decode(envelope, &record.value).expect("rows"))
+            })
+            .collect()
+    }
+
+    /// Rows by kind.
+    fn count(&self) -> BTreeMap<&'static str, u64> {
+        let mut out = BTreeMap::new();
+        for (envelope, _) in self.records() {
+            *out.entry(envelope.kind.name()).or_default() += u64::from(envelope.rows);
+        }
+        out
+    }
+
+    fn told(&self, event: &str) -> Vec<String> {
+        let rows = self.rows(Kind::Coverage);
+        let told = rows.iter().filter(|row| row["event"] == event);
+        told.map(|row| {
+            format!("{}: {}", row["subject"].as_str().unwrap_or(""), row["detail"].as_str().unwrap_or(""))
+        })
+        .collect()
+    }
+
+    fn malformed(&self) -> u64 {
+        let rows = self.rows(Kind::Coverage);
+        rows.iter().filter(|row| row["event"] == "malformed").filter_map(|row| row["count"].as_u64()).sum()
+    }
+}
+
+fn numbers(rig: &Rig) -> Vec<u64> {
+    let rows = rig.rows(Kind::Log);
+    let mut out: Vec<u64> = rows.iter().filter_map(|row| row["event"].as_str()?.parse().ok()).collect();
+    out.sort_unstable();
+    out
+}
+
+fn shared(folder: &str) -> PathBuf {
+    let shared =
+        std::env::var_os("YAGURA_SHARED").map_or_else(|| PathBuf::from("../../../shared"), PathBuf::from);
+    let folder = shared.join(folder);
+    assert!(folder.is_dir(), "{} is absent; YAGURA_SHARED says where the captures are", folder.display());
+    folder
+}
+
+/// Ways of rotating `app.log`.
+#[derive(Clone, Copy)]
+enum Rotation {
+    Rename,
+    CopyAndTruncate,
+    NewName,
+}
+
+/// Writes numbered lines, some in two pieces, and rotates the file now and then.
+fn write_and_rotate(folder: &Path, ways: &[Rotation], lines: u64, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut name = folder.join("app.log");
+    let open = |path: &Path| fs::OpenOptions::new().append(true).create(true).open(path).expect("a file");
+    let mut file = open(&name);
+    for number in 0..lines {
+        let pad = "x".repeat(random.usize(0..200));
+        let line = format!(
+            "{{\"time\":\"2026-11-02T22:00:01Z\",\"event\":\"{number}\",\"description\":\"{pad}\"}}\n"
+        );
+        let cut = random.usize(0..line.len());
+        file.write_all(&line.as_bytes()[..cut]).expect("written");
+        file.write_all(&line.as_bytes()[cut..]).expect("written");
+        if random.u32(0..40) == 0 {
+            std::thread::park_timeout(Duration::from_millis(random.u64(0..12)));
+        }
+        if random.u32(0..400) == 0 {
+            let old = folder.join(format!("app.log.{number}"));
+            match ways[random.usize(0..ways.len())] {
+                Rotation::Rename => {
+                    fs::rename(&name, old).expect("renamed");
+                    file = open(&name);
+                }
+                Rotation::CopyAndTruncate => {
+                    fs::copy(&name, old).expect("copied");
+                    file.set_len(0).expect("cut short");
+                }
+                Rotation::NewName => {
+                    name = folder.join(format!("app.log-{number:08}"));
+                    file = open(&name);
+                }
+            }
+        }
+    }
+}
+
+/// Follows such a file, killed at random; nothing is missing, and nothing is there twice.
+fn survives(ways: &[Rotation], seed: u64) {
+    let rig = Rig::new();
+    let settings = json!({
+        "name": "app", "kind": "files", "path": "app.log*", "format": "jsonl", "poll": "5ms", "batch": "10ms",
+        "mapping": { "as": "log", "columns": { "category": "app" } },
+    });
+    let lines = 6000;
+    let mut random = fastrand::Rng::with_seed(seed ^ 99);
+    let mut kills = 0;
+    std::thread::scope(|threads| {
+        let folder = rig.folder.path();
+        let writing = threads.spawn(move || write_and_rotate(folder, ways, lines, seed));
+        while !writing.is_finished() {
+            let whole = rig.run(&settings, Some(random.i64(1..60)), || writing.is_finished());
+            kills += u32::from(!whole);
+            std::thread::park_timeout(Duration::from_millis(random.u64(0..30)));
+        }
+    });
+    rig.run(&settings, None, || numbers(&rig).len() as u64 >= lines);
+    let numbers = numbers(&rig);
+    let missing: Vec<u64> = (0..lines).filter(|n| numbers.binary_search(n).is_err()).collect();
+    let twice: Vec<u64> = numbers.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]).collect();
+    assert!(missing.is_empty(), "seed {seed}, {kills} kills: {} are missing: {missing:?}", missing.len());
+    assert!(twice.is_empty(), "seed {seed}, {kills} kills: {} are there twice: {twice:?}", twice.len());
+    assert!(kills > 3, "only {kills} kills");
+    assert_eq!(rig.malformed(), 0, "{:?}", rig.told("malformed"));
+}
+
+#[test]
+fn rotation_by_rename_loses_and_repeats_nothing() {
+    survives(&[Rotation::Rename], 1);
+}
+
+#[test]
+fn rotation_by_copy_and_truncate_loses_and_repeats_nothing() {
+    survives(&[Rotation::CopyAndTruncate], 2);
+}
+
+#[test]
+fn rotation_by_new_names_and_all_ways_together_loses_and_repeats_nothing() {
+    survives(&[Rotation::NewName], 3);
+    survives(&[Rotation::Rename, Rotation::CopyAndTruncate, Rotation::NewName], 4);
+}
+
+#[test]
+fn every_line_of_zeeks_logs_becomes_a_row_or_is_counted() {
+    let rig = Rig::new();
+    let (mut lines, mut connections, mut nth) = (0, 0, 0);
+    let mut folders = vec![shared("captures/expected")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let made_by = folder.file_name().and_then(|name| name.to_str());
+            let is_log = path.extension().is_some_and(|ending| ending == "log");
+            if !is_log || !matches!(made_by, Some("zeek" | "icsnpp")) {
+                continue;
+            }
+            // The references have their times blanked out.
+            let text = String::from_utf8(fs::read(&path).expect("a file")).expect("a text");
+            let text = text.replace("XXXXXXXXXX.XXXXXX", "1700000000.000000");
+            let data = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+            lines += data as u64;
+            if text.contains("#path\tconn\n") {
+                connections += data as u64;
+            }
+            nth += 1;
+            rig.write(&format!("{nth}.log"), text);
+        }
+    }
+    assert!(nth > 300, "only {nth} logs");
+    rig.once(json!({ "name": "zeek", "kind": "zeek", "path": "*.log", "batch": "100ms" }));
+    let count = rig.count();
+    let (logs, flows, malformed) = (count["log"], count["flow"], rig.malformed());
+    assert_eq!(logs + flows + malformed, lines, "{count:?}");
+    assert_eq!(flows, connections);
+    // Some references lack their headers.
+    assert!(malformed * 20 < lines, "{malformed} of {lines}: {:?}", rig.told("malformed"));
+    eprintln!("{nth} logs: {lines} lines, {flows} flows, {logs} log rows, {malformed} told");
+}
+
+#[test]
+fn every_record_of_suricata_becomes_a_row_or_is_counted() {
+    let rig = Rig::new();
+    let (mut lines, mut nth) = (0, 0);
+    let mut folders = vec![shared("captures/expected")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.ends_with("suricata/eve.json.gz") {
+                let mut text = String::new();
+                let packed = fs::File::open(&path).expect("a file");
+                flate2::read::MultiGzDecoder::new(packed).read_to_string(&mut text).expect("a text");
+                lines +=
+                    text.lines().filter(|line| !line.contains("\"event_type\":\"stats\"")).count() as u64;
+                nth += 1;
+                rig.write(&format!("eve-{nth}.json"), text);
+            }
+        }
+    }
+    assert!(lines > 80_000, "only {lines} records");
+    rig.once(json!({ "name": "eve", "kind": "suricata", "path": "eve-*.json" }));
+    let count = rig.count();
+    assert_eq!(count["log"] + count.get("flow").unwrap_or(&0) + rig.malformed(), lines, "{count:?}");
+    assert_eq!(rig.malformed(), 0, "{:?}", rig.told("malformed"));
+}
+
+#[test]
+fn wrong_files_are_told_and_the_others_go_on() {
+    let rig = Rig::new();
+    rig.write("a.csv", "when,tool,value\n2026-11-02T22:00:01Z,T1,1.5\n");
+    rig.write(
+        "b.csv",
+        "time,tool,signal,value\n2026-11-02T22:00:01Z,T1,p,1.5\n2026-11-02T22:00:02Z,T1\nnever,T1,p,1\n",
+    );
+    rig.write("c.csv", [0, 159, 146, 150, b'\n', 1, 2, b'\n']);
+    rig.write("d.csv", "");
+    rig.write(
+        "e.csv",
+        [&b"time,tool,signal,value\n"[..], &vec![b'z'; 64 << 20], b"\n2026-11-02T22:00:03Z,T1,p,2.5\n"]
+            .concat(),
+    );
+    let columns = json!({ "time": "${time}", "tool": "${tool}", "signal": "${signal}", "value": "${value}" });
+    rig.once(json!({ "name": "csv", "kind": "files", "path": "*.csv", "mapping": { "as": "sample", "columns": columns } }));
+    let mut told = rig.told("malformed");
+    told.sort();
+    let ends = [
+        "a.csv: has no column `time`, which the settings name; its columns are: when, tool, value",
+        "b.csv: byte 53: has 2 columns, and its header 4",
+        "b.csv: byte 77: has no readable time: `never`",
+        "c.csv: has a first line that is no text: invalid utf-8 sequence of 1 bytes from index 1",
+        "e.csv: byte 23: the line has 67108864 bytes and is passed over; `line_max` is 1048576",
+    ];
+    assert_eq!(told.len(), ends.len(), "{told:#?}");
+    for (told, end) in told.iter().zip(ends) {
+        assert!(told.ends_with(end), "{told} is not {end}");
+    }
+    assert_eq!(rig.rows(Kind::Sample).len(), 2);
+}
+
+#[test]
+fn badges_and_maintenance_are_mappings() {
+    let rig = Rig::new();
+    rig.write("badge.csv", "at;door;holder;what\n2026-11-02T22:00:01Z;BAY-3-NORTH;E4711;entered\n\"2026-11-02T22:09:00Z\";BAY-3-NORTH;E4711;left\n");
+    let columns = json!({ "time": "${at}", "tool": "${door}", "category": "badge", "event": "${what}", "user": "${holder}",
+        "description": "${holder} ${what} at ${door}" });
+    rig.once(json!({ "name": "badge", "kind": "files", "path": "badge.csv", "delimiter": ";",
+        "mapping": { "as": "log", "columns": columns } }));
+    let rows = rig.rows(Kind::Log);
+    assert_eq!((rows.len(), &rows[1]["description"]), (2, &json!("E4711 left at BAY-3-NORTH")));
+
+    // Work orders: what is under way on a tool, and, when it is done, that levels are learned anew.
+    let rig = Rig::new();
+    rig.write(
+        "orders.jsonl",
+        "{\"time\":\"2026-11-02T22:00:01Z\",\"tool\":\"ETCH-07\",\"order\":\"PM-1\"}\n",
+    );
+    let columns = json!({ "name": "maintenance", "value": "${order}", "source": "work orders" });
+    rig.once(json!({ "name": "orders", "kind": "files", "path": "orders.jsonl",
+        "mapping": { "as": "context", "columns": columns } }));
+    let rows = rig.rows(Kind::Context);
+    assert_eq!(
+        (&rows[0]["tool"], &rows[0]["name"], &rows[0]["value"]),
+        (&json!("ETCH-07"), &json!("maintenance"), &json!("PM-1"))
+    );
+
+    let rig = Rig::new();
+    rig.write("done.csv", "time,tool,who\n2026-11-02T23:00:01Z,ETCH-07,E12\n");
+    let columns = json!({ "action": "maintenance", "subject": "*", "payload": "{\"tool\":\"${tool}\"}", "author": "${who}" });
+    rig.once(json!({ "name": "done", "kind": "files", "path": "done.csv", "mapping": { "as": "control", "columns": columns } }));
+    let rows = rig.rows(Kind::Control);
+    assert_eq!(
+        (&rows[0]["action"], &rows[0]["payload"]),
+        (&json!("maintenance"), &json!("{\"tool\":\"ETCH-07\"}"))
+    );
+}
+
+#[test]
+fn a_wide_csv_has_a_signal_in_each_column() {
+    let rig = Rig::new();
+    rig.write(
+        "CVD-01.csv",
+        "time,step,Chamber.Pressure,Chamber.Temp,Comment\n1793689201,1,2.5,300,ok\n1793689202.5,2,,301,\"a, b\"\n1793689203,2,x,302,\n",
+    );
+    rig.once(json!({ "name": "fdc", "kind": "files", "path": "*.csv",
+        "wide": { "time": "time", "tool": "${file}", "signals": ["Chamber.*"] } }));
+    let rows = rig.rows(Kind::Sample);
+    let values: Vec<f64> = rows.iter().filter_map(|row| row["value"].as_f64()).collect();
+    assert_eq!(values, [2.5, 300.0, 301.0, 302.0]);
+    assert_eq!(rig.rows(Kind::Series)[0]["tool"], json!("CVD-01"));
+    assert!(rig.told("malformed")[0].ends_with("has no number in column `Chamber.Pressure`: `x`"));
+}
+
+/// A trace export: `rows` lines of a tool, and `columns` signals whose values are all distinct.
+fn trace(path: &Path, rows: usize, columns: usize) {
+    let time =
+        TimestampMicrosecondArray::from_iter_values((0..rows).map(|n| 1_793_689_201_000_000 + n as i64));
+    let mut named: Vec<(String, ArrayRef, bool)> = vec![("at".into(), Arc::new(time), false)];
+    named.push((
+        "chamber".into(),
+        Arc::new(StringArray::from_iter_values((0..rows).map(|n| if n % 1000 < 500 { "A" } else { "B" }))),
+        false,
+    ));
+    for column in 0..columns {
+        // Some have no value.
+        let value = |row: usize| (column != 1 || row % 3 > 0).then_some((row * columns + column) as f64);
+        named.push((format!("S{column}"), Arc::new(Float64Array::from_iter((0..rows).map(value))), true));
+    }
+    named.push((
+        "count".into(),
+        Arc::new(Int32Array::from_iter_values((0..rows).map(|n| -1 - n as i32))),
+        false,
+    ));
+    let batch = RecordBatch::try_from_iter_with_nullable(named).expect("a batch");
+    let file = fs::File::create(path).expect("a file");
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(3000)).build();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
+    writer.write(&batch).expect("written");
+    writer.close().expect("closed");
+}
+
+#[test]
+fn wide_parquet_survives_kills_and_a_broken_file_is_told() {
+    let rig = Rig::new();
+    let (rows, columns) = (20_000, 40);
+    trace(&rig.path("a.parquet"), rows, columns);
+    trace(&rig.path("b.parquet"), 100, columns);
+    let whole = fs::read(rig.path("b.parquet")).expect("a file");
+    // Damaged in its data, cut short, and no Parquet at all.
+    let mut damaged = whole.clone();
+    damaged[8..600].fill(0xff);
+    rig.write("c.parquet", damaged);
+    rig.write("d.parquet", &whole[..whole.len() - 10]);
+    rig.write("e.parquet", "PAR1 is only said to be PAR1");
+    fs::remove_file(rig.path("b.parquet")).expect("removed");
+    let settings = json!({ "name": "fdc", "kind": "files", "path": "*.parquet", "batch": "10ms", "once": true,
+        "wide": { "time": "at", "tool": "CVD-01", "chamber": "${chamber}" } });
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut kills = 0;
+    while kills < 12 && !rig.run(&settings, Some(random.i64(1..40)), || false) {
+        kills += 1;
+    }
+    rig.run(&settings, None, || !rig.told("stop").is_empty());
+    let mut values: Vec<i64> =
+        rig.rows(Kind::Sample).iter().filter_map(|row| Some(row["value"].as_f64()? as i64)).collect();
+    values.sort_unstable();
+    let mut expected: Vec<i64> =
+        (0..rows * columns).filter(|n| n % columns != 1 || (n / columns) % 3 > 0).map(|n| n as i64).collect();
+    expected.extend((0..rows).map(|n| -1 - n as i64));
+    expected.sort_unstable();
+    assert_eq!(values.len(), expected.len());
+    assert!(values == expected);
+    let told = [rig.told("malformed"), rig.told("corrupt")].concat();
+    for name in ["c.parquet", "d.parquet", "e.parquet"] {
+        assert!(told.iter().any(|told| told.contains(name)), "{name} is not told: {told:?}");
+    }
+    assert!(kills > 3, "only {kills} kills");
+}
+
+#[test]
+fn long_parquet_is_mapped_row_by_row() {
+    let rig = Rig::new();
+    trace(&rig.path("a.parquet"), 10, 2);
+    let columns = json!({ "time": "${at}", "tool": "CVD-01", "chamber": "${chamber}", "signal": "S0", "value": "${S0}" });
+    rig.once(json!({ "name": "fdc", "kind": "files", "path": "*.parquet", "mapping": { "as": "sample", "columns": columns } }));
+    let rows = rig.rows(Kind::Sample);
+    let values: Vec<f64> = rows.iter().filter_map(|row| row["value"].as_f64()).collect();
+    assert_eq!(values, (0..10).map(|n| f64::from(n * 2)).collect::<Vec<_>>());
+    assert_eq!(rows[9]["time"], json!(1_793_689_201_000_009_i64));
+}
+
+#[test]
+fn settings_that_cannot_be_say_what_to_write() {
+    let rig = Rig::new();
+    let plant = Plant {
+        assets: Arc::clone(&rig.assets),
+        dissect: Arc::default(),
+        names: Arc::default(),
+        runtime: rig.runtime.handle().clone(),
+    };
+    let problem = |settings: Value| {
+        let config = CollectorConfig::new(settings).expect("settings");
+        config.probe(rig.folder.path(), &plant).expect_err("it is wrong").to_string()
+    };
+    let base = json!({ "name": "x", "kind": "files", "path": "*.csv" });
+    assert!(problem(base.clone()).contains("give either a `mapping`"), "{}", problem(base));
+    let unknown =
+        json!({ "name": "x", "kind": "files", "path": "*.dat", "wide": { "time": "t", "tool": "T" } });
+    assert!(problem(unknown).contains("give `format: csv`"));
+    let none = json!({ "name": "x", "kind": "zeek", "path": "*.log" });
+    assert!(problem(none).contains("no file matches"));
+    let line = json!({ "name": "x", "kind": "suricata", "path": "*.json", "line_max": "1GiB" });
+    assert!(problem(line).contains("`line_max` must be"));
+}
