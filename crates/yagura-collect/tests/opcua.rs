@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use yagura_collect::live::Destination;
 use yagura_collect::run::Progress;
 use yagura_collect::sources::CollectorConfig;
-use yagura_collect::{Opened, Plant, live};
+use yagura_collect::{Opened, Plant, discover, live};
 use yagura_event::{AssetTable, Envelope, Kind, codec};
 use yagura_log::{Log, embedded::Options, memory};
 
@@ -338,6 +338,16 @@ fn values_units_texts_and_what_is_wrong_with_them() {
     }
     assert!(services.contains("Publish"), "{services}");
     collector.stop();
+    let runtime = runtime();
+    let found = discover::run(&config(plain(port)), Duration::ZERO, folder.path(), &plant(&runtime))
+        .expect("it answers");
+    let line = found.lines.iter().find(|line| line.name == pressure).expect("a line");
+    assert_eq!(
+        (line.tool.as_str(), line.chamber.as_str(), line.signal.as_str()),
+        ("Tool", "Chamber2", "Pressure")
+    );
+    assert_eq!((line.unit.as_str(), line.datatype.as_str()), ("Pa", "Double"));
+    assert!(found.notes.iter().any(|note| note.contains("Profile")), "{:?}", found.notes);
     assert!(rows_of(&log).iter().any(|row| row.is("stop", "")));
 }
 
@@ -510,28 +520,30 @@ impl Proxy {
 fn a_broken_connection_loses_nothing_where_the_server_keeps_the_subscription() {
     let folder = tempfile::tempdir().expect("a folder");
     let port = free_port();
-    let settings = json!({"port": port, "tick": 20, "variables": 50, "folder": folder.path().join("node")});
+    let settings = json!({"port": port, "tick": 120, "variables": 50, "folder": folder.path().join("node")});
     let _peer = Peer::node(settings);
     let proxy = Proxy::new(port);
     let log = new_log();
     let mut settings = plain(proxy.port);
     settings["browse"] = json!({"include": ["Objects/Coater/V*"], "rate": 100_000});
-    // As the values change: this server samples no faster than it changes them.
+    // This server samples every 50 ms, whatever is asked for.
     settings["sampling"] = json!("0s");
     let collector = Collector::start(settings, folder.path(), &log);
     let signal = "Objects/Coater/V49";
     let counts = |rows: &[Row]| values(rows, signal);
-    collector.until("values", |rows| (counts(rows).len() > 50).then_some(()));
+    collector.until("values", |rows| (counts(rows).len() > 20).then_some(()));
     for cuts in 1..=2 {
         let before = counts(&collector.rows()).len();
         proxy.cut();
         collector.until("it goes on", |rows| {
             let continued = rows.iter().filter(|row| row.is("start", "went on meanwhile")).count() >= cuts;
-            (continued && counts(rows).len() > before + 50).then_some(())
+            (continued && counts(rows).len() > before + 20).then_some(())
         });
     }
     let rows = collector.rows();
-    let seen = counts(&rows);
+    let mut seen = counts(&rows);
+    // This server says the last values again when a session comes back.
+    seen.dedup();
     assert_whole(&seen, seen[0]);
     assert!(!rows.iter().any(|row| row.is("gap", "")), "nothing is missing, and no gap is told");
     let identity = rows.iter().find(|row| row.kind == Kind::Identity).expect("what it is");

@@ -60,6 +60,11 @@ impl CollectorConfig {
         (self.found(&at)?.probe)(&self.settings, &at)
     }
 
+    /// The settings of its kind.
+    pub(crate) fn settings(&self) -> &Map<String, Value> {
+        &self.settings
+    }
+
     /// Whether the settings are those of their kind.
     pub fn check(&self) -> Result<(), String> {
         match KINDS.iter().find(|kind| kind.name == self.kind) {
@@ -124,6 +129,6 @@ impl Kind {
     }
 }
 
-fn decode<S: Settings>(settings: &Map<String, Value>) -> Result<S, String> {
+pub(crate) fn decode<S: Settings>(settings: &Map<String, Value>) -> Result<S, String> {
     S::deserialize(Value::Object(settings.clone())).map_err(|e| e.to_string())
 }

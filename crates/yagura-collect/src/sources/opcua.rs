@@ -39,8 +39,9 @@ mod subscription;
 mod trust;
 mod values;
 
-pub(crate) use link::Profile;
-pub(crate) use nodes::{Throttle, find};
+use link::Profile;
+pub(crate) use live::{Offered, offered};
+pub(crate) use values::names as type_names;
 
 /// Settings of `kind: opcua`. What stands beside `servers` holds for each of them that does not say otherwise; with
 /// one server, all of it may stand without the list.
@@ -261,8 +262,16 @@ impl Server {
 }
 
 impl OpcUa {
+    /// Variables everywhere, where the settings name none.
+    pub(crate) fn everything(mut self) -> Self {
+        for server in self.servers.iter_mut().filter(|server| server.nodes.is_empty()) {
+            server.browse.get_or_insert_default();
+        }
+        self
+    }
+
     /// Checks the settings, reads the files they name, and makes what connecting needs.
-    fn prepare(self, at: &Opening<'_>) -> Result<Vec<Profile>, SourceError> {
+    pub(crate) fn prepare(self, at: &Opening<'_>) -> Result<Vec<Profile>, SourceError> {
         if self.servers.is_empty() || self.servers.len() > SERVERS_MAX {
             return Err(at.wrong(format!("`servers` must name at least one and at most {SERVERS_MAX}")));
         }
@@ -298,7 +307,7 @@ impl Settings for OpcUa {
     }
 
     fn probe(self, at: &Opening<'_>) -> Result<String, SourceError> {
-        live::probe(self.prepare(at)?, at.plant.runtime.clone())
+        live::probe(self.prepare(at)?, &at.plant.runtime)
     }
 }
 
@@ -352,16 +361,6 @@ fn ten_thousand() -> usize {
 
 fn objects() -> String {
     NodeId::objects_folder_id().to_string()
-}
-
-/// A server's settings for a single look at what it offers.
-pub(crate) fn single(settings: Map<String, Value>, at: &Opening<'_>) -> Result<Profile, SourceError> {
-    let settings = OpcUa::try_from(settings).map_err(|problem| at.wrong(problem))?;
-    let mut profiles = settings.prepare(at)?;
-    match (profiles.pop(), profiles.is_empty()) {
-        (Some(profile), true) => Ok(profile),
-        _ => Err(at.wrong("one server at a time")),
-    }
 }
 
 /// How long a connection and what is asked on it at first may take.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -11,7 +12,7 @@ use yagura_event::rows::{IdentityRow, Row};
 
 use super::PATIENCE;
 use super::link::{Link, Profile};
-use super::nodes::{self, Node};
+use super::nodes::{self, Found, Node};
 use super::subscription::{Durable, Event, Message, Task, Up};
 use crate::feed::{Feed, Outlet, feed};
 use crate::names::{Given, Reading, Signals};
@@ -226,10 +227,16 @@ impl Drop for Servers {
     }
 }
 
-/// Connects to every server and looks for the variables; answers what was found, or what is wrong with the first.
-pub(super) fn probe(profiles: Vec<Profile>, runtime: Handle) -> Result<String, SourceError> {
+/// What servers offer: of each, its settings, its variables, and what protects the connection; or what is wrong.
+pub(crate) struct Offered {
+    pub profile: Profile,
+    pub found: Result<(Found, String), SourceError>,
+}
+
+/// Connects to every server and looks for the variables.
+pub(crate) fn offered(profiles: Vec<Profile>, runtime: &Handle) -> Result<Vec<Offered>, SourceError> {
     let (answer, answers) = std::sync::mpsc::sync_channel(1);
-    let count = profiles.len();
+    let waves = profiles.len().div_ceil(CONNECTING_MAX) as u32;
     // On a thread of the runtime: the caller may be on one of another.
     runtime.spawn(async move {
         let connecting = Arc::new(Semaphore::new(CONNECTING_MAX));
@@ -239,86 +246,66 @@ pub(super) fn probe(profiles: Vec<Profile>, runtime: Handle) -> Result<String, S
                 let connecting = Arc::clone(&connecting);
                 tokio::spawn(async move {
                     let _permit = connecting.acquire_owned().await;
-                    look(&profile).await
+                    let found = look(&profile).await;
+                    Offered { profile, found }
                 })
             })
             .collect();
         let mut out = Vec::with_capacity(looks.len());
         for look in looks {
-            out.push(look.await);
+            out.extend(look.await);
         }
         let _ = answer.send(out);
     });
-    let patience = PATIENCE * 4 * (count.div_ceil(CONNECTING_MAX) as u32);
-    let defect = |cause: &str| SourceError::Peer {
+    answers.recv_timeout(PATIENCE * 5 * waves).map_err(|_| SourceError::Peer {
         peer: "opcua".into(),
-        cause: cause.into(),
-        remedy: "look at the log of the server".into(),
-    };
-    let looks = answers.recv_timeout(patience).map_err(|_| defect("no answer in time"))?;
-    let (mut found, mut failed, mut first) = (Vec::new(), 0, None);
-    for look in looks {
-        match look {
-            Ok(Ok(line)) => found.push(line),
-            Ok(Err(error)) => {
-                failed += 1;
-                first.get_or_insert(error);
-            }
-            Err(_) => {
-                failed += 1;
-                first.get_or_insert(defect("what the server sent could not be read"));
-            }
+        cause: "no answer in time".into(),
+        remedy: "try fewer servers at a time".into(),
+    })
+}
+
+/// Says in a line what was found, or what is wrong with the first server that something is wrong with.
+pub(super) fn probe(profiles: Vec<Profile>, runtime: &Handle) -> Result<String, SourceError> {
+    let count = profiles.len();
+    let offered = offered(profiles, runtime)?;
+    let read = offered.len();
+    let (mut lines, mut failed) = (Vec::new(), Vec::new());
+    for Offered { profile, found } in offered {
+        match found.and_then(|(found, detail)| complete(&profile, &found, &detail)) {
+            Ok(line) => lines.push(line),
+            Err(error) => failed.push(error),
         }
     }
-    match first {
-        None if count == 1 => Ok(found.pop().unwrap_or_default()),
-        None => Ok(format!("{count} servers; {}", found.first().map_or("", String::as_str))),
-        Some(SourceError::Peer { peer, cause, remedy }) if failed > 1 => Err(SourceError::Peer {
-            peer,
-            cause,
-            remedy: format!("{remedy} (and {} of {count} servers more)", failed - 1),
+    let others = failed.len().saturating_sub(1);
+    match failed.into_iter().next() {
+        None if read < count => Err(SourceError::Peer {
+            peer: "opcua".into(),
+            cause: format!("what {} of {count} servers sent could not be read", count - read),
+            remedy: "look at their versions".into(),
         }),
+        None if count == 1 => Ok(lines.pop().unwrap_or_default()),
+        None => Ok(format!("{count} servers; {}", lines.first().map_or("", String::as_str))),
+        Some(SourceError::Peer { peer, cause, remedy }) if others > 0 => {
+            let remedy = format!("{remedy} (and something is wrong with {others} more of {count} servers)");
+            Err(SourceError::Peer { peer, cause, remedy })
+        }
         Some(error) => Err(error),
     }
 }
 
-async fn look(profile: &Profile) -> Result<String, SourceError> {
-    let peer = |cause: String, remedy: String| SourceError::Peer {
-        peer: profile.server.endpoint.clone(),
-        cause,
-        remedy,
-    };
-    let Link { session, mut events, detail } =
-        profile.connect().await.map_err(|trouble| peer(trouble.cause, trouble.remedy))?;
-    let work = async {
-        let found = tokio::time::timeout(PATIENCE * 2, nodes::find(&session, profile)).await;
-        let close = session.disconnect();
-        let _ = tokio::time::timeout(Duration::from_secs(2), close).await;
-        found
-    };
-    let drive = async {
-        use futures::StreamExt;
-        while events.next().await.is_some() {}
-    };
-    tokio::pin!(work, drive);
-    let found = tokio::select! {
-        found = &mut work => found,
-        () = &mut drive => work.await,
-    };
-    let look_at = || "look at the server and at what the user may do there".to_string();
-    let found = match found {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => return Err(peer(format!("does not let its nodes be read: {error}"), look_at())),
-        Err(_) => return Err(peer("takes too long to tell its nodes".into(), "narrow `browse`".into())),
+/// Whether everything that the settings ask for is there.
+fn complete(profile: &Profile, found: &Found, detail: &str) -> Result<String, SourceError> {
+    let wrong = |cause: String, remedy: &str| {
+        Err(SourceError::Peer { peer: profile.server.endpoint.clone(), cause, remedy: remedy.into() })
     };
     if found.missing.count > 0 {
-        return Err(peer(
+        return wrong(
             format!("has no node {}", found.missing.list()),
-            "look at `nodes`; `yagura discover opcua` lists what the server has".into(),
-        ));
+            "look at `nodes`; `yagura discover opcua` lists what the server has",
+        );
     }
     if found.nodes.is_empty() {
-        return Err(peer("has no variable that `browse` asks for".into(), "look at its `include`".into()));
+        return wrong("has no variable that `browse` asks for".into(), "look at its `include`");
     }
     let mut line = format!("{} variables; {detail}", found.nodes.len());
     if found.passed_over.count > 0 {
@@ -328,4 +315,38 @@ async fn look(profile: &Profile) -> Result<String, SourceError> {
         line.push_str("; there are more than `max_nodes`");
     }
     Ok(line)
+}
+
+async fn look(profile: &Profile) -> Result<(Found, String), SourceError> {
+    let peer = |cause: String, remedy: String| SourceError::Peer {
+        peer: profile.server.endpoint.clone(),
+        cause,
+        remedy,
+    };
+    let link = profile.connect().await.map_err(|trouble| peer(trouble.cause, trouble.remedy))?;
+    let Link { session, mut events, detail } = link;
+    let work = async {
+        let found = tokio::time::timeout(PATIENCE * 2, nodes::find(&session, profile)).await;
+        let close = session.disconnect();
+        let _ = tokio::time::timeout(Duration::from_secs(2), close).await;
+        found
+    };
+    // The session lives as long as its events are asked for.
+    let drive = async { while events.next().await.is_some() {} };
+    tokio::pin!(work, drive);
+    let found = tokio::select! {
+        found = &mut work => found,
+        () = &mut drive => work.await,
+    };
+    match found {
+        Ok(Ok(found)) => Ok((found, detail)),
+        Ok(Err(error)) => Err(peer(
+            format!("does not let its nodes be read: {error}"),
+            "look at the server and at what the user may do there".into(),
+        )),
+        Err(_) => Err(peer(
+            "takes too long to tell its nodes".into(),
+            "narrow `browse`, or raise its `rate`".into(),
+        )),
+    }
 }

@@ -9,7 +9,7 @@ use yagura_event::clock::{Micros, rfc3339};
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// Types of a value, a bit for each number of a built-in type.
-pub(super) type Types = u32;
+pub(crate) type Types = u32;
 
 /// Any type.
 pub(super) const ANY: Types = !0;
@@ -139,6 +139,17 @@ pub(super) fn type_name(number: u32) -> &'static str {
         "DiagnosticInfo",
     ];
     NAMES.get(number as usize).copied().unwrap_or("an array")
+}
+
+/// The names of types, for people.
+pub(crate) fn names(types: Types) -> String {
+    match types {
+        ANY => String::new(),
+        NUMBERS => "Number".into(),
+        types => {
+            (1..26).filter(|number| types & (1 << number) != 0).map(type_name).collect::<Vec<_>>().join("|")
+        }
+    }
 }
 
 /// 0 good, 1 uncertain, 2 bad.
