@@ -520,7 +520,7 @@ impl Proxy {
 fn a_broken_connection_loses_nothing_where_the_server_keeps_the_subscription() {
     let folder = tempfile::tempdir().expect("a folder");
     let port = free_port();
-    let settings = json!({"port": port, "tick": 120, "variables": 50, "folder": folder.path().join("node")});
+    let settings = json!({"port": port, "tick": 120, "variables": 50, "folder": folder.path().join("node"), "limits": {"maxNodesPerRead": 60, "maxNodesPerBrowse": 20}});
     let _peer = Peer::node(settings);
     let proxy = Proxy::new(port);
     let log = new_log();

@@ -1,6 +1,8 @@
 // An OPC UA server by node-opcua, for tests: a second implementation.
 //
-// The first argument is its settings as JSON: port, tick (milliseconds), variables, folder (for its certificates). It runs in the folder that node-opcua-server is installed in, prints `ready`,
+// The first argument is its settings as JSON: port, tick (milliseconds between changes of all variables), variables,
+// sessions (that it permits), folder (for its certificates). It answers each line with the seconds of processor time that
+// it has used. It runs in the folder that node-opcua-server is installed in, prints `ready`,
 // and ends with its input.
 "use strict";
 const path = require("path");
@@ -26,7 +28,8 @@ async function main() {
     securityPolicies: [SecurityPolicy.None, SecurityPolicy.Aes256_Sha256_RsaPss, SecurityPolicy.Aes128_Sha256_RsaOaep],
     securityModes: [MessageSecurityMode.None, MessageSecurityMode.Sign, MessageSecurityMode.SignAndEncrypt],
     serverInfo: { applicationUri: "urn:test:node-opcua" },
-    serverCapabilities: { maxSessions: 100, operationLimits: { maxNodesPerRead: 60, maxNodesPerBrowse: 20 } },
+    maxConnectionsPerEndpoint: (settings.sessions ?? 100) + 100,
+    serverCapabilities: { maxSessions: (settings.sessions ?? 100) + 100, operationLimits: settings.limits ?? {} },
     buildInfo: { manufacturerName: "Node maker", productName: "Coater", softwareVersion: "2.0", buildNumber: "7", buildDate: new Date(2026, 0, 1), productUri: "urn:test" },
   });
   await server.initialize();
@@ -49,7 +52,10 @@ async function main() {
   tick();
   const timer = setInterval(tick, settings.tick);
   console.log("ready");
-  process.stdin.resume();
+  process.stdin.on("data", () => {
+    const used = process.cpuUsage();
+    console.log((used.user + used.system) / 1e6);
+  });
   process.stdin.on("end", async () => {
     clearInterval(timer);
     await server.shutdown(0);

@@ -224,9 +224,9 @@ impl Profile {
         let host = server.server_name.as_deref().unwrap_or(server.host());
         let certificate = endpoint.server_certificate.value.as_deref().unwrap_or_default();
         let application = endpoint.server.application_uri.as_ref();
-        if trust.check(certificate, host, application, clock::now())? == Believed::Unknown {
+        if let Believed::Unknown(fingerprint) = trust.check(certificate, host, application, clock::now())? {
             detail.push_str("; nobody vouches for the server's certificate, SHA-256 ");
-            detail.push_str(&trust::fingerprint(certificate));
+            detail.push_str(&fingerprint);
             detail.push_str(", which `trust_unknown` lets pass");
         }
         Ok((endpoint, detail))

@@ -4,7 +4,6 @@
 //! for every message that was missed; a new session takes it over, where the server permits that. Only then is a new
 //! one made, and the time between is a gap.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -402,10 +401,7 @@ impl Task {
         for _ in 0..MISSED_MAX {
             let expected = kept.expected.unwrap_or(1);
             match Republish::new(kept.id, expected, session).send(session.channel()).await {
-                Ok(message) => {
-                    kept.expected = Some(after(expected));
-                    self.deliver(kept, message.notification_message).await?;
-                }
+                Ok(message) => self.deliver(kept, message.notification_message).await?,
                 Err(error) if error.status() == StatusCode::BadSubscriptionIdInvalid => {
                     return Err(End::Gone("the server keeps the subscription no longer".into()));
                 }
@@ -426,13 +422,15 @@ impl Task {
         let mut stop = self.stop.clone();
         let mut ahead = AHEAD;
         let mut asked = FuturesUnordered::new();
+        // How often the connection came back: what was asked before is not answered any more.
+        let mut era = 0;
         let mut lost = matches!(*state.borrow_and_update(), State::Lost(_));
         let silence = kept.keep_alive.mul_f64(2.5).max(Duration::from_secs(5));
         let patience = kept.keep_alive * (AHEAD as u32 + 1) + PATIENCE;
         let mut heard = clock::steady();
         loop {
             while !lost && asked.len() < ahead {
-                asked.push(ask(Arc::clone(session), self.durable.take(), patience));
+                asked.push(ask(Arc::clone(session), self.durable.take(), patience, era));
             }
             let left = silence.saturating_sub(Duration::from_micros((clock::steady() - heard).max(0) as u64));
             tokio::select! {
@@ -458,13 +456,14 @@ impl Task {
                                 return end;
                             }
                             lost = false;
+                            era += 1;
                             let detail = "the connection is back, and the subscription went on meanwhile".into();
                             self.send(Event::Up(Up { nodes: None, continued: true, detail }), 0).await;
                         }
                     }
                     heard = clock::steady();
                 }
-                Some((answer, acknowledged)) = asked.next() => match answer {
+                Some((answer, acknowledged, asked_in)) = asked.next() => match answer {
                     Ok(answer) => {
                         heard = clock::steady();
                         if let Err(end) = self.take(session, kept, answer).await {
@@ -476,19 +475,20 @@ impl Task {
                     Err(error) => {
                         self.durable.add(acknowledged);
                         let status = error.status();
+                        if lost || asked_in != era {
+                            continue;
+                        }
                         if status == StatusCode::BadTooManyPublishRequests {
-                            ahead = (asked.len()).max(1);
+                            ahead = asked.len().max(1);
                         } else if status == StatusCode::BadNoSubscription
                             || status == StatusCode::BadSubscriptionIdInvalid
                         {
                             return End::Gone(format!("the server keeps the subscription no longer ({status})"));
-                        } else if !lost {
-                            // The connection's own state says more in a moment.
-                            let _ = tokio::time::timeout(Duration::from_secs(1), state.changed()).await;
-                            let now = state.borrow().clone();
-                            state.mark_changed();
-                            if now == State::Connected {
-                                return End::Failed(self.profile.refused(status, &error.to_string()));
+                        } else {
+                            // The connection's own state may say more in a moment.
+                            match tokio::time::timeout(Duration::from_secs(1), state.changed()).await {
+                                Ok(Ok(())) => state.mark_changed(),
+                                _ => return End::Failed(self.profile.refused(status, &error.to_string())),
                             }
                         }
                     }
@@ -518,11 +518,11 @@ impl Task {
         if ahead > 0 {
             self.recover(session, kept, expected, sequence).await?;
         }
-        kept.expected = Some(if keep_alive { sequence } else { after(sequence) });
-        match keep_alive {
-            true => Ok(()),
-            false => self.deliver(kept, message).await,
+        if keep_alive {
+            kept.expected = Some(sequence);
+            return Ok(());
         }
+        self.deliver(kept, message).await
     }
 
     /// Asks for the messages of some numbers, and says which the server has no more.
@@ -574,6 +574,8 @@ impl Task {
             + texts.iter().map(|text| text.value.len() + 64).sum::<usize>();
         let (subscription, sequence) = (kept.id, message.sequence_number);
         self.send(Event::Values { subscription, sequence, numbers, texts }, bytes + 128).await;
+        // Not before: what was broken off here is asked for again.
+        kept.expected = Some(after(sequence));
         for (few, why) in
             [(lies, "of another type than declared"), (unreadable, "that can be no number and no text")]
         {
@@ -646,12 +648,14 @@ impl Read {
     }
 }
 
-/// Asks for a notification, and acknowledges those whose rows are durable.
-fn ask(
+/// Asks for a notification, and acknowledges those whose rows are durable. Gives back what it acknowledged, and when it
+/// was asked.
+async fn ask(
     session: Arc<Session>,
     acknowledged: Vec<(u32, u32)>,
     patience: Duration,
-) -> impl Future<Output = (Result<PublishResponse, Error>, Vec<(u32, u32)>)> + Send {
+    era: u32,
+) -> (Result<PublishResponse, Error>, Vec<(u32, u32)>, u32) {
     let acknowledgements = acknowledged
         .iter()
         .map(|&(subscription_id, sequence_number)| SubscriptionAcknowledgement {
@@ -659,11 +663,8 @@ fn ask(
             sequence_number,
         })
         .collect();
-    async move {
-        let asked =
-            Publish::new(&session).acks(acknowledgements).timeout(patience).send(session.channel()).await;
-        (asked, acknowledged)
-    }
+    let asked = Publish::new(&session).acks(acknowledgements).timeout(patience).send(session.channel()).await;
+    (asked, acknowledged, era)
 }
 
 /// Returns when the collector stops.

@@ -34,8 +34,8 @@ impl Trouble {
 pub(super) enum Believed {
     /// It, or an authority of it, is trusted.
     Trusted,
-    /// Nobody vouches for it, and that was permitted.
-    Unknown,
+    /// Nobody vouches for it, and that was permitted: its fingerprint.
+    Unknown(String),
 }
 
 /// The certificates that are trusted.
@@ -101,7 +101,7 @@ impl Trust {
             return Ok(Believed::Trusted);
         }
         if self.unknown {
-            return Ok(Believed::Unknown);
+            return Ok(Believed::Unknown(fingerprint(leaf)));
         }
         Err(Trouble::new(
             format!(
@@ -178,7 +178,7 @@ pub(super) fn ders(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 }
 
 /// SHA-256 of a certificate, as people compare it.
-pub(super) fn fingerprint(der: &[u8]) -> String {
+fn fingerprint(der: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, der);
     digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
@@ -249,5 +249,111 @@ fn list(names: &[String], none: &str) -> String {
     match names {
         [] => none.to_string(),
         names => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+
+    use super::*;
+
+    const NOW: Micros = 1_790_000_000 * SECOND;
+    const APPLICATION: &str = "urn:fab:etch-01";
+
+    fn parameters(authority: bool, years: (i32, i32)) -> CertificateParams {
+        let mut params = CertificateParams::new(vec!["etch-01".to_string()]).expect("parameters");
+        params.subject_alt_names.push(SanType::URI(APPLICATION.try_into().expect("a URI")));
+        params.subject_alt_names.push(SanType::IpAddress([10, 0, 0, 7].into()));
+        params.is_ca = if authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::NoCa };
+        params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        params
+    }
+
+    fn issuer(name: &str, authority: bool) -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = parameters(authority, (2020, 2090));
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate")
+    }
+
+    fn signed(by: &CertifiedIssuer<'static, KeyPair>, years: (i32, i32)) -> Vec<u8> {
+        let key = KeyPair::generate().expect("a key");
+        parameters(false, years).signed_by(&key, by).expect("a certificate").der().to_vec()
+    }
+
+    fn trusting(trusted: &[&[u8]]) -> Trust {
+        Trust { trusted: trusted.iter().map(|der| der.to_vec()).collect(), unknown: false }
+    }
+
+    fn cause(trust: &Trust, der: &[u8], host: &str, application: &str) -> String {
+        trust.check(der, host, application, NOW).expect_err("it must not be believed").cause
+    }
+
+    #[test]
+    fn a_certificate_or_its_authority_is_trusted() {
+        let authority = issuer("authority", true);
+        let leaf = signed(&authority, (2020, 2090));
+        for trusted in [&leaf[..], authority.der()] {
+            let trust = trusting(&[trusted]);
+            assert_eq!(trust.check(&leaf, "ETCH-01", APPLICATION, NOW), Ok(Believed::Trusted));
+            assert_eq!(trust.check(&leaf, "10.0.0.7", "", NOW), Ok(Believed::Trusted));
+        }
+        // Another authority of the same name has signed nothing here, and one that is no authority may not.
+        let namesake = trusting(&[issuer("authority", true).der()]);
+        assert!(cause(&namesake, &leaf, "etch-01", APPLICATION).contains("not trusted"));
+        let layman = issuer("layman", false);
+        assert!(
+            cause(&trusting(&[layman.der()]), &signed(&layman, (2020, 2090)), "etch-01", "")
+                .contains("not trusted")
+        );
+        let unknown = Trust { trusted: Vec::new(), unknown: true };
+        assert_eq!(
+            unknown.check(&leaf, "etch-01", APPLICATION, NOW),
+            Ok(Believed::Unknown(fingerprint(&leaf)))
+        );
+    }
+
+    #[test]
+    fn time_host_and_application_must_be_right_whoever_vouches() {
+        let authority = issuer("authority", true);
+        let trust = Trust { trusted: vec![authority.der().to_vec()], unknown: true };
+        let leaf = signed(&authority, (2020, 2090));
+        assert!(
+            cause(&trust, &signed(&authority, (2020, 2021)), "etch-01", "").contains("expired on 2021-01-01")
+        );
+        assert!(
+            cause(&trust, &signed(&authority, (2080, 2090)), "etch-01", "").contains("valid from 2080-01-01")
+        );
+        assert!(
+            cause(&trust, &leaf, "etch-02", "").contains("not that of etch-02, but of etch-01, 10.0.0.7")
+        );
+        assert!(cause(&trust, &leaf, "etch-01", "urn:fab:other").contains("calls itself urn:fab:other"));
+        assert!(cause(&trust, b"", "etch-01", "").contains("cannot be read"));
+        assert!(cause(&trust, &leaf[..100], "etch-01", "").contains("cannot be read"));
+    }
+
+    #[test]
+    fn authorities_between_may_come_along() {
+        let root = issuer("root", true);
+        let mut params = parameters(true, (2020, 2090));
+        params.distinguished_name.push(rcgen::DnType::CommonName, "between");
+        let between =
+            CertifiedIssuer::signed_by(params, KeyPair::generate().expect("a key"), &root).expect("one");
+        let key = KeyPair::generate().expect("a key");
+        let leaf = parameters(false, (2020, 2090)).signed_by(&key, &between).expect("one").der().to_vec();
+        let chain = [&leaf[..], between.der()].concat();
+        let trust = trusting(&[root.der()]);
+        assert_eq!(trust.check(&chain, "etch-01", APPLICATION, NOW), Ok(Believed::Trusted));
+        assert!(cause(&trust, &leaf, "etch-01", APPLICATION).contains("not trusted"));
+    }
+
+    #[test]
+    fn files_are_pem_or_der() {
+        let authority = issuer("authority", true);
+        let text = format!("subject=authority\n{}{}", authority.pem(), authority.pem());
+        assert_eq!(ders(text.as_bytes()), Ok(vec![authority.der().to_vec(), authority.der().to_vec()]));
+        assert_eq!(ders(authority.der()), Ok(vec![authority.der().to_vec()]));
+        assert!(ders(b"-----BEGIN PRIVATE KEY-----\n").is_err() && ders(b"x").is_err() && ders(b"").is_err());
     }
 }
