@@ -19,6 +19,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("/usr/sbin/ip", &["iproute2"]),
     ("/usr/bin/setpriv", &["util-linux"]),
     ("/usr/sbin/mosquitto", &["mosquitto"]),
+    ("/usr/bin/openssl", &["openssl"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/imrelp.so", &["rsyslog-relp"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so", &["rsyslog-openssl"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_gtls.so", &["rsyslog-gnutls"]),
@@ -32,7 +33,26 @@ pub fn all() -> Result<()> {
     packages()?;
     yagura_testkit::kafka::fetch(&yagura_testkit::build_folder()).context("Kafka cannot be fetched")?;
     secsgem()?;
-    python(&peers::equipment(&yagura_testkit::build_folder()), peers::EQUIPMENT)
+    python(&peers::equipment(&yagura_testkit::build_folder()), peers::EQUIPMENT)?;
+    node(&peers::opcua_node(&yagura_testkit::build_folder()), peers::OPCUA_NODE)
+}
+
+/// A package of the npm registry in a folder of its own; it needs Node.js 20 or later.
+fn node(folder: &Path, package: &str) -> Result<()> {
+    let done = folder.join(peers::INSTALLED);
+    if std::fs::read_to_string(&done).is_ok_and(|what| what == package) {
+        return Ok(());
+    }
+    if Command::new("npm").arg("--version").output().is_err() {
+        install(&["nodejs", "npm"])?;
+    }
+    std::fs::create_dir_all(folder)?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--silent", "--ignore-scripts", "--prefix"])
+        .arg(folder)
+        .arg(package);
+    run(&mut npm).with_context(|| format!("{package} cannot be installed; it needs Node.js 20 or later"))?;
+    Ok(std::fs::write(done, package)?)
 }
 
 /// secsgem in a folder of its own, from the Python package index.

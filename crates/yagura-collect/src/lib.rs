@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod complaints;
 pub mod cursor;
 pub mod dictionary;
+pub mod discover;
 pub mod feed;
 pub mod live;
 pub mod mapping;

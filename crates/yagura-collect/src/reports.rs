@@ -38,6 +38,13 @@ impl Reports {
         self.heard(now);
     }
 
+    /// It can be read again, and nothing is missing of the time when it could not: what came then was kept for it.
+    pub fn resumed(&mut self, now: Micros, detail: &str, out: &mut dyn PlacedSink) {
+        self.down = None;
+        self.say(coverage::START, (now, now), now, 1, detail, out);
+        self.heard(now);
+    }
+
     /// It cannot be read from now on. Told once until it is [`Reports::up`] again.
     pub fn down(&mut self, now: Micros, detail: &str, out: &mut dyn PlacedSink) {
         if self.down.is_none() {

@@ -17,6 +17,8 @@ pub const PYOD: &str = "3.6.7";
 /// What the collectors' tests talk to, as `pip` names it.
 pub const EQUIPMENT: &[&str] =
     &["secsgem==0.3.0", "asyncua==2.1.0", "pymodbus==3.16.1", "pysparkplug==0.6.1"];
+/// The second OPC UA server that collectors' tests talk to, as `npm` names it.
+pub const OPCUA_NODE: &str = "node-opcua-server@2.186.4";
 /// The file of a Python environment that is written when it is set up: the packages, one a line.
 pub const INSTALLED: &str = "installed";
 
@@ -33,6 +35,11 @@ pub fn python(build_dir: &Path) -> PathBuf {
 /// The folder of the Python environment that holds [`EQUIPMENT`] once it is set up.
 pub fn equipment(build_dir: &Path) -> PathBuf {
     build_dir.join("equipment")
+}
+
+/// The folder that holds [`OPCUA_NODE`] once it is installed.
+pub fn opcua_node(build_dir: &Path) -> PathBuf {
+    build_dir.join("opcua-node")
 }
 
 /// The folder of the Python environment that holds river and PyOD once it is set up.

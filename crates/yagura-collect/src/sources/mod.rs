@@ -11,6 +11,7 @@ use crate::source::{Opened, Opening, Plant, Settings, SourceError};
 pub mod http;
 pub mod interface;
 pub mod jsonl;
+pub mod opcua;
 pub mod packets;
 pub mod syslog;
 pub mod files;
@@ -25,6 +26,7 @@ const KINDS: &[Kind] = &[
     Kind::of::<interface::InterfaceSettings>(),
     Kind::of::<http::HttpSettings>(),
     Kind::of::<syslog::SyslogSettings>(),
+    Kind::of::<opcua::OpcUa>(),
 ];
 
 /// One entry of a configuration's list of collectors.
@@ -66,6 +68,11 @@ impl CollectorConfig {
     pub fn probe(&self, folder: &Path, plant: &Plant) -> Result<String, SourceError> {
         let at = Opening { collector: &self.name, folder, plant };
         (self.found(&at)?.probe)(&self.settings, &at)
+    }
+
+    /// The settings of its kind.
+    pub(crate) fn settings(&self) -> &Map<String, Value> {
+        &self.settings
     }
 
     /// Whether the settings are those of their kind.
@@ -132,6 +139,6 @@ impl Kind {
     }
 }
 
-fn decode<S: Settings>(settings: &Map<String, Value>) -> Result<S, String> {
+pub(crate) fn decode<S: Settings>(settings: &Map<String, Value>) -> Result<S, String> {
     S::deserialize(Value::Object(settings.clone())).map_err(|e| e.to_string())
 }
