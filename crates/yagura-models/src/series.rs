@@ -13,7 +13,8 @@
 //!
 //! A block is found when it is as novel as the tolerance, and some times as novel as blocks of this series usually are: one that
 //! wanders or is noisy must do more. A finding is followed by a rest in which only what is twice as novel is another: one
-//! incident, one alert. What was found is known from then on, and not found again until it is forgotten.
+//! incident, one alert. What was found is known from then on, and not found again until it is forgotten; that, and the limit
+//! that grows with what is usual, hold the rate of alarms here, so that no limit is raised beside them.
 //!
 //! Novelty by the nearest neighbour (Knorr and Ng 1998; Chandola, Banerjee and Kumar 2009, section 5). What resembles is
 //! merged and the oldest forgotten as in adaptive resonance (Carpenter and Grossberg 1987), which Hampton 2021 was the first to

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use unicode_width::UnicodeWidthChar;
 use yagura_event::alert::{Alert, reading};
 
 use crate::text::{date_and_time, deceives};
@@ -99,8 +100,8 @@ const BELOW: f64 = 16.0;
 const LEFT: f64 = 64.0;
 /// Values that are read of an alert at most: its models show some hundred.
 const VALUES_MAX: usize = 10_000;
-/// Characters of a title that there is room for.
-const TITLE_MAX: usize = 72;
+/// Columns of a title that there is room for, beside the legend.
+const TITLE_MAX: usize = 66;
 /// Points of a line at most: more than one in a pixel shows nothing.
 const POINTS_MAX: usize = 1200;
 
@@ -130,7 +131,7 @@ impl Picture<'_> {
                 write!(out, "<text x=\"{x}\" y=\"13\" text-anchor=\"end\" fill=\"{colour}\">{name}</text>");
         };
         if !self.expected.is_empty() {
-            legend(&mut out, WIDTH - 40.0, EXPECTED, "expected");
+            legend(&mut out, WIDTH - 60.0, EXPECTED, "expected");
             legend(&mut out, WIDTH - 4.0, SEEN, "━ seen");
         }
         if !self.marked.is_empty() {
@@ -263,7 +264,11 @@ impl Picture<'_> {
 }
 
 fn shortened(title: &str) -> String {
-    match title.char_indices().nth(TITLE_MAX) {
+    let ends = title.char_indices().scan(0, |columns, (at, c)| {
+        *columns += c.width().unwrap_or(1);
+        Some((at, *columns))
+    });
+    match ends.into_iter().find(|(_, columns)| *columns > TITLE_MAX) {
         Some((at, _)) => format!("{}…", &title[..at]),
         None => title.to_string(),
     }
@@ -384,6 +389,13 @@ mod tests {
         // The hole parts the line in two; what was expected has a line and two about it. A background and the mark.
         assert_eq!((count("polyline"), count("rect")), (5, 2));
         assert!(document.descendants().any(|node| node.text() == Some("flow <A&B>")));
+    }
+
+    #[test]
+    fn long_titles_leave_room_for_the_legend() {
+        assert_eq!(shortened(&"x".repeat(200)), format!("{}…", "x".repeat(66)));
+        assert_eq!(shortened(&"圧".repeat(200)), format!("{}…", "圧".repeat(33)));
+        assert_eq!(shortened("flow"), "flow");
     }
 
     #[test]
