@@ -130,7 +130,9 @@ impl ParquetFiles {
 
     /// Opens the next file that is whole.
     fn next_file(&mut self, out: &mut dyn PlacedSink) {
-        while let (None, Some((path, about))) = (&self.current, self.waiting.pop()) {
+        while self.current.is_none()
+            && let Some((path, about)) = self.waiting.pop()
+        {
             let opened = guarded(|| open(&path, &self.form, &self.places));
             let problem = match opened {
                 Ok(Opened::Reading(reading)) => {
