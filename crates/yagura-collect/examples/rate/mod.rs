@@ -85,7 +85,7 @@ fn count(log: &dyn Log) -> Result<(u64, u64), Box<dyn std::error::Error>> {
     let (mut rows, mut bytes) = (0, 0);
     while reader.position() < held.end {
         for stored in reader.read(8 << 20, Duration::from_secs(10))? {
-            let envelope = Envelope::from_header(&stored.record.header).ok_or("no envelope")?;
+            let envelope = Envelope::from_header(&stored.record.header).map_err(|e| e.to_string())?;
             bytes += stored.record.size() as u64;
             if !matches!(envelope.kind, Kind::Coverage | Kind::Series) {
                 rows += u64::from(envelope.rows);
