@@ -244,11 +244,6 @@ impl<L: Lines> Tail<L> {
         }
     }
 
-    /// How the lines were understood.
-    pub fn lines(&self) -> &L {
-        &self.lines
-    }
-
     fn look_if_due(&mut self, out: &mut dyn PlacedSink) {
         let steady = clock::steady();
         let poll = self.options.poll.as_micros() as Micros;

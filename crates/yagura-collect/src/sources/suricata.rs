@@ -62,8 +62,6 @@ struct Eve {
     hosts: Hosts,
     description: String,
     category: String,
-    /// Records of Suricata's own counters.
-    skipped: u64,
 }
 
 /// What columns need of a record.
@@ -141,7 +139,7 @@ impl Lines for Eve {
         let text = std::str::from_utf8(line).map_err(|e| format!("is no text: {e}"))?;
         let record: Record<'_> = serde_json::from_str(text).map_err(|e| format!("is no EVE record: {e}"))?;
         if record.event_type == "stats" {
-            self.skipped += 1;
+            // Suricata's own counters.
             return Ok(());
         }
         let time = match record.timestamp.as_ref() {
@@ -160,7 +158,7 @@ impl Lines for Eve {
 
 impl Eve {
     fn new(hosts: Hosts) -> Self {
-        Eve { hosts, description: String::new(), category: String::new(), skipped: 0 }
+        Eve { hosts, description: String::new(), category: String::new() }
     }
 
     fn log(&mut self, record: &Record<'_>, text: &str, time: Micros, now: Micros, out: &mut dyn PlacedSink) {
@@ -268,7 +266,6 @@ mod tests {
         let hosts = Hosts::new(&Arc::new(AssetTable::default()));
         let mut eve = Eve::new(hosts);
         eve.line(&mut (), line.as_bytes(), 7, &mut rows)?;
-        assert_eq!(eve.skipped == 1, rows.is_empty());
         Ok(rows)
     }
 

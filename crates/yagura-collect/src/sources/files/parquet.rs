@@ -36,6 +36,9 @@ const BLOCK_ROWS_MAX: usize = 8192;
 /// Bytes of a file's beginning and end that tell it from others.
 const ENDS_BYTES: u64 = 4 << 10;
 
+/// Files whose copies are known as such.
+const READ_MAX: usize = 1 << 16;
+
 /// A file that is not whole is waited for while it was written within this time.
 const WRITTEN_WAIT: Micros = 10 * SECOND;
 
@@ -130,7 +133,9 @@ impl ParquetFiles {
 
     /// Opens the next file that is whole.
     fn next_file(&mut self, out: &mut dyn PlacedSink) {
-        while let (None, Some((path, about))) = (&self.current, self.waiting.pop()) {
+        while self.current.is_none()
+            && let Some((path, about)) = self.waiting.pop()
+        {
             let opened = guarded(|| open(&path, &self.form, &self.places));
             let problem = match opened {
                 Ok(Opened::Reading(reading)) => {
@@ -149,6 +154,9 @@ impl ParquetFiles {
                         self.now,
                         out,
                     );
+                    if self.read.len() >= READ_MAX {
+                        self.read.clear();
+                    }
                     self.read.insert(reading.stream.clone(), path.clone());
                     self.current = Some(*reading);
                     None
