@@ -99,10 +99,13 @@ pub fn run(
     Ok(found)
 }
 
+/// Decodes settings and asks the source.
+type Run = fn(&Map<String, Value>, Duration, &Opening<'_>) -> Result<Found, SourceError>;
+
 /// An entry of [`KINDS`].
 struct Kind {
     name: &'static str,
-    run: fn(&Map<String, Value>, Duration, &Opening<'_>) -> Result<Found, SourceError>,
+    run: Run,
 }
 
 impl Kind {

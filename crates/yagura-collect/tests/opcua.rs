@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType};
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ use yagura_collect::live::Destination;
 use yagura_collect::run::Progress;
 use yagura_collect::sources::CollectorConfig;
 use yagura_collect::{Opened, Plant, discover, live};
-use yagura_event::{AssetTable, Envelope, Kind, codec};
+use yagura_event::{AssetTable, Envelope, Kind, clock, codec};
 use yagura_log::{Log, embedded::Options, memory};
 
 const TOPIC: &str = "events";
@@ -105,7 +105,7 @@ fn free_port() -> u16 {
 
 /// A certificate as OPC UA wants it, `NAME.pem` and `NAME-key.pem`.
 fn certificate(folder: &Path, name: &str, expired: bool, host: &str) {
-    let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).map_or_else(|_| rsa(folder, name), |key| key);
+    let key = rsa(folder, name);
     let mut params = CertificateParams::new(Vec::new()).expect("parameters");
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.subject_alt_names = vec![
@@ -130,7 +130,7 @@ fn certificate(folder: &Path, name: &str, expired: bool, host: &str) {
     std::fs::write(folder.join(format!("{name}-key.pem")), key.serialize_pem()).expect("a file");
 }
 
-/// The ring crate makes no RSA keys; openssl does.
+/// The library that makes the certificates makes no such keys; openssl does.
 fn rsa(folder: &Path, name: &str) -> KeyPair {
     let file = folder.join(format!("{name}.rsa"));
     let made = Command::new("openssl")
@@ -201,13 +201,13 @@ impl Collector {
 
     /// Waits until the rows are as they should be.
     fn until<T>(&self, what: &str, look: impl Fn(&[Row]) -> Option<T>) -> T {
-        let end = Instant::now() + PATIENCE;
+        let end = clock::steady() + PATIENCE.as_micros() as i64;
         loop {
             let rows = self.rows();
             if let Some(found) = look(&rows) {
                 return found;
             }
-            if Instant::now() > end {
+            if clock::steady() > end {
                 for row in rows.iter().filter(|row| row.kind != Kind::Sample).chain(rows.iter().take(2)) {
                     eprintln!("{:?}", row.columns);
                 }

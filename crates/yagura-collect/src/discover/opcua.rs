@@ -80,7 +80,7 @@ fn guess(path: &str) -> Guess<'_> {
             .iter()
             .any(|word| lower.strip_prefix(word).is_some_and(|rest| !rest.starts_with(char::is_alphabetic)))
     };
-    match between.iter().position(|name| sounds(&name)) {
+    match between.iter().position(sounds) {
         Some(at) => {
             let before: usize = names[..at + 3].iter().map(|name| name.len() + 1).sum();
             Guess { tool, chamber: between[at], signal: &path[before..] }

@@ -15,10 +15,14 @@
 //!     - {name: ETCH-02, endpoint: "opc.tcp://etch-02:4840"}
 //! ```
 //!
-//! It reads only: it browses, reads attributes, and subscribes. Notifications are acknowledged to the server when
-//! their rows are durable, so that a broken connection or a server that kept the subscription repeats nothing and
-//! loses nothing. A collector that starts anew makes a new subscription: what the server had kept for the one before
-//! is not asked for, and the time between is a gap of the collector's.
+//! It reads only: it browses, reads attributes, and subscribes. Messages are acknowledged to the server when their rows are
+//! durable. A connection that comes back goes on with the subscription and asks for every message that was missed; some
+//! servers then say the last values again. What a server cannot keep for so long, because its queues overflowed or it
+//! ended the subscription, is said as a gap.
+//!
+//! A collector that starts anew makes a new subscription, which begins with the values that hold then: changes between
+//! its last durable row and its start are not asked for. While the log takes nothing, no messages are asked for; after two
+//! minutes of that a server may end the subscription.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

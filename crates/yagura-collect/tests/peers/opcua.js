@@ -29,7 +29,7 @@ async function main() {
     securityModes: [MessageSecurityMode.None, MessageSecurityMode.Sign, MessageSecurityMode.SignAndEncrypt],
     serverInfo: { applicationUri: "urn:test:node-opcua" },
     maxConnectionsPerEndpoint: (settings.sessions ?? 100) + 100,
-    serverCapabilities: { maxSessions: (settings.sessions ?? 100) + 100, operationLimits: settings.limits ?? {} },
+    serverCapabilities: { maxSessions: (settings.sessions ?? 100) + 100, maxSubscriptions: (settings.sessions ?? 100) + 100, operationLimits: settings.limits ?? {} },
     buildInfo: { manufacturerName: "Node maker", productName: "Coater", softwareVersion: "2.0", buildNumber: "7", buildDate: new Date(2026, 0, 1), productUri: "urn:test" },
   });
   await server.initialize();

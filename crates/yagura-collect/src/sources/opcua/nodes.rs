@@ -264,8 +264,7 @@ impl Walk<'_> {
                     if reference.node_class == NodeClass::Variable {
                         let wanted =
                             browse.include.is_empty() || browse.include.iter().any(|p| fits(p, &path));
-                        let property =
-                            reference.type_definition.node_id == NodeId::from(VariableTypeId::PropertyType);
+                        let property = reference.type_definition.node_id == VariableTypeId::PropertyType;
                         if wanted && !property {
                             if into.len() >= most {
                                 return Ok(true);
