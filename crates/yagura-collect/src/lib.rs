@@ -9,6 +9,7 @@ pub mod amounts;
 pub mod backoff;
 pub mod cursor;
 pub mod dictionary;
+pub mod discover;
 pub mod feed;
 pub mod live;
 pub mod names;

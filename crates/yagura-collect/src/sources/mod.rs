@@ -8,13 +8,17 @@ use serde_json::{Map, Value};
 
 use crate::source::{Opened, Opening, Plant, Settings, SourceError};
 
+pub mod hsms;
 pub mod interface;
 pub mod jsonl;
 pub mod packets;
+pub mod secslog;
 const KINDS: &[Kind] = &[
     Kind::of::<packets::PacketFiles>(),
     Kind::of::<jsonl::JsonLineFiles>(),
     Kind::of::<interface::InterfaceSettings>(),
+    Kind::of::<hsms::HsmsHost>(),
+    Kind::of::<secslog::SecsLog>(),
 ];
 
 /// One entry of a configuration's list of collectors.
