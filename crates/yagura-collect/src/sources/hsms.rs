@@ -308,7 +308,10 @@ impl Host {
             }
             What::Frames { from_tool, bytes, replies } => {
                 tool.read(&self.plant, (piece.time, observed), from_tool, &bytes, out);
-                tool.reports.heard(observed);
+                // Answers to the link's test say nothing of the equipment.
+                if from_tool && replies::frames(&bytes).any(|(header, _)| header.is_data()) {
+                    tool.reports.heard(observed);
+                }
                 if replies.is_empty() {
                     return;
                 }

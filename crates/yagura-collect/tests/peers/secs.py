@@ -49,11 +49,19 @@ function = equipment.stream_function
 
 
 def acknowledged(message):
-    try:
-        reply = equipment.send_and_waitfor_response(message)
-    except Exception:
-        return False
-    return reply is not None and reply.header.function != 0
+    """Whether the host acknowledged a message. Sending over a connection that just broke may never return."""
+    replies = []
+
+    def ask():
+        try:
+            replies.append(equipment.send_and_waitfor_response(message))
+        except Exception:
+            pass
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(t3 + 1)
+    return bool(replies) and replies[0] is not None and replies[0].header.function != 0
 
 
 def event(number):

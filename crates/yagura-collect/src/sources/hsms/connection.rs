@@ -198,6 +198,11 @@ impl Connection {
         let mut read_at_once = READ_BYTES;
         let t8 = self.terms.timers.t8.0;
         loop {
+            let now = clock::steady();
+            if now >= session.due() {
+                session.tick(now)?;
+                self.notes(&mut session).await?;
+            }
             self.write(&mut stream, &mut session).await?;
             let missing = self.missing(&buffer).await?;
             if missing > LARGE_BYTES && large.is_none() {
@@ -229,24 +234,21 @@ impl Connection {
                         return Err(End::Broken("the equipment closed the connection".into()));
                     }
                     read_at_once = if n >= read_at_once { READ_BYTES_MAX } else { READ_BYTES };
-                    heard = clock::steady();
                     let was = session.selected;
                     self.took(&mut session, &mut buffer).await?;
+                    heard = clock::steady();
                     if session.selected && !was {
                         pauses.reset();
                         self.tell(What::Selected).await?;
                     }
-                    if buffer.is_empty() {
+                    if buffer.len() < LARGE_BYTES {
                         large = None;
                     }
                 }
                 () = tokio::time::sleep(wait) => {
-                    let now = clock::steady();
-                    if !buffer.is_empty() && now >= heard + t8 {
+                    if !buffer.is_empty() && clock::steady() >= heard + t8 {
                         return Err(End::Broken("a message stopped in its middle for longer than T8".into()));
                     }
-                    session.tick(now)?;
-                    self.notes(&mut session).await?;
                 }
             }
         }

@@ -150,7 +150,38 @@ pub fn frames(bytes: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn framing_and_reading_are_inverse(
+            messages in prop::collection::vec((any::<[u8; 10]>(), prop::collection::vec(any::<u8>(), 0..40)), 0..8),
+            cut in 0usize..400,
+        ) {
+            let mut out = Vec::new();
+            let mut ends = Vec::new();
+            for (header, text) in &messages {
+                push_frame(&mut out, Header::of(header), text);
+                ends.push(out.len());
+            }
+            let read: Vec<_> = frames(&out).map(|(header, text)| (header.to_bytes(), text.to_vec())).collect();
+            prop_assert_eq!(&read, &messages);
+            let cut = cut.min(out.len());
+            prop_assert_eq!(frames(&out[..cut]).count(), ends.iter().filter(|end| **end <= cut).count());
+        }
+
+        #[test]
+        fn any_bytes_are_taken_apart_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            for (header, _) in frames(&bytes) {
+                let reply = reply(&header, None);
+                let mut out = Vec::new();
+                push_reply(&mut out, &header, &reply);
+                prop_assert_eq!(frames(&out).count(), 1);
+            }
+        }
+    }
 
     #[test]
     fn every_data_message_that_the_host_can_send() {

@@ -1,5 +1,28 @@
+use proptest::prelude::*;
+
 use super::super::replies::frames;
 use super::*;
+
+proptest! {
+    #[test]
+    fn whatever_comes_is_survived(
+        messages in prop::collection::vec((any::<[u8; 10]>(), prop::collection::vec(any::<u8>(), 0..20)), 0..30),
+        passive in any::<bool>(),
+    ) {
+        let mut session = session(passive, Some(SECOND));
+        for (now, (header, text)) in messages.into_iter().enumerate() {
+            let now = now as Micros * SECOND;
+            if session.take(now, Header::of(&header), &text).is_err() || session.tick(now).is_err() {
+                break;
+            }
+            // Nothing is sent that is not on the list, and no answer begets another without end.
+            for (sent, _) in frames(&std::mem::take(&mut session.out)) {
+                let question = Question::ALL.iter().any(|q| sent.stream() == 1 && q.function() == sent.function());
+                prop_assert!(!sent.is_data() || sent.is_reply() || question, "{sent:?}");
+            }
+        }
+    }
+}
 
 fn session(passive: bool, every: Option<Micros>) -> Session {
     let asks = Asks { ids: Vec::new(), every };

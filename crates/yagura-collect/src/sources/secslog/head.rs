@@ -162,9 +162,9 @@ fn push_literal(out: &mut String, text: &str) {
     }
 }
 
-/// `26`, `0x1A`, `99 CF 01 00`.
+/// `26`, `0x1A`, `99 CF 01 00`, `0000001A`.
 fn number(text: &str) -> Option<u32> {
-    if text.contains(' ') {
+    if text.contains(' ') || text.len() == 8 {
         return u32::from_str_radix(&text.replace(' ', ""), 16).ok();
     }
     match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
