@@ -273,7 +273,7 @@ fn a_passive_equipment_is_probed_asked_for_its_names_and_listened_to() {
     let log = fab.log();
     let collecting = fab.collect(&log, &given);
     for (command, answer) in
-        [("alarm 7", "alarm True"), ("trace 5", "trace False"), ("recipe", "recipe False")]
+        [("alarm 7", "alarm True"), ("trace 5", "trace True"), ("recipe", "recipe False")]
     {
         equipment.command(command);
         equipment.wait_for(answer);

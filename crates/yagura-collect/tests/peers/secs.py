@@ -46,6 +46,9 @@ settings.timeouts.t3 = t3
 settings.timeouts.t5 = 1.0
 equipment = Equipment(settings)
 function = equipment.stream_function
+# Most equipment wants its alarms and traces acknowledged.
+for reported in [function(5, 1), function(6, 1)]:
+    reported._is_reply_required = True
 
 
 def acknowledged(message):
