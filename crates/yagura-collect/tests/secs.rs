@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +20,8 @@ use yagura_collect::sources::hsms::Timers;
 use yagura_collect::sources::hsms::client::Target;
 use yagura_collect::{Opened, Plant};
 use yagura_event::{AssetTable, Envelope, Kind, clock, codec};
-use yagura_log::Log;
 use yagura_log::embedded::{Embedded, Options};
+use yagura_log::{Appender, Log, LogError, Member, Reader, Record};
 
 const TOPIC: &str = "events";
 
@@ -65,10 +66,16 @@ struct Equipment {
 
 impl Equipment {
     fn start(mode: &str, port: u16, first: u64, t3: f64) -> Self {
+        Self::start_with(mode, port, first, t3, None)
+    }
+
+    /// One that writes a log of its messages.
+    fn start_with(mode: &str, port: u16, first: u64, t3: f64, log: Option<&Path>) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/secs.py");
         let mut child = Command::new(python())
             .arg(script)
             .args([mode, &port.to_string(), &first.to_string(), &t3.to_string()])
+            .args(log)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -553,4 +560,197 @@ fn a_second_host_is_told_why_it_has_no_session() {
         told.contains(&"malformed|WEB".to_string()) && told.contains(&"down|WEB".to_string())
     });
     collecting.end();
+}
+
+#[test]
+fn the_log_of_an_equipment_gives_the_rows_of_the_wire() {
+    let port = free_port();
+    let fab = Fab::new();
+    let file = fab.folder.path().join("equipment.log");
+    let mut equipment = Equipment::start_with("passive", port, 7, 5.0, Some(&file));
+    let log = fab.log();
+    let given = settings(json!({
+        "name": "ETCH-07", "address": format!("127.0.0.1:{port}"), "device_id": 3,
+        "status": {"ids": [11, 12], "every": "200ms"},
+    }));
+    let collecting = fab.collect(&log, &given);
+    for (command, answer) in [("alarm 7", "alarm True"), ("trace 5", "trace True"), ("run", "acked 30")] {
+        equipment.command(command);
+        equipment.wait_for(answer);
+    }
+    collecting.end();
+    drop(equipment);
+    let read = Fab::new();
+    let again = read.log();
+    let given = json!({
+        "name": "etch-07-log", "kind": "secslog", "path": file, "preset": "secsgem", "tool": "ETCH-07",
+        "written_by": "equipment", "batch": "50ms",
+    });
+    assert!(
+        read.probe(&given).is_ok_and(|said| said.contains("0 could not be read")),
+        "{:?}",
+        read.probe(&given)
+    );
+    let collecting = read.collect(&again, &given);
+    let messages = |log: &dyn Log| {
+        let columns = ["tool", "function", "operation", "target", "values", "status", "initiator", "session"];
+        let mut all = table(log, Kind::Message, &columns);
+        // Control messages are not in the log; what happened at the end one side may have seen alone.
+        all.retain(|row| row.contains("|S") && !row.contains("Se") && row.contains("|ok|"));
+        all.truncate(40);
+        all
+    };
+    let values = |log: &dyn Log| {
+        let mut all = table(log, Kind::Sample, &["tool", "signal", "unit", "value"]);
+        all.truncate(40);
+        all
+    };
+    wait("the log is read", || messages(again.as_ref()).len() >= messages(log.as_ref()).len());
+    collecting.end();
+    // The order of two exchanges that overlap may differ.
+    let sorted = |mut rows: Vec<String>| {
+        rows.sort();
+        rows
+    };
+    let (wire, text) = (sorted(messages(log.as_ref())), sorted(messages(again.as_ref())));
+    let of = |rows: &[String], function: &str| {
+        rows.iter().filter(|row| row.contains(function)).take(3).cloned().collect::<Vec<_>>()
+    };
+    for function in ["S1F11", "S5F1", "S6F1|", "S6F11", "S1F3"] {
+        assert!(!of(&wire, function).is_empty(), "{function} in {wire:#?}");
+        assert_eq!(of(&wire, function), of(&text, function));
+    }
+    let (wire, text) = (values(log.as_ref()), values(again.as_ref()));
+    for expected in ["ETCH-07|ChamberPressure|mTorr|11.5", "ETCH-07|TRID 5/1||2.5"] {
+        assert!(
+            wire.iter().any(|row| row == expected) && text.iter().any(|row| row == expected),
+            "{wire:#?} {text:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_log_is_read_on_exactly_after_its_collector_was_killed() {
+    let fab = Fab::new();
+    let given = json!({
+        "name": "eap", "kind": "secslog", "path": "eap.log", "head": "{time} {tool} {direction}", "batch": "20ms",
+    });
+    std::fs::write(fab.folder.path().join("settings.json"), given.to_string()).expect("written");
+    let mut file = std::fs::File::create(fab.folder.path().join("eap.log")).expect("a file");
+    let mut write = |text: String| file.write_all(text.as_bytes()).expect("written");
+    write(
+        "2026-11-26T10:00:00Z ETCH-01 send\nS2F33 W <L <U4 0> <L <L <U4 9> <L <U4 20>>>>> .\n\
+         2026-11-26T10:00:00Z ETCH-01 recv\nS2F34 <B 0x0> .\n"
+            .into(),
+    );
+    let mut number = 0;
+    for _ in 0..4 {
+        let mut process = collector(fab.folder.path());
+        let until = clock::steady() + 600_000;
+        while clock::steady() < until {
+            // The reply of each comes after the next: there is always an exchange under way.
+            number += 1;
+            let second = number % 60;
+            write(format!(
+                "2026-11-26T10:00:{second:02}Z ETCH-01 recv\nS6F11 W\n  <L\n    <U4 {number}>\n    <U4 1>\n    \
+                 <L <L <U4 9> <L <U4 {number}>>>>\n  > .\n"
+            ));
+            if number > 1 {
+                write(format!("2026-11-26T10:00:{second:02}Z ETCH-01 send\nS6F12 <B 0x0> .\n"));
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        process.kill().and_then(|()| process.wait()).expect("killed");
+    }
+    let log = fab.log();
+    let collecting = fab.collect(&log, &given);
+    let values = || {
+        let all = rows(log.as_ref());
+        let samples = all.iter().filter(|(kind, row)| *kind == Kind::Sample && row["signal"] == "VID 20");
+        samples.filter_map(|(_, row)| row["value"].as_f64().map(|value| value as u64)).collect::<Vec<_>>()
+    };
+    wait("the rest is read", || values().last() == Some(&number));
+    collecting.end();
+    assert_eq!(values(), (1..=number).collect::<Vec<_>>());
+    let messages = table(log.as_ref(), Kind::Message, &["function", "status"]);
+    let answered = messages.iter().filter(|row| *row == "S6F11|ok").count() as u64;
+    assert_eq!((answered, messages.len() as u64), (number - 1, number), "each exchange once");
+}
+
+/// A log whose disk is full for as long as that is set.
+struct Full(Arc<Embedded>, Arc<AtomicBool>);
+
+impl Log for Full {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
+        self.0.ensure_topic(topic, partitions)
+    }
+    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.0.partitions(topic)
+    }
+    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
+        self.0.held(topic, partition)
+    }
+    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
+        Ok(Box::new(FullAppender(self.0.appender(topic)?, Arc::clone(&self.1))))
+    }
+    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
+        self.0.reader(topic, partition, from)
+    }
+    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
+        self.0.join(group, topic)
+    }
+}
+
+struct FullAppender(Box<dyn Appender>, Arc<AtomicBool>);
+
+impl Appender for FullAppender {
+    fn append(&mut self, record: Record) -> Result<(), LogError> {
+        self.0.append(record)
+    }
+    fn flush(&mut self) -> Result<(), LogError> {
+        match self.1.load(Ordering::Acquire) {
+            true => Err(LogError::Full { folder: "memory".into() }),
+            false => self.0.flush(),
+        }
+    }
+}
+
+#[test]
+fn nothing_is_acknowledged_while_the_log_takes_nothing() {
+    let acked = Arc::new(AtomicBool::new(false));
+    let (seen, full) = (Arc::clone(&acked), Arc::new(AtomicBool::new(true)));
+    let tested = Arc::new(AtomicBool::new(false));
+    let kept = Arc::clone(&tested);
+    let address = odd_equipment(move |frame| match (frame[5], frame[2] & 0x7f, frame[3]) {
+        (1, ..) => vec![select_answer(frame, 0), vec![0, 3, 0x86, 11, 0, 0, 0, 0, 0, 1]],
+        (5, ..) => {
+            kept.store(true, Ordering::Release);
+            vec![[&[0xff, 0xff, 0, 0, 0, 6], &frame[6..10]].concat()]
+        }
+        (0, 6, 12) => {
+            seen.store(true, Ordering::Release);
+            Vec::new()
+        }
+        _ => Vec::new(),
+    });
+    let fab = Fab::new();
+    let log = fab.log();
+    let refusing = Full(Arc::clone(&log), Arc::clone(&full));
+    let mut given = settings(json!({"name": "ETCH-07", "address": address.to_string(), "device_id": 3}));
+    given["timers"] = json!({"linktest": "300ms"});
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopped, plant, folder) = (Arc::clone(&stop), fab.plant(), fab.folder.path().to_path_buf());
+    let thread = std::thread::spawn(move || run(&refusing, &plant, &folder, given, &stopped));
+    // The session lives on meanwhile.
+    wait("the link is tested", || tested.swap(false, Ordering::AcqRel));
+    wait("the link is tested again", || tested.load(Ordering::Acquire));
+    assert!(!acked.load(Ordering::Acquire), "acknowledged before it was durable");
+    full.store(false, Ordering::Release);
+    wait("it is acknowledged", || acked.load(Ordering::Acquire));
+    stop.store(true, Ordering::Release);
+    thread.join().expect("ends in order");
+    assert!(table(log.as_ref(), Kind::Message, &["function", "status"]).contains(&"S6F11|ok".to_string()));
 }

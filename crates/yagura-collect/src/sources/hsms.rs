@@ -4,6 +4,7 @@
 //! that it may say stands in [`replies`]. What both sides say goes through the dissector of the wire, so that rows
 //! are the same as those of a mirror port. Replies that acknowledge data are sent when the rows are durable: while
 //! the log takes nothing, the equipment waits, and spools or repeats as it does with any host.
+//! The row of such a message has the time until it was read as its latency, because it is written before the reply is.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -45,6 +46,13 @@ const ADVANCE_BYTES: usize = 1 << 20;
 
 /// Notes of one equipment that are told in a second; further ones are counted.
 const NOTES_A_SECOND: u32 = 5;
+
+/// Values are asked for no more often.
+const STATUS_EVERY_MIN: Micros = SECOND / 10;
+
+/// Equipments that are probed at a time, and failures that are told one by one.
+const PROBES: usize = 32;
+const TOLD_MAX: usize = 10;
 
 /// How long the end of connections is waited for.
 const END_WAIT: Micros = 2 * SECOND;
@@ -185,11 +193,30 @@ impl Settings for HsmsHost {
 
     fn probe(self, at: &Opening<'_>) -> Result<String, SourceError> {
         self.check(at)?;
-        let mut found = Vec::new();
-        for equipment in &self.equipment {
-            found.push(format!("{}: {}", equipment.name, client::probe(&equipment.target(&self.timers))?));
+        let (mut found, mut failed) = (Vec::new(), Vec::new());
+        for some in self.equipment.chunks(PROBES) {
+            let told: Vec<_> = std::thread::scope(|scope| {
+                let probe = |one: &Equipment| client::probe(&one.target(&self.timers));
+                let probes: Vec<_> = some.iter().map(|one| scope.spawn(move || probe(one))).collect();
+                probes.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+            });
+            for (one, told) in some.iter().zip(told) {
+                match told {
+                    Ok(Ok(told)) => found.push(format!("{}: {told}", one.name)),
+                    Ok(Err(cause)) => failed.push((&one.name, cause)),
+                    Err(_) => return Err(at.wrong(format!("equipment {}: the attempt failed", one.name))),
+                }
+            }
         }
-        Ok(found.join("; "))
+        match failed.len() {
+            0 => Ok(found.join("; ")),
+            1 => Err(failed.remove(0).1),
+            n => {
+                let told = failed.iter().take(TOLD_MAX).map(|(name, cause)| format!("{name}: {cause}"));
+                let told = told.collect::<Vec<_>>().join("; ");
+                Err(at.wrong(format!("{n} of {} equipments cannot be used: {told}", self.equipment.len())))
+            }
+        }
     }
 }
 
@@ -217,6 +244,10 @@ impl HsmsHost {
                 .is_some_and(|own| own.port() != 0 && before.iter().any(|other| other.listen == Some(own)))
             {
                 return Err(at.wrong(format!("equipment {name}: another one connects to the same `listen`")));
+            }
+            let status = one.status.as_ref().or(self.status.as_ref());
+            if status.is_some_and(|status| status.every.0 < STATUS_EVERY_MIN) {
+                return Err(at.wrong(format!("equipment {name}: `status.every` must be 100ms or more")));
             }
             if one.device_id > 0x7fff {
                 return Err(at.wrong(format!("equipment {name}: a `device_id` is 0 to 32767")));
@@ -452,7 +483,7 @@ impl Tool {
     fn new(one: &Equipment, settings: &HsmsHost) -> Self {
         let asks = match one.status.as_ref().or(settings.status.as_ref()) {
             Some(status) => {
-                Asks { ids: status.ids.iter().map(Id::value).collect(), every: Some(status.every.0.max(1)) }
+                Asks { ids: status.ids.iter().map(Id::value).collect(), every: Some(status.every.0) }
             }
             None => Asks::default(),
         };

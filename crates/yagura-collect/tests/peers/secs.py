@@ -1,4 +1,4 @@
-"""An equipment for the tests, of secsgem: `secs.py active|passive PORT FIRST [T3]`.
+"""An equipment for the tests, of secsgem: `secs.py active|passive PORT FIRST [T3 [LOG]]`.
 
 It numbers its events from FIRST on, and says "acked N" when the host has acknowledged event N; an event that was not
 acknowledged is sent again. Commands come on standard input, one a line: `run`, `alarm N`, `trace N`, `recipe`, `quit`.
@@ -6,6 +6,7 @@ acknowledged is sent again. Commands come on standard input, one a line: `run`, 
 import logging
 import sys
 import threading
+import time
 
 import secsgem.common
 import secsgem.gem
@@ -14,7 +15,15 @@ import secsgem.secs
 
 mode, port, first = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 t3 = float(sys.argv[4]) if len(sys.argv) > 4 else 5.0
-logging.disable(logging.CRITICAL)
+if len(sys.argv) > 5:
+    handler = logging.FileHandler(sys.argv[5])
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
+    logging.getLogger("communication").addHandler(handler)
+    logging.getLogger("communication").setLevel(logging.INFO)
+    logging.getLogger("communication").propagate = False
+    logging.Formatter.converter = time.gmtime
+else:
+    logging.disable(logging.CRITICAL)
 lock = threading.Lock()
 
 
@@ -41,6 +50,7 @@ settings = secsgem.hsms.HsmsSettings(
     connect_mode=secsgem.hsms.HsmsConnectMode.PASSIVE if mode == "passive" else secsgem.hsms.HsmsConnectMode.ACTIVE,
     device_type=secsgem.common.DeviceType.EQUIPMENT,
     session_id=3,
+    establish_communication_timeout=1,
 )
 settings.timeouts.t3 = t3
 settings.timeouts.t5 = 1.0

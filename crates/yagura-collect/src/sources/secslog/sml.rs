@@ -366,7 +366,7 @@ pub fn write(value: &Value, out: &mut String) {
     }
     match value {
         Value::List(items) => {
-            let _ = write!(out, "<L [{}]\n", items.len());
+            let _ = writeln!(out, "<L [{}]", items.len());
             items.iter().for_each(|item| write(item, out));
             out.push_str("\n>");
         }
