@@ -419,7 +419,18 @@ fn no_acknowledged_event_is_missing_whatever_is_killed_and_cut() {
     let mut process = collector(fab.folder.path());
     let more = |equipment: &Equipment, what: &str| {
         let before = equipment.acked().len();
-        wait(what, || equipment.acked().len() >= before + 15);
+        let until = clock::steady() + 20 * clock::SECOND;
+        while equipment.acked().len() < before + 15 {
+            if clock::steady() > until {
+                let log = Embedded::open_read_only(fab.folder.path().join("log")).expect("a log");
+                let coverage = table(&log, Kind::Coverage, &["time", "event", "detail"]);
+                let logs = table(&log, Kind::Log, &["time", "event", "description"]);
+                let messages = table(&log, Kind::Message, &["time", "function", "status", "exchange"]);
+                let last = &messages[messages.len().saturating_sub(12)..];
+                panic!("waited in vain: {what}: {coverage:#?} {logs:#?} {last:#?}");
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
     };
     more(&equipment, "events at first");
     for round in 0..3 {

@@ -82,6 +82,9 @@ pub struct Note {
     pub text: String,
 }
 
+/// An equipment that rejects so many messages in a row because it has no session lost the one that it granted.
+const NOT_SELECTED_MAX: u32 = 3;
+
 /// Replies that came too late are known as such for so many questions.
 const LATE_MAX: usize = 16;
 
@@ -108,6 +111,8 @@ pub struct Session {
     ask_at: Micros,
     names_asked: bool,
     wrong_device: bool,
+    /// Messages in a row that were rejected because there is no session.
+    not_selected: u32,
     next_system: u32,
 }
 
@@ -137,6 +142,7 @@ impl Session {
             ask_at: Micros::MAX,
             names_asked: false,
             wrong_device: false,
+            not_selected: 0,
             next_system: first,
         };
         if !terms.passive {
@@ -306,6 +312,14 @@ impl Session {
             return Ok(());
         }
         self.note("rejected", format!("the equipment rejected a message (reason {})", header.byte3));
+        if header.byte3 == 4 {
+            self.not_selected += 1;
+            if self.not_selected == NOT_SELECTED_MAX {
+                return Err(
+                    "the equipment granted a session and rejects messages because there is none".into()
+                );
+            }
+        }
         if let Some(asked) = self.asked.take_if(|asked| asked.system == header.system) {
             self.failed(asked.question, now);
         }
@@ -354,6 +368,7 @@ impl Session {
             return;
         };
         let question = asked.question;
+        self.not_selected = 0;
         if header.stream() != 1 || header.function() != question.function() + 1 {
             let what = if header.function() == 0 { "aborted" } else { "answered by another message" };
             self.note("denied", format!("S1F{} was {what}: {name}", question.function()));

@@ -180,3 +180,17 @@ fn what_is_reported_is_acknowledged_later() {
     assert_eq!(waiting, [(5, 2), (6, 2), (6, 12)]);
     assert_eq!(sent(&mut session), [(0, 7, 0)], "a recipe is not taken: aborted");
 }
+
+#[test]
+fn an_equipment_that_lost_its_session_is_connected_to_anew() {
+    let mut session = selected(None);
+    for round in 0..3 {
+        let now = round * 10 * SECOND;
+        session.linktest_at = Micros::MAX;
+        session.tick(now).expect("ticks");
+        assert_eq!(sent(&mut session), [(0, 1, 13)]);
+        let asked = system(&session);
+        let end = session.take(now, Header { byte2: 0, byte3: 4, ..control(7, 4, asked) }, &[]);
+        assert_eq!(end.is_err(), round == 2, "one may come because both sides select at once");
+    }
+}
