@@ -608,7 +608,7 @@ fn the_log_of_an_equipment_gives_the_rows_of_the_wire() {
         let mut all = table(log, Kind::Message, &columns);
         // Control messages are not in the log; what happened at the end one side may have seen alone.
         all.retain(|row| row.contains("|S") && !row.contains("Se") && row.contains("|ok|"));
-        all.truncate(40);
+        all.truncate(20);
         all
     };
     let values = |log: &dyn Log| {
