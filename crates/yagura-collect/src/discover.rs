@@ -10,12 +10,16 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::source::{Opening, Plant, Settings, SourceError};
+use crate::sources::hsms::HsmsHost;
 use crate::sources::opcua::OpcUa;
 use crate::sources::{CollectorConfig, decode};
 
 pub mod opcua;
+pub mod secs;
 
-const KINDS: &[Kind] = &[Kind::of::<OpcUa>()];
+pub use secs::Entry;
+
+const KINDS: &[Kind] = &[Kind::of::<OpcUa>(), Kind::of::<HsmsHost>()];
 
 /// A kind of source that can say what it has.
 pub trait Discovery: Settings {
@@ -30,6 +34,8 @@ pub struct Found {
     pub lines: Vec<Line>,
     /// What a reader of the table should know: what was left out, and why.
     pub notes: Vec<String>,
+    /// What numbers in messages are called, where the source's messages carry numbers: lines for `dictionaries`.
+    pub dictionary: Vec<Entry>,
 }
 
 /// A signal that a source offers.
@@ -47,6 +53,8 @@ pub struct Line {
     pub unit: String,
     /// What kind of value it is; empty where the source does not say.
     pub class: String,
+    /// `lot`, `recipe`, `step` or `chamber`, where the name says that it is one.
+    pub context: String,
     /// Its type, in the source's words.
     pub datatype: String,
     /// A value that it had.
@@ -60,14 +68,22 @@ const COLUMNS: [&str; 13] = [
 ];
 
 impl Found {
+    /// Writes the dictionary in CSV, as [`crate::dictionary`] reads it.
+    pub fn write_dictionary(&self, out: impl Write) -> csv::Result<()> {
+        let mut table = csv::Writer::from_writer(out);
+        self.dictionary.iter().try_for_each(|entry| table.serialize(entry))?;
+        table.flush()?;
+        Ok(())
+    }
+
     /// Writes the table in CSV, for the source of this collector.
     pub fn write(&self, collector: &str, out: impl Write) -> csv::Result<()> {
         let mut table = csv::Writer::from_writer(out);
         table.write_record(COLUMNS)?;
         for line in &self.lines {
-            let Line { name, tool, chamber, signal, unit, class, datatype, example } = line;
+            let Line { name, tool, chamber, signal, unit, class, context, datatype, example } = line;
             table.write_record([
-                collector, name, "", "", "", tool, chamber, signal, unit, class, "", datatype, example,
+                collector, name, "", "", "", tool, chamber, signal, unit, class, context, datatype, example,
             ])?;
         }
         table.flush()?;
@@ -126,7 +142,7 @@ mod tests {
         let line =
             Line { name: "Objects/a,b".into(), tool: "a".into(), unit: "Pa".into(), ..Line::default() };
         let mut out = Vec::new();
-        Found { lines: vec![line], notes: Vec::new() }.write("ua", &mut out).expect("a table");
+        Found { lines: vec![line], ..Found::default() }.write("ua", &mut out).expect("a table");
         let text = String::from_utf8(out).expect("text");
         assert_eq!(text.lines().nth(1), Some(r#"ua,"Objects/a,b",,,,a,,,Pa,,,,"#));
     }

@@ -17,9 +17,9 @@ mod gem;
 mod variables;
 
 use exchange::Exchange;
+pub use frame::{HEADER, Header, LENGTH_MAX, PREFIX};
 use frame::{
-    HEADER, Header, LENGTH_MAX, PREFIX, UNKNOWN_LENGTH_MAX, better_frame, claims_a_frame, control_operation,
-    judge, probe, scan, whole_frame,
+    UNKNOWN_LENGTH_MAX, better_frame, claims_a_frame, control_operation, judge, probe, scan, whole_frame,
 };
 use variables::{Definition, Variables};
 

@@ -47,7 +47,7 @@ mod genisys;
 mod goose;
 mod hart_ip;
 mod hislip;
-mod hsms;
+pub mod hsms;
 mod http;
 mod icmp;
 mod iec104;

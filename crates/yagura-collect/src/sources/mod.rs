@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::source::{Opened, Opening, Plant, Settings, SourceError};
 
 pub mod http;
+pub mod hsms;
 pub mod interface;
 pub mod jsonl;
 pub mod opcua;
@@ -17,6 +18,7 @@ pub mod syslog;
 pub mod files;
 pub mod suricata;
 pub mod zeek;
+pub mod secslog;
 const KINDS: &[Kind] = &[
     Kind::of::<packets::PacketFiles>(),
     Kind::of::<jsonl::JsonLineFiles>(),
@@ -27,6 +29,8 @@ const KINDS: &[Kind] = &[
     Kind::of::<http::HttpSettings>(),
     Kind::of::<syslog::SyslogSettings>(),
     Kind::of::<opcua::OpcUa>(),
+    Kind::of::<hsms::HsmsHost>(),
+    Kind::of::<secslog::SecsLog>(),
 ];
 
 /// One entry of a configuration's list of collectors.

@@ -5,14 +5,14 @@ use yagura_event::vocabulary::operation;
 use crate::secs2::{Format, Head, Item};
 use crate::{Probe, Side, json};
 
-/// The length field.
-pub(super) const PREFIX: usize = 4;
+/// Bytes of the length field.
+pub const PREFIX: usize = 4;
 
-/// Session, two bytes, PType, SType, system bytes.
-pub(super) const HEADER: usize = 10;
+/// Bytes of the header: session, two bytes, PType, SType, system bytes.
+pub const HEADER: usize = 10;
 
 /// Largest message that is read: recipes of several megabytes fit.
-pub(super) const LENGTH_MAX: usize = 16 << 20;
+pub const LENGTH_MAX: usize = 16 << 20;
 
 /// Largest frame of an unknown type that is passed over whole; a larger one is more likely a
 /// place that is no frame at all.
@@ -29,17 +29,24 @@ const BETTER_BYTES_MAX: usize = 8 << 10;
 
 /// A message's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) session: u16,
-    pub(super) byte2: u8,
-    pub(super) byte3: u8,
-    pub(super) ptype: u8,
-    pub(super) stype: u8,
-    pub(super) system: u32,
+pub struct Header {
+    /// The session: for data the device id, 0xffff for the rest.
+    pub session: u16,
+    /// Of data the W-bit and the stream.
+    pub byte2: u8,
+    /// Of data the function; of what answers a control message its status.
+    pub byte3: u8,
+    /// How the text is encoded: 0 for SECS-II.
+    pub ptype: u8,
+    /// What kind of message: 0 for data.
+    pub stype: u8,
+    /// What joins a message and its reply.
+    pub system: u32,
 }
 
 impl Header {
-    pub(super) fn of(b: &[u8; HEADER]) -> Header {
+    /// Reads a header.
+    pub fn of(b: &[u8; HEADER]) -> Header {
         Header {
             session: u16::from_be_bytes([b[0], b[1]]),
             byte2: b[2],
@@ -50,24 +57,34 @@ impl Header {
         }
     }
 
-    pub(super) fn is_data(&self) -> bool {
+    /// Its bytes.
+    pub fn to_bytes(&self) -> [u8; HEADER] {
+        let ([s0, s1], [b0, b1, b2, b3]) = (self.session.to_be_bytes(), self.system.to_be_bytes());
+        [s0, s1, self.byte2, self.byte3, self.ptype, self.stype, b0, b1, b2, b3]
+    }
+
+    /// Whether it is of a data message.
+    pub fn is_data(&self) -> bool {
         self.stype == 0
     }
 
-    pub(super) fn stream(&self) -> u8 {
+    /// The stream of a data message.
+    pub fn stream(&self) -> u8 {
         self.byte2 & 0x7f
     }
 
-    pub(super) fn function(&self) -> u8 {
+    /// The function of a data message.
+    pub fn function(&self) -> u8 {
         self.byte3
     }
 
-    pub(super) fn wants_reply(&self) -> bool {
+    /// Whether the sender waits for a reply.
+    pub fn wants_reply(&self) -> bool {
         if self.is_data() { self.byte2 & 0x80 != 0 } else { matches!(self.stype, 1 | 3 | 5) }
     }
 
     /// Whether it answers something.
-    pub(super) fn is_reply(&self) -> bool {
+    pub fn is_reply(&self) -> bool {
         if self.is_data() { self.function().is_multiple_of(2) } else { matches!(self.stype, 2 | 4 | 6) }
     }
 
