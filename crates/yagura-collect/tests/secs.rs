@@ -16,7 +16,6 @@ use yagura_collect::discover;
 use yagura_collect::live::{Destination, collect};
 use yagura_collect::run::Progress;
 use yagura_collect::sources::CollectorConfig;
-use yagura_collect::sources::hsms::Timers;
 use yagura_collect::{Opened, Plant};
 use yagura_event::{AssetTable, Envelope, Kind, clock, codec};
 use yagura_log::embedded::{Embedded, Options};
