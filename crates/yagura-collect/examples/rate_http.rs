@@ -29,7 +29,7 @@ fn main() -> Result<(), Failed> {
     let or = |place: usize, default: &str| arguments.get(place).map_or(default, String::as_str).to_string();
     let port = rate_web::free_port()?;
     let settings = json!({ "name": "web", "kind": "http", "listen": format!("127.0.0.1:{port}") });
-    let child = ["send".into(), port.to_string(), or(0, "10"), or(1, "8"), or(2, "plain")];
+    let child = ["send".into(), port.to_string(), or(0, "10"), or(1, "16"), or(2, "plain")];
     rate_web::measure(settings, Kind::Sample, &child)
 }
 

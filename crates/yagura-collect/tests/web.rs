@@ -754,3 +754,74 @@ fn hostile_messages_are_data_and_others_go_on() {
     let malformed = of(Kind::Coverage, &rows).into_iter().filter(|row| row["event"] == "malformed");
     assert_eq!(malformed.filter_map(|row| row["count"].as_u64()).sum::<u64>(), 4);
 }
+
+#[test]
+fn settings_that_cannot_work_say_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    Certificates::make(folder.path()).expect("certificates");
+    std::fs::write(folder.path().join("empty"), "# none\n").expect("a file");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let plant = Plant {
+        assets: assets(),
+        dissect: Arc::default(),
+        names: Arc::default(),
+        runtime: runtime.handle().clone(),
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().map(|address| (address, taken)).expect("a port");
+    let probe = |kind: &str, settings: Value| {
+        let Value::Object(mut all) = settings else { panic!("settings are an object") };
+        all.extend([("name".into(), "web".into()), ("kind".into(), kind.into())]);
+        let config = CollectorConfig::new(all.into()).expect("settings");
+        config.probe(folder.path(), &plant).map_err(|e| e.to_string())
+    };
+    let loopback = "127.0.0.1:0";
+    let tls = |certificate: &str, key: &str| json!({ "certificate": certificate, "key": key });
+    for (kind, settings, expected) in [
+        (
+            "http",
+            json!({ "listen": "0.0.0.0:0" }),
+            "give a `token_file` or `tls.client_ca`, or say `anonymous: true`",
+        ),
+        ("http", json!({ "listen": loopback, "token_file": "empty" }), "it holds no token"),
+        ("http", json!({ "listen": loopback, "token_file": "absent" }), "cannot be read"),
+        (
+            "http",
+            json!({ "listen": loopback, "body": "64MiB", "queue": "64MiB" }),
+            "`queue` must hold 4 times `body`",
+        ),
+        (
+            "http",
+            json!({ "listen": loopback, "streams": { "x": { "as": "control" } } }),
+            "control records are not taken",
+        ),
+        ("http", json!({ "listen": loopback, "streams": { "a b": { "as": "log" } } }), "letters, digits"),
+        (
+            "http",
+            json!({ "listen": loopback, "streams": { "x": { "as": "log", "columns": { "y": "" } } } }),
+            "`y` is no column of log",
+        ),
+        ("http", json!({ "listen": loopback, "tls": tls("localhost.pem", "yagura.key") }), "are no pair"),
+        ("http", json!({ "listen": loopback, "tls": tls("empty", "localhost.key") }), "holds no certificate"),
+        (
+            "http",
+            json!({ "listen": loopback, "tls": tls("localhost.pem", "localhost.pem") }),
+            "a private key in PEM is needed",
+        ),
+        ("http", json!({ "listen": taken.0.to_string() }), "cannot listen"),
+        ("syslog", json!({}), "at least one of `udp`, `tcp` and `tls_listen`"),
+        ("syslog", json!({ "tls_listen": loopback }), "belong together"),
+        ("syslog", json!({ "udp": loopback, "zone": "Tokyo" }), "no offset from UTC"),
+        ("syslog", json!({ "udp": loopback, "message": "16" }), "`message` is 480 B to 16MiB"),
+        ("syslog", json!({ "tcp": taken.0.to_string() }), "cannot listen"),
+    ] {
+        let said = probe(kind, settings.clone()).expect_err("it cannot work");
+        assert!(said.contains(expected), "{settings}: {said}");
+    }
+    for (kind, settings) in [
+        ("http", json!({ "listen": loopback, "tls": tls("localhost.pem", "localhost.key") })),
+        ("syslog", json!({ "udp": loopback, "tcp": loopback, "zone": "+09:00" })),
+    ] {
+        assert!(probe(kind, settings).expect("it works").starts_with("can listen on "));
+    }
+}

@@ -24,6 +24,8 @@ pub(super) struct Rows {
     /// The zone of times that have none.
     zone: FixedOffset,
     tools: Tools,
+    /// The last sender, and its address as a text.
+    from: (Option<IpAddr>, String),
     category: String,
     detail: Vec<u8>,
     user: String,
@@ -43,6 +45,7 @@ impl Rows {
         Rows {
             zone,
             tools: Tools { assets: Arc::clone(assets), relays, hosts: FxHashMap::default() },
+            from: (None, String::new()),
             category: String::new(),
             detail: Vec::new(),
             user: String::new(),
@@ -62,6 +65,9 @@ impl Rows {
         let ends = bytes.iter().rev().take_while(|byte| matches!(byte, b'\n' | b'\r' | 0)).count();
         let text = String::from_utf8_lossy(&bytes[..bytes.len() - ends]);
         let message = parse(&text, self.zone, observed);
+        if self.from.0 != Some(peer) {
+            self.from = (Some(peer), peer.to_string());
+        }
         self.category.clear();
         self.category.push_str(message.facility.map_or("syslog", |facility| facility.as_str()));
         if !message.app.is_empty() {
@@ -69,13 +75,9 @@ impl Rows {
             self.category.push_str(message.app);
         }
         self.fill(&message, cut, matches!(text, Cow::Owned(_)));
-        let address;
         let tool = match self.tools.of(message.host, peer) {
             Some(tool) => tool,
-            None if message.host.is_empty() => {
-                address = peer.to_string();
-                &address
-            }
+            None if message.host.is_empty() => &self.from.1,
             None => message.host,
         };
         out.push(Row::Log(&LogRow {
@@ -101,7 +103,9 @@ impl Rows {
         let severity = message.severity.map_or("", |severity| severity.as_str());
         for (name, value) in [
             ("severity", severity),
+            // Anybody may write any host's name: who sent it is kept beside.
             ("host", message.host),
+            ("from", &self.from.1),
             ("procid", message.procid),
             ("cut", if cut { "longer than the source's `message`, or broken off" } else { "" }),
             ("bytes", if lossy { "not UTF-8; what is none stands as U+FFFD" } else { "" }),
@@ -235,7 +239,7 @@ mod tests {
         let texts = ["tool", "category", "event", "user", "description"].map(|column| row.text(column));
         assert_eq!(texts, ["ETCH-07", "local4/gateway", "ID47", "op7", "recipe loaded"]);
         assert_eq!(row.number("time"), Some(1_767_305_655_003_000.0));
-        let expected = json!({ "severity": "notice", "host": "etch-07.fab.example", "procid": "4711",
+        let expected = json!({ "severity": "notice", "host": "etch-07.fab.example", "from": "10.0.0.99", "procid": "4711",
             "data": { "a@1": { "x": "1\"]", "User": "op7" }, "b@1": { "y": "2" } } });
         assert_eq!(detail, expected);
         assert_eq!(read, Read { malformed: false, skew: Some(-6_344_997_000) });
