@@ -20,6 +20,8 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("/usr/bin/setpriv", &["util-linux"]),
     ("/usr/sbin/mosquitto", &["mosquitto"]),
     ("/usr/bin/openssl", &["openssl"]),
+    ("/usr/bin/curl", &["curl"]),
+    ("/usr/bin/logger", &["bsdutils"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/imrelp.so", &["rsyslog-relp"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so", &["rsyslog-openssl"]),
     ("/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_gtls.so", &["rsyslog-gnutls"]),

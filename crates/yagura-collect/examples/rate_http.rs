@@ -29,7 +29,7 @@ fn main() -> Result<(), Failed> {
     let or = |place: usize, default: &str| arguments.get(place).map_or(default, String::as_str).to_string();
     let port = rate_web::free_port()?;
     let settings = json!({ "name": "web", "kind": "http", "listen": format!("127.0.0.1:{port}") });
-    let child = ["send".into(), port.to_string(), or(0, "10"), or(1, "8"), or(2, "plain")];
+    let child = ["send".into(), port.to_string(), or(0, "10"), or(1, "16"), or(2, "plain")];
     rate_web::measure(settings, Kind::Sample, &child)
 }
 
@@ -76,7 +76,7 @@ fn request(gzip: bool) -> Result<Vec<u8>, Failed> {
         let line = json!({
             "time": clock::rfc3339(start + row as i64 * 10),
             "tool": format!("ETCH-{:02}", series / 100),
-            "chamber": ["A", "B"][series / 50 % 2],
+            "chamber": if series / 50 % 2 == 0 { "A" } else { "B" },
             "signal": format!("signal_{:02}", series % 50),
             "value": (fastrand::f64() * 1e6).round() / 1e3,
             "unit": "mTorr",

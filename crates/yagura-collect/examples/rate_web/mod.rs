@@ -39,14 +39,16 @@ pub fn measure(settings: Value, kind: Kind, arguments: &[String]) -> Result<(), 
     };
     let stop = AtomicBool::new(false);
     let (before, began) = (ticks(Path::new("/proc/self/stat")), now());
+    let program = std::env::current_exe()?;
     let (senders, took) = std::thread::scope(|scope| -> Result<(f64, Duration), Failed> {
         let to = Destination { log: &log, topic: TOPIC, assets: &assets, cells: &[], notes: folder.path() };
-        let collector = scope.spawn(|| live::collect(source, to, &stop, &Progress::default()));
-        let child = Command::new(std::env::current_exe()?).args(arguments).stdout(Stdio::piped()).spawn();
+        let until = &stop;
+        let collector = scope.spawn(move || live::collect(source, to, until, &Progress::default()));
+        let child = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
         let output = child.and_then(|child| child.wait_with_output());
-        let took = began.elapsed();
         stop.store(true, Ordering::Release);
         collector.join().map_err(|_| "the collector panicked")??;
+        let took = began.elapsed();
         let text = String::from_utf8(output?.stdout)?;
         print(text.trim_end());
         let spent = text.lines().rev().find_map(|line| line.strip_prefix("senders took ")?.split(' ').next());

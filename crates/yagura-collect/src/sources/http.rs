@@ -148,7 +148,6 @@ struct Http {
     address: SocketAddr,
     batch: Micros,
     runtime: tokio::runtime::Handle,
-    /// What it needs to listen, until it does.
     server: Arc<Server>,
     tls: Option<TlsAcceptor>,
     feed: Feed<Arrived>,

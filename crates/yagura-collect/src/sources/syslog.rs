@@ -31,6 +31,7 @@ use crate::tls::server::ServerTls;
 mod frames;
 mod listen;
 mod message;
+mod parse;
 
 /// Settings of `kind: syslog`. At least one of `udp`, `tcp` and `tls_listen` says where it listens.
 #[derive(Debug, Deserialize)]
@@ -300,9 +301,9 @@ impl Syslog {
     }
 
     /// What was dropped, here and by the kernel.
-    fn count(&mut self, now: Micros, out: &mut dyn PlacedSink) {
+    fn count(&mut self, now: Micros, look: bool, out: &mut dyn PlacedSink) {
         if let Some(udp) = self.udp
-            && now - self.kernel.1 >= SECOND
+            && look
         {
             let drops = listen::kernel_drops(udp.port()).unwrap_or(self.kernel.0);
             self.dropped += drops.saturating_sub(self.kernel.0);
@@ -364,7 +365,7 @@ impl LiveSource for Syslog {
         }
         self.read(wait, out);
         let now = clock::now().max(self.now);
-        self.count(now, out);
+        self.count(now, now - self.kernel.1 >= SECOND, out);
         self.shared.complaints.tell(self.reports.subject(), now, out);
         self.reports.look(now, out);
         self.now = now;
@@ -372,6 +373,8 @@ impl LiveSource for Syslog {
     }
 
     fn finish(&mut self, out: &mut dyn PlacedSink) {
+        // While the socket is there the kernel counts.
+        self.count(clock::now().max(self.now), true, out);
         self.stop.send_replace(true);
         // Connections hand over what they have read.
         while self.read(SLICE, out) {}
@@ -379,7 +382,7 @@ impl LiveSource for Syslog {
         self.streams.1.close();
         self.read(Duration::ZERO, out);
         let now = clock::now().max(self.now);
-        self.count(now, out);
+        self.count(now, false, out);
         self.shared.complaints.tell(self.reports.subject(), now, out);
         self.reports.stop(now, "stopped", out);
     }

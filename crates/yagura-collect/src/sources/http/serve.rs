@@ -211,7 +211,7 @@ async fn connection(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(server.header_timeout)
-            .max_buf_size(HEAD_BYTES_MAX.max(8192))
+            .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service)
     );
     let ended = tokio::select! {

@@ -101,34 +101,43 @@ pub(super) async fn datagrams(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut buffer = vec![0; READ_BYTES];
-    loop {
+    let mut go_on = true;
+    while go_on {
         tokio::select! {
             readable = socket.readable() => if readable.is_err() {
                 tokio::time::sleep(PAUSE).await;
             },
-            () = stopped(&mut stop) => return,
+            () = stopped(&mut stop) => go_on = false,
         }
-        let mut batch = Batch::new(&shared.lost);
-        while batch.bytes.len() < BATCH_BYTES {
-            match socket.try_recv_from(&mut buffer) {
-                Ok((got, peer)) => {
-                    let message = buffer[..got].trim_ascii_end();
-                    let kept = &message[..message.len().min(shared.message_max)];
-                    batch.add(kept, kept.len() < message.len(), peer.ip().to_canonical());
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(cause) => {
-                    tracing::warn!(%cause, "a datagram could not be read");
-                    tokio::time::sleep(PAUSE).await;
-                    break;
-                }
+        // What came before the stop is read, in bounds.
+        for _ in 0..if go_on { 1 } else { LAST_READS } {
+            let batch = received(&shared, &socket, &mut buffer);
+            if batch.messages.is_empty() {
+                break;
             }
-        }
-        if !batch.messages.is_empty() {
             let cost = batch.cost();
             feed.send_or_drop(batch, cost);
         }
     }
+}
+
+/// The datagrams that are there, up to a batch.
+fn received(shared: &Shared, socket: &UdpSocket, buffer: &mut [u8]) -> Batch {
+    let mut batch = Batch::new(&shared.lost);
+    while batch.bytes.len() < BATCH_BYTES {
+        match socket.try_recv_from(buffer) {
+            Ok((got, peer)) => {
+                let kept = &buffer[..got.min(shared.message_max)];
+                batch.add(kept, kept.len() < got, peer.ip().to_canonical());
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+            Err(cause) => {
+                tracing::warn!(%cause, "a datagram could not be read");
+                break;
+            }
+        }
+    }
+    batch
 }
 
 /// Takes connections until it is told to stop.

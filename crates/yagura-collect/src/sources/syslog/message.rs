@@ -4,16 +4,13 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike, FixedOffset};
+use chrono::FixedOffset;
 use rustc_hash::FxHashMap;
-use syslog_loose::{
-    IncompleteDate, Message, ProcId, SyslogFacility, SyslogSeverity, Variant, decompose_pri,
-    parse_message_with_year_exact_tz,
-};
 use yagura_event::AssetTable;
 use yagura_event::clock::Micros;
 use yagura_event::rows::{LogRow, Row};
 
+use super::parse::{Item, Message, parse, structured_data, unescaped};
 use crate::places::PlacedSink;
 
 /// Hosts whose tools are known at a time; their names come from outside.
@@ -27,6 +24,8 @@ pub(super) struct Rows {
     /// The zone of times that have none.
     zone: FixedOffset,
     tools: Tools,
+    /// The last sender, and its address as a text.
+    from: (Option<IpAddr>, String),
     category: String,
     detail: Vec<u8>,
     user: String,
@@ -46,6 +45,7 @@ impl Rows {
         Rows {
             zone,
             tools: Tools { assets: Arc::clone(assets), relays, hosts: FxHashMap::default() },
+            from: (None, String::new()),
             category: String::new(),
             detail: Vec::new(),
             user: String::new(),
@@ -61,114 +61,77 @@ impl Rows {
         observed: Micros,
         out: &mut dyn PlacedSink,
     ) -> Read {
-        let text = String::from_utf8_lossy(bytes);
-        let (message, understood) = self.read(&text, observed);
-        let time = message.timestamp.map(|time| time.timestamp_micros());
-        let malformed = message.facility.is_none();
-        self.category.clear();
-        self.category.push_str(message.facility.map_or("syslog", SyslogFacility::as_str));
-        if let Some(app) = message.appname {
-            self.category.push('/');
-            self.category.push_str(app);
+        // Some end even a counted message like a line.
+        let ends = bytes.iter().rev().take_while(|byte| matches!(byte, b'\n' | b'\r' | 0)).count();
+        let text = String::from_utf8_lossy(&bytes[..bytes.len() - ends]);
+        let message = parse(&text, self.zone, observed);
+        if self.from.0 != Some(peer) {
+            self.from = (Some(peer), peer.to_string());
         }
-        self.fill(&message, Notes { cut, lossy: matches!(text, Cow::Owned(_)), understood });
-        let host = message.hostname.unwrap_or("");
-        let address;
-        let tool = match self.tools.of(host, peer) {
+        self.category.clear();
+        self.category.push_str(message.facility.map_or("syslog", |facility| facility.as_str()));
+        if !message.app.is_empty() {
+            self.category.push('/');
+            self.category.push_str(message.app);
+        }
+        self.fill(&message, cut, matches!(text, Cow::Owned(_)));
+        let tool = match self.tools.of(message.host, peer) {
             Some(tool) => tool,
-            None if host.is_empty() => {
-                address = peer.to_string();
-                &address
-            }
-            None => host,
+            None if message.host.is_empty() => &self.from.1,
+            None => message.host,
         };
         out.push(Row::Log(&LogRow {
-            time: time.unwrap_or(observed),
+            time: message.time.unwrap_or(observed),
             observed,
             tool,
             category: &self.category,
-            event: message.msgid.unwrap_or(""),
+            event: message.msgid,
             user: &self.user,
-            description: message.msg.strip_prefix('\u{feff}').unwrap_or(message.msg),
+            description: message.text,
             detail: std::str::from_utf8(&self.detail).unwrap_or_default(),
             ..Default::default()
         }));
-        Read { malformed, skew: time.map(|time| time - observed) }
-    }
-
-    /// The message, and whether it follows one of the two RFCs.
-    fn read<'a>(&self, text: &'a str, observed: Micros) -> (Message<&'a str>, bool) {
-        let today = DateTime::from_timestamp_micros(observed).unwrap_or_default().with_timezone(&self.zone);
-        let year = move |(month, ..): IncompleteDate| nearest_year(month, today);
-        if let Ok(message) = parse_message_with_year_exact_tz(text, year, Some(self.zone), Variant::Either) {
-            return (message, true);
-        }
-        // What follows a priority is a message all the same.
-        let (facility, severity, msg) = priority(text).unwrap_or((None, None, text));
-        let message = Message {
-            protocol: syslog_loose::Protocol::RFC3164,
-            facility,
-            severity,
-            timestamp: None,
-            hostname: None,
-            appname: None,
-            procid: None,
-            msgid: None,
-            structured_data: Vec::new(),
-            msg,
-        };
-        (message, false)
+        Read { malformed: message.facility.is_none(), skew: message.time.map(|time| time - observed) }
     }
 
     /// Writes what has no column of its own, as a JSON object, and finds the user.
-    fn fill(&mut self, message: &Message<&str>, notes: Notes) {
-        let out = &mut self.detail;
+    fn fill(&mut self, message: &Message<'_>, cut: bool, lossy: bool) {
+        let (out, user) = (&mut self.detail, &mut self.user);
         out.clear();
-        self.user.clear();
+        user.clear();
         out.push(b'{');
-        let pair = |out: &mut Vec<u8>, name: &str, value: &str| {
-            if out.last() != Some(&b'{') {
-                out.push(b',');
+        let severity = message.severity.map_or("", |severity| severity.as_str());
+        for (name, value) in [
+            ("severity", severity),
+            // Anybody may write any host's name: who sent it is kept beside.
+            ("host", message.host),
+            ("from", &self.from.1),
+            ("procid", message.procid),
+            ("cut", if cut { "longer than the source's `message`, or broken off" } else { "" }),
+            ("bytes", if lossy { "not UTF-8; what is none stands as U+FFFD" } else { "" }),
+            ("form", if message.understood { "" } else { "neither RFC 5424 nor RFC 3164" }),
+        ] {
+            if !value.is_empty() {
+                pair(out, name, value);
             }
-            string(out, name);
-            out.push(b':');
-            string(out, value);
-        };
-        if let Some(severity) = message.severity {
-            pair(out, "severity", severity.as_str());
         }
-        if let Some(host) = message.hostname {
-            pair(out, "host", host);
-        }
-        match &message.procid {
-            Some(ProcId::PID(pid)) => pair(out, "procid", &pid.to_string()),
-            Some(ProcId::Name(name)) => pair(out, "procid", name),
-            None => {}
-        }
-        let notes = [
-            (notes.cut, "cut", "longer than the source's `message`, or broken off"),
-            (notes.lossy, "bytes", "not UTF-8; what is none stands as U+FFFD"),
-            (!notes.understood, "form", "neither RFC 5424 nor RFC 3164"),
-        ];
-        for (_, name, value) in notes.iter().filter(|(holds, ..)| *holds) {
-            pair(out, name, value);
-        }
-        if !message.structured_data.is_empty() {
-            out.extend_from_slice(if out.last() == Some(&b'{') { b"\"data\":{" } else { b",\"data\":{" });
-            for element in &message.structured_data {
-                if out.last() != Some(&b'{') {
-                    out.push(b',');
+        if !message.data.is_empty() {
+            member(out, "data");
+            out.push(b'{');
+            let _ = structured_data(message.data, |item| match item {
+                Item::Element(id) => {
+                    member(out, id);
+                    out.push(b'{');
                 }
-                string(out, element.id);
-                out.extend_from_slice(b":{");
-                for (name, value) in element.params() {
-                    pair(out, name, &value);
-                    if self.user.is_empty() && USERS.iter().any(|user| name.eq_ignore_ascii_case(user)) {
-                        self.user.push_str(&value);
+                Item::Parameter(name, value) => {
+                    let value = unescaped(value);
+                    if user.is_empty() && USERS.iter().any(|user| name.eq_ignore_ascii_case(user)) {
+                        user.push_str(&value);
                     }
+                    pair(out, name, &value);
                 }
-                out.push(b'}');
-            }
+                Item::End => out.push(b'}'),
+            });
             out.push(b'}');
         }
         out.push(b'}');
@@ -214,31 +177,19 @@ impl Tools {
     }
 }
 
-/// What is unusual about a message.
-struct Notes {
-    cut: bool,
-    lossy: bool,
-    understood: bool,
+/// A member of a JSON object that is a text.
+fn pair(out: &mut Vec<u8>, name: &str, value: &str) {
+    member(out, name);
+    string(out, value);
 }
 
-type Priority<'a> = (Option<SyslogFacility>, Option<SyslogSeverity>, &'a str);
-
-/// The priority that a text begins with, and what follows it.
-fn priority(text: &str) -> Option<Priority<'_>> {
-    let (number, rest) = text.strip_prefix('<')?.split_once('>')?;
-    let short = number.len() <= 3 && number.bytes().all(|byte| byte.is_ascii_digit());
-    let number: u8 = number.parse().ok().filter(|number| short && *number < 192)?;
-    let (facility, severity) = decompose_pri(number);
-    Some((facility, severity, rest))
-}
-
-/// RFC 3164 leaves the year out: the one that brings a month nearest to now.
-fn nearest_year(month: u32, today: DateTime<FixedOffset>) -> i32 {
-    match i64::from(month) - i64::from(today.month()) {
-        7.. => today.year() - 1,
-        ..=-7 => today.year() + 1,
-        _ => today.year(),
+/// The name of a member of a JSON object.
+fn member(out: &mut Vec<u8>, name: &str) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
     }
+    string(out, name);
+    out.push(b':');
 }
 
 /// A JSON string.
@@ -288,7 +239,7 @@ mod tests {
         let texts = ["tool", "category", "event", "user", "description"].map(|column| row.text(column));
         assert_eq!(texts, ["ETCH-07", "local4/gateway", "ID47", "op7", "recipe loaded"]);
         assert_eq!(row.number("time"), Some(1_767_305_655_003_000.0));
-        let expected = json!({ "severity": "notice", "host": "etch-07.fab.example", "procid": "4711",
+        let expected = json!({ "severity": "notice", "host": "etch-07.fab.example", "from": "10.0.0.99", "procid": "4711",
             "data": { "a@1": { "x": "1\"]", "User": "op7" }, "b@1": { "y": "2" } } });
         assert_eq!(detail, expected);
         assert_eq!(read, Read { malformed: false, skew: Some(-6_344_997_000) });
