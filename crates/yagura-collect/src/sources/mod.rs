@@ -10,11 +10,13 @@ use crate::source::{Opened, Opening, Plant, Settings, SourceError};
 
 pub mod interface;
 pub mod jsonl;
+pub mod modbus;
 pub mod packets;
 const KINDS: &[Kind] = &[
     Kind::of::<packets::PacketFiles>(),
     Kind::of::<jsonl::JsonLineFiles>(),
     Kind::of::<interface::InterfaceSettings>(),
+    Kind::of::<modbus::ModbusDevices>(),
 ];
 
 /// One entry of a configuration's list of collectors.
