@@ -7,10 +7,12 @@
 
 pub mod amounts;
 pub mod backoff;
+pub mod complaints;
 pub mod cursor;
 pub mod dictionary;
 pub mod feed;
 pub mod live;
+pub mod mapping;
 pub mod names;
 pub mod places;
 pub mod reports;
@@ -18,6 +20,7 @@ pub mod run;
 mod series;
 pub mod source;
 pub mod sources;
+pub mod times;
 pub mod writer;
 
 pub use places::{PlacedSink, Places};

@@ -1,20 +1,18 @@
 //! Files of JSON objects, one a line, mapped to the columns of a kind.
 //!
-//! A mapping gives each column a text in which `${field}` stands for a field of the object; a
-//! column without one takes the field of its own name. A line that is no object, or lacks its
+//! See [`crate::mapping`]. A line that is no object, or lacks its
 //! time, becomes a `coverage` row with file and line: malformed input is data.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use yagura_event::Kind;
-use yagura_event::clock::{self, Micros};
+use yagura_event::clock::Micros;
 use yagura_event::rows::*;
 use yagura_event::vocabulary::coverage;
 
+use crate::mapping::{Mapper, Mapping};
 use crate::source::{Opened, Opening, Settings, Source, SourceError};
 
 /// Settings of `kind: jsonl`.
@@ -40,43 +38,12 @@ impl Settings for JsonLineFiles {
 /// The longest line that is read; the rest of a longer one is passed over and said.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// What a file's lines are.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mapping {
-    /// The kind of record: `sample`, `log`, `context`, `coverage`, `control`, `identity`.
-    #[serde(rename = "as")]
-    pub kind: Kind,
-    /// Column → text with `${field}` places.
-    #[serde(default)]
-    pub columns: BTreeMap<String, String>,
-}
-
-/// The columns that a line of a kind may give.
-fn columns_of(kind: Kind) -> Option<&'static [&'static str]> {
-    Some(match kind {
-        Kind::Sample => {
-            &["time", "observed", "tool", "chamber", "signal", "unit", "class", "source", "value", "quality"]
-        }
-        Kind::Log => &["time", "observed", "tool", "category", "event", "user", "description", "detail"],
-        Kind::Context => &["time", "observed", "tool", "chamber", "name", "value", "source"],
-        Kind::Coverage => &["time", "until", "observed", "event", "subject", "count", "detail"],
-        Kind::Control => &["time", "observed", "action", "subject", "payload", "author"],
-        Kind::Identity => &[
-            "time", "observed", "address", "tool", "protocol", "vendor", "model", "firmware", "serial",
-            "name", "detail",
-        ],
-        _ => return None,
-    })
-}
-
 /// A file of lines being read.
 pub struct JsonLines {
     collector: String,
     file: PathBuf,
     reader: BufReader<File>,
-    mapping: Mapping,
-    templates: Vec<(&'static str, Option<Vec<Piece>>)>,
+    mapper: Mapper,
     epoch: u64,
     line: u64,
     read: u64,
@@ -91,11 +58,6 @@ enum Line {
     Bad(Micros, String),
 }
 
-enum Piece {
-    Text(String),
-    Field(String),
-}
-
 impl JsonLines {
     /// Opens a file.
     pub fn open(collector: &str, file: &Path, mapping: Mapping) -> Result<Self, SourceError> {
@@ -104,21 +66,7 @@ impl JsonLines {
             cause: format!("cannot be read: {e}"),
         };
         let wrong = |problem| SourceError::Setting { collector: collector.into(), problem };
-        let columns = columns_of(mapping.kind).ok_or_else(|| {
-            wrong(format!(
-                "lines cannot be `{}`; there are: sample, log, context, coverage, control, identity",
-                mapping.kind.name()
-            ))
-        })?;
-        if let Some(unknown) = mapping.columns.keys().find(|c| !columns.contains(&c.as_str())) {
-            return Err(wrong(format!(
-                "`{unknown}` is no column of {}; there are: {}",
-                mapping.kind.name(),
-                columns.join(", ")
-            )));
-        }
-        let templates =
-            columns.iter().map(|&c| (c, mapping.columns.get(c).map(|text| pieces(text)))).collect();
+        let mapper = Mapper::new(&mapping).map_err(wrong)?;
         let mut opened = File::open(file).map_err(fail)?;
         let total = opened.metadata().map_err(fail)?.len();
         let epoch = fingerprint(&mut opened, total).map_err(fail)?;
@@ -126,8 +74,7 @@ impl JsonLines {
             collector: collector.to_string(),
             file: file.to_path_buf(),
             reader: BufReader::with_capacity(1 << 16, File::open(file).map_err(fail)?),
-            mapping,
-            templates,
+            mapper,
             epoch,
             line: 0,
             read: 0,
@@ -188,117 +135,18 @@ impl JsonLines {
             Ok(object) => object,
             Err(e) => return Line::Bad(self.last_time, self.say(&format!("is no JSON object: {e}"))),
         };
-        let time = self.column(&object, "time");
-        match clock::parse_rfc3339(&time).or_else(|| time.parse().ok()) {
-            Some(time) => {
+        match self.mapper.time(&object) {
+            Ok(Some(time)) => {
                 self.last_time = self.last_time.max(time);
                 Line::Row(time, object)
             }
-            None => Line::Bad(self.last_time, self.say(&format!("has no readable time: `{time}`"))),
+            Ok(None) => Line::Bad(self.last_time, self.say("has no readable time: ``")),
+            Err(problem) => Line::Bad(self.last_time, self.say(&problem)),
         }
     }
 
     fn say(&self, what: &str) -> String {
         format!("{}:{}: the line {what}", self.file.display(), self.line)
-    }
-
-    /// A column's text for one object.
-    fn column(&self, object: &serde_json::Map<String, serde_json::Value>, name: &str) -> String {
-        let field = |out: &mut String, field: &str| match object.get(field) {
-            Some(serde_json::Value::String(text)) => out.push_str(text),
-            Some(serde_json::Value::Null) | None => {}
-            Some(other) => out.push_str(&other.to_string()),
-        };
-        let mut out = String::new();
-        match self.templates.iter().find(|(column, _)| *column == name) {
-            Some((_, Some(pieces))) => {
-                for piece in pieces {
-                    match piece {
-                        Piece::Text(text) => out.push_str(text),
-                        Piece::Field(name) => field(&mut out, name),
-                    }
-                }
-            }
-            _ => field(&mut out, name),
-        }
-        out
-    }
-
-    fn emit(&self, time: Micros, object: &serde_json::Map<String, serde_json::Value>, out: &mut dyn RowSink) {
-        let text = |name: &str| self.column(object, name);
-        let time_of = |name: &str| clock::parse_rfc3339(&text(name)).unwrap_or(time);
-        let observed = time_of("observed");
-        let (tool, detail) = (text("tool"), text("detail"));
-        match self.mapping.kind {
-            Kind::Sample => out.push(Row::Measured(&MeasuredRow {
-                tool: &tool,
-                chamber: &text("chamber"),
-                signal: &text("signal"),
-                unit: &text("unit"),
-                class: &text("class"),
-                source: &text("source"),
-                time,
-                observed,
-                value: text("value").parse().unwrap_or(f64::NAN),
-                quality: text("quality").parse().unwrap_or(0),
-            })),
-            Kind::Log => out.push(Row::Log(&LogRow {
-                time,
-                observed,
-                tool: &tool,
-                category: &text("category"),
-                event: &text("event"),
-                user: &text("user"),
-                description: &text("description"),
-                detail: &detail,
-                ..Default::default()
-            })),
-            Kind::Context => out.push(Row::Context(&ContextRow {
-                time,
-                observed,
-                tool: &tool,
-                chamber: &text("chamber"),
-                name: &text("name"),
-                value: &text("value"),
-                source: &text("source"),
-                ..Default::default()
-            })),
-            Kind::Coverage => out.push(Row::Coverage(&CoverageRow {
-                time,
-                until: time_of("until"),
-                observed,
-                event: &text("event"),
-                subject: &text("subject"),
-                count: text("count").parse().unwrap_or(0),
-                detail: &detail,
-                ..Default::default()
-            })),
-            Kind::Control => out.push(Row::Control(&ControlRow {
-                time,
-                observed,
-                action: &text("action"),
-                subject: &text("subject"),
-                payload: &text("payload"),
-                author: &text("author"),
-                ..Default::default()
-            })),
-            Kind::Identity => out.push(Row::Identity(&IdentityRow {
-                time,
-                observed,
-                address: &text("address"),
-                tool: &tool,
-                protocol: &text("protocol"),
-                vendor: &text("vendor"),
-                model: &text("model"),
-                firmware: &text("firmware"),
-                serial: &text("serial"),
-                name: &text("name"),
-                detail: &detail,
-                ..Default::default()
-            })),
-            // `open` let no other kind in.
-            _ => {}
-        }
     }
 }
 
@@ -319,7 +167,7 @@ impl Source for JsonLines {
 
     fn advance(&mut self, out: &mut dyn RowSink) {
         match self.next.take() {
-            Some(Line::Row(time, object)) => self.emit(time, &object, out),
+            Some(Line::Row(time, object)) => self.mapper.emit(&object, time, None, out),
             Some(Line::Bad(time, detail)) => {
                 out.push(Row::Coverage(&CoverageRow {
                     time,
@@ -344,30 +192,6 @@ impl Source for JsonLines {
     }
 }
 
-fn pieces(template: &str) -> Vec<Piece> {
-    let mut out = Vec::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("${") {
-        if !before.is_empty() {
-            out.push(Piece::Text(before.to_string()));
-        }
-        match after.split_once('}') {
-            Some((field, after)) => {
-                out.push(Piece::Field(field.to_string()));
-                rest = after;
-            }
-            None => {
-                out.push(Piece::Text(format!("${{{after}")));
-                return out;
-            }
-        }
-    }
-    if !rest.is_empty() {
-        out.push(Piece::Text(rest.to_string()));
-    }
-    out
-}
-
 /// A file's epoch: a checksum of its length and its beginning, so that the same recording has
 /// the same wherever it lies.
 pub fn fingerprint(file: &mut File, length: u64) -> std::io::Result<u64> {
@@ -380,7 +204,10 @@ pub fn fingerprint(file: &mut File, length: u64) -> std::io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use yagura_event::Kind;
     use yagura_event::rows::OwnedRow;
 
     fn read(text: &str, mapping: Mapping) -> Vec<OwnedRow> {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::source::{Opened, Opening, Plant, Settings, SourceError};
 
+pub mod bridge;
 pub mod interface;
 pub mod jsonl;
 pub mod modbus;
@@ -17,6 +18,7 @@ const KINDS: &[Kind] = &[
     Kind::of::<jsonl::JsonLineFiles>(),
     Kind::of::<interface::InterfaceSettings>(),
     Kind::of::<modbus::ModbusDevices>(),
+    Kind::of::<bridge::ForeignTopics>(),
 ];
 
 /// One entry of a configuration's list of collectors.
