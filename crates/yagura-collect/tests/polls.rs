@@ -318,6 +318,7 @@ fn devices_are_polled_by_their_maps_and_come_back_after_a_restart() {
         asked.iter().all(|line| ["1 ", "2 ", "3 ", "4 ", "43 "].iter().any(|f| line.starts_with(f))),
         "{asked:?}"
     );
+    assert_eq!(asked.iter().filter(|line| *line == "3 24").count(), 1, "what is refused is left alone");
     let last: Vec<_> = asked.iter().rev().take(40).filter(|line| line.starts_with("3 ")).collect();
     let mut distinct: Vec<_> = last.clone();
     distinct.sort();

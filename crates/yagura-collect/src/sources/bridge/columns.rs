@@ -58,11 +58,11 @@ enum Text {
 impl Text {
     fn of(text: &str) -> Result<Self, String> {
         match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
-            Some(column) => Ok(Text::Column(column.into())),
-            None if text.contains("${") => {
+            Some(column) if !column.contains(['{', '}']) => Ok(Text::Column(column.into())),
+            _ if text.contains("${") => {
                 Err(format!("`{text}`: one `${{COLUMN}}`, or a text without any, stands here"))
             }
-            None => Ok(Text::Fixed(text.into())),
+            _ => Ok(Text::Fixed(text.into())),
         }
     }
 
