@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use yagura_event::clock::{self, Micros, SECOND};
+use yagura_event::vocabulary::coverage;
 use yagura_log::{Log, LogError};
 
 use crate::amounts::{self, Time};
@@ -33,8 +34,9 @@ use partition::{Partition, Reading};
 /// Topics of one collector.
 const TOPICS_MAX: usize = 256;
 
-/// Partitions of one collector: each has a reader with memory of its own.
-const PARTITIONS_MAX: usize = 1024;
+/// Partitions of one collector: each has a reader, which holds up to four times the `fetch_bytes` of the settings
+/// `kafka`, 4 MiB unless set.
+const PARTITIONS_MAX: usize = 256;
 
 /// What is read of a partition at once, and in one step in all.
 const STEP_BYTES: usize = 1 << 20;
@@ -144,6 +146,8 @@ struct Topic {
     reports: Reports,
     format: Format,
     partitions: Vec<Partition>,
+    /// That it has more than are read was told.
+    crowded: bool,
     /// When it is looked at again how many partitions there are.
     look: Micros,
     backoff: Backoff,
@@ -165,6 +169,7 @@ impl Bridge {
                 name: name.clone(),
                 format,
                 partitions: Vec::new(),
+                crowded: false,
                 look: 0,
                 backoff: Backoff::new(PAUSES.0, PAUSES.1),
             };
@@ -240,10 +245,12 @@ impl Bridge {
                 self.from == From::Now && known == 0 && !partition::known(&self.places, &topic.name);
             for number in known..partitions {
                 if self.order.len() >= PARTITIONS_MAX {
-                    let detail = format!(
-                        "partition {number} and further ones are not read: a collector reads at most {PARTITIONS_MAX}; give some topics to another"
-                    );
-                    topic.reports.down(now, &detail, out);
+                    if !std::mem::replace(&mut topic.crowded, true) {
+                        let detail = format!(
+                            "partition {number} and further ones are not read: a collector reads at most {PARTITIONS_MAX}; give some topics to another"
+                        );
+                        topic.reports.say(coverage::GAP, (now, now), now, 1, &detail, out);
+                    }
                     break;
                 }
                 self.order.push((at, topic.partitions.len()));

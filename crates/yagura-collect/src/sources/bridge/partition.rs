@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use yagura_event::clock::{self, Micros};
+use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::vocabulary::coverage;
 use yagura_log::{Log, LogError, Reader, Stored};
 
@@ -10,6 +10,10 @@ use super::PAUSES;
 use crate::backoff::Backoff;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
+
+/// A partition that ends before where it was read to is not believed sooner: after a change of its leader that may
+/// pass.
+const AHEAD: Micros = 3 * SECOND;
 
 /// A partition being read.
 pub struct Partition {
@@ -23,6 +27,8 @@ pub struct Partition {
     /// The offset that comes next; without one its beginning, or its end.
     position: Option<u64>,
     from_now: bool,
+    /// Since when it ends before where it was read to.
+    ahead: Option<Micros>,
     again: Micros,
     backoff: Backoff,
 }
@@ -66,6 +72,7 @@ impl Partition {
             position: places.of(&stream),
             stream,
             from_now,
+            ahead: None,
             again: 0,
             backoff: Backoff::new(PAUSES.0, PAUSES.1),
         }
@@ -86,35 +93,41 @@ impl Partition {
         if now < self.again {
             return Ok(());
         }
-        let opened = log.held(&self.topic, self.number).and_then(|held| {
-            let from = match self.position {
-                None if self.from_now => {
-                    // What is there already counts as read, also after a restart.
-                    if let Some(last) = held.end.checked_sub(1) {
-                        out.at(&self.stream, last);
-                        out.nowhere();
-                    }
-                    held.end
+        let held = match log.held(&self.topic, self.number) {
+            Ok(held) => held,
+            Err(cause) => {
+                self.down(&cause, out);
+                return Err(cause);
+            }
+        };
+        let from = match self.position {
+            None if self.from_now => {
+                // What is there already counts as read, also after a restart.
+                if let Some(last) = held.end.checked_sub(1) {
+                    out.at(&self.stream, last);
+                    out.nowhere();
                 }
-                None => held.start,
-                Some(position) if position > held.end => {
-                    self.begin_anew(position, held.end, now, out);
-                    held.start
+                held.end
+            }
+            None => held.start,
+            Some(position) if position > held.end => {
+                if now - *self.ahead.get_or_insert(now) < AHEAD {
+                    self.again = now + SECOND / 2;
+                    return Ok(());
                 }
-                Some(position) if position < held.start => {
-                    let detail = format!(
-                        "offsets {position} to {} were deleted before they were read",
-                        held.start - 1
-                    );
-                    self.reports.say(coverage::GAP, (now, now), now, held.start - position, &detail, out);
-                    held.start
-                }
-                Some(position) => position,
-            };
-            self.position = Some(from);
-            log.reader(&self.topic, self.number, from)
-        });
-        match opened {
+                self.begin_anew(position, held.end, now, out);
+                held.start
+            }
+            Some(position) if position < held.start => {
+                let detail =
+                    format!("offsets {position} to {} were deleted before they were read", held.start - 1);
+                self.reports.say(coverage::GAP, (now, now), now, held.start - position, &detail, out);
+                held.start
+            }
+            Some(position) => position,
+        };
+        (self.position, self.ahead) = (Some(from), None);
+        match log.reader(&self.topic, self.number, from) {
             Ok(reader) => {
                 self.reader = Some(reader);
                 Ok(())
