@@ -9,6 +9,7 @@ use yagura_capture::EngineOptions;
 use yagura_event::AssetTable;
 use yagura_event::clock::Micros;
 use yagura_event::rows::{OwnedRow, RowSink};
+use yagura_log::{Log, LogError};
 
 use crate::names::NameTable;
 use crate::places::{PlacedSink, Places};
@@ -154,6 +155,20 @@ pub struct Plant {
     pub names: Arc<NameTable>,
     /// Where connections are served: a runtime of at least one thread, with I/O and time.
     pub runtime: tokio::runtime::Handle,
+    /// How the logs of others are opened.
+    pub open_log: OpenLog,
+}
+
+/// Connects to the log of somebody else, by its settings (as those of a Kafka log) and the folder in which relative
+/// paths begin. It is only read.
+pub type OpenLog = Arc<dyn Fn(&serde_json::Value, &Path) -> Result<Arc<dyn Log>, LogError> + Send + Sync>;
+
+/// An [`OpenLog`] for programs that know none.
+pub fn no_log() -> OpenLog {
+    Arc::new(|_, _| {
+        let cause = "this program reads no logs of others".into();
+        Err(LogError::Client { what: "opening a log".into(), cause, retry: false })
+    })
 }
 
 impl Plant {

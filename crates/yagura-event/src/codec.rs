@@ -87,13 +87,25 @@ fn decode_arrow(kind: Kind, value: &[u8], columns: &Columns) -> Result<RecordBat
 
 /// The first batch of any stream.
 pub(crate) fn decode_any_arrow(value: &[u8]) -> Result<RecordBatch, EventError> {
-    let fail = |e: arrow::error::ArrowError| EventError::Payload(e.to_string());
-    ipc::check(value).map_err(EventError::Payload)?;
-    let mut reader = StreamReader::try_new(Cursor::new(value), None).map_err(fail)?;
-    match reader.next() {
-        Some(rows) => rows.map_err(fail),
+    match batches(value)?.next() {
+        Some(rows) => rows,
         None => Err(EventError::Payload("an Arrow stream without a batch".into())),
     }
+}
+
+/// The batches of an Arrow stream with whatever columns. No length in it is believed before it was compared with
+/// the bytes that there are.
+pub fn batches(value: &[u8]) -> Result<impl Iterator<Item = Result<RecordBatch, EventError>>, EventError> {
+    let fail = |e: arrow::error::ArrowError| EventError::Payload(e.to_string());
+    ipc::check(value).map_err(EventError::Payload)?;
+    let reader = StreamReader::try_new(Cursor::new(value), None).map_err(fail)?;
+    Ok(reader.map(move |rows| match rows.map_err(fail)? {
+        rows if rows.num_rows() > ROWS_MAX => {
+            let found = rows.num_rows();
+            Err(EventError::Payload(format!("{found} rows are more than a batch may have, {ROWS_MAX}")))
+        }
+        rows => Ok(rows),
+    }))
 }
 
 /// Reads one JSON object a line. Times are RFC 3339 texts or microseconds; absent strings are

@@ -1,6 +1,6 @@
 //! From a configuration to the parts of a run: pipeline, log, sources.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use yagura_detect::worker::{ALERTS, EVENTS, LATE};
 use yagura_detect::{Pipeline, Shelf, snapshot};
 use yagura_dissect::Settings;
 use yagura_event::AssetTable;
-use yagura_kafka::KafkaLog;
+use yagura_kafka::{KafkaLog, KafkaOptions};
 use yagura_log::embedded::{Embedded, Options};
 use yagura_log::{Eventual, Log, LogError};
 use yagura_sql::SqlCompiler;
@@ -138,7 +138,19 @@ pub fn plant(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Plant,
         dissect: Arc::new(settings),
         names: Arc::new(NameTable::default()),
         runtime: runtime.clone(),
+        open_log: Arc::new(foreign),
     })
+}
+
+/// Connects to a Kafka that is only read.
+fn foreign(settings: &serde_json::Value, folder: &Path) -> Result<Arc<dyn Log>, LogError> {
+    let mut options: KafkaOptions = serde_json::from_value(settings.clone()).map_err(|e| {
+        LogError::Client { what: "reading the settings of Kafka".into(), cause: e.to_string(), retry: false }
+    })?;
+    for path in options.files() {
+        *path = folder.join(&*path);
+    }
+    Ok(Arc::new(KafkaLog::connect(options)?))
 }
 
 /// Opens every source.

@@ -8,17 +8,19 @@ use serde_json::{Map, Value};
 
 use crate::source::{Opened, Opening, Plant, Settings, SourceError};
 
-pub mod http;
+pub mod bridge;
+pub mod files;
 pub mod hsms;
+pub mod http;
 pub mod interface;
 pub mod jsonl;
+pub mod modbus;
 pub mod opcua;
 pub mod packets;
-pub mod syslog;
-pub mod files;
-pub mod suricata;
-pub mod zeek;
 pub mod secslog;
+pub mod suricata;
+pub mod syslog;
+pub mod zeek;
 const KINDS: &[Kind] = &[
     Kind::of::<packets::PacketFiles>(),
     Kind::of::<jsonl::JsonLineFiles>(),
@@ -31,6 +33,8 @@ const KINDS: &[Kind] = &[
     Kind::of::<opcua::OpcUa>(),
     Kind::of::<hsms::HsmsHost>(),
     Kind::of::<secslog::SecsLog>(),
+    Kind::of::<modbus::ModbusDevices>(),
+    Kind::of::<bridge::ForeignTopics>(),
 ];
 
 /// One entry of a configuration's list of collectors.
