@@ -9,6 +9,7 @@ pub mod amounts;
 pub mod backoff;
 pub mod cursor;
 pub mod dictionary;
+pub mod discover;
 pub mod feed;
 pub mod live;
 pub mod names;
@@ -18,6 +19,7 @@ pub mod run;
 mod series;
 pub mod source;
 pub mod sources;
+pub mod tls;
 pub mod writer;
 
 pub use places::{PlacedSink, Places};

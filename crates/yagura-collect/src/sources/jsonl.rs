@@ -75,8 +75,7 @@ pub struct JsonLines {
     collector: String,
     file: PathBuf,
     reader: BufReader<File>,
-    mapping: Mapping,
-    templates: Vec<(&'static str, Option<Vec<Piece>>)>,
+    columns: Columns,
     epoch: u64,
     line: u64,
     read: u64,
@@ -89,6 +88,12 @@ pub struct JsonLines {
 enum Line {
     Row(Micros, serde_json::Map<String, serde_json::Value>),
     Bad(Micros, String),
+}
+
+/// A mapping that was checked.
+pub(crate) struct Columns {
+    kind: Kind,
+    templates: Vec<(&'static str, Option<Vec<Piece>>)>,
 }
 
 enum Piece {
@@ -104,21 +109,7 @@ impl JsonLines {
             cause: format!("cannot be read: {e}"),
         };
         let wrong = |problem| SourceError::Setting { collector: collector.into(), problem };
-        let columns = columns_of(mapping.kind).ok_or_else(|| {
-            wrong(format!(
-                "lines cannot be `{}`; there are: sample, log, context, coverage, control, identity",
-                mapping.kind.name()
-            ))
-        })?;
-        if let Some(unknown) = mapping.columns.keys().find(|c| !columns.contains(&c.as_str())) {
-            return Err(wrong(format!(
-                "`{unknown}` is no column of {}; there are: {}",
-                mapping.kind.name(),
-                columns.join(", ")
-            )));
-        }
-        let templates =
-            columns.iter().map(|&c| (c, mapping.columns.get(c).map(|text| pieces(text)))).collect();
+        let columns = Columns::new(&mapping).map_err(wrong)?;
         let mut opened = File::open(file).map_err(fail)?;
         let total = opened.metadata().map_err(fail)?.len();
         let epoch = fingerprint(&mut opened, total).map_err(fail)?;
@@ -126,8 +117,7 @@ impl JsonLines {
             collector: collector.to_string(),
             file: file.to_path_buf(),
             reader: BufReader::with_capacity(1 << 16, File::open(file).map_err(fail)?),
-            mapping,
-            templates,
+            columns,
             epoch,
             line: 0,
             read: 0,
@@ -204,32 +194,73 @@ impl JsonLines {
 
     /// A column's text for one object.
     fn column(&self, object: &serde_json::Map<String, serde_json::Value>, name: &str) -> String {
-        let field = |out: &mut String, field: &str| match object.get(field) {
-            Some(serde_json::Value::String(text)) => out.push_str(text),
-            Some(serde_json::Value::Null) | None => {}
-            Some(other) => out.push_str(&other.to_string()),
-        };
+        self.columns.text(name, &|field, out| push_field(object, field, out))
+    }
+}
+
+/// Appends a field of an object as text; nothing where there is none.
+pub(crate) fn push_field(
+    object: &serde_json::Map<String, serde_json::Value>,
+    field: &str,
+    out: &mut String,
+) {
+    match object.get(field) {
+        Some(serde_json::Value::String(text)) => out.push_str(text),
+        Some(serde_json::Value::Null) | None => {}
+        Some(other) => out.push_str(&other.to_string()),
+    }
+}
+
+impl Columns {
+    /// Checks a mapping.
+    pub(crate) fn new(mapping: &Mapping) -> Result<Self, String> {
+        let columns = columns_of(mapping.kind).ok_or_else(|| {
+            format!(
+                "lines cannot be `{}`; there are: sample, log, context, coverage, control, identity",
+                mapping.kind.name()
+            )
+        })?;
+        if let Some(unknown) = mapping.columns.keys().find(|c| !columns.contains(&c.as_str())) {
+            return Err(format!(
+                "`{unknown}` is no column of {}; there are: {}",
+                mapping.kind.name(),
+                columns.join(", ")
+            ));
+        }
+        let templates =
+            columns.iter().map(|&c| (c, mapping.columns.get(c).map(|text| pieces(text)))).collect();
+        Ok(Columns { kind: mapping.kind, templates })
+    }
+
+    /// A column's text, where `field` appends the fields.
+    pub(crate) fn text(&self, name: &str, field: &dyn Fn(&str, &mut String)) -> String {
         let mut out = String::new();
         match self.templates.iter().find(|(column, _)| *column == name) {
             Some((_, Some(pieces))) => {
                 for piece in pieces {
                     match piece {
                         Piece::Text(text) => out.push_str(text),
-                        Piece::Field(name) => field(&mut out, name),
+                        Piece::Field(name) => field(name, &mut out),
                     }
                 }
             }
-            _ => field(&mut out, name),
+            _ => field(name, &mut out),
         }
         out
     }
 
-    fn emit(&self, time: Micros, object: &serde_json::Map<String, serde_json::Value>, out: &mut dyn RowSink) {
-        let text = |name: &str| self.column(object, name);
-        let time_of = |name: &str| clock::parse_rfc3339(&text(name)).unwrap_or(time);
-        let observed = time_of("observed");
+    /// Puts out a row, where `field` appends the fields. `observed` is for what does not say its own.
+    pub(crate) fn emit(
+        &self,
+        time: Micros,
+        observed: Micros,
+        field: &dyn Fn(&str, &mut String),
+        out: &mut dyn RowSink,
+    ) {
+        let text = |name: &str| self.text(name, field);
+        let observed = clock::parse_rfc3339(&text("observed")).unwrap_or(observed);
         let (tool, detail) = (text("tool"), text("detail"));
-        match self.mapping.kind {
+        match self.kind {
             Kind::Sample => out.push(Row::Measured(&MeasuredRow {
                 tool: &tool,
                 chamber: &text("chamber"),
@@ -265,7 +296,7 @@ impl JsonLines {
             })),
             Kind::Coverage => out.push(Row::Coverage(&CoverageRow {
                 time,
-                until: time_of("until"),
+                until: clock::parse_rfc3339(&text("until")).unwrap_or(time),
                 observed,
                 event: &text("event"),
                 subject: &text("subject"),
@@ -296,7 +327,7 @@ impl JsonLines {
                 detail: &detail,
                 ..Default::default()
             })),
-            // `open` let no other kind in.
+            // `new` let no other kind in.
             _ => {}
         }
     }
@@ -319,7 +350,9 @@ impl Source for JsonLines {
 
     fn advance(&mut self, out: &mut dyn RowSink) {
         match self.next.take() {
-            Some(Line::Row(time, object)) => self.emit(time, &object, out),
+            Some(Line::Row(time, object)) => {
+                self.columns.emit(time, time, &|field, out| push_field(&object, field, out), out);
+            }
             Some(Line::Bad(time, detail)) => {
                 out.push(Row::Coverage(&CoverageRow {
                     time,

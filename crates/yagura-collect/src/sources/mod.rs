@@ -10,11 +10,13 @@ use crate::source::{Opened, Opening, Plant, Settings, SourceError};
 
 pub mod interface;
 pub mod jsonl;
+pub mod mqtt;
 pub mod packets;
 const KINDS: &[Kind] = &[
     Kind::of::<packets::PacketFiles>(),
     Kind::of::<jsonl::JsonLineFiles>(),
     Kind::of::<interface::InterfaceSettings>(),
+    Kind::of::<mqtt::MqttSettings>(),
 ];
 
 /// One entry of a configuration's list of collectors.
@@ -64,6 +66,11 @@ impl CollectorConfig {
             Some(kind) => (kind.check)(&self.settings),
             None => Err(self.unknown()),
         }
+    }
+
+    /// The settings of its kind.
+    pub(crate) fn settings(&self) -> &Map<String, Value> {
+        &self.settings
     }
 
     fn found(&self, at: &Opening<'_>) -> Result<&'static Kind, SourceError> {
@@ -122,6 +129,6 @@ impl Kind {
     }
 }
 
-fn decode<S: Settings>(settings: &Map<String, Value>) -> Result<S, String> {
+pub(crate) fn decode<S: Settings>(settings: &Map<String, Value>) -> Result<S, String> {
     S::deserialize(Value::Object(settings.clone())).map_err(|e| e.to_string())
 }

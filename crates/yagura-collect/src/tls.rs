@@ -1,0 +1,3 @@
+//! TLS of sources, with rustls and ring.
+
+pub mod client;
