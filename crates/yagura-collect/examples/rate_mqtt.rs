@@ -54,7 +54,8 @@ fn run(seconds: u64, rate: u64, publishers: u64) -> Result<(), Failure> {
     let settings = folder.path().join("mosquitto.conf");
     let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n");
     std::fs::write(&settings, text)?;
-    let broker = Command::new("/usr/sbin/mosquitto").arg("-c").arg(&settings).stderr(Stdio::null()).spawn()?;
+    let broker =
+        Command::new("/usr/sbin/mosquitto").arg("-c").arg(&settings).stderr(Stdio::null()).spawn()?;
     let broker = Process(broker);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         std::thread::park_timeout(Duration::from_millis(10));
@@ -71,7 +72,9 @@ fn run(seconds: u64, rate: u64, publishers: u64) -> Result<(), Failure> {
     let config = CollectorConfig::new(json!({
         "name": "line", "kind": "mqtt", "format": "sparkplug", "brokers": [{"address": format!("127.0.0.1:{port}")}],
     }))?;
-    let Opened::Live(source) = config.open(folder.path(), &plant)? else { return Err("MQTT has no end".into()) };
+    let Opened::Live(source) = config.open(folder.path(), &plant)? else {
+        return Err("MQTT has no end".into());
+    };
     let log = Arc::new(Embedded::open(&folder.path().join("log"), Options::default())?);
     log.ensure_topic(TOPIC, 1)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -79,7 +82,8 @@ fn run(seconds: u64, rate: u64, publishers: u64) -> Result<(), Failure> {
         let (log, stop, notes) = (Arc::clone(&log), Arc::clone(&stop), folder.path().join("notes"));
         std::fs::create_dir_all(&notes)?;
         std::thread::spawn(move || {
-            let to = Destination { log: log.as_ref(), topic: TOPIC, assets: &assets, cells: &[], notes: &notes };
+            let to =
+                Destination { log: log.as_ref(), topic: TOPIC, assets: &assets, cells: &[], notes: &notes };
             live::collect(source, to, &stop, &Progress::default())
         })
     };

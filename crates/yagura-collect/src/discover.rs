@@ -15,7 +15,6 @@ use crate::sources::{CollectorConfig, decode};
 
 pub mod mqtt;
 
-
 const KINDS: &[Kind] = &[Kind::of::<MqttSettings>()];
 
 /// A kind of source that can say what it has.
@@ -67,9 +66,8 @@ impl Found {
         table.write_record(COLUMNS)?;
         for line in &self.lines {
             let Line { name, tool, chamber, signal, unit, class, datatype, example } = line;
-            let row: [&str; 13] = [
-                collector, name, "", "", "", tool, chamber, signal, unit, class, "", datatype, example,
-            ];
+            let row: [&str; 13] =
+                [collector, name, "", "", "", tool, chamber, signal, unit, class, "", datatype, example];
             table.write_record(row)?;
         }
         table.flush()?;
@@ -92,7 +90,11 @@ pub fn run(
     let at = Opening { collector: &config.name, folder, plant };
     let Some(kind) = KINDS.iter().find(|kind| kind.name == config.kind) else {
         let all: Vec<&str> = kinds().collect();
-        return Err(at.wrong(format!("`{}` cannot be asked what it has; there are: {}", config.kind, all.join(", "))));
+        return Err(at.wrong(format!(
+            "`{}` cannot be asked what it has; there are: {}",
+            config.kind,
+            all.join(", ")
+        )));
     };
     let mut found = (kind.run)(config.settings(), wait, &at)?;
     found.lines.sort();

@@ -23,14 +23,15 @@ const EXAMPLE_BYTES_MAX: usize = 64;
 impl Discovery for MqttSettings {
     fn discover(self, wait: Duration, at: &Opening<'_>) -> Result<Found, SourceError> {
         if self.is_json() {
-            return Err(at.wrong("names of `format: json` are in its `mapping`: there is nothing to listen for"));
+            return Err(
+                at.wrong("names of `format: json` are in its `mapping`: there is nothing to listen for")
+            );
         }
         let sparkplug = self.is_sparkplug();
         let mut found = Found::default();
         for options in self.visitors("discover", at)? {
             let address = options.address.clone();
-            let heard =
-                wait_for(&at.plant.runtime, async move { listen(&options, sparkplug, wait).await });
+            let heard = wait_for(&at.plant.runtime, async move { listen(&options, sparkplug, wait).await });
             let heard = heard.map_err(|failure| SourceError::Peer {
                 peer: format!("MQTT broker {address}"),
                 cause: failure.cause,

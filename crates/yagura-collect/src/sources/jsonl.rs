@@ -199,11 +199,7 @@ impl JsonLines {
 }
 
 /// Appends a field of an object as text; nothing where there is none.
-pub(crate) fn push_field(
-    object: &serde_json::Map<String, serde_json::Value>,
-    field: &str,
-    out: &mut String,
-) {
+pub(crate) fn push_field(object: &serde_json::Map<String, serde_json::Value>, field: &str, out: &mut String) {
     match object.get(field) {
         Some(serde_json::Value::String(text)) => out.push_str(text),
         Some(serde_json::Value::Null) | None => {}

@@ -198,7 +198,8 @@ mod defaults {
 
 impl Settings for MqttSettings {
     const KIND: &'static str = "mqtt";
-    const READS: &'static str = "MQTT 3.1.1 and 5: Sparkplug B, JSON with a mapping, or topics that are values";
+    const READS: &'static str =
+        "MQTT 3.1.1 and 5: Sparkplug B, JSON with a mapping, or topics that are values";
 
     fn open(self, at: &Opening<'_>) -> Result<Opened, SourceError> {
         Ok(Opened::Live(Box::new(MqttSource::new(&self, at)?)))
@@ -468,13 +469,12 @@ impl MqttSource {
         })?;
         self.store = Some(store);
         let now = clock::now();
-        for (address, topic, payload) in births {
+        for (address, message) in births {
             let Some(broker) = self.brokers.iter().position(|b| b.options.address == address) else {
                 continue;
             };
-            let mut out =
-                Out { signals: &mut self.signals, told: &mut self.told, rows: &mut Nowhere, now };
-            sparkplug.restore(broker, &Message::new(&topic, &payload), &mut out);
+            let mut out = Out { signals: &mut self.signals, told: &mut self.told, rows: &mut Nowhere, now };
+            sparkplug.restore(broker, &message, &mut out);
         }
         // Nothing of this was said to anybody.
         self.told = Told::new(&self.collector);
@@ -491,8 +491,8 @@ impl MqttSource {
                 self.unacknowledged -= peer.unacknowledged.len();
                 peer.unacknowledged.clear();
                 peer.reports.up(at, &detail, rows);
-                if let (false, Decoder::Sparkplug(sparkplug)) = (resumed, &mut self.decoder) {
-                    sparkplug.interrupted(broker);
+                if let Decoder::Sparkplug(sparkplug) = &mut self.decoder {
+                    sparkplug.interrupted(broker, resumed);
                 }
             }
             Item::Down { broker, at, detail } => {
@@ -558,9 +558,9 @@ impl MqttSource {
         if self.born.is_empty() {
             return;
         }
-        let births = self.born.iter().map(|(broker, message)| {
-            (self.brokers[*broker].options.address.as_str(), message.topic(), &message.payload[..])
-        });
+        let brokers = &self.brokers;
+        let births =
+            self.born.iter().map(|(broker, message)| (brokers[*broker].options.address.as_str(), message));
         if let Err(cause) = store.append(births) {
             let collector = &self.collector;
             tracing::warn!(%collector, %cause, "births were not kept; a restart does not know their aliases");

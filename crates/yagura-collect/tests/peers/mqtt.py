@@ -2,6 +2,7 @@
 
 Commands come on stdin, one a line; each is answered with `ok` and what is to be known.
 """
+import collections
 import sys
 import time
 
@@ -70,28 +71,43 @@ def sparkplug(port):
         print("ok", flush=True)
 
 
-def numbers(port, version, qos, count, rate):
-    """Publishes numbers with QoS, each again until the broker has taken it; says how many it took."""
-    protocol = paho.MQTTv5 if version == 5 else paho.MQTTv311
-    client = paho.Client(client_id="numbers", protocol=protocol, **({} if version == 5 else {"clean_session": False}))
-    properties = None
+def numbers(port, version, qos, begin, end, rate):
+    """Publishes numbers with QoS, each again until the broker has taken it; says which ones it took."""
+    client = paho.Client(
+        client_id=f"numbers-{begin}",
+        protocol=paho.MQTTv5 if version == 5 else paho.MQTTv311,
+        **({} if version == 5 else {"clean_session": False}),
+    )
+    more = {}
     if version == 5:
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 3600
-    kwargs = {"clean_start": False, "properties": properties} if version == 5 else {}
+        more = {"clean_start": False, "properties": properties}
+    # Told by paho's own thread, which holds locks of its own.
+    told, waiting = collections.deque(), {}
+    client.on_publish = lambda _client, _userdata, mid: told.append(mid)
+
+    def report():
+        for _ in range(len(told)):
+            mid = told.popleft()
+            if mid in waiting:
+                print(waiting.pop(mid), flush=True)
+            else:
+                told.append(mid)
+
     client.reconnect_delay_set(min_delay=1, max_delay=1)
-    client.max_inflight_messages_set(20)
     client.max_queued_messages_set(0)
-    client.connect("127.0.0.1", port, keepalive=5, **kwargs)
+    client.connect("127.0.0.1", port, keepalive=5, **more)
     client.loop_start()
-    infos = []
-    for number in range(count):
-        infos.append(client.publish("plant/numbers", str(number), qos=qos))
+    for number in range(begin, end):
+        waiting[client.publish("plant/numbers", str(number), qos=qos).mid] = number
+        report()
         time.sleep(1 / rate)
     until = time.monotonic() + 20
-    while not all(info.is_published() for info in infos) and time.monotonic() < until:
+    while waiting and time.monotonic() < until:
+        report()
         time.sleep(0.05)
-    print(sum(info.is_published() for info in infos), flush=True)
+    print("done", flush=True)
     client.disconnect()
     client.loop_stop()
 

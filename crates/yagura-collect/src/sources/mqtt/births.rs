@@ -1,13 +1,15 @@
 //! Births in a file, so that a collector that starts again knows what aliases mean.
 //!
 //! Births are sent once, when a node begins, and nobody asks for them again. The file holds one record a birth:
-//! length and CRC-32C of what follows; lengths of broker and topic; broker, topic, payload. The last one of a topic
-//! holds. What is behind a torn record is cut off.
+//! length and CRC-32C of what follows; QoS; lengths of broker and topic; broker, topic, payload. The last one of a
+//! topic holds. What is behind a torn record is cut off.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use super::wire::Message;
 
 /// How much older records may take before the file is written anew, beside as much as holds.
 const OLD_BYTES: u64 = 4 << 20;
@@ -21,8 +23,8 @@ pub(super) struct Births {
     bytes_max: u64,
 }
 
-/// A birth: broker, topic, payload.
-pub(super) type Birth = (String, String, Vec<u8>);
+/// A birth, and the broker that brought it.
+pub(super) type Birth = (String, Message);
 
 impl Births {
     /// Opens the file, or makes it; answers the births that hold, in the order in which they came.
@@ -36,9 +38,9 @@ impl Births {
     }
 
     /// Appends births; they are durable when it returns.
-    pub fn append<'a>(&mut self, births: impl Iterator<Item = (&'a str, &'a str, &'a [u8])>) -> io::Result<()> {
+    pub fn append<'a>(&mut self, births: impl Iterator<Item = (&'a str, &'a Message)>) -> io::Result<()> {
         let mut out = Vec::new();
-        births.for_each(|birth| record(&mut out, birth));
+        births.for_each(|(broker, message)| record(&mut out, broker, message));
         self.file.write_all(&out)?;
         self.file.sync_data()?;
         self.bytes += out.len() as u64;
@@ -51,8 +53,8 @@ impl Births {
 
     fn write(path: &Path, births: &[Birth]) -> io::Result<Self> {
         let mut out = Vec::new();
-        for (broker, topic, payload) in births {
-            record(&mut out, (broker, topic, payload));
+        for (broker, message) in births {
+            record(&mut out, broker, message);
         }
         let new = path.with_extension("new");
         let mut file = File::create(&new)?;
@@ -68,12 +70,13 @@ impl Births {
     }
 }
 
-fn record(out: &mut Vec<u8>, (broker, topic, payload): (&str, &str, &[u8])) {
-    let mut body = Vec::with_capacity(8 + broker.len() + topic.len() + payload.len());
+fn record(out: &mut Vec<u8>, broker: &str, message: &Message) {
+    let topic = message.topic();
+    let mut body = vec![message.qos];
     for text in [broker, topic] {
         body.extend_from_slice(&(text.len() as u32).to_le_bytes());
     }
-    for part in [broker.as_bytes(), topic.as_bytes(), payload] {
+    for part in [broker.as_bytes(), topic.as_bytes(), &message.payload] {
         body.extend_from_slice(part);
     }
     out.extend_from_slice(&(body.len() as u32).to_le_bytes());
@@ -83,35 +86,38 @@ fn record(out: &mut Vec<u8>, (broker, topic, payload): (&str, &str, &[u8])) {
 
 /// The last birth of each topic, in the order of these.
 fn latest(mut bytes: &[u8]) -> Vec<Birth> {
-    let mut found: BTreeMap<(String, String), (usize, Vec<u8>)> = BTreeMap::new();
+    let mut found: BTreeMap<(String, String), (usize, Message)> = BTreeMap::new();
     let mut nth = 0;
-    while let Some((broker, topic, payload)) = take(&mut bytes) {
-        found.insert((broker, topic), (nth, payload));
+    while let Some((broker, message)) = take(&mut bytes) {
+        found.insert((broker, message.topic().to_string()), (nth, message));
         nth += 1;
     }
     let mut found: Vec<_> = found.into_iter().collect();
     found.sort_by_key(|(_, (nth, _))| *nth);
-    found.into_iter().map(|((broker, topic), (_, payload))| (broker, topic, payload)).collect()
+    found.into_iter().map(|((broker, _), (_, message))| (broker, message)).collect()
 }
 
 fn take(bytes: &mut &[u8]) -> Option<Birth> {
-    let number = |bytes: &mut &[u8]| {
-        let (number, rest) = bytes.split_first_chunk()?;
-        *bytes = rest;
-        Some(u32::from_le_bytes(*number))
-    };
     let length = number(bytes)? as usize;
     let sum = number(bytes)?;
-    let (mut body, rest) = bytes.split_at_checked(length)?;
+    let (body, rest) = bytes.split_at_checked(length)?;
     if crc32c::crc32c(body) != sum {
         return None;
     }
     *bytes = rest;
+    let (qos, mut body) = body.split_first()?;
     let (broker, topic) = (number(&mut body)? as usize, number(&mut body)? as usize);
     let (broker, body) = body.split_at_checked(broker)?;
     let (topic, payload) = body.split_at_checked(topic)?;
-    let text = |text: &[u8]| String::from_utf8(text.to_vec()).ok();
-    Some((text(broker)?, text(topic)?, payload.to_vec()))
+    let mut message = Message::new(std::str::from_utf8(topic).ok()?, payload);
+    message.qos = *qos;
+    Some((std::str::from_utf8(broker).ok()?.to_string(), message))
+}
+
+fn number(bytes: &mut &[u8]) -> Option<u32> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(u32::from_le_bytes(*number))
 }
 
 #[cfg(test)]
@@ -125,9 +131,10 @@ mod tests {
         let (mut births, found) = Births::open(&path).expect("opens");
         assert!(found.is_empty());
         for (topic, payload) in [("a", "1"), ("b", "2"), ("a", "3")] {
-            births.append([("m", topic, payload.as_bytes())].into_iter()).expect("written");
+            let message = Message::new(topic, payload.as_bytes());
+            births.append([("m", &message)].into_iter()).expect("written");
         }
-        let held = |payload: &str, topic: &str| ("m".to_string(), topic.to_string(), payload.into());
+        let held = |payload: &str, topic| ("m".to_string(), Message::new(topic, payload.as_bytes()));
         let (_, found) = Births::open(&path).expect("opens");
         assert_eq!(found, [held("2", "b"), held("3", "a")]);
         let whole = fs::read(&path).expect("a file");
@@ -143,9 +150,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("births");
         let (mut births, _) = Births::open(&path).expect("opens");
-        let payload = vec![7; 1 << 20];
+        let message = Message::new("a", &vec![7; 1 << 20]);
         for _ in 0..12 {
-            births.append([("m", "a", &payload[..])].into_iter()).expect("written");
+            births.append([("m", &message)].into_iter()).expect("written");
             assert!(fs::metadata(&path).expect("a file").len() < OLD_BYTES + (4 << 20));
         }
     }

@@ -127,7 +127,8 @@ impl<'a> Metric<'a> {
         if self.null {
             return Meaning::Nothing;
         }
-        let number = |fits: bool, value: f64| if fits { Meaning::Number(value) } else { Meaning::Unfit(value) };
+        let number =
+            |fits: bool, value: f64| if fits { Meaning::Number(value) } else { Meaning::Unfit(value) };
         match self.value {
             Value::Int(value) => match datatype {
                 1 => number(true, f64::from(value as u8 as i8)),

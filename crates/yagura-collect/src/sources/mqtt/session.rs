@@ -402,8 +402,7 @@ impl Session {
                 let messages = packets(&mut reader, &mut buffer, &mut early, &mut out)?;
                 if !messages.is_empty() {
                     let bytes = messages.iter().map(|m| m.payload.len() + MESSAGE_BYTES).sum();
-                    let item =
-                        Item::Messages { broker: link.broker, connection, at: clock::now(), messages };
+                    let item = Item::Messages { broker: link.broker, connection, at: clock::now(), messages };
                     if let Err(item) = link.feed.try_send(item, bytes) {
                         let feed = link.feed.clone();
                         sending = Some(Box::pin(async move { feed.send(item, bytes).await }));

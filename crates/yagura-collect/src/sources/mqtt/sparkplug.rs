@@ -87,6 +87,8 @@ struct Node {
     number: Option<u64>,
     skewed: bool,
     doubt: Doubt,
+    /// Its births come with QoS 1 or 2.
+    kept: bool,
     /// Itself, then its devices.
     devices: Vec<Device>,
     named: FxHashMap<Box<str>, u32>,
@@ -196,11 +198,12 @@ impl Sparkplug {
         false
     }
 
-    /// The broker has kept nothing of what came while nobody was there.
-    pub fn interrupted(&mut self, broker: usize) {
+    /// Nobody was there for a while. A broker that kept the session has kept births with QoS 1 and 2 alone.
+    pub fn interrupted(&mut self, broker: usize, resumed: bool) {
         for ((of, _), node) in &self.named {
-            if *of == broker {
-                self.nodes[*node as usize].doubt = Doubt::Open;
+            let node = &mut self.nodes[*node as usize];
+            if *of == broker && !(resumed && node.kept) && node.doubt == Doubt::None {
+                node.doubt = Doubt::Open;
             }
         }
     }
@@ -215,13 +218,7 @@ impl Sparkplug {
         }
     }
 
-    fn route(
-        &mut self,
-        broker: usize,
-        topic: &str,
-        message: &Message,
-        out: &mut Out<'_>,
-    ) -> Option<Route> {
+    fn route(&mut self, broker: usize, topic: &str, message: &Message, out: &mut Out<'_>) -> Option<Route> {
         if let Some(route) = self.topics.get(broker)?.get(topic) {
             return Some(*route);
         }
@@ -280,6 +277,7 @@ impl Sparkplug {
             number: None,
             skewed: false,
             doubt: Doubt::None,
+            kept: false,
             devices: vec![Device::new(name, tool)],
             named: FxHashMap::default(),
         });
@@ -316,7 +314,6 @@ impl Out<'_> {
     pub fn tell(&mut self, event: &'static str, subject: &str, count: u64, detail: impl FnOnce() -> String) {
         self.told.say(event, subject, (self.now, self.now), count, detail, self.rows);
     }
-
 }
 
 impl Node {
@@ -340,6 +337,7 @@ impl Node {
             (true, Some(seq)) => {
                 *self.prints = [None; 256];
                 self.doubt = Doubt::None;
+                self.kept = message.qos > 0;
                 self.took(seq, print);
                 Order::Next
             }
@@ -362,7 +360,10 @@ impl Node {
             Order::Gap(missing) => {
                 let span = (self.heard, out.now);
                 let detail = || {
-                    format!("messages are missing before number {} of the node", payload.seq.unwrap_or_default())
+                    format!(
+                        "messages are missing before number {} of the node",
+                        payload.seq.unwrap_or_default()
+                    )
                 };
                 out.told.say(coverage::GAP, &self.name, span, missing, detail, out.rows);
             }
