@@ -197,6 +197,9 @@ impl Link {
     }
 }
 
+/// Messages that wait for room.
+type Sending = Pin<Box<dyn Future<Output = Result<(), Item>> + Send>>;
+
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
@@ -238,7 +241,8 @@ impl Session {
             None => Box::new(stream),
             Some((config, name)) => {
                 let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
-                Box::new(connector.connect(name.clone(), stream).await.map_err(broken)?)
+                let secured = connector.connect(name.clone(), stream).await;
+                Box::new(secured.map_err(|cause| handshake(&cause))?)
             }
         };
         let packet_max = options.payload_max + (1 << 16) + 64;
@@ -395,7 +399,7 @@ impl Session {
         let mut ping = interval_at(Instant::now() + period, period);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
-        let mut sending: Option<Pin<Box<dyn Future<Output = Result<(), Item>> + Send>>> = None;
+        let mut sending: Option<Sending> = None;
         let mut out = Vec::new();
         loop {
             if sending.is_none() {
@@ -520,6 +524,16 @@ fn broken(cause: &io::Error, tls: bool) -> Failure {
         Some((cause, remedy)) => Failure::new(format!("TLS: {cause}"), remedy),
         None if cause.kind() == io::ErrorKind::UnexpectedEof => closed(tls),
         None => Failure::new(format!("the connection broke: {cause}"), closed(tls).remedy),
+    }
+}
+
+fn handshake(cause: &io::Error) -> Failure {
+    match client::explain(cause) {
+        Some(_) => broken(cause, true),
+        None => Failure::new(
+            format!("TLS: it broke off the handshake: {cause}"),
+            "this port may not speak TLS: leave `tls` out, or name the port",
+        ),
     }
 }
 
