@@ -104,8 +104,11 @@ pub fn run(
 
 struct Kind {
     name: &'static str,
-    run: fn(&Map<String, Value>, Duration, &Opening<'_>) -> Result<Found, SourceError>,
+    run: Run,
 }
+
+/// Decodes settings and asks for so long.
+type Run = fn(&Map<String, Value>, Duration, &Opening<'_>) -> Result<Found, SourceError>;
 
 impl Kind {
     const fn of<D: Discovery>() -> Self {

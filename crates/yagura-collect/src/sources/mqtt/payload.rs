@@ -420,7 +420,7 @@ mod tests {
             (4, Value::Long(u64::MAX), Meaning::Number(-1.0)),
             (7, Value::Int(u32::MAX), Meaning::Number(4_294_967_295.0)),
             (7, Value::Long(4_294_967_295), Meaning::Number(4_294_967_295.0)),
-            (8, Value::Long(1 << 63), Meaning::Number(9.223372036854775808e18)),
+            (8, Value::Long(1 << 63), Meaning::Number(2f64.powi(63))),
             (9, Value::Float(0.5), Meaning::Number(0.5)),
             (10, Value::Int(3), Meaning::Unfit(3.0)),
             (11, Value::Bool(true), Meaning::Number(1.0)),

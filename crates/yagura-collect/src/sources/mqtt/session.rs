@@ -33,8 +33,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 const READ_BYTES: usize = 256 << 10;
 const ROOM_MIN: usize = 16 << 10;
 
-/// Memory that a message takes beside its bytes.
-pub(crate) const MESSAGE_BYTES: usize = 128;
+/// Messages that are kept until a broker answers the subscription.
+const EARLY_BYTES_MAX: usize = 1 << 20;
 
 /// A broker, and how to speak with it.
 pub(crate) struct Options {
@@ -193,7 +193,7 @@ impl Link {
     }
 
     async fn put(&self, item: Item) -> Result<(), Item> {
-        self.feed.send(item, MESSAGE_BYTES).await
+        self.feed.send(item, wire::MESSAGE_BYTES).await
     }
 }
 
@@ -298,6 +298,7 @@ impl Session {
             options.topics.iter().map(|(topic, qos)| (topic.as_str(), *qos)),
         );
         self.stream.write_all(&out).await.map_err(|cause| broken(&cause, tls))?;
+        let mut early = 0;
         loop {
             match self.packet(tls).await? {
                 Packet::Subscribed(codes) => {
@@ -321,10 +322,13 @@ impl Session {
                 }
                 // A session that was kept: its messages come before the answer.
                 packet @ (Packet::Message(_) | Packet::Release(_)) => {
+                    if let Packet::Message(message) = &packet {
+                        early += message.size();
+                    }
                     self.early.push_back(packet);
-                    if self.early.len() > usize::from(u16::MAX) {
-                        let cause = "it sends messages and does not answer the subscription";
-                        return Err(Failure::new(cause, "look at the broker's log"));
+                    // There is much: the answer is looked at when it comes.
+                    if early > EARLY_BYTES_MAX {
+                        return Ok(());
                     }
                 }
                 _ => {}
@@ -358,7 +362,7 @@ impl Session {
         format!("MQTT {version}, {session}")
     }
 
-    /// The next packet, with what it may take to be heard before it for at most `wait`.
+    /// The next message, if one comes within `wait`.
     pub async fn listen(&mut self, wait: Duration) -> Result<Option<Message>, Failure> {
         let until = Instant::now() + wait;
         loop {
@@ -405,7 +409,7 @@ impl Session {
             if sending.is_none() {
                 let messages = packets(&mut reader, &mut buffer, &mut early, &mut out)?;
                 if !messages.is_empty() {
-                    let bytes = messages.iter().map(|m| m.payload.len() + MESSAGE_BYTES).sum();
+                    let bytes = messages.iter().map(Message::size).sum();
                     let item = Item::Messages { broker: link.broker, connection, at: clock::now(), messages };
                     if let Err(item) = link.feed.try_send(item, bytes) {
                         let feed = link.feed.clone();
@@ -493,6 +497,10 @@ fn packets(
             Packet::Message(message) => messages.push(message),
             // The message is durable since its PUBREC went out, in this session or in the one before.
             Packet::Release(id) => wire::answer(out, wire::PUBCOMP, id),
+            Packet::Subscribed(codes) if codes.iter().any(|code| *code >= 0x80) => {
+                let cause = format!("it refuses subscriptions (codes {codes:?})");
+                return Err(Failure::new(cause, "let the broker permit the user to read the topics"));
+            }
             Packet::Disconnected(code, reason) => {
                 let cause = said(format!("it ended the connection (code {code})"), &reason);
                 return Err(Failure::new(cause, "look at the broker's log"));

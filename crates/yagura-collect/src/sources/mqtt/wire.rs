@@ -54,6 +54,11 @@ impl Message {
         std::str::from_utf8(&self.topic).unwrap_or_default()
     }
 
+    /// The memory that it takes, about.
+    pub fn size(&self) -> usize {
+        self.topic.len() + self.payload.len() + MESSAGE_BYTES
+    }
+
     /// A message that was not read from a broker.
     pub fn new(topic: &str, payload: &[u8]) -> Self {
         Message {
@@ -105,6 +110,9 @@ pub(crate) const PUBREC: u8 = 0x50;
 pub(crate) const PUBCOMP: u8 = 0x70;
 pub(crate) const PING: [u8; 2] = [0xc0, 0];
 pub(crate) const DISCONNECT: [u8; 2] = [0xe0, 0];
+
+/// Memory that a message takes beside its bytes.
+pub(crate) const MESSAGE_BYTES: usize = 128;
 
 /// The longest fixed header, topic and packet identifier together.
 const HEAD_MAX: usize = 5 + 2 + u16::MAX as usize + 2;
@@ -313,7 +321,7 @@ fn properties(body: &mut Bytes) -> Result<Properties, Malformed> {
             0x13 => out.keep_alive = Some(take_u16(&mut rest)?),
             0x1f => out.reason = String::from_utf8_lossy(&take_bytes(&mut rest)?).into_owned(),
             0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28 | 0x29 | 0x2a => drop(take(&mut rest, 1)?),
-            0x21 | 0x22 | 0x23 => drop(take(&mut rest, 2)?),
+            0x21..=0x23 => drop(take(&mut rest, 2)?),
             0x02 | 0x11 | 0x18 | 0x27 => drop(take(&mut rest, 4)?),
             0x03 | 0x08 | 0x09 | 0x12 | 0x15 | 0x16 | 0x1a | 0x1c => drop(take_bytes(&mut rest)?),
             0x0b => drop(take_length(&mut rest)?),

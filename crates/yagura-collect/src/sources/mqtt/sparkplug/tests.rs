@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use yagura_event::Kind;
 use yagura_event::rows::OwnedRow;
 
@@ -248,4 +249,32 @@ fn hosts_and_commands_are_told() {
     // A node's clock that is wrong.
     let ahead = payload(STAMP + 3_600_000, Some(2), &[]);
     assert_eq!(coverage_of(&plant.send("spBv1.0/G/NDATA/N", &ahead)), [("skew", "G/N", 1)]);
+}
+
+proptest! {
+    #[test]
+    fn damaged_messages_leave_the_next_birth_whole(
+        damage in proptest::collection::vec((0usize..6, 0usize..100, any::<u8>(), 0usize..100), 1..20),
+    ) {
+        let mut plant = Plant::new();
+        plant.born();
+        for (what, at, byte, cut) in damage {
+            let (topic, mut bytes) = match what {
+                0 => ("spBv1.0/G/NBIRTH/N", node_birth(9)),
+                1 => ("spBv1.0/G/DBIRTH/N/D", device_birth(3)),
+                2 => ("spBv1.0/G/NDATA/N", data(4, 1, 1.0)),
+                3 => ("spBv1.0/G/DDATA/N/D", data(5, 10, 1.0)),
+                4 => ("spBv1.0/G/NDEATH/N", node_birth(9)),
+                _ => ("spBv1.0/G/NCMD/N", node_birth(9)),
+            };
+            let length = bytes.len();
+            bytes[at % length] = byte;
+            bytes.truncate(length - cut % length);
+            plant.send(topic, &bytes);
+        }
+        plant.now += 2 * SECOND;
+        plant.send("spBv1.0/G/NBIRTH/N", &node_birth(77));
+        let rows = plant.send("spBv1.0/G/NDATA/N", &data(1, 1, 8.5));
+        prop_assert_eq!(values(&rows), vec![("G/N/load", 8.5, 0.0)]);
+    }
 }
