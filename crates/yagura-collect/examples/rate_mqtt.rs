@@ -75,7 +75,7 @@ fn run(seconds: u64, rate: u64, publishers: u64) -> Result<(), Failure> {
     let Opened::Live(source) = config.open(folder.path(), &plant)? else {
         return Err("MQTT has no end".into());
     };
-    let log = Arc::new(Embedded::open(&folder.path().join("log"), Options::default())?);
+    let log = Arc::new(Embedded::open(folder.path().join("log"), Options::default())?);
     log.ensure_topic(TOPIC, 1)?;
     let stop = Arc::new(AtomicBool::new(false));
     let collector = {
