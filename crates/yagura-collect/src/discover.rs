@@ -11,15 +11,17 @@ use serde_json::{Map, Value};
 
 use crate::source::{Opening, Plant, Settings, SourceError};
 use crate::sources::hsms::HsmsHost;
+use crate::sources::mqtt::MqttSettings;
 use crate::sources::opcua::OpcUa;
 use crate::sources::{CollectorConfig, decode};
 
+pub mod mqtt;
 pub mod opcua;
 pub mod secs;
 
 pub use secs::Entry;
 
-const KINDS: &[Kind] = &[Kind::of::<OpcUa>(), Kind::of::<HsmsHost>()];
+const KINDS: &[Kind] = &[Kind::of::<OpcUa>(), Kind::of::<MqttSettings>(), Kind::of::<HsmsHost>()];
 
 /// A kind of source that can say what it has.
 pub trait Discovery: Settings {

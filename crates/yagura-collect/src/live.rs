@@ -66,7 +66,7 @@ pub fn collect(
         let now = source.advance(wait, &mut writer);
         out.hand_over(writer.take()?, stop, &mut cursor)?;
         let due = *closed_at.get_or_insert(now) + batch;
-        if now >= due {
+        if now >= due || source.urgent() {
             writer.close(now);
             closed_at = Some(now);
             out.hand_over(writer.take()?, stop, &mut cursor)?;

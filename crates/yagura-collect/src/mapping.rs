@@ -75,7 +75,18 @@ impl Mapper {
         observed: Option<Micros>,
         out: &mut dyn RowSink,
     ) {
-        let text = |name: &str| self.column(object, name);
+        self.emit_with(&|field, text| push_field(object, field, text), time, observed, out);
+    }
+
+    /// The same of something whose fields `field` appends to a text.
+    pub fn emit_with(
+        &self,
+        field: &dyn Fn(&str, &mut String),
+        time: Micros,
+        observed: Option<Micros>,
+        out: &mut dyn RowSink,
+    ) {
+        let text = |name: &str| self.column_with(field, name);
         let time_of = |name: &str| times::read(&text(name)).unwrap_or(time);
         let observed = observed.unwrap_or_else(|| time_of("observed"));
         let (tool, detail) = (text("tool"), text("detail"));
@@ -153,24 +164,33 @@ impl Mapper {
 
     /// A column's text for one object.
     pub fn column(&self, object: &Map<String, Value>, name: &str) -> String {
-        let field = |out: &mut String, field: &str| match object.get(field) {
-            Some(Value::String(text)) => out.push_str(text),
-            Some(Value::Null) | None => {}
-            Some(other) => out.push_str(&other.to_string()),
-        };
+        self.column_with(&|field, text| push_field(object, field, text), name)
+    }
+
+    /// A column's text, where `field` appends a field to it.
+    pub fn column_with(&self, field: &dyn Fn(&str, &mut String), name: &str) -> String {
         let mut out = String::new();
         match self.templates.iter().find(|(column, _)| *column == name) {
             Some((_, Some(pieces))) => {
                 for piece in pieces {
                     match piece {
                         Piece::Text(text) => out.push_str(text),
-                        Piece::Field(name) => field(&mut out, name),
+                        Piece::Field(name) => field(name, &mut out),
                     }
                 }
             }
-            _ => field(&mut out, name),
+            _ => field(name, &mut out),
         }
         out
+    }
+}
+
+/// Appends a field of an object to a text; nothing where there is none.
+pub fn push_field(object: &Map<String, Value>, field: &str, text: &mut String) {
+    match object.get(field) {
+        Some(Value::String(value)) => text.push_str(value),
+        Some(Value::Null) | None => {}
+        Some(other) => text.push_str(&other.to_string()),
     }
 }
 

@@ -63,6 +63,12 @@ pub trait LiveSource: Send {
     /// at, only between two calls.
     fn advance(&mut self, wait: Duration, out: &mut dyn PlacedSink) -> Micros;
 
+    /// Whether somebody can send no more until what was put out is durable: it is made so now, before the batch is
+    /// due.
+    fn urgent(&self) -> bool {
+        false
+    }
+
     /// Everything that was put out before is durable, in the log or in the spool before it: what was
     /// taken may be acknowledged to whoever sent it.
     fn durable(&mut self) {}

@@ -138,6 +138,8 @@ pub mod coverage {
     pub const OPAQUE: &str = "opaque";
     /// A collector sends nothing any more.
     pub const SILENT: &str = "silent";
+    /// Delivered again: either left out, or in the log twice, as the row says.
+    pub const REPEATED: &str = "repeated";
     /// A frame or packet that could not be read.
     pub const MALFORMED: &str = "malformed";
     /// A value or report that no dictionary explains.

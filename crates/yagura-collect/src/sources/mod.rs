@@ -15,6 +15,7 @@ pub mod http;
 pub mod interface;
 pub mod jsonl;
 pub mod modbus;
+pub mod mqtt;
 pub mod opcua;
 pub mod packets;
 pub mod secslog;
@@ -35,6 +36,7 @@ const KINDS: &[Kind] = &[
     Kind::of::<secslog::SecsLog>(),
     Kind::of::<modbus::ModbusDevices>(),
     Kind::of::<bridge::ForeignTopics>(),
+    Kind::of::<mqtt::MqttSettings>(),
 ];
 
 /// One entry of a configuration's list of collectors.
@@ -89,6 +91,11 @@ impl CollectorConfig {
             Some(kind) => (kind.check)(&self.settings),
             None => Err(self.unknown()),
         }
+    }
+
+    /// The settings of its kind.
+    pub(crate) fn settings(&self) -> &Map<String, Value> {
+        &self.settings
     }
 
     fn found(&self, at: &Opening<'_>) -> Result<&'static Kind, SourceError> {
