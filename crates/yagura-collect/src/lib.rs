@@ -20,5 +20,7 @@ pub mod source;
 pub mod sources;
 pub mod writer;
 
-pub use places::{PlacedSink, Places};
+pub use places::{PlacedSink, Places, SeriesOf};
+pub use yagura_event::units;
+
 pub use source::{LiveSource, Opened, Opening, Plant, Seen, Settings, Source, SourceError};
