@@ -134,8 +134,9 @@ impl Pattern {
     /// Whether a name matches, and where what it captures stands in it.
     pub(super) fn captures(&self, name: &str) -> Option<Vec<(u32, u32)>> {
         let name = name.as_bytes();
-        let mut matching = Matching::new(&self.symbols, self.words.len(), name.len());
-        matching.run(0, 0, 0, 0, &|at| Symbol::from(name[at])).then_some(matching.captured)
+        let mut matching = Matching::new(&self.symbols, name.len());
+        let matches = matching.run(0, 0, 0, 0, &|at| Symbol::from(name[at]));
+        matches.then(|| matching.captured[..self.words.len()].to_vec())
     }
 
     /// Whether a name matches.
@@ -146,7 +147,7 @@ impl Pattern {
     /// Whether every name that matches `other` certainly matches this one, too.
     pub(super) fn covers(&self, other: &Pattern) -> bool {
         let other = &other.symbols;
-        Matching::new(&self.symbols, self.words.len(), other.len()).run(0, 0, 0, 0, &|at| other[at])
+        Matching::new(&self.symbols, other.len()).run(0, 0, 0, 0, &|at| other[at])
     }
 }
 
@@ -167,19 +168,29 @@ fn text(symbols: &[Symbol]) -> Box<str> {
     String::from_utf8(bytes).unwrap_or_default().into()
 }
 
+/// Bits for most names and patterns without asking for memory.
+const FEW: usize = 8;
+
 struct Matching<'a> {
     pattern: &'a [Symbol],
-    captured: Vec<(u32, u32)>,
+    captured: [(u32, u32); WILD_MAX],
     length: usize,
-    /// By the number of what is open and the place in the name: where it did not go on.
-    failed: Vec<u64>,
+    /// By the number of what is open and the place in the name: where it did not go on. Bits of the first if
+    /// they are enough.
+    few: [u64; FEW],
+    many: Vec<u64>,
 }
 
 impl<'a> Matching<'a> {
-    fn new(pattern: &'a [Symbol], words: usize, length: usize) -> Self {
+    fn new(pattern: &'a [Symbol], length: usize) -> Self {
         let open = pattern.iter().filter(|symbol| **symbol >= STAR).count();
-        let failed = if open > 1 { vec![0; (open * (length + 1)).div_ceil(64)] } else { Vec::new() };
-        Matching { pattern, captured: vec![(0, 0); words], length, failed }
+        let words = (open * (length + 1)).div_ceil(64);
+        let many = if words > FEW { vec![0; words] } else { Vec::new() };
+        Matching { pattern, captured: [(0, 0); WILD_MAX], length, few: [0; FEW], many }
+    }
+
+    fn failed(&mut self) -> &mut [u64] {
+        if self.many.is_empty() { &mut self.few } else { &mut self.many }
     }
 
     /// From places in the pattern and the name on; `open` and `capture` count what was open before.
@@ -202,7 +213,7 @@ impl<'a> Matching<'a> {
             }
         };
         let bit = open * (self.length + 1) + place;
-        if self.failed.get(bit / 64).is_some_and(|bits| bits >> (bit % 64) & 1 == 1) {
+        if self.failed().get(bit / 64).is_some_and(|bits| bits >> (bit % 64) & 1 == 1) {
             return false;
         }
         let begin = place;
@@ -230,7 +241,7 @@ impl<'a> Matching<'a> {
             taken |= next < STAR || next == CAPTURE;
             place += 1;
         }
-        if let Some(bits) = self.failed.get_mut(bit / 64) {
+        if let Some(bits) = self.failed().get_mut(bit / 64) {
             *bits |= 1 << (bit % 64);
         }
         false
