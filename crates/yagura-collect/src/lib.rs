@@ -28,5 +28,7 @@ pub mod times;
 pub mod tls;
 pub mod writer;
 
-pub use places::{PlacedSink, Places};
+pub use places::{PlacedSink, Places, SeriesOf};
+pub use yagura_event::units;
+
 pub use source::{LiveSource, Opened, Opening, Plant, Seen, Settings, Source, SourceError};

@@ -9,8 +9,11 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
-use yagura_event::rows::RowSink;
+use yagura_event::clock::Micros;
+use yagura_event::rows::{MeasuredRow, Row, RowSink};
 use yagura_event::{Envelope, Kind, Place, same_name};
+
+use crate::names::Reading;
 
 /// Takes rows, and is told where they stand.
 pub trait PlacedSink: RowSink {
@@ -21,6 +24,34 @@ pub trait PlacedSink: RowSink {
 
     /// The rows that follow stand nowhere: what a source says about itself.
     fn nowhere(&mut self) {}
+
+    /// A tool is in a cell, if the asset table does not know the tool; the first cell counts.
+    fn place_tool(&mut self, _tool: &str, _cell: &str) {}
+
+    /// A value of a signal that may come again under this number alone: [`PlacedSink::sample`].
+    fn introduce(&mut self, _of: SeriesOf, row: &MeasuredRow<'_>) {
+        self.push(Row::Measured(row));
+    }
+
+    /// A further value of a signal that was introduced. `false` where it is not known, or not any more: then
+    /// nothing was taken, and it is to be introduced.
+    fn sample(&mut self, _of: SeriesOf, _reading: Reading, _value: f64) -> bool {
+        false
+    }
+
+    /// As [`PlacedSink::sample`] for several values with times of their own.
+    fn samples(&mut self, _of: SeriesOf, _reading: Reading, _times: &[Micros], _values: &[f64]) -> bool {
+        false
+    }
+}
+
+/// A signal as its source numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesOf {
+    /// Whose numbers these are; each [`crate::names::Signals`] of a process has its own.
+    pub signals: u32,
+    /// The number.
+    pub number: u32,
 }
 
 /// Streams that are followed at a time; their names come from outside. Rows of further ones stand nowhere.
@@ -192,8 +223,21 @@ struct CellMark {
 
 impl Reached {
     /// Counts a row of the current entry; `false` when the log holds it already.
+    #[inline]
     pub(crate) fn admit(&mut self, progress: &Progress, held: &Places, cell: &str, kind: Kind) -> bool {
-        let Some(current) = progress.current else { return true };
+        progress.current.is_none() || self.admit_many(progress, held, cell, kind, 1) == 0
+    }
+
+    /// Counts rows of the current entry; how many of them, the first ones, the log holds already.
+    pub(crate) fn admit_many(
+        &mut self,
+        progress: &Progress,
+        held: &Places,
+        cell: &str,
+        kind: Kind,
+        rows: usize,
+    ) -> usize {
+        let Some(current) = progress.current else { return 0 };
         let stream = &progress.streams[current];
         if self.marks.len() <= current {
             self.marks.resize_with(current + 1, CellMark::default);
@@ -203,12 +247,17 @@ impl Reached {
             mark.looked_up = true;
             mark.held = held.held(cell, &stream.name).cloned().map(Box::new);
         }
-        mark.counted = match mark.counted {
-            (at, rows) if at == stream.at => (at, rows.saturating_add(1)),
-            _ => (stream.at, 1),
+        let before = match mark.counted {
+            (at, before) if at == stream.at => before,
+            _ => 0,
         };
-        let Some(held) = &mark.held else { return true };
-        mark.counted > held.all.max(held.kinds.get(&kind).copied().unwrap_or_default())
+        mark.counted = (stream.at, before.saturating_add(u32::try_from(rows).unwrap_or(u32::MAX)));
+        let Some(held) = &mark.held else { return 0 };
+        match held.all.max(held.kinds.get(&kind).copied().unwrap_or_default()) {
+            (at, _) if at > stream.at => rows,
+            (at, until) if at == stream.at => rows.min(until.saturating_sub(before) as usize),
+            _ => 0,
+        }
     }
 
     /// What a record that holds everything so far has to say, for all kinds or for its own.

@@ -14,8 +14,13 @@ use yagura_event::vocabulary::coverage;
 use yagura_event::{AssetTable, Encoding, Envelope, EventError, Kind, Place, codec};
 use yagura_log::Record;
 
-use crate::places::{PlacedSink, Places, Progress, Reached};
+use crate::names::Reading;
+use crate::places::{PlacedSink, Places, Progress, Reached, SeriesOf};
 use crate::series::SeriesNumbers;
+
+mod handles;
+
+use handles::{Handle, Handles};
 
 /// Rows of one kind at which a batch is closed.
 const BATCH_ROWS: usize = 8192;
@@ -23,6 +28,10 @@ const BATCH_ROWS: usize = 8192;
 /// Names known at a time. They come from outside: a scan of addresses must not fill the memory.
 /// Beyond it, all are learned again.
 const NAMES_MAX: usize = 1 << 16;
+
+/// Tools that sources may place, and cells that there may be for it. Whatever is more is in the default cell.
+const PLACED_MAX: usize = 1 << 18;
+const PLACED_CELLS_MAX: usize = 1 << 12;
 
 /// A collector says that it lives after this long without a row for a cell.
 const HEARTBEAT: Micros = 10 * SECOND;
@@ -42,6 +51,10 @@ pub struct RowWriter {
     cell_of: FxHashMap<String, usize>,
     /// The last name that was looked up there: most rows have the tool of the row before.
     last: (String, usize),
+    /// Where the cells of tools are that sources placed; `None` for tools that the asset table knows.
+    placed: FxHashMap<String, Option<usize>>,
+    /// Where the signals are that sources number.
+    handles: Handles,
     /// The only cells that may be written; all of them when empty.
     permitted: Vec<String>,
     /// Rows of other cells since the last closing, and the name of one.
@@ -86,6 +99,8 @@ impl RowWriter {
             named: BTreeMap::new(),
             cell_of: FxHashMap::default(),
             last: (String::new(), usize::MAX),
+            placed: FxHashMap::default(),
+            handles: Handles::default(),
             permitted: Vec::new(),
             refused: (0, String::new()),
             held: Places::default(),
@@ -161,6 +176,9 @@ impl RowWriter {
         if let Some(cell) = self.cell_of.get(name) {
             return *cell;
         }
+        if let Some(Some(cell)) = self.placed.get(name) {
+            return *cell;
+        }
         let by_address = || name.parse::<IpAddr>().ok().and_then(|a| self.assets.find(&a));
         let cell = match self.assets.named(name).or_else(by_address) {
             Some(asset) => asset.cell.clone(),
@@ -189,12 +207,33 @@ impl RowWriter {
     fn all_cells(&mut self) -> Vec<usize> {
         let mut names: Vec<String> = self.assets.assets().iter().map(|a| a.cell.clone()).collect();
         names.push(self.assets.default_cell.clone());
+        names.extend(self.placed.values().flatten().map(|&cell| self.cells[cell].name.clone()));
         names.sort();
         names.dedup();
         if !self.permitted.is_empty() {
             names.retain(|name| self.permitted.binary_search(name).is_ok());
         }
         names.into_iter().map(|name| self.index_of(name)).collect()
+    }
+
+    /// As [`RowWriter::cell`] for some rows of one kind, of which the log has the first few already: how many.
+    fn cell_of_many(
+        &mut self,
+        index: usize,
+        kind: Kind,
+        observed: Micros,
+        rows: usize,
+    ) -> Option<(&mut Cell, usize)> {
+        // The last one is admitted as any row is; those before it are counted at once.
+        let cell = &mut self.cells[index];
+        let left_out = match cell.forbidden {
+            true => {
+                self.refused.0 += rows as u64 - 1;
+                0
+            }
+            false => cell.reached.admit_many(&self.progress, &self.held, &cell.name, kind, rows - 1),
+        };
+        Some((self.cell(index, kind, observed)?, left_out))
     }
 
     /// The cell of a row, unless the row is in the log already or must not be written there.
@@ -255,27 +294,30 @@ impl RowWriter {
         let cell = &mut self.cells[index];
         let Some(observed) = cell.observed.take() else { return };
         cell.last_sent = observed.1;
-        let batches: [(Kind, RecordBatch); 9] = [
-            (Kind::Series, cell.series.finish()),
-            (Kind::Context, cell.context.finish()),
-            (Kind::Control, cell.control.finish()),
-            (Kind::Identity, cell.identity.finish()),
-            (Kind::Message, cell.message.finish()),
-            (Kind::Sample, cell.sample.finish()),
-            (Kind::Log, cell.log.finish()),
-            (Kind::Flow, cell.flow.finish()),
-            (Kind::Coverage, cell.coverage.finish()),
+        // A batch of nothing costs as much as one of something.
+        macro_rules! rows_of {
+            ($kind:expr, $builder:expr) => {
+                (!$builder.is_empty()).then(|| ($kind, $builder.finish()))
+            };
+        }
+        let batches: [Option<(Kind, RecordBatch)>; 9] = [
+            rows_of!(Kind::Series, cell.series),
+            rows_of!(Kind::Context, cell.context),
+            rows_of!(Kind::Control, cell.control),
+            rows_of!(Kind::Identity, cell.identity),
+            rows_of!(Kind::Message, cell.message),
+            rows_of!(Kind::Sample, cell.sample),
+            rows_of!(Kind::Log, cell.log),
+            rows_of!(Kind::Flow, cell.flow),
+            rows_of!(Kind::Coverage, cell.coverage),
         ];
+        let batches: Vec<(Kind, RecordBatch)> = batches.into_iter().flatten().collect();
         let mut row = cell.next_row;
         cell.next_row += batches.iter().map(|(_, rows)| rows.num_rows() as u64).sum::<u64>();
-        let last = batches.iter().rposition(|(_, rows)| rows.num_rows() > 0);
         for (nth, (kind, rows)) in batches.iter().enumerate() {
             let count = rows.num_rows();
-            if count == 0 {
-                continue;
-            }
             // Until the last of them is out, rows as early as these may follow.
-            let whole = Some(nth) == last;
+            let whole = nth + 1 == batches.len();
             let promise = if whole { promise } else { observed.0.min(promise) };
             // Definitions come again with the rows that need them: they stand nowhere.
             let places = match *kind {
@@ -342,9 +384,9 @@ impl RowWriter {
         }
     }
 
-    fn measured(&mut self, row: &MeasuredRow<'_>) {
+    fn measured(&mut self, row: &MeasuredRow<'_>) -> Option<Handle> {
         let index = self.cell_for(row.tool);
-        let Some(cell) = self.cell(index, Kind::Sample, row.observed) else { return };
+        let cell = self.cell(index, Kind::Sample, row.observed)?;
         let (series, new) = cell.numbers.number([row.tool, row.chamber, row.signal]);
         if new {
             cell.series.push(&SeriesRow {
@@ -367,6 +409,7 @@ impl RowWriter {
         });
         let rows = cell.sample.len();
         self.close_if_full(index, rows);
+        Some(Handle { cell: index as u32, series })
     }
 
     fn message(&mut self, row: &MessageRow<'_>) {
@@ -395,7 +438,7 @@ impl RowSink for RowWriter {
     fn push(&mut self, row: Row<'_>) {
         match row {
             Row::Message(row) => self.message(row),
-            Row::Measured(row) => self.measured(row),
+            Row::Measured(row) => drop(self.measured(row)),
             Row::Flow(row) => self.flow(row),
             Row::Identity(row) => {
                 let index = self.cell_for(if row.tool.is_empty() { row.address } else { row.tool });
@@ -447,63 +490,64 @@ impl PlacedSink for RowWriter {
     fn nowhere(&mut self) {
         self.progress.nowhere();
     }
+
+    fn place_tool(&mut self, tool: &str, cell: &str) {
+        if self.placed.contains_key(tool) || self.placed.len() >= PLACED_MAX {
+            return;
+        }
+        let known = self.assets.named(tool).is_some();
+        if known || (self.named.len() >= PLACED_CELLS_MAX && !self.named.contains_key(cell)) {
+            self.placed.insert(tool.to_string(), None);
+            return;
+        }
+        let index = self.index_of(cell.to_string());
+        self.placed.insert(tool.to_string(), Some(index));
+        // It may have been somewhere else so far.
+        if self.cell_of.remove(tool).is_some_and(|before| before != index) {
+            self.handles.clear();
+        }
+        self.last.1 = usize::MAX;
+    }
+
+    fn introduce(&mut self, of: SeriesOf, row: &MeasuredRow<'_>) {
+        // Nobody defined the series of a row that is in the log already.
+        if let Some(handle) = self.measured(row) {
+            self.handles.set(of, handle);
+        }
+    }
+
+    #[inline]
+    fn sample(&mut self, of: SeriesOf, reading: Reading, value: f64) -> bool {
+        let Some(Handle { cell: index, series }) = self.handles.get(of) else { return false };
+        let index = index as usize;
+        let Some(cell) = self.cell(index, Kind::Sample, reading.observed) else { return true };
+        let Reading { time, quality, .. } = reading;
+        cell.sample.push(&SampleRow { series, time, value, quality, ..Default::default() });
+        let rows = cell.sample.len();
+        self.close_if_full(index, rows);
+        true
+    }
+
+    fn samples(&mut self, of: SeriesOf, reading: Reading, times: &[Micros], values: &[f64]) -> bool {
+        let Some(Handle { cell: index, series }) = self.handles.get(of) else { return false };
+        let (index, count) = (index as usize, times.len().min(values.len()));
+        let mut done = 0;
+        while done < count {
+            let room = BATCH_ROWS - self.cells[index].sample.len().min(BATCH_ROWS - 1);
+            let upto = count.min(done + room);
+            if let Some((cell, left_out)) =
+                self.cell_of_many(index, Kind::Sample, reading.observed, upto - done)
+            {
+                let new = done + left_out..upto;
+                cell.sample.extend(series, reading.quality, &times[new.clone()], &values[new]);
+                let rows = cell.sample.len();
+                self.close_if_full(index, rows);
+            }
+            done = upto;
+        }
+        true
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kinds(records: &[Record]) -> Vec<(Kind, u64, u32)> {
-        records
-            .iter()
-            .filter_map(|r| Envelope::from_header(&r.header).ok())
-            .map(|e| (e.kind, e.first_row, e.rows))
-            .collect()
-    }
-
-    fn sample(signal: &'static str, time: Micros) -> MeasuredRow<'static> {
-        MeasuredRow { tool: "T", signal, time, observed: time, value: 1.0, ..Default::default() }
-    }
-
-    #[test]
-    fn context_closes_what_came_before_it_and_numbers_have_no_holes() {
-        let mut writer = RowWriter::new("c", 1, Arc::new(AssetTable::new(vec![], "bay")));
-        writer.push(Row::Measured(&sample("a", 10)));
-        writer.push(Row::Measured(&sample("b", 11)));
-        writer.push(Row::Context(&ContextRow {
-            time: 12,
-            observed: 12,
-            tool: "T",
-            name: "step",
-            value: "2",
-            ..Default::default()
-        }));
-        writer.push(Row::Measured(&sample("a", 13)));
-        writer.close(14);
-        let records = writer.take().expect("rows encode");
-        assert_eq!(
-            kinds(&records),
-            [(Kind::Series, 0, 2), (Kind::Sample, 2, 2), (Kind::Context, 4, 1), (Kind::Sample, 5, 1)]
-        );
-        let promises: Vec<Micros> =
-            records.iter().filter_map(|r| Envelope::from_header(&r.header).ok()).map(|e| e.promise).collect();
-        assert_eq!(promises, [10, 10, 12, 14]);
-    }
-
-    #[test]
-    fn a_quiet_cell_gets_heartbeats_and_an_end() {
-        let mut writer = RowWriter::new("c", 1, Arc::new(AssetTable::new(vec![], "bay")));
-        writer.push(Row::Measured(&sample("a", SECOND)));
-        writer.close(2 * SECOND);
-        writer.close(3 * SECOND);
-        writer.close(20 * SECOND);
-        writer.close(Micros::MAX);
-        let records = writer.take().expect("rows encode");
-        let promises: Vec<(u32, Micros)> = records
-            .iter()
-            .filter_map(|r| Envelope::from_header(&r.header).ok())
-            .map(|e| (e.rows, e.promise))
-            .collect();
-        assert_eq!(promises, [(1, SECOND), (1, 2 * SECOND), (0, 20 * SECOND), (0, Micros::MAX)]);
-    }
-}
+mod tests;

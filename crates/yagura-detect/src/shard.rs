@@ -394,8 +394,9 @@ impl Shard {
         let written = passing::as_written(envelope);
         let written = written.as_ref().unwrap_or(envelope);
         if from < rows.num_rows() {
+            let mut units = Vec::new();
             match envelope.kind {
-                Kind::Series => self.define(envelope, rows, from),
+                Kind::Series => units = self.define(envelope, rows, from),
                 Kind::Context => self.contexts(rows, from),
                 Kind::Control => {
                     self.control(envelope, rows, from);
@@ -412,6 +413,7 @@ impl Shard {
                 self.rows(rows, &mut judged);
                 self.inputs(rows, &mut judged);
             }
+            self.units_changed(&units, &mut judged);
         }
         let moved = self.watermark();
         if moved > watermark {

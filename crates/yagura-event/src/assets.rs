@@ -31,6 +31,7 @@ pub struct AssetTable {
     assets: Vec<Asset>,
     by_address: BTreeMap<IpAddr, usize>,
     by_mac: BTreeMap<String, usize>,
+    by_name: BTreeMap<String, usize>,
     /// The cell of rows that no asset places.
     pub default_cell: String,
 }
@@ -48,7 +49,10 @@ impl AssetTable {
             .enumerate()
             .flat_map(|(index, asset)| asset.macs.iter().map(move |mac| (mac.to_lowercase(), index)))
             .collect();
-        AssetTable { assets, by_address, by_mac, default_cell: default_cell.to_string() }
+        // The first of a name counts.
+        let by_name =
+            assets.iter().enumerate().rev().map(|(index, asset)| (asset.name.clone(), index)).collect();
+        AssetTable { assets, by_address, by_mac, by_name, default_cell: default_cell.to_string() }
     }
 
     /// The asset with that address.
@@ -63,7 +67,7 @@ impl AssetTable {
 
     /// The asset with that name.
     pub fn named(&self, name: &str) -> Option<&Asset> {
-        self.assets.iter().find(|a| a.name == name)
+        self.by_name.get(name).map(|&index| &self.assets[index])
     }
 
     /// The cell of a tool; the default cell when the table does not know it.

@@ -17,6 +17,7 @@ mod lz4;
 pub mod rows;
 pub mod schema;
 mod stream;
+pub mod units;
 pub mod vocabulary;
 
 pub use alert::{Alert, Queue, Severity};

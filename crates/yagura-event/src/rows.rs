@@ -282,6 +282,21 @@ row! {
     }
 }
 
+impl SampleBuilder {
+    /// Adds values of one series that are equally good. As many times as values.
+    pub fn extend(&mut self, series: u32, quality: u8, times: &[Micros], values: &[f64]) {
+        const CHUNK: usize = 256;
+        let (numbers, qualities) = ([series; CHUNK], [quality; CHUNK]);
+        for (times, values) in times.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+            self.series.append_slice(&numbers[..times.len()]);
+            self.quality.append_slice(&qualities[..times.len()]);
+            self.time.append_slice(times);
+            self.value.append_slice(values);
+        }
+        self.rows += times.len();
+    }
+}
+
 row! {
     /// What a device says it is.
     IdentityRow, IdentityBuilder, Kind::Identity, {

@@ -144,6 +144,8 @@ pub mod coverage {
     pub const MALFORMED: &str = "malformed";
     /// A value or report that no dictionary explains.
     pub const UNKNOWN: &str = "unknown";
+    /// A signal comes in another unit than before, or in one that does not become the plant's.
+    pub const UNIT: &str = "unit";
 }
 
 /// What a `control` row does.

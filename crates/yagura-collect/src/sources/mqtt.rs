@@ -543,7 +543,7 @@ impl MqttSource {
             out.tell(coverage::REPEATED, peer.reports.subject(), 1, detail);
         }
         match &mut self.decoder {
-            Decoder::Json(columns) => plain::json(columns, &message, &mut out),
+            Decoder::Json(mapper) => plain::json(mapper, &message, &mut out),
             Decoder::Value(topics) => topics.message(&message, self.topics_max, &mut out),
             Decoder::Sparkplug(sparkplug) => {
                 if sparkplug.message(broker, &message, &mut out) && self.store.is_some() {

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::UInt32Type;
 use serde::{Deserialize, Serialize};
-use yagura_event::rows::{SeriesBuilder, SeriesRow};
-use yagura_event::{Envelope, Kind};
+use yagura_event::rows::{CoverageBuilder, CoverageRow, SeriesBuilder, SeriesRow};
+use yagura_event::vocabulary::coverage;
+use yagura_event::{Envelope, Kind, units};
 
-use super::Shard;
+use super::{Judged, Shard};
 use crate::columns::{text_at, times_of};
+use crate::index::Candidates;
 
 /// The most series of a cell.
 const SERIES_MAX: usize = 4_000_000;
@@ -62,9 +64,19 @@ impl Series {
     }
 }
 
+/// A definition that gives a known series another unit.
+pub(super) struct UnitChange {
+    /// Its row in the record.
+    row: usize,
+    tool: String,
+    detail: String,
+}
+
 impl Shard {
-    /// Series definitions: the collector's numbers become the shard's.
-    pub(super) fn define(&mut self, envelope: &Envelope, rows: &RecordBatch, from: usize) {
+    /// Series definitions: the collector's numbers become the shard's. Answers which known series have another
+    /// unit from now on.
+    pub(super) fn define(&mut self, envelope: &Envelope, rows: &RecordBatch, from: usize) -> Vec<UnitChange> {
+        let mut changes = Vec::new();
         let column = |name: &str| rows.column_by_name(name);
         let (Some(number), Some(tool), Some(chamber), Some(signal), Some(unit), Some(class), Some(source)) = (
             column("series").and_then(|c| c.as_primitive_opt::<UInt32Type>()),
@@ -75,7 +87,7 @@ impl Shard {
             column("class"),
             column("source"),
         ) else {
-            return;
+            return changes;
         };
         let mut defined = Vec::new();
         for row in from..rows.num_rows() {
@@ -90,7 +102,10 @@ impl Shard {
                 continue;
             }
             let shard_number = match self.by_name.get(&name) {
-                Some(&known) => known,
+                Some(&known) => {
+                    changes.extend(self.change_unit(known, row, &text_at(unit, row)));
+                    known
+                }
                 None if self.saved.series.len() >= SERIES_MAX => {
                     self.saved.stats.refused_series += 1;
                     continue;
@@ -123,6 +138,63 @@ impl Shard {
         }
         for detection in 0..self.pipeline.detections.len() {
             self.select_series(detection, &defined);
+        }
+        changes
+    }
+
+    /// Notes the unit of a known series where it is another one; one that nobody said is no other one.
+    fn change_unit(&mut self, number: u32, row: usize, unit: &str) -> Option<UnitChange> {
+        let series = self.saved.series.get(number as usize)?;
+        if unit.is_empty() || series.unit == unit {
+            return None;
+        }
+        let differs = !series.unit.is_empty() && units::normal(&series.unit) != units::normal(unit);
+        let series = self.saved.series.get_mut(number as usize)?;
+        let before = std::mem::replace(&mut series.unit, unit.to_string());
+        let of = if series.chamber.is_empty() { String::new() } else { format!(" of {}", series.chamber) };
+        differs.then(|| UnitChange {
+            row,
+            tool: series.tool.clone(),
+            detail: format!(
+                "the unit of {}{of} changed from `{before}` to `{unit}` since it was defined last: what was learned \
+                 of it is in `{before}`",
+                series.signal
+            ),
+        })
+    }
+
+    /// Changed units are judged as `coverage` rows that stand where the definitions do. The shards of the plant
+    /// do not get them.
+    pub(super) fn units_changed(&mut self, changes: &[UnitChange], judged: &mut Judged<'_>) {
+        for UnitChange { row, tool, detail } in changes {
+            let at = judged.envelope.observed.1;
+            let mut about = CoverageBuilder::default();
+            about.push(&CoverageRow {
+                time: at,
+                until: at,
+                observed: at,
+                event: coverage::UNIT,
+                subject: tool,
+                count: 1,
+                detail,
+                ..CoverageRow::default()
+            });
+            let rows = about.finish();
+            let first_row = judged.envelope.first_row + *row as u64;
+            let envelope = Envelope { kind: Kind::Coverage, first_row, rows: 1, ..judged.envelope.clone() };
+            let mut candidates = Candidates::default();
+            self.pipeline.candidates(Kind::Coverage, &rows, &mut candidates);
+            let mut judged = Judged {
+                envelope: &envelope,
+                from: 0,
+                watermark: judged.watermark,
+                hits: judged.hits,
+                late: judged.late,
+                candidates: &candidates,
+                meter: judged.meter,
+            };
+            self.rows(&rows, &mut judged);
+            self.inputs(&rows, &mut judged);
         }
     }
 
@@ -208,5 +280,72 @@ impl Shard {
                 operator.context(&numbers);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+    use yagura_event::clock::SECOND;
+    use yagura_event::{Encoding, Envelope, Kind};
+    use yagura_log::Record;
+
+    use crate::operators::testing::Equals;
+    use crate::shard::Shard;
+    use crate::shelf::{Shelf, Texts};
+
+    const TEXT: &str = "version: 1
+detections:
+  - { id: unit, title: U, queue: data-quality, severity: medium, on: coverage, where: event = 'unit', by: [subject],
+      quiet: 0s, summary: '{subject}: {detail}', then: Look. }
+";
+
+    fn series(epoch: u64, at: i64, rows: &[Value]) -> Record {
+        let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+        let envelope = Envelope {
+            kind: Kind::Series,
+            version: Kind::Series.version(),
+            cell: "bay".into(),
+            collector: "opc".into(),
+            epoch,
+            first_row: 0,
+            rows: rows.len() as u32,
+            observed: (at * SECOND, at * SECOND),
+            promise: at * SECOND,
+            encoding: Encoding::Json,
+            origin: None,
+            places: Vec::new(),
+        };
+        Record { key: "bay".into(), header: envelope.to_header().into(), value: lines.join("\n").into() }
+    }
+
+    #[test]
+    fn a_series_that_comes_back_in_another_unit_is_told() {
+        let pipeline =
+            Shelf::new(Equals).read(Texts::one("p.yaml", TEXT)).unwrap_or_else(|e| panic!("{}", e[0]));
+        let mut shard = Shard::new("bay", Arc::clone(&pipeline));
+        let row = |signal: &str, unit: &str| json!({"series": signal.len(), "tool": "T", "signal": signal, "unit": unit});
+        let mut told = Vec::new();
+        for (start, rows) in [
+            vec![row("p", "Torr"), row("qq", ""), row("rrr", "Pa")],
+            vec![row("p", "torr"), row("qq", "V"), row("rrr", "")],
+            vec![row("p", "mTorr"), row("qq", "V"), row("rrr", "kPa")],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let stepped = shard.step(start as u64, &series(start as u64, 10 * start as i64, &rows));
+            assert!(stepped.unreadable.is_none());
+            told.extend(stepped.alerts.into_iter().map(|alert| (start, alert.summary)));
+        }
+        let learned = "since it was defined last: what was learned of it is in";
+        let expected = [
+            (2, format!("T: the unit of p changed from `torr` to `mTorr` {learned} `torr`")),
+            (2, format!("T: the unit of rrr changed from `Pa` to `kPa` {learned} `Pa`")),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(shard.saved.series.get(0).map(|series| series.unit.as_str()), Some("mTorr"));
     }
 }

@@ -267,7 +267,7 @@ fn values_of_defined_reports_and_traces_are_named() {
                 "3".into(),
                 Variable {
                     name: "Flow".into(),
-                    unit: "sccm".into(),
+                    unit: "SCCM".into(),
                     class: "flow".into(),
                     ..Variable::default()
                 },

@@ -4,12 +4,14 @@
 //! Definitions are followed on the wire (S2F33 reports, S2F23 traces, S1F12/S1F22/S2F30 names) and
 //! count once the tool accepts them. Names come from the plant's dictionary first, from the tool
 //! second; without either the id stands for itself. A report that nobody defined is counted once,
-//! not guessed. Links of events to reports (S2F35) need no state: every report names itself.
+//! not guessed. Units have their normal spelling. Links of events to reports (S2F35) need no state: every report names itself.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use yagura_event::rows::{ContextRow, IdentityRow, MeasuredRow, Row};
+use yagura_event::units;
 use yagura_event::vocabulary::coverage;
 
 use super::cover;
@@ -398,6 +400,9 @@ impl Variables {
                     }
                 }
                 column.context = known.context.or(column.context);
+            }
+            if let Cow::Owned(unit) = units::normal(&column.unit) {
+                column.unit = unit;
             }
         }
     }
