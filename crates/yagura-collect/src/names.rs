@@ -272,21 +272,6 @@ impl Signals {
         }
     }
 
-    /// Puts out values of one signal, observed together and equally good: a column of a file. As many times as
-    /// values; the shorter of both counts.
-    pub fn values(
-        &self,
-        number: u32,
-        (observed, quality): (Micros, u8),
-        times: &[Micros],
-        values: &[f64],
-        out: &mut dyn PlacedSink,
-    ) {
-        for (time, value) in times.iter().zip(values) {
-            self.value(number, Reading { time: *time, observed, quality }, *value, out);
-        }
-    }
-
     /// Puts out a text: what holds from now on, where the tables say that the name is a context (lot, recipe,
     /// step); else a context under the signal's own name.
     pub fn text(&self, number: u32, reading: Reading, text: &str, out: &mut dyn PlacedSink) {

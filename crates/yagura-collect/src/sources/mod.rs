@@ -93,11 +93,6 @@ impl CollectorConfig {
         }
     }
 
-    /// The settings of its kind.
-    pub(crate) fn settings(&self) -> &Map<String, Value> {
-        &self.settings
-    }
-
     fn found(&self, at: &Opening<'_>) -> Result<&'static Kind, SourceError> {
         KINDS.iter().find(|kind| kind.name == self.kind).ok_or_else(|| at.wrong(self.unknown()))
     }
