@@ -76,7 +76,7 @@ fn request(gzip: bool) -> Result<Vec<u8>, Failed> {
         let line = json!({
             "time": clock::rfc3339(start + row as i64 * 10),
             "tool": format!("ETCH-{:02}", series / 100),
-            "chamber": if series / 50 % 2 == 0 { "A" } else { "B" },
+            "chamber": if series % 100 < 50 { "A" } else { "B" },
             "signal": format!("signal_{:02}", series % 50),
             "value": (fastrand::f64() * 1e6).round() / 1e3,
             "unit": "mTorr",

@@ -576,7 +576,8 @@ fn logger_is_understood_over_udp_and_tcp() {
     logged(running.log.as_ref(), expected.len());
     let rows = running.stop();
     let mut found = descriptions(&rows);
-    (found.sort(), expected.sort());
+    found.sort();
+    expected.sort();
     assert_eq!(found, expected);
     for row in of(Kind::Log, &rows) {
         let detail: Value = serde_json::from_str(row["detail"].as_str().expect("a text")).expect("JSON");

@@ -286,16 +286,13 @@ impl Syslog {
                     false => format!("a message has no priority: {}", begin()),
                 });
             }
-            match read.skew {
-                Some(by) if by.abs() > *skew => {
-                    if skewed.len() < SKEWED_MAX && skewed.insert(peer) {
-                        tell_skew(peer, by, observed, out);
-                    }
-                }
-                Some(_) if !skewed.is_empty() => {
+            let Some(by) = read.skew else { return };
+            if by.abs() <= *skew {
+                if !skewed.is_empty() {
                     skewed.remove(&peer);
                 }
-                _ => {}
+            } else if skewed.len() < SKEWED_MAX && skewed.insert(peer) {
+                tell_skew(peer, by, observed, out);
             }
         });
     }
