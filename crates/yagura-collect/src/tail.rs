@@ -368,8 +368,8 @@ impl<L: Lines> Tail<L> {
         // Only now: what stood in one file before may go on in any other.
         for at in fresh {
             if self.first_look && self.streams.claim(self.files[at].inode, |_| true).is_some() {
-                let detail = "does not begin as the file did that was followed before; read anew";
-                self.tell_of(at, coverage::CORRUPT, detail, out);
+                let detail = "shrank or was replaced while it was not followed; read anew, some may be lost";
+                self.tell_of(at, coverage::GAP, detail, out);
             }
         }
     }
@@ -438,10 +438,9 @@ impl<L: Lines> Tail<L> {
                 self.begin_at(at, known.name, known.from.max(begin), data, out);
                 true
             }
+            // It is being cut short: a copy may go on in its place.
             Some(known) => {
-                let from = known.from;
-                let lost = format!("what followed byte {from} may be lost; read anew");
-                self.tell_of(at, coverage::GAP, &format!("shrank while it was not followed; {lost}"), out);
+                self.streams.put_back(file.inode, known);
                 false
             }
             None => false,
