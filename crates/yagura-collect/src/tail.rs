@@ -367,7 +367,12 @@ impl<L: Lines> Tail<L> {
         }
         // Only now: what stood in one file before may go on in any other.
         for at in fresh {
-            if self.first_look && self.streams.claim(self.files[at].inode, |_| true).is_some() {
+            let inode = self.files[at].inode;
+            if self.first_look
+                && let Some(known) = self.streams.claim(inode, |_| true)
+            {
+                // A copy that is found later may still go on with it.
+                self.streams.put_back(inode, known);
                 let detail = "shrank or was replaced while it was not followed; read anew, some may be lost";
                 self.tell_of(at, coverage::GAP, detail, out);
             }
