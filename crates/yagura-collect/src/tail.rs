@@ -359,8 +359,23 @@ impl<L: Lines> Tail<L> {
                 }
             }
         }
+        let mut fresh = Vec::new();
         for (at, data) in strangers {
-            self.place(at, &data, out);
+            if self.place(at, &data, out) {
+                fresh.push(at);
+            }
+        }
+        // Only now: what stood in one file before may go on in any other.
+        for at in fresh {
+            let inode = self.files[at].inode;
+            if self.first_look
+                && let Some(known) = self.streams.claim(inode, |_| true)
+            {
+                // A copy that is found later may still go on with it.
+                self.streams.put_back(inode, known);
+                let detail = "shrank or was replaced while it was not followed; read anew, some may be lost";
+                self.tell_of(at, coverage::GAP, detail, out);
+            }
         }
     }
 
@@ -428,10 +443,9 @@ impl<L: Lines> Tail<L> {
                 self.begin_at(at, known.name, known.from.max(begin), data, out);
                 true
             }
+            // It is being cut short: a copy may go on in its place.
             Some(known) => {
-                let from = known.from;
-                let lost = format!("what followed byte {from} may be lost; read anew");
-                self.tell_of(at, coverage::GAP, &format!("shrank while it was not followed; {lost}"), out);
+                self.streams.put_back(file.inode, known);
                 false
             }
             None => false,
@@ -448,18 +462,20 @@ impl<L: Lines> Tail<L> {
         }
     }
 
-    /// A file that the log does not know: a copy, one that goes on as a stream whose file is gone, or a new one.
-    fn place(&mut self, at: usize, data: &[u8], out: &mut dyn PlacedSink) {
+    /// A file that the log does not know: a copy, one that goes on as a stream whose file is gone, or a new one;
+    /// answers whether it is new.
+    fn place(&mut self, at: usize, data: &[u8], out: &mut dyn PlacedSink) -> bool {
         let file = &self.files[at];
         let (inode, begin) = (file.inode, file.mark.begin);
-        let Some(opened) = &file.file else { return };
+        let Some(opened) = &file.file else { return false };
         let before = file.state;
         if let Some(orphan) = self.orphans.iter().position(|orphan| orphan.mark.goes_on_in(opened))
             && let Some(orphan) = self.orphans.remove(orphan)
         {
             let Mark { stream, at: from, .. } = orphan.mark;
             tracing::info!(file = %file.path.display(), "goes on as what was {}", orphan.file);
-            return self.begin_at(at, stream, from, data, out);
+            self.begin_at(at, stream, from, data, out);
+            return false;
         }
         let copied =
             self.files.iter().filter(|other| other.state == State::Read && other.inode != inode).find(
@@ -471,19 +487,17 @@ impl<L: Lines> Tail<L> {
                 self.tell_of(at, coverage::START, &detail, out);
             }
             self.files[at].state = State::CopyOf(original.inode);
-            return;
+            return false;
         }
         if let Some(known) = self.streams.claim_any(|known| known.begins_with(begin, data))
             && self.goes_on(at, &known)
         {
-            return self.begin_at(at, known.name, known.from.max(begin), data, out);
-        }
-        if self.first_look && self.streams.claim(inode, |_| true).is_some() {
-            let detail = "does not begin as the file did that was followed before; read anew";
-            self.tell_of(at, coverage::CORRUPT, detail, out);
+            self.begin_at(at, known.name, known.from.max(begin), data, out);
+            return false;
         }
         let stream = self.streams.name(inode, begin, data);
         self.begin_at(at, stream, begin, data, out);
+        true
     }
 
     /// Reads a file as a stream from a place on.

@@ -66,6 +66,11 @@ impl Streams {
         Some(known.remove(at))
     }
 
+    /// A stream that cannot go on where it was claimed for.
+    pub(super) fn put_back(&mut self, inode: Inode, known: Known) {
+        self.known.entry(inode).or_default().push(known);
+    }
+
     /// The stream of another inode that a file goes on with: it was copied, or came from another device.
     pub(super) fn claim_any(&mut self, is: impl Fn(&Known) -> bool) -> Option<Known> {
         let (inode, at) =
