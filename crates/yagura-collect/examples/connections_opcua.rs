@@ -1,4 +1,4 @@
-//! How much memory sessions take: `connections_opcua [SESSIONS [SERVERS]]`. The servers are node-opcua, each in a process
+//! How much memory sessions take: `connections_opcua [SESSIONS [SERVERS [SECONDS]]]`. The servers are node-opcua, each in a process
 //! of its own, and share the sessions; each session subscribes to ten variables that change every second.
 #![allow(clippy::print_stdout, reason = "the figures are the output")]
 
@@ -20,6 +20,7 @@ fn main() {
     let mut numbers =
         std::env::args().skip(1).map(|a| a.parse::<u64>().unwrap_or_else(|e| panic!("{a}: {e}")));
     let (sessions, servers) = (numbers.next().unwrap_or(1000), numbers.next().unwrap_or(2));
+    let patience = numbers.next().unwrap_or(150) as i64 * SECOND;
     let folder = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
     let share = sessions.div_ceil(servers.max(1));
     let running: Vec<opcua_server::Server> = (0..servers.max(1))
@@ -50,8 +51,8 @@ fn main() {
     let (mut up, mut down, mut values, mut most) = (0, 0, 0, 0);
     let began = clock::steady();
     let mut all_up = None;
-    // Until all have been up for ten seconds, or for two minutes and a half.
-    while clock::steady() - began < 150 * SECOND
+    // Until all have been up for ten seconds, or for so many seconds.
+    while clock::steady() - began < patience
         && all_up.is_none_or(|since| clock::steady() - since < 10 * SECOND)
     {
         let mut rows: Vec<OwnedRow> = Vec::new();
@@ -83,6 +84,6 @@ fn main() {
         before as f64 / 1048576.0,
         now as f64 / 1048576.0,
         most as f64 / 1048576.0,
-        now.saturating_sub(before) as f64 / 1024.0 / sessions as f64
+        now.saturating_sub(before) as f64 / 1024.0 / up.max(1) as f64
     );
 }
