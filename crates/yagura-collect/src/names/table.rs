@@ -467,11 +467,11 @@ impl Index {
 
     /// Hands over the lines that may match something that begins and ends so and has these segments, until
     /// `take` has seen enough.
-    fn about<'a>(
+    fn about(
         &self,
         prefix: &str,
         suffix: &str,
-        segments: &mut dyn Iterator<Item = (u16, &'a str)>,
+        segments: &mut dyn Iterator<Item = (u16, &str)>,
         mut take: impl FnMut(&[u32]) -> bool,
     ) {
         let mut offer = |lines: Option<&Vec<u32>>| lines.is_none_or(|lines| take(lines));
