@@ -53,6 +53,7 @@ fn main() {
         dissect: Arc::default(),
         names: Arc::default(),
         runtime: runtime.handle().clone(),
+        open_log: yagura_collect::source::no_log(),
     };
     let (path, stopped) = (folder.path().to_path_buf(), Arc::clone(&stop));
     let collector = std::thread::spawn(move || {

@@ -33,6 +33,7 @@ fn main() {
         dissect: Arc::default(),
         names: Arc::default(),
         runtime: runtime.handle().clone(),
+        open_log: yagura_collect::source::no_log(),
     };
     let before = opcua_server::memory();
     let list: Vec<_> = (0..sessions)

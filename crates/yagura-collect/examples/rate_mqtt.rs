@@ -68,6 +68,7 @@ fn run(seconds: u64, rate: u64, publishers: u64) -> Result<(), Failure> {
         dissect: Arc::default(),
         names: Arc::default(),
         runtime: runtime.handle().clone(),
+        open_log: yagura_collect::source::no_log(),
     };
     let config = CollectorConfig::new(json!({
         "name": "line", "kind": "mqtt", "format": "sparkplug", "brokers": [{"address": format!("127.0.0.1:{port}")}],

@@ -35,6 +35,7 @@ fn main() {
         dissect: Arc::default(),
         names: Arc::default(),
         runtime: runtime.handle().clone(),
+        open_log: yagura_collect::source::no_log(),
     };
     let log =
         Arc::new(Embedded::open(path.join("log"), Options::default()).unwrap_or_else(|e| panic!("{e}")));

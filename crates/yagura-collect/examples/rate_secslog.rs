@@ -42,6 +42,7 @@ fn main() {
         dissect: Arc::default(),
         names: Arc::default(),
         runtime: runtime.handle().clone(),
+        open_log: yagura_collect::source::no_log(),
     };
     let log = Embedded::open(path.join("log"), Options::default()).unwrap_or_else(|e| panic!("{e}"));
     log.ensure_topic("events", 1).unwrap_or_else(|e| panic!("{e}"));

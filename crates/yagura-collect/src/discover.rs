@@ -41,7 +41,7 @@ pub struct Found {
 }
 
 /// A signal that a source offers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Line {
     /// What names it within the source.
     pub name: String,

@@ -119,6 +119,7 @@ impl Rig {
             dissect: Arc::default(),
             names: Arc::default(),
             runtime: self.runtime.handle().clone(),
+            open_log: yagura_collect::source::no_log(),
         };
         let config = CollectorConfig::new(settings.clone()).expect("settings");
         let Opened::Live(source) = config.open(self.folder.path(), &plant).expect("it opens") else {
@@ -561,6 +562,7 @@ fn settings_that_cannot_be_say_what_to_write() {
         dissect: Arc::default(),
         names: Arc::default(),
         runtime: rig.runtime.handle().clone(),
+        open_log: yagura_collect::source::no_log(),
     };
     let problem = |settings: Value| {
         let config = CollectorConfig::new(settings).expect("settings");

@@ -238,6 +238,7 @@ impl Fab {
             dissect: Arc::default(),
             names: Arc::default(),
             runtime: runtime.handle().clone(),
+            open_log: yagura_collect::source::no_log(),
         };
         let mood = Arc::new(AtomicU8::new(TAKES));
         let log = Arc::new(Moody(memory::open(Options::default()).expect("a log"), Arc::clone(&mood)));

@@ -160,6 +160,7 @@ fn plant(runtime: &tokio::runtime::Runtime) -> Plant {
         dissect: Arc::default(),
         names: Arc::default(),
         runtime: runtime.handle().clone(),
+        open_log: yagura_collect::source::no_log(),
     }
 }
 

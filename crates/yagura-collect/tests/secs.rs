@@ -134,6 +134,7 @@ impl Fab {
             dissect: Arc::default(),
             names: Arc::default(),
             runtime: self.runtime.handle().clone(),
+            open_log: yagura_collect::source::no_log(),
         }
     }
 
@@ -255,7 +256,8 @@ fn a_passive_equipment_is_probed_asked_for_its_names_and_listened_to() {
     let (_asked, address) = fresh();
     let spare = |exclusive: bool| {
         let one = json!([{ "name": "ETCH-07", "address": address, "device_id": 3 }]);
-        let all = json!({ "name": "spare", "kind": "hsms", "exclusive_session": exclusive, "equipment": one });
+        let all =
+            json!({ "name": "spare", "kind": "hsms", "exclusive_session": exclusive, "equipment": one });
         CollectorConfig::new(all).expect("settings")
     };
     let ask = |exclusive| discover::run(&spare(exclusive), Duration::ZERO, fab.folder.path(), &fab.plant());

@@ -43,6 +43,7 @@ impl Running {
             dissect: Arc::default(),
             names: Arc::default(),
             runtime: runtime.handle().clone(),
+            open_log: yagura_collect::source::no_log(),
         };
         let config = CollectorConfig::new(settings).expect("settings");
         let Opened::Live(source) = config.open(folder, &plant).expect("a source") else {
@@ -767,6 +768,7 @@ fn settings_that_cannot_work_say_what_to_do() {
         dissect: Arc::default(),
         names: Arc::default(),
         runtime: runtime.handle().clone(),
+        open_log: yagura_collect::source::no_log(),
     };
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().map(|address| (address, taken)).expect("a port");

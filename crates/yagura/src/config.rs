@@ -57,6 +57,9 @@ pub struct Config {
     /// Files with the names of variables, events and alarms (SEDD or CSV); a later one wins.
     #[serde(default)]
     pub dictionaries: Vec<PathBuf>,
+    /// Tables of how the plant calls what sources name (CSV); the first line that matches a name holds.
+    #[serde(default)]
+    pub names: Vec<PathBuf>,
     /// What is read.
     #[serde(default)]
     pub collectors: Vec<CollectorConfig>,
@@ -82,6 +85,36 @@ pub struct Config {
     /// Whose signatures count for what detections learn; anybody may approve it without an entry.
     #[serde(default)]
     pub baselines: Trust,
+}
+
+impl Default for Config {
+    /// What a file with nothing but its version says.
+    fn default() -> Self {
+        Config {
+            version: 1,
+            folder: PathBuf::new(),
+            data: crate::default_data(),
+            roles: Role::all(),
+            node: None,
+            spool: SpoolConfig::default(),
+            log: LogConfig::default(),
+            partitions: default_partitions(),
+            pipelines: Vec::new(),
+            assets: Vec::new(),
+            default_cell: default_cell(),
+            plant_key_file: None,
+            dictionaries: Vec::new(),
+            names: Vec::new(),
+            collectors: Vec::new(),
+            pace: None,
+            sinks: Vec::new(),
+            archive: None,
+            console: default_console(),
+            detect_threads: default_threads(),
+            snapshot_every: None,
+            baselines: Trust::default(),
+        }
+    }
 }
 
 /// A part of the work.
@@ -241,6 +274,7 @@ impl Config {
         config.archive.iter_mut().for_each(|archive| archive.place(&folder));
         config.plant_key_file.iter_mut().for_each(place);
         config.dictionaries.iter_mut().for_each(place);
+        config.names.iter_mut().for_each(place);
         match &mut config.log {
             LogConfig::Embedded(embedded) => embedded.folder.iter_mut().for_each(place),
             LogConfig::Kafka(options) => {

@@ -9,7 +9,6 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 use yagura_collect::sources::CollectorConfig;
-use yagura_detect::baseline::Trust;
 use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_event::clock;
 use yagura_event::{Alert, Kind};
@@ -18,7 +17,7 @@ use yagura_respond::text::{Style, render};
 use yagura_scene::{Scene, SceneOptions};
 
 use crate::archive::ArchiveConfig;
-use crate::config::{Config, LogConfig, Role, SpoolConfig};
+use crate::config::Config;
 use crate::run::Running;
 use crate::say::{over, say};
 use crate::{Failure, Format, plant};
@@ -149,22 +148,12 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
         ("description", "${holder} ${event} ${door}"),
     ];
     Ok(Config {
-        version: 1,
-        folder: PathBuf::new(),
         data: arguments.data.clone(),
-        log: LogConfig::default(),
-        snapshot_every: None,
-        baselines: Trust::default(),
         archive: Some(ArchiveConfig::into_store(arguments.data.join("history").display().to_string())),
-        partitions: 4,
-        pipelines: Vec::new(),
         assets: scene.assets.clone(),
         default_cell: scene.cell.into(),
         plant_key_file: Some(key),
         dictionaries: vec![scene.dictionary.clone()],
-        roles: Role::all(),
-        node: None,
-        spool: SpoolConfig::default(),
         collectors: vec![
             lines("recipe-master", &scene.releases, Kind::Control, &release)?,
             lines("recipe-master-starts", &scene.releases, Kind::Control, &start)?,
@@ -175,9 +164,8 @@ fn configure(arguments: &Arguments, scene: &Scene) -> Result<Config, Failure> {
             lines("shift", &scene.control, Kind::Control, &[])?,
         ],
         pace: arguments.pace,
-        sinks: Vec::new(),
         console: arguments.console.clone(),
-        detect_threads: 1,
+        ..Config::default()
     })
 }
 

@@ -25,6 +25,7 @@ mod config;
 mod dead;
 mod demo;
 mod metrics;
+mod names;
 mod nodes;
 mod pack;
 mod plant;
@@ -98,6 +99,10 @@ enum Command {
     Dead(dead::Arguments),
     /// What detections have learned: show, compare, sign, approve, roll back.
     Baseline(baseline::Arguments),
+    /// Ask a source for its names, read-only, and write a first table of them.
+    Discover(names::DiscoverArguments),
+    /// How the plant's tables call what a source names.
+    Names(names::NamesArguments),
     /// Ask the history with SQL.
     Query(query::Arguments),
     /// Learn a model from a table of a normal time: own data, one command.
@@ -135,7 +140,7 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    let format = cli.format;
+    let format = format;
     let outcome = match cli.command {
         Command::Demo(arguments) => demo::run(&arguments, format),
         Command::Run(arguments) => run::run(&arguments, format),
@@ -147,6 +152,8 @@ fn main() -> ExitCode {
         Command::Tap(arguments) => tap::run(&arguments, format),
         Command::Dead(arguments) => dead::run(&arguments, format),
         Command::Baseline(arguments) => baseline::run(&arguments, format),
+        Command::Discover(arguments) => names::discover(&arguments, format),
+        Command::Names(arguments) => names::check(&arguments, format),
         Command::Query(arguments) => query::run(&arguments, format),
         Command::Learn(arguments) => study::learn(&arguments, format),
         Command::Score(arguments) => study::score(&arguments, format),

@@ -102,9 +102,17 @@ pub fn ensure_topics(log: &dyn Log, partitions: u32) -> Result<(), LogError> {
     Ok(())
 }
 
-/// The asset table of a configuration.
-pub fn assets(config: &Config) -> Arc<AssetTable> {
-    Arc::new(AssetTable::new(config.assets.clone(), &config.default_cell))
+/// The tables of names of a configuration.
+pub fn names(config: &Config) -> Result<NameTable, Failure> {
+    NameTable::read(&config.names).map_err(|e| Failure::Input(e.to_string()))
+}
+
+/// The asset table of a configuration, with the tools that its tables of names place beside it.
+fn assets(config: &Config, names: &NameTable) -> Arc<AssetTable> {
+    let mut assets = config.assets.clone();
+    let known = |name: &str| config.assets.iter().any(|asset| asset.name == name);
+    assets.extend(names.assets().into_iter().filter(|asset| !known(&asset.name)));
+    Arc::new(AssetTable::new(assets, &config.default_cell))
 }
 
 /// What a configuration reads.
@@ -127,6 +135,10 @@ impl Sources {
 pub fn plant(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Plant, Failure> {
     let input = |e: SourceError| Failure::Input(e.to_string());
     let dictionary = dictionary::read(&config.dictionaries).map_err(input)?;
+    let names = names(config)?;
+    for covered in names.covered() {
+        tracing::warn!(line = ?covered, "a line of a table of names can never match: an earlier one covers it");
+    }
     let mut settings = Settings { dictionary, ..Settings::default() };
     if let Some(file) = &config.plant_key_file {
         settings.plant_key = std::fs::read(file).map_err(|e| {
@@ -134,9 +146,9 @@ pub fn plant(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Plant,
         })?;
     }
     Ok(Plant {
-        assets: assets(config),
+        assets: assets(config, &names),
         dissect: Arc::new(settings),
-        names: Arc::new(NameTable::default()),
+        names: Arc::new(names),
         runtime: runtime.clone(),
         open_log: Arc::new(foreign),
     })

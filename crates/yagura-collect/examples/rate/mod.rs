@@ -39,6 +39,7 @@ pub fn measure(
         dissect: Arc::default(),
         names: Arc::default(),
         runtime: runtime.handle().clone(),
+        open_log: yagura_collect::source::no_log(),
     };
     let config = CollectorConfig::new(settings.clone())?;
     let Opened::Live(source) = config.open(folder, &plant)? else { return Err("it is not followed".into()) };

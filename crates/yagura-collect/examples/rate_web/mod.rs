@@ -33,6 +33,7 @@ pub fn measure(settings: Value, kind: Kind, arguments: &[String]) -> Result<(), 
         dissect: Arc::default(),
         names: Arc::default(),
         runtime: runtime.handle().clone(),
+        open_log: yagura_collect::source::no_log(),
     };
     let Opened::Live(source) = CollectorConfig::new(settings)?.open(folder.path(), &plant)? else {
         return Err("a source that listens is live".into());

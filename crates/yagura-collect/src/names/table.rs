@@ -385,11 +385,17 @@ impl Counted<'_> {
     }
 }
 
+/// Columns that a discovery adds for whoever completes the table; they mean nothing here.
+const REMARKS: [&str; 2] = ["datatype", "example"];
+
 /// Where each column stands.
 fn header(names: &csv::StringRecord) -> Result<[Option<usize>; COLUMNS.len()], String> {
     let mut places = [None; COLUMNS.len()];
     for (at, name) in names.iter().enumerate() {
         let name = name.trim_start_matches('\u{feff}');
+        if REMARKS.contains(&name) {
+            continue;
+        }
         let Some(column) = COLUMNS.iter().position(|column| *column == name) else {
             return Err(format!("`{name}` is no column; there are: {}", COLUMNS.join(", ")));
         };

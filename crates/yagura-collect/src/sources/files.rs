@@ -137,7 +137,7 @@ impl FileSettings {
     fn form(&self, signals: Signals) -> Result<Form, String> {
         match (&self.mapping, &self.wide) {
             (Some(mapping), None) => Ok(Form::Long(Long::new(mapping)?)),
-            (None, Some(wide)) => Ok(Form::Wide(WideForm::new(wide, signals)?)),
+            (None, Some(wide)) => Ok(Form::Wide(Box::new(WideForm::new(wide, signals)?))),
             _ => Err("give either a `mapping` (a line is a row) or `wide` (a column is a signal)".into()),
         }
     }
@@ -146,7 +146,7 @@ impl FileSettings {
 /// What a line is.
 enum Form {
     Long(Long),
-    Wide(WideForm),
+    Wide(Box<WideForm>),
 }
 
 /// The long form.

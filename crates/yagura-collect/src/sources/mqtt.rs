@@ -21,11 +21,11 @@ use yagura_event::vocabulary::coverage;
 
 use crate::amounts::{Bytes, Time};
 use crate::feed::{Feed, Outlet, feed};
+use crate::mapping::{Mapper, Mapping};
 use crate::names::Signals;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
-use crate::mapping::{Mapper, Mapping};
 use crate::tls::client::ClientTls;
 
 mod births;

@@ -6,8 +6,8 @@ use yagura_event::vocabulary::coverage;
 
 use super::sparkplug::Out;
 use super::wire::Message;
-use crate::names::{Given, Reading};
 use crate::mapping::{Mapper, push_field};
+use crate::names::{Given, Reading};
 use crate::times;
 
 /// The longest text that a payload may be.

@@ -15,6 +15,7 @@ fn plant() -> (tokio::runtime::Runtime, Plant) {
         dissect: Arc::default(),
         names: Arc::default(),
         runtime: runtime.handle().clone(),
+        open_log: crate::source::no_log(),
     };
     (runtime, plant)
 }

@@ -26,6 +26,7 @@ impl Run {
             dissect: Arc::default(),
             names: Arc::default(),
             runtime: self.runtime.handle().clone(),
+            open_log: crate::source::no_log(),
         };
         let at = Opening { collector: "eap", folder: self.folder.path(), plant: &plant };
         settings.read(&at).expect("opens")
@@ -195,6 +196,7 @@ fn settings_that_cannot_be_are_explained() {
             dissect: Arc::default(),
             names: Arc::default(),
             runtime: run.runtime.handle().clone(),
+            open_log: crate::source::no_log(),
         };
         let at = Opening { collector: "eap", folder: run.folder.path(), plant: &plant };
         let error = settings.read(&at).err().map(|e| e.to_string()).unwrap_or_default();
