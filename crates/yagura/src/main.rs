@@ -140,7 +140,7 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    let format = format;
+    let format = cli.format;
     let outcome = match cli.command {
         Command::Demo(arguments) => demo::run(&arguments, format),
         Command::Run(arguments) => run::run(&arguments, format),
