@@ -61,14 +61,14 @@ fn mistakes_in_the_configuration_name_their_place() {
     let message = text(&out.stderr);
     assert_eq!(out.status.code(), Some(2), "{message}");
     assert!(message.contains("yagura.yaml:2:1:") && message.contains("collectors"), "{message}");
-    std::fs::write(&file, "version: 1\ncollectors: [{name: a, kind: opcua, path: x}]\n").expect("a file");
+    std::fs::write(&file, "version: 1\ncollectors: [{name: a, kind: profibus, path: x}]\n").expect("a file");
     let message = text(&yagura(&["run", "--config", &file.display().to_string()]).stderr);
-    assert!(message.contains("opcua") && message.contains("packets, jsonl, interface"), "{message}");
+    assert!(message.contains("profibus") && message.contains("packets, jsonl, files"), "{message}");
     for (collector, said) in [
-        ("kind: packets", "`packets` needs `path`"),
-        ("kind: jsonl, path: x", "`jsonl` needs `mapping`"),
-        ("kind: packets, path: x, filter: 'port 1'", "`packets` takes no `filter`; it takes: path, limits"),
-        ("kind: interface", "`interface` needs `interfaces`"),
+        ("kind: packets", "missing field `path`"),
+        ("kind: jsonl, path: x", "missing field `mapping`"),
+        ("kind: packets, path: x, filter: 'port 1'", "unknown field `filter`, expected `path` or `limits`"),
+        ("kind: interface", "missing field `interfaces`"),
         ("kind: interface, interfaces: []", "`interfaces` has 1 to 64 names"),
         ("kind: interface, interfaces: [a], ring: { folder: r, byte_max: 1 }", "byte_max"),
         ("kind: interface, interfaces: [a], capture: { wait: soon }", "soon"),

@@ -10,8 +10,9 @@ use serde_json::Value;
 const ONLY: &[(&str, &[&str])] = &[
     ("datafusion", &["yagura-sql"]),
     ("rdkafka", &["yagura-kafka"]),
-    ("rustls", &["yagura-respond"]),
-    ("tokio-rustls", &["yagura-respond"]),
+    ("rustls", &["yagura-respond", "yagura-collect"]),
+    ("tokio-rustls", &["yagura-respond", "yagura-collect"]),
+    ("async-opcua-client", &["yagura-collect"]),
     ("axum", &["yagura-console"]),
     ("pcap", &["yagura-capture", "yagura-bench"]),
     ("object_store", &["yagura-archive"]),

@@ -152,3 +152,48 @@ impl Kind {
 pub(crate) fn decode<S: Settings>(settings: &Map<String, Value>) -> Result<S, String> {
     S::deserialize(Value::Object(settings.clone())).map_err(|e| e.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples of the manual, as a configuration would have them.
+    fn examples() -> Vec<CollectorConfig> {
+        let manual = include_str!("../../README.md");
+        let blocks = manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```"));
+        blocks
+            .flat_map(|(block, _)| {
+                let read: Result<Vec<CollectorConfig>, _> = serde_saphyr::from_str(block);
+                read.unwrap_or_else(|e| panic!("{block}: {e}"))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_kind_has_an_example_in_the_manual_that_is_right() {
+        let examples = examples();
+        for example in &examples {
+            example.check().unwrap_or_else(|e| panic!("{}: {e}", example.name));
+        }
+        for (kind, _) in kinds() {
+            assert!(examples.iter().any(|example| example.kind == kind), "no example of {kind}");
+        }
+    }
+
+    #[test]
+    fn every_kind_refuses_settings_that_it_does_not_have_by_their_names() {
+        for mut example in examples() {
+            example.settings.insert("nonsense".into(), Value::from(1));
+            let problem = example.check().expect_err(&example.kind);
+            assert!(problem.contains("nonsense"), "{}: {problem}", example.kind);
+        }
+    }
+
+    #[test]
+    fn a_kind_that_there_is_not_is_answered_with_those_that_there_are() {
+        let wrong = serde_json::json!({ "name": "x", "kind": "profibus" });
+        let problem =
+            CollectorConfig::new(wrong).and_then(|config| config.check()).expect_err("no such kind");
+        assert!(problem.contains("profibus") && problem.contains("opcua"), "{problem}");
+    }
+}

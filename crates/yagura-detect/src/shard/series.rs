@@ -326,7 +326,8 @@ detections:
         let pipeline =
             Shelf::new(Equals).read(Texts::one("p.yaml", TEXT)).unwrap_or_else(|e| panic!("{}", e[0]));
         let mut shard = Shard::new("bay", Arc::clone(&pipeline));
-        let row = |signal: &str, unit: &str| json!({"series": signal.len(), "tool": "T", "signal": signal, "unit": unit});
+        // Each is of a tool of its own: what changes on one tool at one time is one alert.
+        let row = |signal: &str, unit: &str| json!({"series": signal.len(), "tool": signal.to_uppercase(), "signal": signal, "unit": unit});
         let mut told = Vec::new();
         for (start, rows) in [
             vec![row("p", "Torr"), row("qq", ""), row("rrr", "Pa")],
@@ -342,8 +343,8 @@ detections:
         }
         let learned = "since it was defined last: what was learned of it is in";
         let expected = [
-            (2, format!("T: the unit of p changed from `torr` to `mTorr` {learned} `torr`")),
-            (2, format!("T: the unit of rrr changed from `Pa` to `kPa` {learned} `Pa`")),
+            (2, format!("P: the unit of p changed from `torr` to `mTorr` {learned} `torr`")),
+            (2, format!("RRR: the unit of rrr changed from `Pa` to `kPa` {learned} `Pa`")),
         ];
         assert_eq!(told, expected);
         assert_eq!(shard.saved.series.get(0).map(|series| series.unit.as_str()), Some("mTorr"));
