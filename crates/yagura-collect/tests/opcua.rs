@@ -100,7 +100,7 @@ fn script(name: &str) -> PathBuf {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
+    yagura_testkit::free_port().expect("a port")
 }
 
 /// A certificate as OPC UA wants it, `NAME.pem` and `NAME-key.pem`.

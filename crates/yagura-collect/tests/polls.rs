@@ -176,8 +176,7 @@ impl Drop for Run {
 }
 
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
+    yagura_testkit::free_port().expect("a port")
 }
 
 fn python() -> PathBuf {

@@ -103,7 +103,7 @@ fn log() -> Arc<dyn Log> {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+    yagura_testkit::free_port().expect("a port")
 }
 
 /// Waits until `done` says so.

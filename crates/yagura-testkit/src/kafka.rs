@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::certificates::Certificates;
-use crate::maven;
+use crate::{free_port, maven};
 
 /// The version that tests run against.
 pub const VERSION: &str = "4.3.1";
@@ -338,18 +338,8 @@ fn option(name: &str, path: &Path) -> OsString {
     option
 }
 
-/// Ports that nobody uses at this moment.
 fn free_ports() -> Result<[u16; 4]> {
-    let listeners = [bind()?, bind()?, bind()?, bind()?];
-    let mut ports = [0; 4];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
-    }
-    Ok(ports)
-}
-
-fn bind() -> Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")
+    Ok([free_port()?, free_port()?, free_port()?, free_port()?])
 }
 
 #[cfg(test)]

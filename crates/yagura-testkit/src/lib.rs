@@ -6,8 +6,11 @@ pub mod kafka;
 pub mod maven;
 pub mod namespace;
 pub mod peers;
+mod ports;
 pub mod prometheus;
 pub mod rsyslog;
+
+pub use ports::free_port;
 
 use std::path::PathBuf;
 

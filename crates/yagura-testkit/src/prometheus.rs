@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Prometheus {
             "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n- job_name: yagura\n  static_configs: [{{ targets: ['{target}'] }}]\n"
         );
         std::fs::write(&config, text)?;
-        let web = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let web = SocketAddr::from(([127, 0, 0, 1], crate::free_port()?));
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))

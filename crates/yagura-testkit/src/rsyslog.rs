@@ -1,6 +1,6 @@
 //! A real rsyslog on loopback.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Rsyslog {
 impl Rsyslog {
     /// Starts it; with certificates it wants TLS and a client named `yagura`.
     pub fn start(folder: &Path, certificates: Option<&Certificates>) -> Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr())?.port();
+        let port = crate::free_port()?;
         let tls = certificates.map_or(String::new(), |c| {
             format!(
                 r#" tls="on" tls.caCert="{}" tls.myCert="{}" tls.myPrivKey="{}" tls.authMode="name" tls.permittedPeer=["yagura"]"#,
