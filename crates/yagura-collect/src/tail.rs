@@ -20,16 +20,15 @@ use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::vocabulary::coverage;
 
 use crate::amounts::{Bytes, Time};
+use crate::complaints::Complaints;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opening, Seen, SourceError};
 
-pub(crate) mod complaints;
 mod file;
 pub(crate) mod order;
 mod streams;
 
-use complaints::Complaints;
 use file::{Followed, Mark, State, fill, is_copy, open};
 use streams::Streams;
 
@@ -629,7 +628,7 @@ impl<L: Lines> Tail<L> {
             &data[..whole],
             self.options.line_bytes_max,
             self.now,
-            (out, &mut self.complaints),
+            (out, &self.complaints),
         );
         file.mark.pass(&data[..whole]);
         file.seen = if full { file.mark.at } else { file.mark.at + (read - whole) as u64 };
@@ -660,7 +659,7 @@ fn deliver<L: Lines>(
     data: &[u8],
     line_bytes_max: usize,
     now: Micros,
-    (out, complaints): (&mut dyn PlacedSink, &mut Complaints),
+    (out, complaints): (&mut dyn PlacedSink, &Complaints),
 ) {
     let mut begin = 0;
     let ends = memchr::memchr_iter(b'\n', data).chain((data.last() != Some(&b'\n')).then_some(data.len()));
@@ -680,7 +679,8 @@ fn deliver<L: Lines>(
             }
         };
         if let Err(reason) = problem {
-            complaints.add(&file.path, ("byte", from.unwrap_or(position)), &reason, now, out);
+            let path = file.path.display().to_string();
+            complaints.add(&path, || format!("byte {}: {reason}", from.unwrap_or(position)));
         }
     }
 }
@@ -719,14 +719,14 @@ impl<L: Lines> LiveSource for Tail<L> {
         }
         self.look_if_due(out);
         let read = self.read_some(out);
-        self.complaints.look(self.now, out);
+        self.complaints.tell(&self.collector, self.now, out);
         if read > 0 || self.looked.is_none() {
             return self.now;
         }
         self.reports.look(self.now, out);
         if self.options.once {
             self.ended = true;
-            self.complaints.rest(self.now, out);
+            self.complaints.finish(&self.collector, self.now, out);
             out.nowhere();
             self.reports.stop(self.now, "everything that was there is read", out);
         } else {
@@ -740,13 +740,13 @@ impl<L: Lines> LiveSource for Tail<L> {
             return;
         }
         self.now = self.now.max(clock::now());
-        self.complaints.rest(self.now, out);
+        self.complaints.finish(&self.collector, self.now, out);
         out.nowhere();
         self.reports.stop(self.now, "it is not followed any more", out);
     }
 
     fn seen(&self) -> Seen {
-        Seen { dropped: self.complaints.total(), ..Seen::default() }
+        Seen { dropped: self.complaints.malformed(), ..Seen::default() }
     }
 }
 

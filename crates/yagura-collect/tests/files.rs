@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -19,71 +19,15 @@ use yagura_collect::sources::CollectorConfig;
 use yagura_collect::{Opened, Plant};
 use yagura_event::clock::steady;
 use yagura_event::{AssetTable, Envelope, Kind, codec};
+use yagura_log::altered::{Mood, moody};
 use yagura_log::embedded::{Embedded, Options};
-use yagura_log::{Appender, Log, LogError, Member, Reader, Record, memory};
+use yagura_log::{Log, Record, memory};
 
 const TOPIC: &str = "events";
 
-/// A log that a collector loses: after some more records it refuses for good, as if the collector had been killed
-/// in the middle of writing.
-struct Mortal<'a> {
-    log: &'a Embedded,
-    /// Records that are still taken; negative for any number.
-    left: Arc<AtomicI64>,
-}
-
-struct MortalAppender(Box<dyn Appender>, Arc<AtomicI64>);
-
-fn dead() -> LogError {
-    LogError::Io { what: "writing".into(), cause: std::io::ErrorKind::BrokenPipe.into() }
-}
-
-impl Appender for MortalAppender {
-    fn append(&mut self, record: Record) -> Result<(), LogError> {
-        let left = self.1.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
-            Some(if left > 0 { left - 1 } else { left })
-        });
-        if left == Ok(0) {
-            // What a killed process has handed over is written before the next one looks.
-            self.0.flush()?;
-            return Err(dead());
-        }
-        self.0.append(record)
-    }
-
-    fn flush(&mut self) -> Result<(), LogError> {
-        self.0.flush()?;
-        if self.1.load(Ordering::Acquire) == 0 { Err(dead()) } else { Ok(()) }
-    }
-}
-
-impl Log for Mortal<'_> {
-    fn describe(&self) -> String {
-        self.log.describe()
-    }
-    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
-        self.log.ensure_topic(topic, partitions)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.log.partitions(topic)
-    }
-    fn held(&self, topic: &str, partition: u32) -> Result<std::ops::Range<u64>, LogError> {
-        self.log.held(topic, partition)
-    }
-    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
-        Ok(Box::new(MortalAppender(self.log.appender(topic)?, Arc::clone(&self.left))))
-    }
-    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
-        self.log.reader(topic, partition, from)
-    }
-    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
-        self.log.join(group, topic)
-    }
-}
-
 /// A log, and the folder of a collector's files and notes.
 struct Rig {
-    log: Embedded,
+    log: Arc<Embedded>,
     folder: tempfile::TempDir,
     notes: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
@@ -92,7 +36,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let log = memory::open(Options::default()).expect("a log");
+        let log = Arc::new(memory::open(Options::default()).expect("a log"));
         log.ensure_topic(TOPIC, 1).expect("a topic");
         Rig {
             log,
@@ -113,7 +57,7 @@ impl Rig {
 
     /// Runs a collector until `until` answers true, within 20 seconds. With `life`, it is killed after so many
     /// records; answers whether it came to an end of its own.
-    fn run(&self, settings: &Value, life: Option<i64>, mut until: impl FnMut() -> bool) -> bool {
+    fn run(&self, settings: &Value, life: Option<u64>, mut until: impl FnMut() -> bool) -> bool {
         let plant = Plant {
             assets: Arc::clone(&self.assets),
             dissect: Arc::default(),
@@ -125,10 +69,13 @@ impl Rig {
         let Opened::Live(source) = config.open(self.folder.path(), &plant).expect("it opens") else {
             panic!("files are followed")
         };
-        let left = Arc::new(AtomicI64::new(life.unwrap_or(-1)));
+        let mood = Arc::new(Mood::default());
+        if let Some(records) = life {
+            mood.die_after(records);
+        }
         let (stop, progress) = (AtomicBool::new(false), Progress::default());
         std::thread::scope(|threads| {
-            let log = Mortal { log: &self.log, left: Arc::clone(&left) };
+            let log = moody(Arc::clone(&self.log) as Arc<dyn Log>, &mood);
             let (stop, progress, assets, notes) = (&stop, &progress, &self.assets, self.notes.path());
             let collecting = threads.spawn(move || {
                 let to = Destination { log: &log, topic: TOPIC, assets, cells: &[], notes };
@@ -277,7 +224,7 @@ fn survives(ways: &[Rotation], seed: u64) {
         let folder = rig.folder.path();
         let writing = threads.spawn(move || write_and_rotate(folder, ways, lines, seed));
         while !writing.is_finished() {
-            let whole = rig.run(&settings, Some(random.i64(1..12)), || writing.is_finished());
+            let whole = rig.run(&settings, Some(random.u64(1..12)), || writing.is_finished());
             kills += u32::from(!whole);
             std::thread::park_timeout(Duration::from_millis(random.u64(0..30)));
         }
@@ -518,7 +465,7 @@ fn wide_parquet_survives_kills_and_a_broken_file_is_told() {
         "wide": { "time": "at", "tool": "CVD-01", "chamber": "${chamber}" } });
     let mut random = fastrand::Rng::with_seed(7);
     let mut kills = 0;
-    while kills < 12 && !rig.run(&settings, Some(random.i64(1..30)), || stopped(&rig)) {
+    while kills < 12 && !rig.run(&settings, Some(random.u64(1..30)), || stopped(&rig)) {
         kills += 1;
     }
     rig.run(&settings, None, || stopped(&rig));

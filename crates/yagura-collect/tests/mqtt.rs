@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,8 +17,9 @@ use yagura_collect::run::{CollectError, Progress};
 use yagura_collect::sources::CollectorConfig;
 use yagura_collect::{Opened, Plant, discover, live};
 use yagura_event::{AssetTable, Envelope, Kind, codec};
-use yagura_log::embedded::{Embedded, Options};
-use yagura_log::{Appender, Log, LogError, Member, Reader, Record, memory};
+use yagura_log::altered::{Altered, Mood, moody};
+use yagura_log::embedded::Options;
+use yagura_log::{Log, memory};
 use yagura_testkit::certificates::Certificates;
 
 const TOPIC: &str = "events";
@@ -158,59 +158,11 @@ impl Peer {
     }
 }
 
-/// A log that takes records, refuses them for a while, or fails for good as a process that is killed would.
-struct Moody(Embedded, Arc<AtomicU8>);
-
-const TAKES: u8 = 0;
-const REFUSES: u8 = 1;
-const FAILS: u8 = 2;
-
-impl Log for Moody {
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
-        self.0.ensure_topic(topic, partitions)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.0.partitions(topic)
-    }
-    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
-        self.0.held(topic, partition)
-    }
-    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
-        Ok(Box::new(MoodyAppender(self.0.appender(topic)?, Arc::clone(&self.1))))
-    }
-    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
-        self.0.reader(topic, partition, from)
-    }
-    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
-        self.0.join(group, topic)
-    }
-}
-
-struct MoodyAppender(Box<dyn Appender>, Arc<AtomicU8>);
-
-impl Appender for MoodyAppender {
-    fn append(&mut self, record: Record) -> Result<(), LogError> {
-        match self.1.load(Ordering::Acquire) {
-            TAKES => self.0.append(record),
-            REFUSES => Err(LogError::Full { folder: "memory".into() }),
-            _ => Err(LogError::NoTopic("gone".into())),
-        }
-    }
-
-    fn flush(&mut self) -> Result<(), LogError> {
-        self.0.flush()
-    }
-}
-
-/// A plant with its log, in which collectors run.
 struct Fab {
     plant: Plant,
     _runtime: tokio::runtime::Runtime,
-    log: Arc<Moody>,
-    mood: Arc<AtomicU8>,
+    log: Arc<Altered>,
+    mood: Arc<Mood>,
 }
 
 struct Collector {
@@ -239,8 +191,8 @@ impl Fab {
             runtime: runtime.handle().clone(),
             open_log: yagura_collect::source::no_log(),
         };
-        let mood = Arc::new(AtomicU8::new(TAKES));
-        let log = Arc::new(Moody(memory::open(Options::default()).expect("a log"), Arc::clone(&mood)));
+        let mood = Arc::new(Mood::default());
+        let log = Arc::new(moody(Arc::new(memory::open(Options::default()).expect("a log")), &mood));
         log.ensure_topic(TOPIC, 1).expect("a topic");
         Fab { plant, _runtime: runtime, log, mood }
     }
@@ -269,9 +221,9 @@ impl Fab {
 
     /// The collector ends as if it was killed: what it had read is not in the log, nothing is acknowledged.
     fn kill(&self, collector: Collector) {
-        self.mood.store(FAILS, Ordering::Release);
+        self.mood.die_after(0);
         assert!(collector.thread.join().expect("no panic").is_err());
-        self.mood.store(TAKES, Ordering::Release);
+        self.mood.recover();
     }
 
     /// The rows of the log; samples have the columns of their series.
@@ -417,9 +369,9 @@ fn no_acknowledged_message_is_missing(version: u8, qos: u8) {
     drop(first);
     let mut taken = first_taken.join().expect("no panic");
     let (_second, second_taken) = publisher(100_000, 101_000);
-    fab.mood.store(REFUSES, Ordering::Release);
+    fab.mood.refuse(true);
     std::thread::park_timeout(Duration::from_millis(300));
-    fab.mood.store(TAKES, Ordering::Release);
+    fab.mood.refuse(false);
     reached(500);
     // paho does not get over a restart of mosquitto with QoS 2 messages on their way.
     if qos == 1 {

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,10 +23,11 @@ use yagura_collect::run::{CollectError, Progress};
 use yagura_collect::sources::CollectorConfig;
 use yagura_collect::{Opened, Plant, source};
 use yagura_event::{Asset, AssetTable, Envelope, Kind, codec};
+use yagura_log::altered::{Mood, moody};
 use yagura_log::embedded::Options;
 use yagura_log::{Log, memory};
 
-use logs::{Dying, Elsewhere, Foreign};
+use logs::{Elsewhere, Foreign};
 
 const TOPIC: &str = "events";
 
@@ -527,8 +528,9 @@ fn killed_anywhere_and_started_again_a_bridge_misses_nothing_and_repeats_nothing
     while killed < 15 {
         rounds += 1;
         assert!(rounds < 300, "only {killed} of {rounds} were killed");
-        let left = Arc::new(AtomicI64::new(random.i64(1..25)));
-        let log: Arc<dyn Log> = Arc::new(Dying(Arc::clone(&bench.log), Arc::clone(&left)));
+        let mood = Arc::new(Mood::default());
+        mood.die_after(random.u64(1..25));
+        let log: Arc<dyn Log> = Arc::new(moody(Arc::clone(&bench.log), &mood));
         let mut run = bench.start_into(log, bridge("start", doors()));
         for _ in 0..40 {
             produce(&mut random);

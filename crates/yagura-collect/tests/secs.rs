@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +17,9 @@ use yagura_collect::run::Progress;
 use yagura_collect::sources::CollectorConfig;
 use yagura_collect::{Opened, Plant};
 use yagura_event::{AssetTable, Envelope, Kind, clock, codec};
+use yagura_log::Log;
+use yagura_log::altered::{Mood, moody};
 use yagura_log::embedded::{Embedded, Options};
-use yagura_log::{Appender, Log, LogError, Member, Reader, Record};
 
 const TOPIC: &str = "events";
 
@@ -689,51 +689,11 @@ fn a_log_is_read_on_exactly_after_its_collector_was_killed() {
     assert_eq!((answered, messages.len() as u64), (number - 1, number), "each exchange once");
 }
 
-/// A log whose disk is full for as long as that is set.
-struct Full(Arc<Embedded>, Arc<AtomicBool>);
-
-impl Log for Full {
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
-        self.0.ensure_topic(topic, partitions)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.0.partitions(topic)
-    }
-    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
-        self.0.held(topic, partition)
-    }
-    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
-        Ok(Box::new(FullAppender(self.0.appender(topic)?, Arc::clone(&self.1))))
-    }
-    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
-        self.0.reader(topic, partition, from)
-    }
-    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
-        self.0.join(group, topic)
-    }
-}
-
-struct FullAppender(Box<dyn Appender>, Arc<AtomicBool>);
-
-impl Appender for FullAppender {
-    fn append(&mut self, record: Record) -> Result<(), LogError> {
-        self.0.append(record)
-    }
-    fn flush(&mut self) -> Result<(), LogError> {
-        match self.1.load(Ordering::Acquire) {
-            true => Err(LogError::Full { folder: "memory".into() }),
-            false => self.0.flush(),
-        }
-    }
-}
-
 #[test]
 fn nothing_is_acknowledged_while_the_log_takes_nothing() {
     let acked = Arc::new(AtomicBool::new(false));
-    let (seen, full) = (Arc::clone(&acked), Arc::new(AtomicBool::new(true)));
+    let (seen, mood) = (Arc::clone(&acked), Arc::new(Mood::default()));
+    mood.refuse(true);
     let tested = Arc::new(AtomicBool::new(false));
     let kept = Arc::clone(&tested);
     let address = odd_equipment(move |frame| match (frame[5], frame[2] & 0x7f, frame[3]) {
@@ -750,7 +710,7 @@ fn nothing_is_acknowledged_while_the_log_takes_nothing() {
     });
     let fab = Fab::new();
     let log = fab.log();
-    let refusing = Full(Arc::clone(&log), Arc::clone(&full));
+    let refusing = moody(Arc::clone(&log) as Arc<dyn Log>, &mood);
     let mut given = settings(json!({"name": "ETCH-07", "address": address.to_string(), "device_id": 3}));
     given["timers"] = json!({"linktest": "300ms"});
     let stop = Arc::new(AtomicBool::new(false));
@@ -760,7 +720,7 @@ fn nothing_is_acknowledged_while_the_log_takes_nothing() {
     wait("the link is tested", || tested.swap(false, Ordering::AcqRel));
     wait("the link is tested again", || tested.load(Ordering::Acquire));
     assert!(!acked.load(Ordering::Acquire), "acknowledged before it was durable");
-    full.store(false, Ordering::Release);
+    mood.refuse(false);
     wait("it is acknowledged", || acked.load(Ordering::Acquire));
     stop.store(true, Ordering::Release);
     thread.join().expect("ends in order");

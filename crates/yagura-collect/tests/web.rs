@@ -17,8 +17,9 @@ use yagura_collect::run::Progress;
 use yagura_collect::sources::CollectorConfig;
 use yagura_collect::{Opened, Plant};
 use yagura_event::{AssetTable, Envelope, Kind, codec};
+use yagura_log::altered::{Mood, moody};
 use yagura_log::embedded::{Embedded, Options};
-use yagura_log::{Appender, Log, LogError, Member, Reader, Record, memory};
+use yagura_log::{Log, memory};
 use yagura_testkit::certificates::Certificates;
 
 const TOPIC: &str = "events";
@@ -291,54 +292,13 @@ fn curl_sends_gzip_over_tls_with_its_certificate() {
     assert!(coverage.iter().any(|row| row["detail"].as_str().is_some_and(|d| d.starts_with("TLS: "))));
 }
 
-/// A log whose disk is full while it is told so.
-struct Refusing(Embedded, Arc<AtomicBool>);
-
-impl Log for Refusing {
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
-        self.0.ensure_topic(topic, partitions)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.0.partitions(topic)
-    }
-    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
-        self.0.held(topic, partition)
-    }
-    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
-        Ok(Box::new(RefusingAppender(self.0.appender(topic)?, Arc::clone(&self.1))))
-    }
-    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
-        self.0.reader(topic, partition, from)
-    }
-    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
-        self.0.join(group, topic)
-    }
-}
-
-struct RefusingAppender(Box<dyn Appender>, Arc<AtomicBool>);
-
-impl Appender for RefusingAppender {
-    fn append(&mut self, record: Record) -> Result<(), LogError> {
-        match self.1.load(Ordering::Acquire) {
-            true => Err(LogError::Full { folder: "memory".into() }),
-            false => self.0.append(record),
-        }
-    }
-    fn flush(&mut self) -> Result<(), LogError> {
-        self.0.flush()
-    }
-}
-
 #[test]
 fn a_log_that_refuses_is_429_and_later_nothing_is_missing() {
     let folder = tempfile::tempdir().expect("a folder");
     let port = free_port();
-    let refuses = Arc::new(AtomicBool::new(true));
-    let embedded = memory::open(Options::default()).expect("a log");
-    let log = Arc::new(Refusing(embedded, Arc::clone(&refuses)));
+    let mood = Arc::new(Mood::default());
+    mood.refuse(true);
+    let log = Arc::new(moody(Arc::new(memory::open(Options::default()).expect("a log")), &mood));
     let settings = json!({
         "name": "web", "kind": "http", "listen": format!("127.0.0.1:{port}"), "batch": "20ms",
         "body": "256KiB", "queue": "1MiB", "answer_timeout": "500ms",
@@ -350,7 +310,7 @@ fn a_log_that_refuses_is_429_and_later_nothing_is_missing() {
     let full = Arc::new(AtomicBool::new(false));
     let senders: Vec<_> = (0..4)
         .map(|sender| {
-            let (refuses, full) = (Arc::clone(&refuses), Arc::clone(&full));
+            let (mood, full) = (Arc::clone(&mood), Arc::clone(&full));
             std::thread::spawn(move || {
                 let mut client = Client::new(port, &format!("sender-{sender}"));
                 for body in 0..BODIES / 4 {
@@ -358,7 +318,7 @@ fn a_log_that_refuses_is_429_and_later_nothing_is_missing() {
                     client.until_taken(body, first..first + ROWS, |status| {
                         if status == 429 {
                             full.store(true, Ordering::Release);
-                            refuses.store(false, Ordering::Release);
+                            mood.refuse(false);
                         }
                     });
                 }
@@ -666,8 +626,9 @@ fn while_the_log_refuses_tcp_waits_and_the_oldest_datagrams_go() {
     const DATAGRAMS: usize = 20_000;
     let folder = tempfile::tempdir().expect("a folder");
     let (udp, tcp) = (free_port(), free_port());
-    let refuses = Arc::new(AtomicBool::new(true));
-    let log = Arc::new(Refusing(memory::open(Options::default()).expect("a log"), Arc::clone(&refuses)));
+    let mood = Arc::new(Mood::default());
+    mood.refuse(true);
+    let log = Arc::new(moody(Arc::new(memory::open(Options::default()).expect("a log")), &mood));
     let settings = json!({
         "name": "syslog", "kind": "syslog", "batch": "20ms", "queue": "256KiB", "receive_buffer": "64KiB",
         "udp": format!("127.0.0.1:{udp}"), "tcp": format!("127.0.0.1:{tcp}"),
@@ -699,7 +660,7 @@ fn while_the_log_refuses_tcp_waits_and_the_oldest_datagrams_go() {
         let text = format!("<34>1 - h udp - - - {n} {}", "x".repeat(300));
         socket.send_to(text.as_bytes(), ("127.0.0.1", udp)).expect("sent");
     }
-    refuses.store(false, Ordering::Release);
+    mood.refuse(false);
     sender.join().expect("a sender");
     let of_app = |rows: &[(Kind, Map<String, Value>)], category: &str| {
         let all = of(Kind::Log, rows).into_iter().filter(|row| row["category"] == category);

@@ -1,7 +1,7 @@
 //! A log that behaves otherwise where a test wants it to: what is not altered is the log's own.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::{Appender, Lease, Log, LogError, Member, Polled, Reader, Record};
@@ -132,5 +132,102 @@ impl Member for AlteredMember {
     }
     fn lease(&self) -> Lease {
         self.lease.clone().unwrap_or_else(|| self.member.lease())
+    }
+}
+
+/// What becomes of records that are handed to a [`moody`] log; they are taken unless it is told otherwise.
+#[derive(Default)]
+pub struct Mood(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    refusing: Refusing,
+    /// Records that are still taken before it fails for good.
+    left: Option<u64>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Refusing {
+    #[default]
+    No,
+    Yes,
+    /// So many flushes.
+    Times(u32),
+}
+
+impl Mood {
+    /// Refuses records as a full disk does, or takes them again.
+    pub fn refuse(&self, refuse: bool) {
+        self.state().refusing = if refuse { Refusing::Yes } else { Refusing::No };
+    }
+
+    /// Refuses so many flushes.
+    pub fn refuse_times(&self, flushes: u32) {
+        self.state().refusing = Refusing::Times(flushes);
+    }
+
+    /// Fails for good after so many records, as for a process that is killed: what was handed over before is durable.
+    pub fn die_after(&self, records: u64) {
+        self.state().left = Some(records);
+    }
+
+    /// Takes records again, whatever it did.
+    pub fn recover(&self) {
+        *self.state() = State::default();
+    }
+
+    /// Whether it has failed for good.
+    pub fn is_dead(&self) -> bool {
+        self.state().left == Some(0)
+    }
+
+    /// How the next record, or what was handed over, is refused.
+    fn refusal(&self, flush: bool) -> Result<(), LogError> {
+        let mut state = self.state();
+        match (&mut state.refusing, flush) {
+            (Refusing::Yes, _) => {}
+            (Refusing::Times(left), true) if *left > 0 => *left -= 1,
+            _ => return Ok(()),
+        }
+        Err(LogError::Full { folder: "memory".into() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A log that does with records what its mood says.
+pub fn moody(log: Arc<dyn Log>, mood: &Arc<Mood>) -> Altered {
+    let mood = Arc::clone(mood);
+    Altered::of(log).appending(move |_, appender| Ok(Box::new(Moody { appender, mood: Arc::clone(&mood) })))
+}
+
+struct Moody {
+    appender: Box<dyn Appender>,
+    mood: Arc<Mood>,
+}
+
+fn dead() -> LogError {
+    LogError::Io { what: "writing".into(), cause: std::io::ErrorKind::BrokenPipe.into() }
+}
+
+impl Appender for Moody {
+    fn append(&mut self, record: Record) -> Result<(), LogError> {
+        self.mood.refusal(false)?;
+        if self.mood.is_dead() {
+            self.appender.flush()?;
+            return Err(dead());
+        }
+        if let Some(left) = &mut self.mood.state().left {
+            *left -= 1;
+        }
+        self.appender.append(record)
+    }
+
+    fn flush(&mut self) -> Result<(), LogError> {
+        self.mood.refusal(true)?;
+        self.appender.flush()?;
+        if self.mood.is_dead() { Err(dead()) } else { Ok(()) }
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use yagura_event::Envelope;
 use yagura_event::clock::SECOND;
 use yagura_event::rows::{LogRow, Row};
+use yagura_log::altered::{Mood, moody};
 use yagura_log::embedded::{Embedded, Options};
-use yagura_log::{Appender, LogError, Member, Reader, Record, memory};
+use yagura_log::memory;
 
 use super::*;
 use crate::places::PlacedSink;
@@ -134,53 +135,11 @@ fn rows_are_handed_over_as_often_as_is_asked() {
     assert_eq!((records(SECOND / 10), records(SECOND), records(60 * SECOND)), (20, 5, 1));
 }
 
-/// A log whose disk is full until it has refused so many times.
-struct Refusing(Embedded, Arc<Mutex<u32>>);
-
-impl Log for Refusing {
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
-        self.0.ensure_topic(topic, partitions)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.0.partitions(topic)
-    }
-    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
-        self.0.held(topic, partition)
-    }
-    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
-        Ok(Box::new(RefusingAppender(self.0.appender(topic)?, Arc::clone(&self.1))))
-    }
-    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
-        self.0.reader(topic, partition, from)
-    }
-    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
-        self.0.join(group, topic)
-    }
-}
-
-struct RefusingAppender(Box<dyn Appender>, Arc<Mutex<u32>>);
-
-impl Appender for RefusingAppender {
-    fn append(&mut self, record: Record) -> Result<(), LogError> {
-        self.0.append(record)
-    }
-
-    fn flush(&mut self) -> Result<(), LogError> {
-        let mut left = self.1.lock().expect("a lock");
-        if *left > 0 {
-            *left -= 1;
-            return Err(LogError::Full { folder: "memory".into() });
-        }
-        self.0.flush()
-    }
-}
-
 #[test]
 fn a_log_that_refuses_is_waited_for_and_no_row_is_missing() {
-    let log = Refusing(log(), Arc::new(Mutex::new(3)));
+    let mood = Arc::new(Mood::default());
+    mood.refuse_times(3);
+    let log = moody(Arc::new(log()), &mood);
     let progress = run(&log, 20, |_| {});
     assert_eq!(progress.retries.load(Ordering::Relaxed), 3);
     let rows = envelopes(&log).iter().map(Envelope::end_row).max();

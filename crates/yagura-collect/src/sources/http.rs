@@ -388,7 +388,7 @@ impl LiveSource for Http {
             }
         }
         let now = clock::now().max(self.now);
-        self.server.complaints.tell(self.reports.subject(), now, out);
+        self.server.complaints.finish(self.reports.subject(), now, out);
         self.reports.stop(now, "stopped", out);
     }
 

@@ -20,6 +20,7 @@ use yagura_event::rows::{Row, RowSink};
 use yagura_event::vocabulary::coverage;
 
 use crate::amounts::{Bytes, Time};
+use crate::complaints::Complaints;
 use crate::feed::{Feed, Outlet, feed};
 use crate::mapping::{Mapper, Mapping};
 use crate::names::Signals;
@@ -33,14 +34,12 @@ pub(crate) mod payload;
 mod plain;
 pub(crate) mod session;
 mod sparkplug;
-mod told;
 pub(crate) mod wire;
 
 use births::Births;
 use plain::Topics;
 use session::{Answers, Item, Link, Options, Phase, Session};
 use sparkplug::{Limits, Out, Sparkplug};
-use told::Told;
 use wire::{Message, Protocol};
 
 /// How much is taken from the queue at once.
@@ -373,7 +372,7 @@ struct MqttSource {
     /// Births since the last time that everything was durable.
     born: Vec<(usize, Message)>,
     signals: Signals,
-    told: Told,
+    told: Complaints,
     brokers: Vec<Peer>,
     runtime: Handle,
     feed: Feed<Item>,
@@ -443,7 +442,7 @@ impl MqttSource {
             store: None,
             born: Vec::new(),
             signals: Signals::new(at.collector, &at.plant.names),
-            told: Told::new(at.collector),
+            told: Complaints::default(),
             runtime: at.plant.runtime.clone(),
             feed,
             outlet,
@@ -473,11 +472,11 @@ impl MqttSource {
             let Some(broker) = self.brokers.iter().position(|b| b.options.address == address) else {
                 continue;
             };
-            let mut out = Out { signals: &mut self.signals, told: &mut self.told, rows: &mut Nowhere, now };
+            let mut out = Out { signals: &mut self.signals, told: &self.told, rows: &mut Nowhere, now };
             sparkplug.restore(broker, &message, &mut out);
         }
         // Nothing of this was said to anybody.
-        self.told = Told::new(&self.collector);
+        self.told = Complaints::default();
         Ok(())
     }
 
@@ -501,7 +500,7 @@ impl MqttSource {
             Item::Refused { broker, at, detail } => {
                 let at = self.promised.max(at);
                 let subject = self.brokers[broker].reports.subject();
-                self.told.say(coverage::DOWN, subject, (at, at), 1, || detail, rows);
+                self.told.say(coverage::DOWN, subject, Some(at), 1, || detail);
             }
             Item::Messages { broker, connection, at, messages } => {
                 let at = self.promised.max(at);
@@ -526,7 +525,7 @@ impl MqttSource {
             peer.unacknowledged.push((message.id, message.qos));
             self.unacknowledged += 1;
         }
-        let mut out = Out { signals: &mut self.signals, told: &mut self.told, rows, now };
+        let mut out = Out { signals: &mut self.signals, told: &self.told, rows, now };
         if let Some(bytes) = message.oversize {
             self.dropped += 1;
             let detail = || {
@@ -612,9 +611,9 @@ impl LiveSource for MqttSource {
         // What waits was read before now.
         let now = if self.feed.bytes() > 0 { last } else { clock::now() };
         self.promised = self.promised.max(now);
+        self.told.tell(&self.collector, self.promised, out);
         if self.promised - self.looked >= SECOND {
             self.looked = self.promised;
-            self.told.look(self.promised, out);
             self.signals.report(self.promised, out);
             for peer in &mut self.brokers {
                 peer.reports.look(self.promised, out);
@@ -654,7 +653,7 @@ impl LiveSource for MqttSource {
             self.item(item, out);
         }
         let now = self.promised.max(clock::now());
-        self.told.look(now + SECOND, out);
+        self.told.finish(&self.collector, now, out);
         for peer in &mut self.brokers {
             peer.reports.stop(now, "the collector stopped", out);
         }

@@ -19,6 +19,7 @@ use yagura_event::rows::{Row, RowSink};
 use yagura_event::vocabulary::coverage;
 
 use crate::amounts::{Bytes as Size, Time};
+use crate::complaints::Complaints;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Plant, Seen, Settings, SourceError};
@@ -44,9 +45,6 @@ const WARM_UP_BYTES: u64 = 8 << 20;
 
 /// Lines that are read between two looks at the time.
 const ADVANCE_LINES: usize = 4096;
-
-/// Things that could not be read which are told one by one in a second; further ones are counted.
-const BAD_A_SECOND: u64 = 5;
 
 /// How long an unended message may be the last of a log before it is taken as it is.
 const SETTLE: Micros = SECOND;
@@ -138,7 +136,11 @@ impl Settings for SecsLog {
                 cause: "has no message that can be read; look at `preset` or `head`".into(),
             });
         }
-        Ok(format!("{} messages at its beginning, {} could not be read", log.messages, log.bad_total))
+        Ok(format!(
+            "{} messages at its beginning, {} could not be read",
+            log.messages,
+            log.complaints.malformed()
+        ))
     }
 }
 
@@ -187,8 +189,7 @@ impl SecsLog {
             looked: Micros::MIN,
             heard: 0,
             messages: 0,
-            bad: 0,
-            bad_total: 0,
+            complaints: Complaints::default(),
             up: false,
         })
     }
@@ -217,8 +218,7 @@ struct Log {
     /// When a line came last, by the steady clock.
     heard: Micros,
     messages: u64,
-    bad: u64,
-    bad_total: u64,
+    complaints: Complaints,
     up: bool,
 }
 
@@ -270,9 +270,9 @@ impl LiveSource for Log {
             self.settle(now, out);
             std::thread::park_timeout(wait.min(Duration::from_millis(50)));
         }
+        self.complaints.tell(self.reports.subject(), now, out);
         if now >= self.looked.saturating_add(SECOND) {
             self.looked = now;
-            self.tell_bad(now, out);
             out.nowhere();
             self.reports.look(now, out);
         }
@@ -281,7 +281,7 @@ impl LiveSource for Log {
 
     fn finish(&mut self, out: &mut dyn PlacedSink) {
         let now = clock::now();
-        self.tell_bad(now, out);
+        self.complaints.finish(self.reports.subject(), now, out);
         out.nowhere();
         self.reports.stop(now, "the collector stops", out);
     }
@@ -314,7 +314,7 @@ impl Log {
         }
         if cut > 0 {
             self.begun = None;
-            self.told_bad(now, position, &format!("a line is longer than {LINE_BYTES_MAX} bytes"), out);
+            self.complain(position, &format!("a line is longer than {LINE_BYTES_MAX} bytes"));
             return true;
         }
         self.take(now, &stream, position, &text, out);
@@ -334,7 +334,7 @@ impl Log {
         if let Some(head) = head {
             if let Some(time) = &head.bad_time {
                 let problem = format!("the time `{time}` cannot be read; look at `time_format`");
-                self.told_bad(now, position, &problem, out);
+                self.complain(position, &problem);
             }
             self.head = head;
             self.head_at = Some(position);
@@ -358,7 +358,7 @@ impl Log {
                 let problem = format!("a message is larger than {} bytes", self.message_bytes_max);
                 let position = begun.position;
                 self.begun = None;
-                self.told_bad(now, position, &problem, out);
+                self.complain(position, &problem);
                 return;
             }
         }
@@ -381,7 +381,7 @@ impl Log {
         let Some(begun) = self.begun.take() else { return };
         match sml::parse(&begun.text) {
             Ok(message) => self.message(now, &begun, &message, out),
-            Err(problem) => self.told_bad(now, begun.position, &problem.to_string(), out),
+            Err(problem) => self.complain(begun.position, &problem.to_string()),
         }
     }
 
@@ -435,21 +435,8 @@ impl Log {
         tool.ahead = ahead;
     }
 
-    fn told_bad(&mut self, now: Micros, position: u64, problem: &str, out: &mut dyn PlacedSink) {
-        self.bad += 1;
-        self.bad_total += 1;
-        if self.bad <= BAD_A_SECOND {
-            out.nowhere();
-            self.reports.malformed(now, 1, &format!("at byte {position}: {problem}"), out);
-        }
-    }
-
-    fn tell_bad(&mut self, now: Micros, out: &mut dyn PlacedSink) {
-        let more = std::mem::take(&mut self.bad).saturating_sub(BAD_A_SECOND);
-        if more > 0 {
-            out.nowhere();
-            self.reports.malformed(now, more, "more messages could not be read", out);
-        }
+    fn complain(&self, position: u64, problem: &str) {
+        self.complaints.add(self.reports.subject(), || format!("at byte {position}: {problem}"));
     }
 }
 

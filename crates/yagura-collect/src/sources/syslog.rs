@@ -380,7 +380,7 @@ impl LiveSource for Syslog {
         self.read(Duration::ZERO, out);
         let now = clock::now().max(self.now);
         self.count(now, false, out);
-        self.shared.complaints.tell(self.reports.subject(), now, out);
+        self.shared.complaints.finish(self.reports.subject(), now, out);
         self.reports.stop(now, "stopped", out);
     }
 

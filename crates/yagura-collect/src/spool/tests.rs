@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use yagura_log::altered::{Altered, AlteredAppender};
+use yagura_log::altered::{Mood, moody};
 use yagura_log::memory;
 
 use super::*;
@@ -39,26 +39,13 @@ fn append(spool: &Spool, numbers: Range<u64>) -> Result<(), LogError> {
     appender.flush()
 }
 
-/// A log that is away as long as `away` is set.
-fn behind(log: &Arc<Embedded>, away: &Arc<AtomicBool>) -> Altered {
-    let away = Arc::clone(away);
-    let log: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
-    Altered::of(log).appending(move |_, appender| {
-        let away = Arc::clone(&away);
-        let look = move || match away.load(Ordering::Acquire) {
-            true => Err(LogError::Unreachable { brokers: "there".into(), cause: "away".into() }),
-            false => Ok(()),
-        };
-        Ok(Box::new(AlteredAppender { appender, before_flush: Box::new(look) }))
-    })
-}
-
 #[test]
 fn what_came_while_the_log_was_away_is_moved_in_order_when_it_is_back() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (log, away, stop) = (log(), Arc::new(AtomicBool::new(true)), AtomicBool::new(false));
+    let (log, mood, stop) = (log(), Arc::new(Mood::default()), AtomicBool::new(false));
+    mood.refuse(true);
     let spool = Spool::open(folder.path(), TOPIC, 64 << 20).expect("a spool");
-    let cut = behind(&log, &away);
+    let cut = moody(Arc::clone(&log) as Arc<dyn Log>, &mood);
     std::thread::scope(|scope| {
         let moving = scope.spawn(|| spool.forward(&cut, &stop));
         append(&spool, 0..500).expect("the spool takes them");
@@ -66,7 +53,7 @@ fn what_came_while_the_log_was_away_is_moved_in_order_when_it_is_back() {
             std::thread::yield_now();
         }
         assert!(spool.waiting() > 0);
-        away.store(false, Ordering::Release);
+        mood.refuse(false);
         append(&spool, 500..1000).expect("the spool takes them");
         stop.store(true, Ordering::Release);
         moving.join().expect("no panic").expect("it ends in order");

@@ -246,5 +246,5 @@ fn many_bad_lines_are_a_few_rows() {
     read(&mut tail, &mut out);
     let told = out.rows.iter().filter(|row| row.text("event") == coverage::MALFORMED);
     assert_eq!(told.clone().filter_map(|row| row.number("count")).sum::<f64>(), 100_000.0);
-    assert!(told.count() < 20);
+    assert!(told.count() < 50);
 }

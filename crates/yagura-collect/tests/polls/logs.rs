@@ -1,7 +1,7 @@
 //! Logs with what happens to real ones: deleted offsets, compaction, brokers that are away, a death in between.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -104,49 +104,5 @@ impl Reader for ForeignReader {
 
     fn position(&self) -> u64 {
         self.inner.position()
-    }
-}
-
-/// A log that is gone for good after so many records.
-pub struct Dying(pub Arc<dyn Log>, pub Arc<AtomicI64>);
-
-impl Log for Dying {
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-    fn ensure_topic(&self, topic: &str, partitions: u32) -> Result<u32, LogError> {
-        self.0.ensure_topic(topic, partitions)
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.0.partitions(topic)
-    }
-    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
-        self.0.held(topic, partition)
-    }
-    fn appender(&self, topic: &str) -> Result<Box<dyn Appender>, LogError> {
-        Ok(Box::new(DyingAppender(self.0.appender(topic)?, Arc::clone(&self.1))))
-    }
-    fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
-        self.0.reader(topic, partition, from)
-    }
-    fn join(&self, group: &str, topic: &str) -> Result<Box<dyn Member>, LogError> {
-        self.0.join(group, topic)
-    }
-}
-
-struct DyingAppender(Box<dyn Appender>, Arc<AtomicI64>);
-
-impl Appender for DyingAppender {
-    fn append(&mut self, record: Record) -> Result<(), LogError> {
-        if self.1.fetch_sub(1, Ordering::Relaxed) <= 0 {
-            // What was handed over before may be durable.
-            self.0.flush()?;
-            return Err(LogError::Client { what: "appending".into(), cause: "killed".into(), retry: false });
-        }
-        self.0.append(record)
-    }
-
-    fn flush(&mut self) -> Result<(), LogError> {
-        self.0.flush()
     }
 }

@@ -21,10 +21,10 @@ use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::vocabulary::coverage;
 
 use super::{Form, Long, WideForm, stem};
+use crate::complaints::Complaints;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Seen, SourceError};
-use crate::tail::complaints::Complaints;
 use crate::tail::order::matching;
 use crate::tail::{FILES_MAX, Options};
 use crate::times;
@@ -203,7 +203,7 @@ impl ParquetFiles {
                 wide_block(wide, reading, &batch, self.now, (&mut self.times, &mut self.values), out)
             }
             Form::Long(long) => {
-                let complaints = &mut self.complaints;
+                let complaints = &self.complaints;
                 long_block(long, reading, &batch, self.now, &mut self.object, complaints, out)
             }
         };
@@ -343,7 +343,7 @@ fn long_block(
     batch: &RecordBatch,
     now: Micros,
     object: &mut Map<String, Value>,
-    complaints: &mut Complaints,
+    complaints: &Complaints,
     out: &mut dyn PlacedSink,
 ) -> Result<(), (u64, String)> {
     let all = |problem: String| (batch.num_rows() as u64, problem);
@@ -359,7 +359,6 @@ fn long_block(
         columns.push(cast(&column, &DataType::Utf8).map_err(|e| all(e.to_string()))?);
     }
     let columns: Vec<_> = columns.iter().map(|column| column.as_string::<i32>()).collect();
-    let mut bad = Vec::new();
     for row in 0..batch.num_rows() {
         for (name, column) in reading.columns.iter().zip(&columns) {
             let text = if column.is_valid(row) { column.value(row) } else { "" };
@@ -373,12 +372,11 @@ fn long_block(
         }
         match long.mapper.time(object).and_then(|time| time.ok_or_else(|| "has no time".into())) {
             Ok(time) => long.mapper.emit(object, time, Some(now), out),
-            // Told when the block is whole: what is told stands nowhere.
-            Err(reason) => bad.push((reading.row + row as u64, reason)),
+            Err(reason) => {
+                let path = reading.path.display().to_string();
+                complaints.add(&path, || format!("row {}: {reason}", reading.row + row as u64));
+            }
         }
-    }
-    for (row, reason) in bad {
-        complaints.add(&reading.path, ("row", row), &reason, now, out);
     }
     Ok(())
 }
@@ -454,7 +452,7 @@ impl LiveSource for ParquetFiles {
         if self.read_block(out) {
             return self.now;
         }
-        self.complaints.look(self.now, out);
+        self.complaints.tell(&self.collector, self.now, out);
         self.reports.look(self.now, out);
         if let Form::Wide(wide) = &mut self.form {
             wide.signals.report(self.now, out);
@@ -472,7 +470,7 @@ impl LiveSource for ParquetFiles {
         if self.ended {
             return;
         }
-        self.complaints.rest(self.now, out);
+        self.complaints.finish(&self.collector, self.now, out);
         out.nowhere();
         let whole = if self.options.once {
             "everything that was there is read"
@@ -483,6 +481,6 @@ impl LiveSource for ParquetFiles {
     }
 
     fn seen(&self) -> Seen {
-        Seen { dropped: self.dropped + self.complaints.total(), ..Seen::default() }
+        Seen { dropped: self.dropped + self.complaints.malformed(), ..Seen::default() }
     }
 }

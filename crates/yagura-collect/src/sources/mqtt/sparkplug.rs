@@ -11,8 +11,8 @@ use yagura_event::vocabulary::coverage;
 
 use super::payload::{Malformed, Meaning, Metric, Payload, Value, is_scalar, type_name};
 use super::plain::clip;
-use super::told::Told;
 use super::wire::Message;
+use crate::complaints::Complaints;
 use crate::names::{Given, Reading, Signals};
 use crate::places::PlacedSink;
 use crate::reports::Reports;
@@ -40,7 +40,7 @@ pub(super) struct Limits {
 /// Where rows go, and what they need.
 pub(super) struct Out<'a> {
     pub signals: &'a mut Signals,
-    pub told: &'a mut Told,
+    pub told: &'a Complaints,
     pub rows: &'a mut dyn PlacedSink,
     /// The collector's clock.
     pub now: Micros,
@@ -312,7 +312,7 @@ impl Sparkplug {
 impl Out<'_> {
     /// Tells of something at this moment; of the collector itself where the subject is empty.
     pub fn tell(&mut self, event: &'static str, subject: &str, count: u64, detail: impl FnOnce() -> String) {
-        self.told.say(event, subject, (self.now, self.now), count, detail, self.rows);
+        self.told.say(event, subject, None, count, detail);
     }
 }
 
@@ -358,14 +358,14 @@ impl Node {
                 return false;
             }
             Order::Gap(missing) => {
-                let span = (self.heard, out.now);
+                let since = Some(self.heard);
                 let detail = || {
                     format!(
                         "messages are missing before number {} of the node",
                         payload.seq.unwrap_or_default()
                     )
                 };
-                out.told.say(coverage::GAP, &self.name, span, missing, detail, out.rows);
+                out.told.say(coverage::GAP, &self.name, since, missing, detail);
             }
         }
         self.heard = out.now;

@@ -62,12 +62,13 @@ fn wrong_settings_say_what_to_write() {
 
 #[test]
 fn payloads_that_are_values_are_read_or_told() {
-    let (mut signals, mut told) = (Signals::new("line", &Arc::default()), Told::new("line"));
+    let (mut signals, told) = (Signals::new("line", &Arc::default()), Complaints::default());
     let (mut topics, mut rows) = (Topics::default(), Vec::<OwnedRow>::new());
     let mut send = |topic: &str, payload: &[u8]| {
-        let (signals, told) = (&mut signals, &mut told);
+        let (signals, told) = (&mut signals, &told);
         let mut out = Out { signals, told, rows: &mut rows, now: 5 * SECOND };
         topics.message(&Message::new(topic, payload), 2, &mut out);
+        told.finish("line", 5 * SECOND, &mut rows);
     };
     send("a/b", b" 4.5 ");
     send("a/b", b"true");

@@ -176,7 +176,7 @@ fn what_cannot_be_read_is_told_with_its_place_and_not_a_thousand_times() {
         .filter(|row| row.starts_with("malformed"))
         .map(|row| row.split('|').nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a count"))
         .sum();
-    assert!(bad.len() < 12 && counts == 101, "{counts} {bad:?}");
+    assert!(bad.len() < 30 && counts == 101, "{counts} {bad:?}");
     assert_eq!(log.messages, 1);
 }
 

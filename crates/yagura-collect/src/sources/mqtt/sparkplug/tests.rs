@@ -13,7 +13,7 @@ const STAMP: u64 = 1_699_999_999_000;
 struct Plant {
     sparkplug: Sparkplug,
     signals: Signals,
-    told: Told,
+    told: Complaints,
     now: Micros,
 }
 
@@ -26,7 +26,7 @@ impl Plant {
         Plant {
             sparkplug: Sparkplug::new(limits, 1),
             signals: Signals::new("c", &Arc::default()),
-            told: Told::new("c"),
+            told: Complaints::default(),
             now: NOW,
         }
     }
@@ -34,9 +34,10 @@ impl Plant {
     fn send(&mut self, topic: &str, payload: &[u8]) -> Vec<OwnedRow> {
         self.now += SECOND / 20;
         let mut rows = Vec::new();
-        let (signals, told) = (&mut self.signals, &mut self.told);
+        let (signals, told) = (&mut self.signals, &self.told);
         let mut out = Out { signals, told, rows: &mut rows, now: self.now };
         self.sparkplug.message(0, &Message::new(topic, payload), &mut out);
+        self.told.finish("c", self.now, &mut rows);
         rows
     }
 
@@ -167,7 +168,7 @@ fn births_of_an_earlier_run_explain_aliases() {
     let mut rows = Vec::<OwnedRow>::new();
     for (topic, payload) in [("spBv1.0/G/NBIRTH/N", node_birth(7)), ("spBv1.0/G/DBIRTH/N/D", device_birth(1))]
     {
-        let (signals, told) = (&mut plant.signals, &mut plant.told);
+        let (signals, told) = (&mut plant.signals, &plant.told);
         let mut out = Out { signals, told, rows: &mut rows, now: NOW };
         plant.sparkplug.restore(0, &Message::new(topic, &payload), &mut out);
     }
