@@ -63,7 +63,10 @@ fn mistakes_in_the_configuration_name_their_place() {
     assert!(message.contains("yagura.yaml:2:1:") && message.contains("collectors"), "{message}");
     std::fs::write(&file, "version: 1\ncollectors: [{name: a, kind: profibus, path: x}]\n").expect("a file");
     let message = text(&yagura(&["run", "--config", &file.display().to_string()]).stderr);
-    assert!(message.contains("profibus") && message.contains("packets, jsonl, files"), "{message}");
+    assert!(
+        message.contains("profibus") && message.contains("packets (a pcap or pcapng file), jsonl"),
+        "{message}"
+    );
     for (collector, said) in [
         ("kind: packets", "missing field `path`"),
         ("kind: jsonl, path: x", "missing field `mapping`"),

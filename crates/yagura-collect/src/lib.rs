@@ -11,6 +11,7 @@ pub mod complaints;
 pub mod cursor;
 pub mod dictionary;
 pub mod discover;
+mod door;
 pub mod feed;
 pub mod live;
 pub mod mapping;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use hashbrown::HashTable;
 use rustc_hash::FxHashMap;
 use yagura_event::clock::{Micros, SECOND};
-use yagura_event::rows::{ContextRow, CoverageRow, MeasuredRow, Row};
+use yagura_event::rows::{ContextRow, CoverageRow, MeasuredRow, Row, RowSink};
 use yagura_event::same_name;
 use yagura_event::units::{self, Conversion};
 use yagura_event::vocabulary::coverage;
@@ -44,6 +44,35 @@ const TOLD_BYTES_MAX: usize = 16 << 10;
 const CHANGES_MAX: usize = 1000;
 const CHANGES_TOLD_MAX: usize = 20;
 
+/// See [`Signals::naming`].
+pub struct Naming<'a> {
+    signals: &'a mut Signals,
+    out: &'a mut dyn PlacedSink,
+}
+
+impl RowSink for Naming<'_> {
+    fn push(&mut self, row: Row<'_>) {
+        let Row::Measured(row) = row else { return self.out.push(row) };
+        let mut name = std::mem::take(&mut self.signals.composed);
+        name.clear();
+        for part in [row.tool, row.chamber, row.signal].into_iter().filter(|part| !part.is_empty()) {
+            if !name.is_empty() {
+                name.push('/');
+            }
+            name.push_str(part);
+        }
+        let MeasuredRow { tool, chamber, signal, unit, class, .. } = *row;
+        let number = self.signals.number(&Given { name: &name, tool, chamber, signal, unit, class });
+        self.signals.composed = name;
+        let reading = Reading { time: row.time, observed: row.observed, quality: row.quality };
+        self.signals.value(number, reading, row.value, self.out);
+    }
+
+    fn is_done(&self) -> bool {
+        self.out.is_done()
+    }
+}
+
 /// A signal as a source calls it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Given<'a> {
@@ -54,6 +83,8 @@ pub struct Given<'a> {
     pub tool: &'a str,
     /// The chamber, where the source knows it.
     pub chamber: &'a str,
+    /// The signal, where that is not the whole name.
+    pub signal: &'a str,
     /// The unit in which the source gives it; empty when unknown.
     pub unit: &'a str,
     /// What kind of value it is, where the source knows it.
@@ -97,6 +128,8 @@ pub struct Signals {
     /// The number of all that is too much, once there is such a thing.
     overflow: Option<u32>,
     overflowed: AtomicU64,
+    /// The name of a row that brings its own: see [`Signals::naming`].
+    composed: String,
 }
 
 struct Known {
@@ -152,7 +185,7 @@ fn resolve(collector: &str, given: &Given<'_>, named: Option<table::Named>) -> R
         cell: named.cell,
         tool: or(or(named.tool, given.tool), collector),
         chamber: or(named.chamber, given.chamber),
-        signal: or(named.signal, given.name),
+        signal: or(or(named.signal, given.signal), given.name),
         unit: units::normal(if named.unit.is_empty() { &from } else { &named.unit }).into_owned(),
         from,
         class: or(named.class, given.class),
@@ -184,6 +217,7 @@ impl Signals {
             more_changes: 0,
             overflow: None,
             overflowed: AtomicU64::new(0),
+            composed: String::new(),
         }
     }
 
@@ -270,6 +304,12 @@ impl Signals {
         if Some(number) == self.overflow {
             self.overflowed.fetch_add(count as u64, Ordering::Relaxed);
         }
+    }
+
+    /// For sources whose rows bring names of their own: measured values that are pushed into it are looked up as
+    /// `TOOL/CHAMBER/SIGNAL`, without the parts that are empty; other rows pass as they are.
+    pub fn naming<'a>(&'a mut self, out: &'a mut dyn PlacedSink) -> Naming<'a> {
+        Naming { signals: self, out }
     }
 
     /// Puts out a text: what holds from now on, where the tables say that the name is a context (lot, recipe,

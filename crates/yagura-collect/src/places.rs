@@ -18,7 +18,8 @@ use crate::names::Reading;
 /// Takes rows, and is told where they stand.
 pub trait PlacedSink: RowSink {
     /// The rows that follow come from the entry at `position` of `stream`. Positions of a stream do not go
-    /// back; an entry gives the same rows whenever it is read. Rows without a place stand nowhere: they are
+    /// back; an entry gives the same rows whenever it is read, all of them in one call of
+    /// [`crate::LiveSource::advance`]. Rows without a place stand nowhere: they are
     /// written as they come.
     fn at(&mut self, _stream: &str, _position: u64) {}
 

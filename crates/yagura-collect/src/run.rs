@@ -70,11 +70,13 @@ pub struct Destination<'a> {
 
 /// Reads `sources` to their ends into `destination`; `false` when `stop` was set before.
 ///
+/// With each source stand the only cells that it may write; all of them when there are none.
+///
 /// `pace` is how many seconds of the sources' time pass in one second; `None` for as fast as the
 /// log takes it. It changes when records are written, not what they are; what the log holds already
 /// is passed over at once.
 pub fn collect(
-    sources: Vec<Box<dyn Source>>,
+    sources: Vec<(Box<dyn Source>, Vec<String>)>,
     assets: &Arc<AssetTable>,
     destination: Destination<'_>,
     pace: Option<f64>,
@@ -85,15 +87,13 @@ pub fn collect(
     let mut writers: BTreeMap<(String, u64), RowWriter> = BTreeMap::new();
     let mut sources: Vec<(Box<dyn Source>, (String, u64))> = sources
         .into_iter()
-        .map(|source| {
+        .map(|(source, cells)| {
             let id = (source.collector().to_string(), source.epoch());
+            let fresh = || RowWriter::new(&id.0, id.1, Arc::clone(assets)).permit(&cells);
+            writers.entry(id.clone()).or_insert_with(fresh);
             (source, id)
         })
         .collect();
-    for (_, id) in &sources {
-        let fresh = || RowWriter::new(&id.0, id.1, Arc::clone(assets));
-        writers.entry(id.clone()).or_insert_with(fresh);
-    }
     progress.total.store(sources.iter().map(|(s, _)| s.progress().1).sum(), Ordering::Relaxed);
     let mut out = Output::new(log, topic, progress)?;
     let mut close_at: Option<Micros> = None;

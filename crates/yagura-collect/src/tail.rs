@@ -86,6 +86,33 @@ impl Patterns {
     }
 }
 
+/// Settings of what follows files whose lines need no more to be understood.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TailSettings {
+    /// A pattern of file names, or several: `/var/log/suricata/eve*.json*`.
+    path: Patterns,
+    /// To the end of what is there, and no further.
+    #[serde(default)]
+    once: bool,
+    /// How often files are looked at; `200ms` unless given.
+    poll: Option<Time>,
+    /// The longest line that is read; `1MiB` unless given.
+    line_max: Option<Bytes>,
+    /// How long rows wait for others at most; `1s` unless given.
+    batch: Option<Time>,
+    /// No line for this long is told; never unless given.
+    silent_after: Option<Time>,
+}
+
+impl TailSettings {
+    /// Checks them.
+    pub fn options(&self, at: &Opening<'_>) -> Result<Options, SourceError> {
+        let given = (self.poll, self.line_max, self.batch, self.silent_after);
+        Options::new(self.path.at(at)?).given(self.once, given).map_err(|problem| at.wrong(problem))
+    }
+}
+
 /// How files are followed.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -619,7 +619,8 @@ fn the_log_of_an_equipment_gives_the_rows_of_the_wire() {
         all.truncate(40);
         all
     };
-    wait("the log is read", || messages(again.as_ref()).len() >= messages(log.as_ref()).len());
+    // At the end one side may have seen one of each function more.
+    wait("the log is read", || messages(again.as_ref()).len() + 5 >= messages(log.as_ref()).len());
     collecting.end();
     let (wire, text) = (messages(log.as_ref()), messages(again.as_ref()));
     for function in ["S1F11", "S5F1", "S6F1|", "S6F11", "S1F3"] {

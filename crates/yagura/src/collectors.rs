@@ -68,9 +68,10 @@ impl Collectors {
         log: &Arc<dyn Log>,
     ) -> anyhow::Result<Self> {
         let Sources { recorded, live } = sources;
-        let spool = match (&config.log, live.is_empty()) {
-            (LogConfig::Kafka(_), false) => {
-                let folder = config.data.join("spool");
+        let folder = config.data.join("spool");
+        let spool = match &config.log {
+            // What an earlier configuration left there is moved on, too.
+            LogConfig::Kafka(_) if !live.is_empty() || folder.exists() => {
                 Some(Arc::new(Spool::open(&folder, EVENTS, config.spool.bytes.0)?))
             }
             // The log is on this machine's disk itself.

@@ -26,8 +26,8 @@ const EVERY: Duration = Duration::from_secs(10);
 const SHOWN: i64 = 60 * SECOND;
 /// Nodes that are followed; their names come from outside.
 const NODES_MAX: usize = 1000;
-/// Figures that are taken of one report.
-const FIGURES_MAX: usize = 10_000;
+/// The largest report, in bytes. What all nodes report is kept: at most these times [`NODES_MAX`].
+const REPORT_BYTES_MAX: usize = 256 << 10;
 
 /// One node's report.
 #[derive(Serialize, Deserialize)]
@@ -47,6 +47,18 @@ struct Figure {
     counter: bool,
     labels: BTreeMap<String, String>,
     value: f64,
+}
+
+impl Figure {
+    /// Whether it is one that this program may have made: others could break what is shown beside them.
+    fn is_ours(&self) -> bool {
+        let word = |text: &str| {
+            text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+                && text.starts_with(|c: char| c.is_ascii_lowercase())
+        };
+        let labels = || self.labels.keys().all(|label| word(label) && label != "node");
+        self.name.starts_with("yagura_") && word(&self.name) && labels() && self.value.is_finite()
+    }
 }
 
 /// Reports what `registry` counts, until `stop` is set; while the log is away nothing is reported.
@@ -129,7 +141,10 @@ impl Nodes {
         while !stop.load(Ordering::Acquire) {
             for stored in reader.read(1 << 20, Duration::from_millis(500))? {
                 // Anybody may write there: what is no report says nothing.
-                if let Ok(report) = serde_json::from_slice::<Report>(&stored.record.value) {
+                let value = &stored.record.value;
+                if value.len() <= REPORT_BYTES_MAX
+                    && let Ok(report) = serde_json::from_slice::<Report>(value)
+                {
                     self.take(report);
                 }
             }
@@ -138,7 +153,7 @@ impl Nodes {
     }
 
     fn take(&self, mut report: Report) {
-        report.figures.truncate(FIGURES_MAX);
+        report.figures.retain(Figure::is_ours);
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         if reports.len() < NODES_MAX || reports.contains_key(&report.node) {
             reports.insert(report.node.clone(), report);
@@ -218,6 +233,31 @@ mod tests {
     use yagura_log::memory;
 
     use super::*;
+
+    #[test]
+    fn what_somebody_else_writes_into_the_topic_breaks_nothing() {
+        let nodes = Nodes::new().expect("nodes");
+        let here = Registry::new();
+        here.register(Box::new(nodes.clone())).expect("registered");
+        let figure = |name: &str, label: &str| Figure {
+            name: name.into(),
+            help: "a\nb".into(),
+            counter: true,
+            labels: [(label.to_string(), "x\"} 1\ny{z=\"".to_string())].into(),
+            value: 1.0,
+        };
+        let figures = vec![
+            figure("yagura_rows_total", "collector"),
+            figure("yagura_rows_total{a=\"b\"} 7\nevil", "collector"),
+            figure("process_cpu_seconds_total", "collector"),
+            figure("yagura_rows_total", "node"),
+            figure("yagura_rows_total", "a=\"b\",c"),
+        ];
+        nodes.take(Report { node: "n\nevil 1".into(), time: clock::now(), version: String::new(), figures });
+        let text = TextEncoder::new().encode_to_string(&here.gather()).expect("text");
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(samples.len() == 2 && samples.iter().all(|line| line.starts_with("yagura_")), "{text}");
+    }
 
     #[test]
     fn what_a_node_counts_is_shown_by_another_with_its_name() {

@@ -118,9 +118,9 @@ fn assets(config: &Config, names: &NameTable) -> Arc<AssetTable> {
 /// What a configuration reads.
 #[derive(Default)]
 pub struct Sources {
-    /// Read to their ends, merged by their own time.
-    pub recorded: Vec<Box<dyn Source>>,
-    /// Read as they come, with the only cells that each may write.
+    /// Read to their ends, merged by their own time; with each the only cells that it may write.
+    pub recorded: Vec<(Box<dyn Source>, Vec<String>)>,
+    /// Read as they come, likewise.
     pub live: Vec<(Box<dyn LiveSource>, Vec<String>)>,
 }
 
@@ -178,7 +178,7 @@ pub fn sources(config: &Config, plant: &Plant) -> Result<Sources, Failure> {
             e => Failure::Input(format!("collector {name}: {e}")),
         })?;
         match opened {
-            Opened::Recorded(source) => out.recorded.push(source),
+            Opened::Recorded(source) => out.recorded.push((source, collector.cells.clone())),
             Opened::Live(source) => out.live.push((source, collector.cells.clone())),
         }
     }

@@ -331,3 +331,26 @@ proptest! {
         prop_assert_eq!(&written(2), &by_name);
     }
 }
+
+#[test]
+fn rows_that_bring_names_are_looked_up_like_all_others() {
+    let mut signals =
+        signals("name,cell,tool,chamber,signal,unit\nE7/PM{n}/p,bay-3,ETCH-07,PM{n},pressure,Pa\n");
+    let mut rows: Vec<OwnedRow> = Vec::new();
+    for (chamber, signal, unit) in [("PM1", "p", "kPa"), ("", "rf", "W")] {
+        let row =
+            MeasuredRow { tool: "E7", chamber, signal, unit, value: 2.0, time: 5, ..Default::default() };
+        signals.naming(&mut rows).push(Row::Measured(&row));
+    }
+    let seen: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let text =
+                ["tool", "chamber", "signal", "unit", "class"].map(|column| row.text(column).to_string());
+            (text.join("|"), row.number("value"))
+        })
+        .collect();
+    let expected =
+        [("ETCH-07|PM1|pressure|Pa|".to_string(), Some(2000.0)), ("E7||rf|W|unmapped".into(), Some(2.0))];
+    assert_eq!(seen, expected);
+}

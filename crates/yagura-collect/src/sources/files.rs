@@ -92,7 +92,7 @@ impl Settings for FileSettings {
                 Box::new(Tail::new(collector, options, csv::CsvLines::new(form, delimiter)))
             }
             (Format::Jsonl, Form::Long(long)) => {
-                Box::new(Tail::new(collector, options, jsonl::Objects(long.mapper)))
+                Box::new(Tail::new(collector, options, jsonl::Objects(long)))
             }
             (Format::Jsonl, Form::Wide(_)) => {
                 return Err(at.wrong("`wide` is for CSV and Parquet; give a `mapping`"));
@@ -136,16 +136,25 @@ impl FileSettings {
 
     fn form(&self, signals: Signals) -> Result<Form, String> {
         match (&self.mapping, &self.wide) {
-            (Some(mapping), None) => Ok(Form::Long(Long::new(mapping)?)),
+            (Some(mapping), None) => Ok(Form::Long(Box::new(Long::new(mapping, signals)?))),
             (None, Some(wide)) => Ok(Form::Wide(Box::new(WideForm::new(wide, signals)?))),
             _ => Err("give either a `mapping` (a line is a row) or `wide` (a column is a signal)".into()),
         }
     }
 }
 
+impl Form {
+    fn signals(&mut self) -> &mut Signals {
+        match self {
+            Form::Long(long) => &mut long.signals,
+            Form::Wide(wide) => &mut wide.signals,
+        }
+    }
+}
+
 /// What a line is.
 enum Form {
-    Long(Long),
+    Long(Box<Long>),
     Wide(Box<WideForm>),
 }
 
@@ -156,10 +165,11 @@ struct Long {
     fields: Vec<String>,
     /// The field that is the time.
     time: String,
+    signals: Signals,
 }
 
 impl Long {
-    fn new(mapping: &Mapping) -> Result<Self, String> {
+    fn new(mapping: &Mapping, signals: Signals) -> Result<Self, String> {
         let mapper = Mapper::new(mapping)?;
         let mut fields: Vec<String> = mapping.columns.values().flat_map(|text| fields_of(text)).collect();
         let time = match mapping.columns.get("time") {
@@ -167,7 +177,7 @@ impl Long {
             None => "time".into(),
         };
         fields.push(time.clone());
-        Ok(Long { mapper, fields, time })
+        Ok(Long { mapper, fields, time, signals })
     }
 
     /// Says which of the fields that are mapped is no column.

@@ -22,8 +22,10 @@ use self::body::Budget;
 use self::serve::{Arrived, Content, Outcome, Refusal, Server};
 use crate::amounts::{Bytes, Time};
 use crate::complaints::Complaints;
+use crate::door::{bind, cannot_listen};
 use crate::feed::{Feed, Outlet, feed};
 use crate::mapping::{Mapper, Mapping};
+use crate::names::Signals;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
@@ -158,6 +160,7 @@ struct Http {
     waiting: Vec<(oneshot::Sender<Outcome>, Outcome)>,
     places: Places,
     streams: BTreeMap<String, Stream>,
+    signals: Signals,
     reports: Reports,
     begun: bool,
     /// What `advance` answered last.
@@ -234,6 +237,7 @@ impl Http {
             waiting: Vec::new(),
             places: Places::default(),
             streams: BTreeMap::new(),
+            signals: Signals::new(at.collector, &at.plant.names),
             reports: Reports::new(&settings.listen.to_string(), settings.silence.map(|silence| silence.0)),
             begun: false,
             now: 0,
@@ -262,13 +266,13 @@ impl Http {
         }
         let observed = received.max(self.now);
         match content {
-            Content::Samples(samples) => samples.put_out(&self.collector, observed, out),
+            Content::Samples(samples) => samples.put_out(observed, &mut self.signals.naming(out)),
             Content::Mapped { mapper, text, form, .. } => {
                 // It was checked when it arrived.
                 let _ = body::each_row(&text, form, usize::MAX, |row| {
                     let object: Map<String, Value> = serde_json::from_str(row).map_err(|e| e.to_string())?;
                     let time = mapper.time(&object)?.unwrap_or(observed);
-                    mapper.emit(&object, time, Some(observed), out);
+                    mapper.emit(&object, time, Some(observed), &mut self.signals.naming(out));
                     Ok(())
                 });
             }
@@ -365,6 +369,7 @@ impl LiveSource for Http {
         self.read(wait, out);
         let now = clock::now().max(self.now);
         self.server.complaints.tell(self.reports.subject(), now, out);
+        self.signals.report(now, out);
         self.reports.look(now, out);
         self.now = now;
         now
@@ -400,22 +405,6 @@ impl LiveSource for Http {
 impl Drop for Http {
     fn drop(&mut self) {
         self.stop.send_replace(true);
-    }
-}
-
-fn bind(address: SocketAddr) -> Result<std::net::TcpListener, SourceError> {
-    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    bound.map_err(|e| cannot_listen(address, &e))
-}
-
-fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> SourceError {
-    SourceError::Peer {
-        peer: address.to_string(),
-        cause: format!("cannot listen: {cause}"),
-        remedy: "stop what listens there, or give `listen` another address of this machine".into(),
     }
 }
 

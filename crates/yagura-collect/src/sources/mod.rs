@@ -98,7 +98,7 @@ impl CollectorConfig {
     }
 
     fn unknown(&self) -> String {
-        let all: Vec<&str> = kinds().map(|(name, _)| name).collect();
+        let all: Vec<String> = kinds().map(|(name, reads)| format!("{name} ({reads})")).collect();
         format!("`{}` is no kind of source; there are: {}", self.kind, all.join(", "))
     }
 }

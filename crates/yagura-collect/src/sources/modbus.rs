@@ -356,7 +356,7 @@ impl Modbus {
                 let full = format!("{name}/{}", entry.name);
                 let tool = if entry.tool.is_empty() { &name } else { &entry.tool };
                 let (chamber, unit, class) = (&entry.chamber, &entry.unit, &entry.class);
-                signals.number(&Given { name: &full, tool, chamber, unit, class })
+                signals.number(&Given { name: &full, tool, chamber, unit, class, ..Given::default() })
             });
             let numbers = numbers.collect();
             let usual = (3 * target.every.as_micros() as Micros).max(10 * SECOND);

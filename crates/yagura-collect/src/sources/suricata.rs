@@ -10,30 +10,15 @@ use serde::Deserialize;
 use yagura_event::clock::Micros;
 use yagura_event::rows::{FlowRow, LogRow, Row};
 
-use crate::amounts::{Bytes, Time};
 use crate::places::PlacedSink;
 use crate::sensors::{Hosts, time_of};
 use crate::source::{Opened, Opening, Settings, SourceError};
-use crate::tail::{Lines, Options, Patterns, Tail};
+use crate::tail::{Lines, Tail, TailSettings};
 
 /// Settings of `kind: suricata`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SuricataSettings {
-    /// A pattern of file names, or several: `/var/log/suricata/eve*.json*`.
-    path: Patterns,
-    /// To the end of what is there, and no further.
-    #[serde(default)]
-    once: bool,
-    /// How often files are looked at; `200ms` unless given.
-    poll: Option<Time>,
-    /// The longest line that is read; `1MiB` unless given.
-    line_max: Option<Bytes>,
-    /// How long rows wait for others at most; `1s` unless given.
-    batch: Option<Time>,
-    /// No line for this long is told; never unless given.
-    silent_after: Option<Time>,
-}
+#[serde(transparent)]
+pub struct SuricataSettings(TailSettings);
 
 impl Settings for SuricataSettings {
     const KIND: &'static str = "suricata";
@@ -41,19 +26,12 @@ impl Settings for SuricataSettings {
 
     fn open(self, at: &Opening<'_>) -> Result<Opened, SourceError> {
         let hosts = Hosts::new(&at.plant.assets);
-        let tail = Tail::new(at.collector, self.options(at)?, Eve::new(hosts));
+        let tail = Tail::new(at.collector, self.0.options(at)?, Eve::new(hosts));
         Ok(Opened::Live(Box::new(tail)))
     }
 
     fn probe(self, at: &Opening<'_>) -> Result<String, SourceError> {
-        self.options(at)?.probe()
-    }
-}
-
-impl SuricataSettings {
-    fn options(&self, at: &Opening<'_>) -> Result<Options, SourceError> {
-        let given = (self.poll, self.line_max, self.batch, self.silent_after);
-        Options::new(self.path.at(at)?).given(self.once, given).map_err(|problem| at.wrong(problem))
+        self.0.options(at)?.probe()
     }
 }
 

@@ -22,6 +22,7 @@ use yagura_event::vocabulary::coverage;
 use self::listen::{Batch, Shared};
 use self::message::Rows;
 use crate::amounts::{Bytes, Time};
+use crate::door::{bind, cannot_listen};
 use crate::feed::{Feed, Outlet, feed};
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
@@ -219,15 +220,7 @@ impl Syslog {
     }
 
     fn sockets(&self) -> Result<Sockets, SourceError> {
-        let tcp = |address: Option<SocketAddr>| {
-            address
-                .map(|address| {
-                    let bound = std::net::TcpListener::bind(address)
-                        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-                    bound.map_err(|e| cannot_listen(address, &e))
-                })
-                .transpose()
-        };
+        let tcp = |address: Option<SocketAddr>| address.map(bind).transpose();
         let udp = match self.udp {
             None => None,
             Some(address) => {
@@ -392,13 +385,5 @@ impl LiveSource for Syslog {
 impl Drop for Syslog {
     fn drop(&mut self) {
         self.stop.send_replace(true);
-    }
-}
-
-fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> SourceError {
-    SourceError::Peer {
-        peer: address.to_string(),
-        cause: format!("cannot listen: {cause}"),
-        remedy: "stop what listens there, give another address of this machine, or, for a port below 1024, the capability cap_net_bind_service".into(),
     }
 }

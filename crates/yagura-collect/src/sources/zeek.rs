@@ -9,11 +9,10 @@ use serde::Deserialize;
 use yagura_event::clock::Micros;
 use yagura_event::rows::{FlowRow, LogRow, Row};
 
-use crate::amounts::{Bytes, Time};
 use crate::places::PlacedSink;
 use crate::sensors::{Hosts, Loose, flow_of};
 use crate::source::{Opened, Opening, Settings, SourceError};
-use crate::tail::{Lines, Options, Patterns, Tail};
+use crate::tail::{Lines, Tail, TailSettings};
 
 mod tsv;
 
@@ -21,41 +20,20 @@ use tsv::Header;
 
 /// Settings of `kind: zeek`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ZeekSettings {
-    /// A pattern of file names, or several: `/opt/zeek/logs/current/*.log`.
-    path: Patterns,
-    /// To the end of what is there, and no further.
-    #[serde(default)]
-    once: bool,
-    /// How often files are looked at; `200ms` unless given.
-    poll: Option<Time>,
-    /// The longest line that is read; `1MiB` unless given.
-    line_max: Option<Bytes>,
-    /// How long rows wait for others at most; `1s` unless given.
-    batch: Option<Time>,
-    /// No line for this long is told; never unless given.
-    silent_after: Option<Time>,
-}
+#[serde(transparent)]
+pub struct ZeekSettings(TailSettings);
 
 impl Settings for ZeekSettings {
     const KIND: &'static str = "zeek";
     const READS: &'static str = "logs of Zeek (JSON lines or tab-separated), followed through rotation";
 
     fn open(self, at: &Opening<'_>) -> Result<Opened, SourceError> {
-        let tail = Tail::new(at.collector, self.options(at)?, Zeek::new(Hosts::new(&at.plant.assets)));
+        let tail = Tail::new(at.collector, self.0.options(at)?, Zeek::new(Hosts::new(&at.plant.assets)));
         Ok(Opened::Live(Box::new(tail)))
     }
 
     fn probe(self, at: &Opening<'_>) -> Result<String, SourceError> {
-        self.options(at)?.probe()
-    }
-}
-
-impl ZeekSettings {
-    fn options(&self, at: &Opening<'_>) -> Result<Options, SourceError> {
-        let given = (self.poll, self.line_max, self.batch, self.silent_after);
-        Options::new(self.path.at(at)?).given(self.once, given).map_err(|problem| at.wrong(problem))
+        self.0.options(at)?.probe()
     }
 }
 

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicr
 use serde::Deserialize;
 use yagura_event::clock::Micros;
 use yagura_event::codec;
-use yagura_event::rows::{MeasuredRow, Row};
+use yagura_event::rows::{MeasuredRow, Row, RowSink};
 
 use crate::names::{Given, Reading, Signals};
 use crate::places::PlacedSink;
@@ -155,7 +155,7 @@ impl Columns {
         };
         for batch in batches {
             let done = batch.map_err(|e| e.to_string()).and_then(|batch| match self.long {
-                Some(_) => self.long(&batch, observed, out),
+                Some(_) => self.long(&batch, observed, &mut signals.naming(out)),
                 None => self.wide(&batch, observed, signals, out),
             });
             match done {
@@ -168,7 +168,7 @@ impl Columns {
     }
 
     /// Answers how many values were left out.
-    fn long(&self, batch: &RecordBatch, observed: Micros, out: &mut dyn PlacedSink) -> Result<u64, String> {
+    fn long(&self, batch: &RecordBatch, observed: Micros, out: &mut dyn RowSink) -> Result<u64, String> {
         let Some((signal, value)) = &self.long else { return Ok(0) };
         let times = self.times(batch)?;
         let [tool, chamber, signal, unit, class] = [
@@ -298,7 +298,7 @@ impl Wide {
             }
         }
         full.push_str(column);
-        signals.number(&Given { name: &full, tool, chamber, unit, class: &self.class })
+        signals.number(&Given { name: &full, tool, chamber, unit, class: &self.class, ..Given::default() })
     }
 }
 

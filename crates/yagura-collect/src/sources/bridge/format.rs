@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use yagura_event::clock::Micros;
+use yagura_event::rows::RowSink;
 
 use super::columns::{Columns, ColumnsSettings};
 use crate::mapping::{Mapper, Mapping};
@@ -53,7 +54,7 @@ impl Format {
         bad: &mut dyn FnMut(String),
     ) {
         match self {
-            Format::Json(mapper) => json(mapper, key, value, observed, out, bad),
+            Format::Json(mapper) => json(mapper, key, value, observed, &mut signals.naming(out), bad),
             Format::Arrow(columns) => columns.rows(value, observed, signals, out, bad),
         }
     }
@@ -64,7 +65,7 @@ fn json(
     key: &Bytes,
     value: &[u8],
     observed: Micros,
-    out: &mut dyn PlacedSink,
+    out: &mut dyn RowSink,
     bad: &mut dyn FnMut(String),
 ) {
     let mut one = |object: Value, at: &dyn Fn() -> String| {
@@ -93,7 +94,7 @@ fn row(
     mapper: &Mapper,
     object: &Map<String, Value>,
     observed: Micros,
-    out: &mut dyn PlacedSink,
+    out: &mut dyn RowSink,
 ) -> Result<(), String> {
     let time = mapper.time(object)?.unwrap_or(observed);
     mapper.emit(object, time, Some(observed), out);

@@ -91,7 +91,7 @@ impl Lines for CsvLines {
                     }
                 }
                 let time = long.mapper.time(&self.object)?.ok_or("has no time")?;
-                long.mapper.emit(&self.object, time, Some(now), out);
+                long.mapper.emit(&self.object, time, Some(now), &mut long.signals.naming(out));
                 Ok(())
             }
             Form::Wide(wide) => wide_line(wide, columns, text, self.delimiter, now, out),
@@ -99,9 +99,7 @@ impl Lines for CsvLines {
     }
 
     fn report(&mut self, now: Micros, out: &mut dyn PlacedSink) {
-        if let Form::Wide(wide) = &mut self.form {
-            wide.signals.report(now, out);
-        }
+        self.form.signals().report(now, out);
     }
 }
 

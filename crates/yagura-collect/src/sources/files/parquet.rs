@@ -338,7 +338,7 @@ fn wide_block(
 
 /// Puts out a block row by row.
 fn long_block(
-    long: &Long,
+    long: &mut Long,
     reading: &Reading,
     batch: &RecordBatch,
     now: Micros,
@@ -371,7 +371,7 @@ fn long_block(
             }
         }
         match long.mapper.time(object).and_then(|time| time.ok_or_else(|| "has no time".into())) {
-            Ok(time) => long.mapper.emit(object, time, Some(now), out),
+            Ok(time) => long.mapper.emit(object, time, Some(now), &mut long.signals.naming(out)),
             Err(reason) => {
                 let path = reading.path.display().to_string();
                 complaints.add(&path, || format!("row {}: {reason}", reading.row + row as u64));
@@ -454,9 +454,7 @@ impl LiveSource for ParquetFiles {
         }
         self.complaints.tell(&self.collector, self.now, out);
         self.reports.look(self.now, out);
-        if let Form::Wide(wide) = &mut self.form {
-            wide.signals.report(self.now, out);
-        }
+        self.form.signals().report(self.now, out);
         if self.options.once {
             self.finish(out);
             self.ended = true;

@@ -322,7 +322,7 @@ impl Samples {
     }
 
     /// Puts them out. One without a time has that of its reception.
-    pub(super) fn put_out(&self, collector: &str, observed: Micros, out: &mut dyn RowSink) {
+    pub(super) fn put_out(&self, observed: Micros, out: &mut dyn RowSink) {
         let text = |span: Span| {
             let (at, bytes) = (span.at as usize, span.bytes as usize);
             match at.checked_sub(self.text.len()) {
@@ -338,7 +338,7 @@ impl Samples {
                 signal: text(row.signal),
                 unit: text(row.unit),
                 class: "",
-                source: collector,
+                source: "",
                 time: row.time.unwrap_or(observed),
                 observed,
                 value: row.value,
@@ -399,7 +399,7 @@ mod tests {
         let read = Samples::read(text.into(), form, 1000, &mut charge);
         let samples = read.map_err(|r| (r.status.as_u16(), r.row.unwrap_or(0), r.error))?;
         let mut rows: Vec<OwnedRow> = Vec::new();
-        samples.put_out("web", 7, &mut rows);
+        samples.put_out(7, &mut rows);
         Ok(rows)
     }
 

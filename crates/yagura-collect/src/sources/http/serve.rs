@@ -16,20 +16,17 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use yagura_event::clock::{self, Micros};
 
 use super::body::{self, BadRow, Budget, Charge, Form, Samples, start_of};
 use crate::complaints::Complaints;
+use crate::door::{Door, Stream, stopped};
 use crate::feed::Feed;
 use crate::mapping::Mapper;
-
-/// How long the next connection waits where none can be taken.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The most bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -153,52 +150,21 @@ pub(super) async fn listen(
     feed: Feed<Arrived>,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(Semaphore::new(server.connections));
-    loop {
-        let next = async {
-            let place = Arc::clone(&room).acquire_owned().await.ok()?;
-            Some((listener.accept().await, place))
-        };
-        let accepted = tokio::select! {
-            accepted = next => accepted,
-            () = stopped(&mut stop) => return,
-        };
-        let (stream, address, place) = match accepted {
-            Some((Ok((stream, address)), place)) => (stream, address, place),
-            Some((Err(cause), _)) => {
-                tracing::warn!(%cause, "a connection could not be taken");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-            None => return,
-        };
-        let _ = stream.set_nodelay(true);
-        let (server, feed, tls, stop) = (Arc::clone(&server), feed.clone(), tls.clone(), stop.clone());
-        tokio::spawn(async move {
-            let _place = place;
-            match tls {
-                None => connection(server, feed, stream, address, stop).await,
-                Some(tls) => match timeout(server.header_timeout, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => connection(server, feed, stream, address, stop).await,
-                    Ok(Err(e)) => server.complain(address, || format!("TLS: {e}")),
-                    Err(_) => server.complain(address, || "TLS: the handshake took too long".into()),
-                },
-            }
-        });
-    }
-}
-
-/// Waits until everything is to stop.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+    let door = Door { listener, tls, connections: server.connections, handshake: server.header_timeout };
+    let complaining = Arc::clone(&server);
+    let complain = move |peer, what| complaining.complain(peer, || what);
+    let stopping = stop.clone();
+    let serve =
+        move |stream, peer| connection(Arc::clone(&server), feed.clone(), stream, peer, stopping.clone());
+    door.open(stop, complain, serve).await;
 }
 
 async fn connection(
     server: Arc<Server>,
     feed: Feed<Arrived>,
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: Box<dyn Stream>,
     address: SocketAddr,
     mut stop: watch::Receiver<bool>,
 ) {

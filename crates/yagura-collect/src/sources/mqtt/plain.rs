@@ -43,7 +43,7 @@ pub(super) fn json(mapper: &Mapper, message: &Message, out: &mut Out<'_>) {
                 continue;
             }
         };
-        mapper.emit_with(&field, time, Some(out.now), out.rows);
+        mapper.emit_with(&field, time, Some(out.now), &mut out.signals.naming(out.rows));
     }
 }
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use yagura_event::clock::{self, Micros};
 
 use super::frames::{Frame, Frames};
 use crate::complaints::Complaints;
+use crate::door::{Door, Stream, stopped};
 use crate::feed::Feed;
 
 /// Read in one step, in bytes.
@@ -146,51 +146,22 @@ pub(super) async fn connections(
     feed: Feed<Batch>,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(Semaphore::new(shared.connections));
-    loop {
-        let next = async {
-            let place = Arc::clone(&room).acquire_owned().await.ok()?;
-            Some((listener.accept().await, place))
-        };
-        let accepted = tokio::select! {
-            accepted = next => accepted,
-            () = stopped(&mut stop) => return,
-        };
-        let (stream, peer, place) = match accepted {
-            Some((Ok((stream, peer)), place)) => (stream, peer, place),
-            Some((Err(cause), _)) => {
-                tracing::warn!(%cause, "a connection could not be taken");
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-            None => return,
-        };
-        // A peer that has vanished gives its place back.
-        if let Err(cause) = rustix::net::sockopt::set_socket_keepalive(&stream, true) {
-            tracing::debug!(%cause, "a connection is not probed");
-        }
-        let (shared, feed, tls, stop) = (Arc::clone(&shared), feed.clone(), tls.clone(), stop.clone());
-        tokio::spawn(async move {
-            let _place = place;
-            match tls {
-                None => messages(&shared, &feed, stream, peer, stop).await,
-                Some(tls) => match timeout(HANDSHAKE, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => messages(&shared, &feed, stream, peer, stop).await,
-                    Ok(Err(e)) => shared.complain(peer, || format!("TLS: {e}")),
-                    Err(_) => shared.complain(peer, || "TLS: the handshake took too long".into()),
-                },
-            }
-        });
-    }
+    let door = Door { listener, tls, connections: shared.connections, handshake: HANDSHAKE };
+    let complaining = Arc::clone(&shared);
+    let complain = move |peer, what| complaining.complain(peer, || what);
+    let stopping = stop.clone();
+    let serve =
+        move |stream, peer| messages(Arc::clone(&shared), feed.clone(), stream, peer, stopping.clone());
+    door.open(stop, complain, serve).await;
 }
 
 /// Reads one stream; waits while the collector has no room.
 async fn messages(
-    shared: &Shared,
-    feed: &Feed<Batch>,
-    mut stream: impl AsyncRead + Unpin,
+    shared: Arc<Shared>,
+    feed: Feed<Batch>,
+    mut stream: Box<dyn Stream>,
     peer: SocketAddr,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -237,10 +208,6 @@ async fn messages(
             return;
         }
     }
-}
-
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Datagrams that the kernel dropped at a port so far, since nobody read them in time; `None` where it does not say.
