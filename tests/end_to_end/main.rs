@@ -14,6 +14,7 @@ mod mistakes;
 mod outputs;
 mod placement;
 mod read;
+mod sources;
 mod study;
 mod torn;
 mod watching;

@@ -78,20 +78,7 @@ fn a_collector_on_the_fab_side_dials_out_and_nothing_dials_in() {
     }
     pair.cable(true).expect("the cable is in");
     lines.append(50);
-    let tapped = || {
-        let mut command = pair.command(DMZ, env!("CARGO_BIN_EXE_yagura"));
-        command.args(["tap", "events", "--kind", "log", "--format", "json", "--config"]).arg(&dmz);
-        let output = command.output().expect("yagura starts");
-        let mut seen: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
-        for line in text(&output.stdout).lines() {
-            let row: Value = serde_json::from_str(line).expect("a JSON line");
-            if let Some(number) = number(&row["row"]) {
-                let id = json!([row["collector"], row["epoch"], row["number"]]).to_string();
-                seen.entry(number).or_default().insert(id);
-            }
-        }
-        seen
-    };
+    let tapped = || seen(pair.command(DMZ, env!("CARGO_BIN_EXE_yagura")), &dmz);
     let mut seen = BTreeMap::new();
     wait_for("every line", || {
         seen = tapped();
@@ -155,13 +142,29 @@ impl Lines {
     }
 }
 
+/// The numbers of lines that the log of a configuration holds, each with the rows that it has there.
+pub fn seen(mut program: Command, config: &Path) -> BTreeMap<u64, BTreeSet<String>> {
+    program.args(["tap", "events", "--kind", "log", "--format", "json", "--config"]).arg(config);
+    let output = program.output().expect("yagura starts");
+    let mut seen: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    for line in text(&output.stdout).lines() {
+        let row: Value = serde_json::from_str(line).expect("a JSON line");
+        if let Some(number) = number(&row["row"]) {
+            let id = json!([row["collector"], row["epoch"], row["number"]]).to_string();
+            seen.entry(number).or_default().insert(id);
+        }
+    }
+    seen
+}
+
 fn number(row: &Value) -> Option<u64> {
     let text = row.to_string();
     let (_, rest) = text.split_once("line ")?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-fn configuration(folder: &Path, settings: &Value) -> PathBuf {
+/// Writes settings as a configuration; answers its file.
+pub fn configuration(folder: &Path, settings: &Value) -> PathBuf {
     std::fs::create_dir_all(folder).expect("a folder");
     let file = folder.join("yagura.yaml");
     // JSON is YAML.
