@@ -1,5 +1,6 @@
 //! Benchmarks: `cargo xtask bench NAME` prints a table and writes `target/bench/NAME.json`.
 
+mod collect;
 mod common;
 mod engine;
 mod fab;
@@ -27,6 +28,7 @@ type Benchmark = (&'static str, fn() -> Result<Report>);
 
 static BENCHMARKS: &[Benchmark] = &[
     ("packets", packets::mix),
+    ("collect", collect::collect),
     ("operators", engine::operators),
     ("scaling", engine::scaling),
     ("snapshots", engine::snapshots),

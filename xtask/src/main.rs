@@ -35,7 +35,7 @@ const HELP: &str = "cargo xtask COMMAND
                latency (append to alert at a million samples a second; YAGURA_LATENCY_SECONDS, 60 unless told),
                latency-kafka, peers (a keyed job beside Apache Flink, river and Bytewax), models (on labelled public
                data, and their cost beside river and PyOD), fleet (a budget of alarms
-               over 100,000 signals), whole-way (packets on a wire to alerts in rsyslog, Kafka between, TLS on both, at rising load until it breaks)";
+               over 100,000 signals), collect (each source at full rate), whole-way (packets on a wire to alerts in rsyslog, Kafka between, TLS on both, at rising load until it breaks)";
 
 /// What each target has in a night.
 const FUZZ_SECONDS: u32 = 600;
@@ -127,6 +127,7 @@ fn trees(count: &str) -> Result<()> {
 fn bench(name: &str) -> Result<()> {
     if ![
         "packets",
+        "collect",
         "operators",
         "windows",
         "sequences",
@@ -157,6 +158,12 @@ fn bench(name: &str) -> Result<()> {
     }
     if name == "peers" {
         setup::peers()?;
+    }
+    if name == "collect" {
+        setup::packages()?;
+        setup::equipment()?;
+        // The sources' own examples.
+        arguments.extend(["--examples", "--bins"]);
     }
     if name == "models" {
         setup::model_peers();

@@ -35,8 +35,13 @@ pub fn all() -> Result<()> {
     packages()?;
     yagura_testkit::kafka::fetch(&yagura_testkit::build_folder()).context("Kafka cannot be fetched")?;
     secsgem()?;
-    python(&peers::equipment(&yagura_testkit::build_folder()), peers::EQUIPMENT)?;
+    equipment()?;
     node(&peers::opcua_node(&yagura_testkit::build_folder()), peers::OPCUA_NODE)
+}
+
+/// What the collectors talk to, from the Python package index.
+pub fn equipment() -> Result<()> {
+    python(&peers::equipment(&yagura_testkit::build_folder()), peers::EQUIPMENT)
 }
 
 /// A package of the npm registry in a folder of its own; it needs Node.js 20 or later.

@@ -85,6 +85,10 @@ fn main() {
         most >> 20,
         before >> 20,
     );
+    // For `cargo xtask bench collect`.
+    println!("figure\tconnections\t{}\tconnections", selected.load(Ordering::Relaxed));
+    println!("figure\tevents acknowledged\t{messages:.0}\tevents/s");
+    println!("figure\tmemory of both ends\t{}\tMiB", most >> 20);
     stop.store(true, Ordering::Release);
     if collector.join().is_err() {
         println!("the collector failed");

@@ -87,4 +87,7 @@ fn main() {
         most as f64 / 1048576.0,
         now.saturating_sub(before) as f64 / 1024.0 / up.max(1) as f64
     );
+    // For `cargo xtask bench collect`.
+    println!("figure\tsessions\t{up}\tconnections");
+    println!("figure\tmemory\t{:.0}\tMiB", most as f64 / 1048576.0);
 }

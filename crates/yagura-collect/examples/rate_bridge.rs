@@ -109,6 +109,9 @@ fn main() -> Result<(), Failed> {
         (rows / each) as f64 / took,
         busy / took
     );
+    // For `cargo xtask bench collect`.
+    println!("figure\t{form}\t{:.0}\trows/s", rows as f64 / took);
+    println!("figure\tcollector and logs\t{:.2}\tcores", busy / took);
     stop.store(true, Ordering::Release);
     collector.join().map_err(|_| "the collector failed")?
 }

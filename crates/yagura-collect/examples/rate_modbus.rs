@@ -96,6 +96,10 @@ fn main() -> Result<(), Failed> {
         rows as f64 / took,
         used / took
     );
+    // For `cargo xtask bench collect`.
+    println!("figure\tpolls\t{:.0}\tpolls/s", asked as f64 / took);
+    println!("figure\trows\t{:.0}\trows/s", rows as f64 / took);
+    println!("figure\tcollector and devices\t{:.2}\tcores", used / took);
     stop.store(true, Ordering::Release);
     collector.join().map_err(|_| "the collector failed")?
 }

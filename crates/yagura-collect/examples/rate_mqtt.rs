@@ -139,6 +139,11 @@ fn run(seconds: u64, rate: u64, publishers: u64) -> Result<(), Failure> {
         "CPU: collector and log {ours:.0} %, mosquitto {brokers:.0} %, {publishers} publishers {:.0} %",
         publishing / elapsed * 100.0
     );
+    // For `cargo xtask bench collect`.
+    println!("figure\tmetrics\t{:.0}\tmetrics/s", taken.samples as f64 / elapsed);
+    println!("figure\tmessages missing\t{}\tmessages", taken.missing);
+    println!("figure\tcollector and log\t{:.2}\tcores", ours / 100.0);
+    println!("figure\tmosquitto\t{:.2}\tcores", brokers / 100.0);
     Ok(())
 }
 

@@ -174,6 +174,8 @@ fn rate(what: &str, limit: Micros, mut step: impl FnMut(usize, &mut dyn PlacedSi
         count as f64 / took / 1e6,
         bytes as f64 / count as f64
     );
+    // For `cargo xtask bench collect`.
+    println!("figure\t{what}\t{:.0}\tvalues/s", count as f64 / took);
 }
 
 fn timed_for(limit: Micros, mut step: impl FnMut(usize) -> usize) -> (usize, f64) {

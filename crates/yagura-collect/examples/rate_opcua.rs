@@ -73,6 +73,10 @@ fn main() {
     println!("processor: collector {:.0} %, server {:.0} %", ours / took * 100.0, theirs / took * 100.0);
     println!("values a second of one processor: {:.0}", (after.0 - before.0) as f64 / ours.max(0.01));
     println!("coverage rows: {}", after.1);
+    // For `cargo xtask bench collect`.
+    println!("figure\tvalues\t{rate:.0}\tvalues/s");
+    println!("figure\tcollector\t{:.2}\tcores", ours / took);
+    println!("figure\tserver\t{:.2}\tcores", theirs / took);
 }
 
 fn wait(time: Duration) {

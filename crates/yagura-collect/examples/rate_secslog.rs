@@ -85,6 +85,8 @@ fn main() {
         rate(2.0 * rows as f64),
         rate(bytes as f64 * rows as f64 / 200_000.0) / 1e6
     );
+    // For `cargo xtask bench collect`.
+    println!("figure\tmessages\t{:.0}\tmessages/s", rate(2.0 * rows as f64));
     stop.store(true, Ordering::Release);
     if collector.join().is_err() {
         println!("the collector failed");

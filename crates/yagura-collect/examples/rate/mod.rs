@@ -75,6 +75,9 @@ pub fn measure(
             bytes as f64 / elapsed / 1e6,
             100.0 * processor / elapsed
         );
+        // For `cargo xtask bench collect`.
+        println!("figure\trows\t{rate:.0}\trows/s");
+        println!("figure\tcollector and log\t{:.2}\tcores", processor / elapsed);
     }
     Ok(())
 }

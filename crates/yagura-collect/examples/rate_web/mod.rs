@@ -74,6 +74,10 @@ pub fn measure(settings: Value, kind: Kind, arguments: &[String]) -> Result<(), 
         senders / seconds,
         rows as f64 / (spent + senders)
     ));
+    // For `cargo xtask bench collect`.
+    print(&format!("figure\trows\t{:.0}\trows/s", rows as f64 / seconds));
+    print(&format!("figure\tcollector and log\t{:.2}\tcores", spent / seconds));
+    print(&format!("figure\tsenders\t{:.2}\tcores", senders / seconds));
     Ok(())
 }
 
