@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -532,6 +532,36 @@ fn a_device_that_answers_too_late_is_told_and_goes_on() {
     assert!(messages.contains(&"S1F13|ok".to_string()), "late, and still an answer: {messages:?}");
     let down = table(log.as_ref(), Kind::Coverage, &["event"]);
     assert!(!down.contains(&"down".to_string()), "{down:?}");
+}
+
+/// As secsgem does under load: Select.rsp goes out before the session stands.
+#[test]
+fn an_equipment_that_grants_a_session_too_early_is_asked_again() {
+    let rejected = AtomicUsize::new(0);
+    let early = move |answers: usize| {
+        odd_equipment(move |frame| match (frame[5], frame[3]) {
+            (1, _) => vec![select_answer(frame, 0)],
+            (0, _) if rejected.fetch_add(1, Ordering::Relaxed) < answers => {
+                vec![[&[0, 3, 0, 4, 0, 7], &frame[6..10]].concat()]
+            }
+            (0, 13) => {
+                let who = [&[1, 2, 0x21, 1, 0, 1, 2, 0x41, 1][..], b"M", &[0x41, 1], b"9"].concat();
+                vec![[&[0, 3, 1, 14, 0, 0], &frame[6..10], &who].concat()]
+            }
+            _ => Vec::new(),
+        })
+    };
+    let fab = Fab::new();
+    let probe = |address: SocketAddr| {
+        fab.probe(&settings(json!({"name": "EARLY-1", "address": address.to_string(), "device_id": 3})))
+    };
+    assert_eq!(probe(early(2)).as_deref(), Ok("EARLY-1: model M, software 9, device id 3"));
+    let never = probe(odd_equipment(|frame| match frame[5] {
+        1 => vec![select_answer(frame, 0)],
+        0 => vec![[&[0, 3, 0, 4, 0, 7], &frame[6..10]].concat()],
+        _ => Vec::new(),
+    }));
+    assert!(never.as_ref().is_err_and(|e| e.contains("granted a session and then had none")), "{never:?}");
 }
 
 #[test]

@@ -29,6 +29,12 @@ pub struct Target {
 /// How long pieces of waiting are at most.
 const LOOKS_UP_EVERY: Duration = Duration::from_millis(50);
 
+/// The reason of a Reject.req that says that there is no session (E37), how often a question is asked until it is not
+/// the answer, and the pause between.
+const NOT_SELECTED: u8 = 4;
+const NOT_SELECTED_MAX: u32 = 5;
+const NOT_SELECTED_PAUSE: Duration = Duration::from_millis(200);
+
 /// A session that stands.
 pub struct Client {
     peer: String,
@@ -99,8 +105,23 @@ impl Client {
         }
     }
 
-    /// Asks a question; waits for T3 at most.
+    /// Asks a question; waits for T3 at most. Some equipment grants a session a moment before it is in it, and rejects
+    /// what comes in between (reason 4): it is asked again.
     pub fn ask(&mut self, question: Question, ids: &[Value]) -> Result<Answer, SourceError> {
+        for _ in 0..NOT_SELECTED_MAX {
+            if let Some(answer) = self.ask_once(question, ids)? {
+                return Ok(answer);
+            }
+            std::thread::park_timeout(NOT_SELECTED_PAUSE);
+        }
+        Ok(Answer::None(format!(
+            "S1F{} was rejected: the equipment granted a session and then had none",
+            question.function()
+        )))
+    }
+
+    /// Asks a question; `None` when the equipment says that there is no session.
+    fn ask_once(&mut self, question: Question, ids: &[Value]) -> Result<Option<Answer>, SourceError> {
         let system = self.next();
         let mut out = Vec::new();
         let header = data_header(self.target.device, 1, question.function(), true, system);
@@ -110,24 +131,26 @@ impl Client {
         let name = format!("S1F{}", question.function());
         loop {
             let Some((header, text)) = self.receive(until)? else {
-                return Ok(Answer::None(format!("{name} was not answered within T3")));
+                return Ok(Some(Answer::None(format!("{name} was not answered within T3"))));
             };
             if header.stype == control::REJECT_REQ && header.system == system {
-                return Ok(Answer::None(format!("{name} was rejected (reason {})", header.byte3)));
+                let rejected = || Answer::None(format!("{name} was rejected (reason {})", header.byte3));
+                return Ok((header.byte3 != NOT_SELECTED).then(rejected));
             }
             if !header.is_data() {
                 continue;
             }
             if header.is_reply() && header.system == system {
-                return Ok(match header.function() {
+                return Ok(Some(match header.function() {
                     0 => Answer::None(format!("{name} was aborted")),
                     _ => Answer::Text(text),
-                });
+                }));
             }
             let quoted = Item::message(&text).ok().flatten();
             let quoted = quoted.and_then(|item| item.data().first_chunk::<HEADER>().map(Header::of));
             if header.stream() == 9 && quoted.is_some_and(|quoted| quoted.system == system) {
-                return Ok(Answer::None(format!("{name} was refused with S9F{}", header.function())));
+                let refused = format!("{name} was refused with S9F{}", header.function());
+                return Ok(Some(Answer::None(refused)));
             }
         }
     }
