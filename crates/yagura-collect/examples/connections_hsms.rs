@@ -48,13 +48,8 @@ fn main() {
     let settings = json!({"name": "spare", "kind": "hsms", "exclusive_session": true, "equipment": tools});
     let folder = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
     let stop = Arc::new(AtomicBool::new(false));
-    let plant = Plant {
-        assets: Arc::new(AssetTable::new(vec![], "bay")),
-        dissect: Arc::default(),
-        names: Arc::default(),
-        runtime: runtime.handle().clone(),
-        open_log: yagura_collect::source::no_log(),
-    };
+    let plant =
+        Plant { assets: Arc::new(AssetTable::new(vec![], "bay")), ..Plant::unknown(runtime.handle()) };
     let (path, stopped) = (folder.path().to_path_buf(), Arc::clone(&stop));
     let collector = std::thread::spawn(move || {
         let log = Embedded::open(path.join("log"), Options::default()).unwrap_or_else(|e| panic!("{e}"));

@@ -6,6 +6,7 @@
 #[path = "opcua_server/mod.rs"]
 mod opcua_server;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,13 +29,7 @@ fn main() {
         .collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.unwrap_or_else(|e| panic!("{e}"));
-    let plant = Plant {
-        assets: Arc::default(),
-        dissect: Arc::default(),
-        names: Arc::default(),
-        runtime: runtime.handle().clone(),
-        open_log: yagura_collect::source::no_log(),
-    };
+    let plant = Plant::unknown(runtime.handle());
     let before = opcua_server::memory();
     let list: Vec<_> = (0..sessions)
         .map(|number| {
@@ -48,7 +43,7 @@ fn main() {
     });
     let config = CollectorConfig::new(settings).unwrap_or_else(|e| panic!("{e}"));
     let Ok(Opened::Live(mut source)) = config.open(folder.path(), &plant) else { panic!("it opens") };
-    source.begin(&Places::default()).unwrap_or_else(|e| panic!("{e}"));
+    source.begin(&Places::default(), Path::new(".")).unwrap_or_else(|e| panic!("{e}"));
     let (mut up, mut down, mut values, mut most) = (0, 0, 0, 0);
     let began = clock::steady();
     let mut all_up = None;

@@ -61,10 +61,8 @@ fn main() -> Result<(), Failed> {
     let elsewhere: Arc<dyn Log> = foreign;
     let plant = Plant {
         assets: Arc::new(AssetTable::new(vec![], "bay")),
-        dissect: Arc::default(),
-        names: Arc::default(),
-        runtime: runtime.handle().clone(),
         open_log: Arc::new(move |_, _| Ok(Arc::clone(&elsewhere))),
+        ..Plant::unknown(runtime.handle())
     };
     let config = CollectorConfig::new(json!({
         "name": "bridge", "kind": "kafka", "kafka": {"brokers": "memory"}, "topics": [{"topic": "traces", "format": format}],

@@ -49,13 +49,8 @@ fn main() -> Result<(), Failed> {
         "timeout": "10s",
     }))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let plant = Plant {
-        assets: Arc::new(AssetTable::new(vec![], "bay")),
-        dissect: Arc::default(),
-        names: Arc::default(),
-        runtime: runtime.handle().clone(),
-        open_log: source::no_log(),
-    };
+    let plant =
+        Plant { assets: Arc::new(AssetTable::new(vec![], "bay")), ..Plant::unknown(runtime.handle()) };
     let log = Arc::new(Embedded::open(path.join("log"), Options::default())?);
     log.ensure_topic("events", 1)?;
     let stop = Arc::new(AtomicBool::new(false));

@@ -63,13 +63,7 @@ fn run(seconds: u64, rate: u64, publishers: u64) -> Result<(), Failure> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let assets = Arc::new(AssetTable::new(vec![], "bay"));
-    let plant = Plant {
-        assets: Arc::clone(&assets),
-        dissect: Arc::default(),
-        names: Arc::default(),
-        runtime: runtime.handle().clone(),
-        open_log: yagura_collect::source::no_log(),
-    };
+    let plant = Plant { assets: Arc::clone(&assets), ..Plant::unknown(runtime.handle()) };
     let config = CollectorConfig::new(json!({
         "name": "line", "kind": "mqtt", "format": "sparkplug", "brokers": [{"address": format!("127.0.0.1:{port}")}],
     }))?;

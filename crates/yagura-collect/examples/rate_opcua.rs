@@ -30,13 +30,7 @@ fn main() {
     let mut server = opcua_server::Server::start(variables, tick, 10, &path);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.unwrap_or_else(|e| panic!("{e}"));
-    let plant = Plant {
-        assets: Arc::default(),
-        dissect: Arc::default(),
-        names: Arc::default(),
-        runtime: runtime.handle().clone(),
-        open_log: yagura_collect::source::no_log(),
-    };
+    let plant = Plant::unknown(runtime.handle());
     let log =
         Arc::new(Embedded::open(path.join("log"), Options::default()).unwrap_or_else(|e| panic!("{e}")));
     log.ensure_topic("events", 1).unwrap_or_else(|e| panic!("{e}"));

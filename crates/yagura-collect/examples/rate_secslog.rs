@@ -37,13 +37,8 @@ fn main() {
     std::fs::write(path.join("eap.log"), text).unwrap_or_else(|e| panic!("{e}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.unwrap_or_else(|e| panic!("{e}"));
-    let plant = Plant {
-        assets: Arc::new(AssetTable::new(vec![], "bay")),
-        dissect: Arc::default(),
-        names: Arc::default(),
-        runtime: runtime.handle().clone(),
-        open_log: yagura_collect::source::no_log(),
-    };
+    let plant =
+        Plant { assets: Arc::new(AssetTable::new(vec![], "bay")), ..Plant::unknown(runtime.handle()) };
     let log = Embedded::open(path.join("log"), Options::default()).unwrap_or_else(|e| panic!("{e}"));
     log.ensure_topic("events", 1).unwrap_or_else(|e| panic!("{e}"));
     let log = Arc::new(log);

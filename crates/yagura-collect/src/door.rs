@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::fresh::Fresh;
 use crate::source::SourceError;
 
 /// How long to wait where no connection can be taken, as for want of file descriptors.
@@ -25,7 +26,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// Where connections come in.
 pub(crate) struct Door {
     pub(crate) listener: TcpListener,
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Fresh<TlsAcceptor>>,
     /// How many connections at a time; further ones wait to be taken.
     pub(crate) connections: usize,
     /// How long a TLS handshake may take.
@@ -66,7 +67,7 @@ impl Door {
             // A peer that has vanished gives its place back; small answers do not wait. Neither is needed to serve.
             let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
             let _ = stream.set_nodelay(true);
-            let (tls, handshake) = (self.tls.clone(), self.handshake);
+            let (tls, handshake) = (self.tls.as_ref().map(Fresh::get), self.handshake);
             let (complain, serve) = (complain.clone(), serve.clone());
             tokio::spawn(async move {
                 let _place = place;

@@ -13,6 +13,7 @@ pub mod dictionary;
 pub mod discover;
 mod door;
 pub mod feed;
+mod fresh;
 pub mod live;
 pub mod mapping;
 pub mod names;

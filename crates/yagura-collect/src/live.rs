@@ -54,7 +54,7 @@ pub fn collect(
         }
     };
     let held = cursor.places().clone();
-    source.begin(&held)?;
+    source.begin(&held, notes)?;
     let epoch = clock::now().max(0) as u64;
     let mut writer = RowWriter::new(source.collector(), epoch, Arc::clone(assets)).permit(cells).resume(held);
     let mut out = Output::new(log, topic, progress)?;

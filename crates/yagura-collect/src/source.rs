@@ -53,8 +53,9 @@ pub trait LiveSource: Send {
         false
     }
 
-    /// Called once before anything is read: where its streams were read to. Listens, where it listens.
-    fn begin(&mut self, _places: &Places) -> Result<(), SourceError> {
+    /// Called once before anything is read: where its streams were read to, and the folder where it may keep what it
+    /// wants to know after a restart, in files whose names begin with its own. Listens, where it listens.
+    fn begin(&mut self, _places: &Places, _notes: &Path) -> Result<(), SourceError> {
         Ok(())
     }
 
@@ -178,6 +179,17 @@ pub fn no_log() -> OpenLog {
 }
 
 impl Plant {
+    /// A plant of which nothing is known, whose connections are served there.
+    pub fn unknown(runtime: &tokio::runtime::Handle) -> Plant {
+        Plant {
+            assets: Arc::default(),
+            dissect: Arc::default(),
+            names: Arc::default(),
+            runtime: runtime.clone(),
+            open_log: no_log(),
+        }
+    }
+
     /// Settings for reading packets.
     pub fn engine(&self, limits: Option<yagura_capture::Limits>) -> EngineOptions {
         EngineOptions {

@@ -733,7 +733,7 @@ impl<L: Lines> LiveSource for Tail<L> {
         true
     }
 
-    fn begin(&mut self, places: &Places) -> Result<(), SourceError> {
+    fn begin(&mut self, places: &Places, _notes: &Path) -> Result<(), SourceError> {
         self.streams = Streams::new(places);
         Ok(())
     }

@@ -34,13 +34,7 @@ pub fn measure(
     log.ensure_topic("events", 1)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let assets = Arc::new(AssetTable::new(vec![], "bay"));
-    let plant = Plant {
-        assets: Arc::clone(&assets),
-        dissect: Arc::default(),
-        names: Arc::default(),
-        runtime: runtime.handle().clone(),
-        open_log: yagura_collect::source::no_log(),
-    };
+    let plant = Plant { assets: Arc::clone(&assets), ..Plant::unknown(runtime.handle()) };
     let config = CollectorConfig::new(settings.clone())?;
     let Opened::Live(source) = config.open(folder, &plant)? else { return Err("it is not followed".into()) };
     let (stop, progress) = (AtomicBool::new(false), Progress::default());

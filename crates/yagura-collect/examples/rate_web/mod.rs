@@ -28,13 +28,7 @@ pub fn measure(settings: Value, kind: Kind, arguments: &[String]) -> Result<(), 
     log.ensure_topic(TOPIC, 1)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let assets = Arc::new(AssetTable::new(vec![], "bay"));
-    let plant = Plant {
-        assets: Arc::clone(&assets),
-        dissect: Arc::default(),
-        names: Arc::default(),
-        runtime: runtime.handle().clone(),
-        open_log: yagura_collect::source::no_log(),
-    };
+    let plant = Plant { assets: Arc::clone(&assets), ..Plant::unknown(runtime.handle()) };
     let Opened::Live(source) = CollectorConfig::new(settings)?.open(folder.path(), &plant)? else {
         return Err("a source that listens is live".into());
     };

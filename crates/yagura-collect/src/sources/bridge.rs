@@ -10,7 +10,7 @@ mod format;
 mod partition;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -387,7 +387,7 @@ impl LiveSource for Bridge {
         true
     }
 
-    fn begin(&mut self, places: &Places) -> Result<(), SourceError> {
+    fn begin(&mut self, places: &Places, _notes: &Path) -> Result<(), SourceError> {
         self.places = places.clone();
         Ok(())
     }

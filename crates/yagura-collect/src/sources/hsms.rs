@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use yagura_dissect::secs2::Value;
 use yagura_dissect::{Cx, Dissector, Endpoint, FlowInfo, Side, Transport};
 use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::rows::{LogRow, Row, RowSink};
+use yagura_event::vocabulary::coverage;
 
 use crate::amounts::{Bytes as Size, Time};
 use crate::feed::{Outlet, feed};
@@ -31,10 +33,12 @@ use crate::source::{LiveSource, Opened, Opening, Plant, Seen, Settings, SourceEr
 pub mod client;
 mod connection;
 pub mod replies;
+mod said;
 mod session;
 
 use client::Target;
 use connection::{Connection, Piece, Shared, What};
+use said::Said;
 pub use session::Timers;
 use session::{Asks, Note, Terms};
 
@@ -282,6 +286,7 @@ struct Host {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     tools: Vec<Tool>,
+    said: Said,
     taken: Vec<Piece>,
     /// Tools whose replies wait for the log.
     replying: Vec<usize>,
@@ -318,6 +323,7 @@ impl Host {
             alive: AtomicUsize::new(0),
         });
         let tools = settings.equipment.iter().map(|one| Tool::new(one, &settings)).collect();
+        let said = Said::of(settings.equipment.iter().map(|one| one.name.as_str()));
         Host {
             collector: at.collector.to_string(),
             batch: settings.batch.0,
@@ -326,6 +332,7 @@ impl Host {
             shared,
             stop,
             tools,
+            said,
             taken: Vec::new(),
             replying: Vec::new(),
             promised: Micros::MIN,
@@ -338,7 +345,10 @@ impl Host {
         let observed = piece.time.max(self.promised);
         let Some(tool) = self.tools.get_mut(piece.tool) else { return };
         match piece.what {
-            What::Connected { client, server, outbox } => tool.connected(&self.plant, client, server, outbox),
+            What::Connected { client, server, outbox } => {
+                self.said.connected(piece.tool);
+                tool.connected(&self.plant, client, server, outbox);
+            }
             What::Selected => {
                 let detail = format!("selected, device id {}", tool.terms.device);
                 tool.reports.up(observed, &detail, out);
@@ -351,6 +361,17 @@ impl Host {
                 }
                 if replies.is_empty() {
                     return;
+                }
+                for (header, text) in replies::frames(&bytes) {
+                    let wants = replies.iter().any(|(wanting, _)| *wanting == header);
+                    if wants && self.said.again(piece.tool, &header, text) {
+                        let detail = format!(
+                            "S{}F{} came before the connection began, and its reply may not have arrived",
+                            header.stream(),
+                            header.function()
+                        );
+                        tool.reports.say(coverage::REPEATED, (observed, observed), observed, 1, &detail, out);
+                    }
                 }
                 let begun = tool.replies.len();
                 for (header, reply) in &replies {
@@ -399,7 +420,12 @@ impl LiveSource for Host {
         self.batch
     }
 
-    fn begin(&mut self, _places: &Places) -> Result<(), SourceError> {
+    fn begin(&mut self, _places: &Places, notes: &Path) -> Result<(), SourceError> {
+        let file = notes.join(format!("{}.said", self.collector));
+        self.said.keep(&file).map_err(|cause| SourceError::Open {
+            file: file.display().to_string(),
+            cause: format!("what equipment said last cannot be kept there: {cause}"),
+        })?;
         for (index, tool) in self.tools.iter().enumerate() {
             let listener = tool.listen.map(|address| self.listen(address)).transpose()?;
             let connection = Connection {
@@ -423,6 +449,10 @@ impl LiveSource for Host {
             self.take(piece, out);
         }
         self.taken = taken;
+        if let Err(cause) = self.said.write() {
+            let collector = &self.collector;
+            tracing::warn!(%collector, %cause, "what equipment said last was not kept; after a restart repeats are not told");
+        }
         self.promised = self.promised.max(until);
         self.look(self.promised, out);
         self.promised

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::amounts::{Bytes, Time};
 use crate::complaints::Complaints;
 use crate::door::{bind, cannot_listen};
 use crate::feed::{Feed, Outlet, feed};
+use crate::fresh::Fresh;
 use crate::mapping::{Mapper, Mapping};
 use crate::names::Signals;
 use crate::places::{PlacedSink, Places};
@@ -151,7 +152,7 @@ struct Http {
     batch: Micros,
     runtime: tokio::runtime::Handle,
     server: Arc<Server>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Fresh<TlsAcceptor>>,
     feed: Feed<Arrived>,
     outlet: Outlet<Arrived>,
     stop: watch::Sender<bool>,
@@ -178,8 +179,11 @@ impl Http {
     fn open(settings: HttpSettings, at: &Opening<'_>) -> Result<Self, SourceError> {
         let needs_no_token = settings.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let tokens = match &settings.token_file {
-            Some(file) => tokens(file, at)?,
-            None if settings.anonymous || needs_no_token || settings.listen.ip().is_loopback() => Vec::new(),
+            Some(file) => Some(Fresh::new(at, &[file], {
+                let file = file.clone();
+                move |at| tokens(&file, at)
+            })?),
+            None if settings.anonymous || needs_no_token || settings.listen.ip().is_loopback() => None,
             None => {
                 return Err(at.wrong(format!(
                     "anybody who reaches {} could write rows; give a `token_file` or `tls.client_ca`, or say `anonymous: true`",
@@ -208,7 +212,7 @@ impl Http {
             streams.insert(name.clone(), Arc::new(mapper));
         }
         let names: Vec<&str> = streams.keys().map(String::as_str).collect();
-        let description = openapi::description(settings.body.len(), &names, !tokens.is_empty());
+        let description = openapi::description(settings.body.len(), &names, tokens.is_some());
         let server = Server {
             body_max: settings.body.len(),
             row_max: settings.row.len(),
@@ -349,7 +353,7 @@ impl LiveSource for Http {
         true
     }
 
-    fn begin(&mut self, places: &Places) -> Result<(), SourceError> {
+    fn begin(&mut self, places: &Places, _notes: &Path) -> Result<(), SourceError> {
         self.places = places.clone();
         let listener = bind(self.address)?;
         let _runtime = self.runtime.enter();

@@ -11,7 +11,7 @@ mod map;
 mod plan;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -506,7 +506,7 @@ impl LiveSource for Modbus {
         self.batch
     }
 
-    fn begin(&mut self, _places: &Places) -> Result<(), SourceError> {
+    fn begin(&mut self, _places: &Places, _notes: &Path) -> Result<(), SourceError> {
         if let Some((feed, targets)) = self.waiting.take() {
             self.tasks = targets
                 .into_iter()

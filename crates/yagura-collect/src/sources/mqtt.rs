@@ -8,7 +8,7 @@
 //! more until some are acknowledged. So what came is made durable early, when ten wait and no more come.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use yagura_event::vocabulary::coverage;
 use crate::amounts::{Bytes, Time};
 use crate::complaints::Complaints;
 use crate::feed::{Feed, Outlet, feed};
+use crate::fresh::Fresh;
 use crate::mapping::{Mapper, Mapping};
 use crate::names::Signals;
 use crate::places::{PlacedSink, Places};
@@ -87,10 +88,6 @@ pub struct MqttSettings {
     /// For `format: json`: what objects are. `${topic}` stands for the topic, `${topic.0}` for its first level.
     #[serde(default)]
     mapping: Option<Mapping>,
-    /// For `format: sparkplug`: a file in which births are kept, so that the collector knows what aliases mean when it
-    /// starts again.
-    #[serde(default)]
-    births: Option<PathBuf>,
     /// How long nothing may come before that is told.
     #[serde(default)]
     silence: Option<Time>,
@@ -234,6 +231,17 @@ impl Settings for MqttSettings {
     }
 }
 
+/// The longest text of MQTT (section 1.5.4).
+const TEXT_MAX: usize = u16::MAX as usize;
+
+fn password(file: &Path, at: &Opening<'_>) -> Result<Fresh<String>, SourceError> {
+    let own = file.to_owned();
+    Fresh::new(at, &[file], move |at| match at.secret(&own)? {
+        password if password.len() > TEXT_MAX => Err(at.wrong("a password has at most 65535 bytes")),
+        password => Ok(password),
+    })
+}
+
 impl MqttSettings {
     /// How each broker is spoken to.
     fn options(&self, at: &Opening<'_>) -> Result<Vec<Options>, SourceError> {
@@ -241,14 +249,14 @@ impl MqttSettings {
             return Err(at.wrong("`brokers` names none: write `- address: HOST:PORT`"));
         }
         let topics = self.filters(at)?;
-        let password = self.password_file.as_ref().map(|file| at.secret(file)).transpose()?;
+        let password = self.password_file.as_ref().map(|file| password(file, at)).transpose()?;
         if password.is_some() && self.user.is_none() {
             return Err(at.wrong("`password_file` needs a `user`"));
         }
         let client_id = self.client_id.clone().unwrap_or_else(|| format!("yagura-{}", at.collector));
-        for text in [Some(&client_id), self.user.as_ref(), password.as_ref()].into_iter().flatten() {
-            if text.len() > usize::from(u16::MAX) {
-                return Err(at.wrong("client id, user and password have at most 65535 bytes"));
+        for text in [Some(&client_id), self.user.as_ref()].into_iter().flatten() {
+            if text.len() > TEXT_MAX {
+                return Err(at.wrong("client id and user have at most 65535 bytes"));
             }
         }
         let seconds = |time: Time| u64::try_from(time.0 / SECOND).unwrap_or_default();
@@ -367,7 +375,7 @@ struct MqttSource {
     batch: Micros,
     topics_max: usize,
     decoder: Decoder,
-    births: Option<PathBuf>,
+    /// Where births are kept, so that it is known after a restart what aliases mean.
     store: Option<Births>,
     /// Births since the last time that everything was durable.
     born: Vec<(usize, Message)>,
@@ -418,9 +426,6 @@ impl MqttSource {
             (Format::Sparkplug, None) => Decoder::Sparkplug(Sparkplug::new(limits, options.len())),
             (Format::Value, None) => Decoder::Value(Topics::default()),
         };
-        if settings.births.is_some() && settings.format != Format::Sparkplug {
-            return Err(at.wrong("`births` goes with `format: sparkplug` alone"));
-        }
         let silence = settings.silence.map(|time| time.0);
         let brokers: Vec<Peer> = options
             .into_iter()
@@ -438,7 +443,6 @@ impl MqttSource {
             batch: settings.batch.0,
             topics_max: settings.topics_max,
             decoder,
-            births: settings.births.as_ref().map(|file| at.path(file)),
             store: None,
             born: Vec::new(),
             signals: Signals::new(at.collector, &at.plant.names),
@@ -458,11 +462,10 @@ impl MqttSource {
         })
     }
 
-    fn restore(&mut self) -> Result<(), SourceError> {
-        let (Some(file), Decoder::Sparkplug(sparkplug)) = (&self.births, &mut self.decoder) else {
-            return Ok(());
-        };
-        let (store, births) = Births::open(file).map_err(|cause| SourceError::Open {
+    fn restore(&mut self, notes: &Path) -> Result<(), SourceError> {
+        let Decoder::Sparkplug(sparkplug) = &mut self.decoder else { return Ok(()) };
+        let file = notes.join(format!("{}.births", self.collector));
+        let (store, births) = Births::open(&file).map_err(|cause| SourceError::Open {
             file: file.display().to_string(),
             cause: format!("births cannot be kept there: {cause}"),
         })?;
@@ -577,8 +580,8 @@ impl LiveSource for MqttSource {
         self.batch
     }
 
-    fn begin(&mut self, _: &Places) -> Result<(), SourceError> {
-        self.restore()?;
+    fn begin(&mut self, _: &Places, notes: &Path) -> Result<(), SourceError> {
+        self.restore(notes)?;
         for (broker, peer) in self.brokers.iter().enumerate() {
             let link = Link {
                 broker,

@@ -34,6 +34,7 @@ use serde_json::{Map, Value};
 use yagura_event::clock::SECOND;
 
 use crate::amounts::{Bytes, Time};
+use crate::fresh::Fresh;
 use crate::source::{Opened, Opening, Settings, SourceError};
 
 mod link;
@@ -291,7 +292,11 @@ impl OpcUa {
             if several && !names.insert(server.name.clone()) {
                 return Err(at.wrong(format!("two servers are called `{}`; give each a `name`", server.name)));
             }
-            let password = server.password_file.as_deref().map(|file| at.secret(file)).transpose()?;
+            let password = server.password_file.as_deref().map(|file| {
+                let own = file.to_owned();
+                Fresh::new(at, &[file], move |at| at.secret(&own))
+            });
+            let password = password.transpose()?;
             profiles.push(
                 Profile::new(server, password, several, &scratch).map_err(|problem| at.wrong(problem))?,
             );

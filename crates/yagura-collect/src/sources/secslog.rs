@@ -6,7 +6,7 @@
 //! before is read again without rows, so that questions, definitions and names of before are known.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::FixedOffset;
@@ -254,7 +254,7 @@ impl LiveSource for Log {
         true
     }
 
-    fn begin(&mut self, places: &Places) -> Result<(), SourceError> {
+    fn begin(&mut self, places: &Places, _notes: &Path) -> Result<(), SourceError> {
         self.places = places.clone();
         self.lines.resume(&|stream| places.of(stream), WARM_UP_BYTES);
         Ok(())

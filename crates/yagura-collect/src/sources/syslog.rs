@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use self::message::Rows;
 use crate::amounts::{Bytes, Time};
 use crate::door::{bind, cannot_listen};
 use crate::feed::{Feed, Outlet, feed};
+use crate::fresh::Fresh;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
@@ -135,7 +137,7 @@ struct Syslog {
     collector: String,
     udp: Option<SocketAddr>,
     tcp: Option<SocketAddr>,
-    tls: Option<(SocketAddr, TlsAcceptor)>,
+    tls: Option<(SocketAddr, Fresh<TlsAcceptor>)>,
     receive_buffer: usize,
     skew: Micros,
     batch: Micros,
@@ -322,7 +324,7 @@ impl LiveSource for Syslog {
         self.batch
     }
 
-    fn begin(&mut self, _: &Places) -> Result<(), SourceError> {
+    fn begin(&mut self, _: &Places, _notes: &Path) -> Result<(), SourceError> {
         let sockets = self.sockets()?;
         let failed = |e: std::io::Error| SourceError::Peer {
             peer: self.reports.subject().into(),

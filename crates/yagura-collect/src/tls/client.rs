@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use serde::Deserialize;
 
+use crate::fresh::Fresh;
 use crate::source::{Opening, SourceError};
 
 /// How a source speaks TLS to a server.
@@ -28,8 +29,15 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
-    /// Reads the files.
-    pub fn config(&self, at: &Opening<'_>) -> Result<Arc<ClientConfig>, SourceError> {
+    /// What connects, with the files as they are now.
+    pub(crate) fn config(&self, at: &Opening<'_>) -> Result<Fresh<ClientConfig>, SourceError> {
+        let files = [Some(&self.ca), self.certificate.as_ref(), self.key.as_ref()];
+        let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
+        let own = self.clone();
+        Fresh::new(at, &files, move |at| own.read(at))
+    }
+
+    fn read(&self, at: &Opening<'_>) -> Result<ClientConfig, SourceError> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates(&self.ca, at)? {
             roots.add(certificate).map_err(|cause| at.unreadable(&at.path(&self.ca), cause))?;
@@ -39,7 +47,7 @@ impl ClientTls {
             .with_safe_default_protocol_versions()
             .map_err(|cause| at.wrong(cause.to_string()))?
             .with_root_certificates(roots);
-        let config = match (&self.certificate, &self.key) {
+        Ok(match (&self.certificate, &self.key) {
             (None, None) => builder.with_no_client_auth(),
             (Some(certificate), Some(key)) => {
                 let file = at.path(key);
@@ -50,8 +58,7 @@ impl ClientTls {
                 })?
             }
             _ => return Err(at.wrong("`tls` needs both `certificate` and `key`, or neither")),
-        };
-        Ok(Arc::new(config))
+        })
     }
 
     /// The name that the server's certificate must have, where `host` is connected to.

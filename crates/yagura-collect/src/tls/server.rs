@@ -10,6 +10,7 @@ use rustls::{RootCertStore, ServerConfig};
 use serde::Deserialize;
 use tokio_rustls::TlsAcceptor;
 
+use crate::fresh::Fresh;
 use crate::source::{Opening, SourceError};
 
 /// The certificates of a source that listens, all in PEM.
@@ -26,8 +27,15 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// Reads the files: what takes connections, in TLS 1.2 and 1.3.
-    pub fn acceptor(&self, at: &Opening<'_>) -> Result<TlsAcceptor, SourceError> {
+    /// What takes connections, in TLS 1.2 and 1.3, with the files as they are now.
+    pub(crate) fn acceptor(&self, at: &Opening<'_>) -> Result<Fresh<TlsAcceptor>, SourceError> {
+        let files = [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()];
+        let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
+        let own = self.clone();
+        Fresh::new(at, &files, move |at| own.read(at))
+    }
+
+    fn read(&self, at: &Opening<'_>) -> Result<TlsAcceptor, SourceError> {
         let (certificate, key) = (at.path(&self.certificate), at.path(&self.key));
         let chain = certificates(&certificate, at)?;
         let private = PrivateKeyDer::from_pem_file(&key).map_err(|e| {

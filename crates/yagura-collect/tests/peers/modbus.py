@@ -15,6 +15,9 @@ PORT = int(sys.argv[1])
 # How long the first answer about holding register 200 takes, in seconds.
 SLOW = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
 
+# How often holding register 400 was read before.
+READS = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+
 slow = [SLOW]
 
 
@@ -23,12 +26,14 @@ def say(*words):
 
 
 async def difficult(function, start, address, count, registers, values):
-    """Late about one register, broken about another."""
+    """Late about one register, broken about another; a third one counts how often it was read."""
     if values is not None:
         say("WRITTEN", function, address)
     if function == 3 and address <= 200 < address + count and slow[0] > 0:
         wait, slow[0] = slow[0], 0.0
         await asyncio.sleep(wait)
+    if function == 3 and address <= 400 < address + count:
+        registers[400 - start] = (registers[400 - start] + 1) % 65536
     if function == 4 and address <= 90 < address + count:
         return ExcCodes.DEVICE_FAILURE
     return None
@@ -64,6 +69,7 @@ async def main():
         words(25, 25, 26, 27),
         words(200, 200),
         words(300, 300),
+        words(400, READS),
     ]
     device = SimDevice(
         1,

@@ -1,7 +1,7 @@
 """An OPC UA server by asyncua, for tests: a tool with chambers whose values change.
 
 Reads its settings as JSON from the first argument: port, chambers, tick (seconds), policy, certificate, key,
-clients (a folder of certificates that are trusted), users (name to password), namespaces.
+begin (of the count), clients (a folder of certificates that are trusted), users (name to password), namespaces.
 Prints `ready`; then, for each line that comes: `lie NODE` (a text in a number), `array NODE`, `bad NODE`,
 `burst N` (N counts at once), `services` (the names of the services that clients have asked for); it ends when its
 input does.
@@ -93,7 +93,7 @@ async def main():
         await add(chamber, f"{name}.Recipe", "Recipe", "etch-7")
         await add(chamber, f"{name}.Profile", "Profile", [1.0, 2.0], double)
 
-    count = 0
+    count = settings.get("begin", 0)
 
     async def tick():
         nonlocal count

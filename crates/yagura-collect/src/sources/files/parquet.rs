@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -434,7 +434,7 @@ impl LiveSource for ParquetFiles {
         true
     }
 
-    fn begin(&mut self, places: &Places) -> Result<(), SourceError> {
+    fn begin(&mut self, places: &Places, _notes: &Path) -> Result<(), SourceError> {
         self.places = places.clone();
         Ok(())
     }

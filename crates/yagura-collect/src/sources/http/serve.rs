@@ -26,6 +26,7 @@ use super::body::{self, BadRow, Budget, Charge, Form, Samples, start_of};
 use crate::complaints::Complaints;
 use crate::door::{Door, Stream, stopped};
 use crate::feed::Feed;
+use crate::fresh::Fresh;
 use crate::mapping::Mapper;
 
 /// The most bytes of a request's head.
@@ -50,7 +51,7 @@ pub(super) struct Server {
     /// How long an answer waits for rows to be durable.
     pub(super) answer_timeout: Duration,
     /// Who may send; everybody without any.
-    pub(super) tokens: Vec<String>,
+    pub(super) tokens: Option<Fresh<Vec<String>>>,
     /// What is declared of streams, by name.
     pub(super) streams: BTreeMap<String, Arc<Mapper>>,
     pub(super) budget: Budget,
@@ -149,7 +150,7 @@ pub(super) async fn listen(
     server: Arc<Server>,
     feed: Feed<Arrived>,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Fresh<TlsAcceptor>>,
     stop: watch::Receiver<bool>,
 ) {
     let door = Door { listener, tls, connections: server.connections, handshake: server.header_timeout };
@@ -284,15 +285,13 @@ impl Server {
     }
 
     fn authorise(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if self.tokens.is_empty() {
-            return Ok(());
-        }
+        let Some(tokens) = &self.tokens else { return Ok(()) };
         let given = headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
         let scheme = given.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Bearer "));
         let token = if scheme { given[7..].trim_ascii() } else { b"" };
         // All are compared, each in constant time.
-        let known = self
-            .tokens
+        let known = tokens
+            .get()
             .iter()
             .fold(subtle::Choice::from(0), |known, one| known | one.as_bytes().ct_eq(token));
         match bool::from(known) {

@@ -21,6 +21,7 @@ use yagura_event::clock::{self, Micros};
 use super::wire::{self, Message, Packet, Protocol, Reader};
 use crate::backoff::Backoff;
 use crate::feed::Feed;
+use crate::fresh::Fresh;
 use crate::tls::client;
 
 /// How long a broker may take for an answer, or for taking what is written.
@@ -39,13 +40,13 @@ const EARLY_BYTES_MAX: usize = 1 << 20;
 /// A broker, and how to speak with it.
 pub(crate) struct Options {
     pub address: String,
-    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    pub tls: Option<(Fresh<ClientConfig>, ServerName<'static>)>,
     pub protocol: Protocol,
     pub client_id: String,
     pub session: u32,
     pub keep_alive: u16,
     pub user: Option<String>,
-    pub password: Option<String>,
+    pub password: Option<Fresh<String>>,
     pub inflight: u16,
     pub payload_max: usize,
     /// Topics, each with its QoS.
@@ -240,7 +241,7 @@ impl Session {
         let stream: Box<dyn Stream> = match &options.tls {
             None => Box::new(stream),
             Some((config, name)) => {
-                let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+                let connector = tokio_rustls::TlsConnector::from(config.get());
                 let secured = connector.connect(name.clone(), stream).await;
                 Box::new(secured.map_err(|cause| handshake(&cause))?)
             }
@@ -256,6 +257,7 @@ impl Session {
             refused: Vec::new(),
         };
         let mut out = Vec::new();
+        let password = options.password.as_ref().map(Fresh::get);
         wire::connect(
             &mut out,
             &wire::Connect {
@@ -264,7 +266,7 @@ impl Session {
                 session: options.session,
                 keep_alive: options.keep_alive,
                 user: options.user.as_deref(),
-                password: options.password.as_deref(),
+                password: password.as_ref().map(|password| password.as_str()),
                 inflight: options.inflight,
                 packet_max: u32::try_from(packet_max).unwrap_or(u32::MAX),
             },

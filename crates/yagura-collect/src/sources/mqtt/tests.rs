@@ -1,7 +1,6 @@
 use std::path::Path;
 
 use serde_json::json;
-use yagura_event::AssetTable;
 use yagura_event::rows::OwnedRow;
 
 use super::*;
@@ -10,13 +9,7 @@ use crate::sources::CollectorConfig;
 
 fn plant() -> (tokio::runtime::Runtime, Plant) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
-    let plant = Plant {
-        assets: Arc::new(AssetTable::default()),
-        dissect: Arc::default(),
-        names: Arc::default(),
-        runtime: runtime.handle().clone(),
-        open_log: crate::source::no_log(),
-    };
+    let plant = Plant::unknown(runtime.handle());
     (runtime, plant)
 }
 

@@ -19,6 +19,7 @@ use yagura_event::clock;
 
 use super::trust::{self, Believed, Trouble, Trust};
 use super::{PATIENCE, Policy, Server};
+use crate::fresh::Fresh;
 
 /// Bytes of a message that are taken, in chunks of at most 64 KiB.
 const CHUNKS_MAX: usize = 256;
@@ -40,8 +41,27 @@ pub(crate) struct Profile {
     pub prefix: String,
     config: ClientConfig,
     store: Arc<RwLock<CertificateStore>>,
-    identity: IdentityToken,
+    identity: Identity,
     _scratch: Option<Arc<Scratch>>,
+}
+
+/// Who the collector is to a server.
+enum Identity {
+    /// A user, whose password may change.
+    User(String, Fresh<String>),
+    /// A user's certificate, or nobody.
+    Fixed(IdentityToken),
+}
+
+impl Identity {
+    fn token(&self) -> IdentityToken {
+        match self {
+            Identity::User(user, password) => {
+                IdentityToken::UserName(user.clone(), Password::new(password.get().as_str()))
+            }
+            Identity::Fixed(token) => token.clone(),
+        }
+    }
 }
 
 /// A session, with what is to be said about how it came about.
@@ -55,7 +75,7 @@ pub(crate) struct Link {
 impl Profile {
     pub fn new(
         server: Server,
-        password: Option<String>,
+        password: Option<Fresh<String>>,
         several: bool,
         scratch: &Scratches,
     ) -> Result<Self, String> {
@@ -88,12 +108,12 @@ impl Profile {
             _ => CertificateStore::new(&PathBuf::new()),
         };
         let identity = match (&server.user, password, &server.user_certificate, &server.user_key) {
-            (Some(user), Some(password), ..) => {
-                IdentityToken::UserName(user.clone(), Password::new(password))
-            }
-            (_, _, Some(certificate), Some(key)) => IdentityToken::new_x509_path(certificate, key)
-                .map_err(|e| wrong(format!("`user_certificate` or `user_key` cannot be used: {e}")))?,
-            _ => IdentityToken::Anonymous,
+            (Some(user), Some(password), ..) => Identity::User(user.clone(), password),
+            (_, _, Some(certificate), Some(key)) => Identity::Fixed(
+                IdentityToken::new_x509_path(certificate, key)
+                    .map_err(|e| wrong(format!("`user_certificate` or `user_key` cannot be used: {e}")))?,
+            ),
+            _ => Identity::Fixed(IdentityToken::Anonymous),
         };
         let config = ClientBuilder::new()
             .application_name("Yagura")
@@ -134,7 +154,7 @@ impl Profile {
         let (session, events) = SessionBuilder::new(&self.config)
             .connect_to_endpoint_directly(endpoint)
             .map_err(|error| self.refused(error.status(), &error.to_string()))?
-            .user_identity_token(self.identity.clone())
+            .user_identity_token(self.identity.token())
             .build(Arc::clone(&self.store))
             .map_err(|error| self.refused(error.status(), &error.to_string()))?;
         let mut events: Events = events.enter().boxed();
@@ -234,9 +254,9 @@ impl Profile {
 
     fn permits_user(&self, endpoint: &EndpointDescription) -> Result<(), Trouble> {
         let (wanted, what) = match &self.identity {
-            IdentityToken::UserName(..) => (UserTokenType::UserName, "a user's name and password"),
-            IdentityToken::X509(..) => (UserTokenType::Certificate, "a user's certificate"),
-            _ => (UserTokenType::Anonymous, "anonymous users"),
+            Identity::User(..) => (UserTokenType::UserName, "a user's name and password"),
+            Identity::Fixed(IdentityToken::X509(..)) => (UserTokenType::Certificate, "a user's certificate"),
+            Identity::Fixed(_) => (UserTokenType::Anonymous, "anonymous users"),
         };
         let tokens = endpoint.user_identity_tokens.as_deref().unwrap_or_default();
         if tokens.is_empty() || tokens.iter().any(|token| token.token_type == wanted) {

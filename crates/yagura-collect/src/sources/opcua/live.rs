@@ -1,5 +1,6 @@
 //! The collector's thread: what the servers' tasks say becomes rows.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,7 +163,7 @@ impl LiveSource for Servers {
         self.batch
     }
 
-    fn begin(&mut self, _places: &Places) -> Result<(), SourceError> {
+    fn begin(&mut self, _places: &Places, _notes: &Path) -> Result<(), SourceError> {
         let connecting = Arc::new(Semaphore::new(CONNECTING_MAX));
         for (server, known) in self.servers.iter().enumerate() {
             let task = Task {

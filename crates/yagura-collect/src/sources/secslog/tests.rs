@@ -1,8 +1,8 @@
 use std::io::Write;
-use std::sync::Arc;
+use std::path::Path;
 
+use yagura_event::Kind;
 use yagura_event::rows::OwnedRow;
-use yagura_event::{AssetTable, Kind};
 
 use super::*;
 
@@ -21,13 +21,7 @@ impl Run {
     fn log(&self, settings: &str) -> Log {
         let settings: serde_json::Value = serde_json::from_str(settings).expect("settings");
         let settings = SecsLog::deserialize(settings).expect("settings");
-        let plant = Plant {
-            assets: Arc::new(AssetTable::new(vec![], "bay")),
-            dissect: Arc::default(),
-            names: Arc::default(),
-            runtime: self.runtime.handle().clone(),
-            open_log: crate::source::no_log(),
-        };
+        let plant = Plant::unknown(self.runtime.handle());
         let at = Opening { collector: "eap", folder: self.folder.path(), plant: &plant };
         settings.read(&at).expect("opens")
     }
@@ -146,7 +140,7 @@ fn a_restart_goes_on_in_the_middle_of_an_exchange_and_knows_the_definitions() {
     let places: Places = serde_json::from_str(&places).expect("places");
     run.write(REPLY);
     let mut log = run.log(SETTINGS);
-    log.begin(&places).expect("begins");
+    log.begin(&places, Path::new(".")).expect("begins");
     let mut second = Placed::default();
     log.advance(Duration::ZERO, &mut second);
     assert_eq!(second.of(Kind::Message, &["function", "exchange"]), ["S6F11|pair"]);
@@ -191,13 +185,7 @@ fn settings_that_cannot_be_are_explained() {
     ] {
         let settings: serde_json::Value = serde_json::from_str(settings).expect("settings");
         let settings = SecsLog::deserialize(settings).expect("settings");
-        let plant = Plant {
-            assets: Arc::default(),
-            dissect: Arc::default(),
-            names: Arc::default(),
-            runtime: run.runtime.handle().clone(),
-            open_log: crate::source::no_log(),
-        };
+        let plant = Plant::unknown(run.runtime.handle());
         let at = Opening { collector: "eap", folder: run.folder.path(), plant: &plant };
         let error = settings.read(&at).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains(cause), "{error}");

@@ -16,6 +16,7 @@ use super::frames::{Frame, Frames};
 use crate::complaints::Complaints;
 use crate::door::{Door, Stream, stopped};
 use crate::feed::Feed;
+use crate::fresh::Fresh;
 
 /// Read in one step, in bytes.
 const READ_BYTES: usize = 64 << 10;
@@ -145,7 +146,7 @@ pub(super) async fn connections(
     shared: Arc<Shared>,
     feed: Feed<Batch>,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Fresh<TlsAcceptor>>,
     stop: watch::Receiver<bool>,
 ) {
     let door = Door { listener, tls, connections: shared.connections, handshake: HANDSHAKE };

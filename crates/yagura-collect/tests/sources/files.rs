@@ -6,153 +6,69 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value, json};
-use yagura_collect::live::{Destination, collect};
-use yagura_collect::run::Progress;
-use yagura_collect::sources::CollectorConfig;
-use yagura_collect::{Opened, Plant};
-use yagura_event::clock::steady;
-use yagura_event::{AssetTable, Envelope, Kind, codec};
-use yagura_log::altered::{Mood, moody};
-use yagura_log::embedded::{Embedded, Options};
-use yagura_log::{Log, Record, memory};
+use yagura_event::Kind;
 
-const TOPIC: &str = "events";
+use crate::rig::{Rig, records, within};
 
-/// A log, and the folder of a collector's files and notes.
-struct Rig {
-    log: Arc<Embedded>,
-    folder: tempfile::TempDir,
-    notes: tempfile::TempDir,
-    runtime: tokio::runtime::Runtime,
-    assets: Arc<AssetTable>,
+/// Runs a collector until `until` answers true. With `life`, it is killed after so many records; answers whether it
+/// came to an end of its own.
+fn run(rig: &Rig, settings: &Value, life: Option<u64>, mut until: impl FnMut() -> bool) -> bool {
+    if let Some(records) = life {
+        rig.mood.die_after(records);
+    }
+    let collector = rig.collect(settings);
+    let went = within(Duration::from_secs(20), || collector.is_ended() || until());
+    assert!(went, "it takes too long: {:?}", count(rig));
+    collector.ask_to_stop();
+    let whole = collector.ended().is_ok();
+    rig.mood.recover();
+    whole
 }
 
-impl Rig {
-    fn new() -> Self {
-        let log = Arc::new(memory::open(Options::default()).expect("a log"));
-        log.ensure_topic(TOPIC, 1).expect("a topic");
-        Rig {
-            log,
-            folder: tempfile::tempdir().expect("a folder"),
-            notes: tempfile::tempdir().expect("a folder"),
-            runtime: tokio::runtime::Runtime::new().expect("a runtime"),
-            assets: Arc::new(AssetTable::new(vec![], "bay")),
-        }
-    }
+/// Reads once to the end.
+fn once(rig: &Rig, mut settings: Value) {
+    settings["once"] = json!(true);
+    assert!(run(rig, &settings, None, || stopped(rig)));
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
+fn rows_of(rig: &Rig, kind: Kind) -> Vec<Map<String, Value>> {
+    rig.rows().kind(kind).map(|row| row.columns.clone()).collect()
+}
 
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        fs::write(self.path(name), text).expect("a file");
+/// Rows by kind.
+fn count(rig: &Rig) -> BTreeMap<&'static str, u64> {
+    let mut out = BTreeMap::new();
+    for (envelope, _) in records(rig.log.as_ref()) {
+        *out.entry(envelope.kind.name()).or_default() += u64::from(envelope.rows);
     }
+    out
+}
 
-    /// Runs a collector until `until` answers true, within 20 seconds. With `life`, it is killed after so many
-    /// records; answers whether it came to an end of its own.
-    fn run(&self, settings: &Value, life: Option<u64>, mut until: impl FnMut() -> bool) -> bool {
-        let plant = Plant {
-            assets: Arc::clone(&self.assets),
-            dissect: Arc::default(),
-            names: Arc::default(),
-            runtime: self.runtime.handle().clone(),
-            open_log: yagura_collect::source::no_log(),
-        };
-        let config = CollectorConfig::new(settings.clone()).expect("settings");
-        let Opened::Live(source) = config.open(self.folder.path(), &plant).expect("it opens") else {
-            panic!("files are followed")
-        };
-        let mood = Arc::new(Mood::default());
-        if let Some(records) = life {
-            mood.die_after(records);
-        }
-        let (stop, progress) = (AtomicBool::new(false), Progress::default());
-        std::thread::scope(|threads| {
-            let log = moody(Arc::clone(&self.log) as Arc<dyn Log>, &mood);
-            let (stop, progress, assets, notes) = (&stop, &progress, &self.assets, self.notes.path());
-            let collecting = threads.spawn(move || {
-                let to = Destination { log: &log, topic: TOPIC, assets, cells: &[], notes };
-                collect(source, to, stop, progress).is_ok()
-            });
-            let began = steady();
-            while !collecting.is_finished() && !until() {
-                assert!(steady() - began < 20_000_000, "it takes too long: {:?}", self.count());
-                std::thread::park_timeout(Duration::from_millis(5));
-            }
-            stop.store(true, Ordering::Release);
-            collecting.join().expect("no panic")
-        })
-    }
+fn told_of(rig: &Rig, event: &str) -> Vec<String> {
+    let rows = rig.rows();
+    let told = rows.told(event, "", "");
+    told.map(|row| format!("{}: {}", row.text("subject"), row.text("detail"))).collect()
+}
 
-    /// Reads once to the end.
-    fn once(&self, mut settings: Value) {
-        settings["once"] = json!(true);
-        assert!(self.run(&settings, None, || stopped(self)));
-    }
-
-    fn records(&self) -> Vec<(Envelope, Record)> {
-        let held = self.log.held(TOPIC, 0).expect("held");
-        let mut reader = self.log.reader(TOPIC, 0, held.start).expect("a reader");
-        let mut out = Vec::new();
-        while reader.position() < held.end {
-            for stored in reader.read(1 << 22, Duration::from_secs(10)).expect("records") {
-                let envelope = Envelope::from_header(&stored.record.header).expect("an envelope");
-                out.push((envelope, stored.record));
-            }
-        }
-        out
-    }
-
-    fn rows(&self, kind: Kind) -> Vec<Map<String, Value>> {
-        let records = self.records();
-        let of_kind = records.iter().filter(|(envelope, _)| envelope.kind == kind && envelope.rows > 0);
-        of_kind
-            .flat_map(|(envelope, record)| {
-                codec::to_json_rows(&codec::decode(envelope, &record.value).expect("rows"))
-            })
-            .collect()
-    }
-
-    /// Rows by kind.
-    fn count(&self) -> BTreeMap<&'static str, u64> {
-        let mut out = BTreeMap::new();
-        for (envelope, _) in self.records() {
-            *out.entry(envelope.kind.name()).or_default() += u64::from(envelope.rows);
-        }
-        out
-    }
-
-    fn told(&self, event: &str) -> Vec<String> {
-        let rows = self.rows(Kind::Coverage);
-        let told = rows.iter().filter(|row| row["event"] == event);
-        told.map(|row| {
-            format!("{}: {}", row["subject"].as_str().unwrap_or(""), row["detail"].as_str().unwrap_or(""))
-        })
-        .collect()
-    }
-
-    fn malformed(&self) -> u64 {
-        let rows = self.rows(Kind::Coverage);
-        rows.iter().filter(|row| row["event"] == "malformed").filter_map(|row| row["count"].as_u64()).sum()
-    }
+fn malformed(rig: &Rig) -> u64 {
+    rig.rows().counted("malformed")
 }
 
 /// Whether a collector says that it read everything.
 fn stopped(rig: &Rig) -> bool {
     std::thread::park_timeout(Duration::from_millis(50));
-    rig.rows(Kind::Coverage).iter().any(|row| row["event"] == "stop")
+    rig.told("stop", "", "") > 0
 }
 
 fn numbers(rig: &Rig) -> Vec<u64> {
-    let rows = rig.rows(Kind::Log);
-    let mut out: Vec<u64> = rows.iter().filter_map(|row| row["event"].as_str()?.parse().ok()).collect();
+    let rows = rig.rows();
+    let mut out: Vec<u64> = rows.kind(Kind::Log).filter_map(|row| row.text("event").parse().ok()).collect();
     out.sort_unstable();
     out
 }
@@ -224,19 +140,19 @@ fn survives(ways: &[Rotation], seed: u64) {
         let folder = rig.folder.path();
         let writing = threads.spawn(move || write_and_rotate(folder, ways, lines, seed));
         while !writing.is_finished() {
-            let whole = rig.run(&settings, Some(random.u64(1..12)), || writing.is_finished());
+            let whole = run(&rig, &settings, Some(random.u64(1..12)), || writing.is_finished());
             kills += u32::from(!whole);
             std::thread::park_timeout(Duration::from_millis(random.u64(0..30)));
         }
     });
-    rig.run(&settings, None, || rig.count().get("log").is_some_and(|rows| *rows >= lines));
+    run(&rig, &settings, None, || count(&rig).get("log").is_some_and(|rows| *rows >= lines));
     let numbers = numbers(&rig);
     let missing: Vec<u64> = (0..lines).filter(|n| numbers.binary_search(n).is_err()).collect();
     let twice: Vec<u64> = numbers.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]).collect();
     assert!(missing.is_empty(), "seed {seed}, {kills} kills: {} are missing: {missing:?}", missing.len());
     assert!(twice.is_empty(), "seed {seed}, {kills} kills: {} are there twice: {twice:?}", twice.len());
     assert!(kills > 3, "only {kills} kills");
-    assert_eq!(rig.malformed(), 0, "{:?}", rig.told("malformed"));
+    assert_eq!(malformed(&rig), 0, "{:?}", told_of(&rig, "malformed"));
 }
 
 #[test]
@@ -285,9 +201,9 @@ fn every_line_of_zeeks_logs_becomes_a_row_or_is_counted() {
             rig.write(&format!("{nth}.log"), text);
         }
     }
-    rig.once(json!({ "name": "zeek", "kind": "zeek", "path": "*.log", "batch": "100ms" }));
+    once(&rig, json!({ "name": "zeek", "kind": "zeek", "path": "*.log", "batch": "100ms" }));
     // Some references are the same: copies are told, and not read.
-    for told in rig.told("start").iter().filter(|told| told.contains("is not read: it is a copy of")) {
+    for told in told_of(&rig, "start").iter().filter(|told| told.contains("is not read: it is a copy of")) {
         let (path, _) = told.split_once(':').expect("a path");
         let name = Path::new(path).file_name().and_then(|name| name.to_str()).expect("a name");
         assert!(counts.remove(name).is_some());
@@ -297,11 +213,11 @@ fn every_line_of_zeeks_logs_becomes_a_row_or_is_counted() {
     };
     let (lines, connections) = (lines_of(|_, _| true), lines_of(|conn, _| conn));
     assert!(counts.len() > 300, "only {} logs", counts.len());
-    let count = rig.count();
-    let (logs, flows, malformed) = (count["log"], count["flow"], rig.malformed());
+    let count = count(&rig);
+    let (logs, flows, malformed) = (count["log"], count["flow"], malformed(&rig));
     assert_eq!(logs + flows + malformed, lines, "{count:?}");
-    assert_eq!(flows, connections, "{:?}", rig.told("malformed"));
-    assert_eq!(malformed, lines_of(|_, headless| headless), "{:?}", rig.told("malformed"));
+    assert_eq!(flows, connections, "{:?}", told_of(&rig, "malformed"));
+    assert_eq!(malformed, lines_of(|_, headless| headless), "{:?}", told_of(&rig, "malformed"));
 }
 
 #[test]
@@ -326,10 +242,10 @@ fn every_record_of_suricata_becomes_a_row_or_is_counted() {
         }
     }
     assert!(lines > 80_000, "only {lines} records");
-    rig.once(json!({ "name": "eve", "kind": "suricata", "path": "eve-*.json" }));
-    let count = rig.count();
-    assert_eq!(count["log"] + count.get("flow").unwrap_or(&0) + rig.malformed(), lines, "{count:?}");
-    assert_eq!(rig.malformed(), 0, "{:?}", rig.told("malformed"));
+    once(&rig, json!({ "name": "eve", "kind": "suricata", "path": "eve-*.json" }));
+    let count = count(&rig);
+    assert_eq!(count["log"] + count.get("flow").unwrap_or(&0) + malformed(&rig), lines, "{count:?}");
+    assert_eq!(malformed(&rig), 0, "{:?}", told_of(&rig, "malformed"));
 }
 
 #[test]
@@ -348,8 +264,11 @@ fn wrong_files_are_told_and_the_others_go_on() {
             .concat(),
     );
     let columns = json!({ "time": "${time}", "tool": "${tool}", "signal": "${signal}", "value": "${value}" });
-    rig.once(json!({ "name": "csv", "kind": "files", "path": "*.csv", "mapping": { "as": "sample", "columns": columns } }));
-    let mut told = rig.told("malformed");
+    once(
+        &rig,
+        json!({ "name": "csv", "kind": "files", "path": "*.csv", "mapping": { "as": "sample", "columns": columns } }),
+    );
+    let mut told = told_of(&rig, "malformed");
     told.sort();
     let ends = [
         "a.csv: has no column `signal`, which the settings name; its columns are: when, tool, value",
@@ -362,7 +281,7 @@ fn wrong_files_are_told_and_the_others_go_on() {
     for (told, end) in told.iter().zip(ends) {
         assert!(told.ends_with(end), "{told} is not {end}");
     }
-    assert_eq!(rig.rows(Kind::Sample).len(), 2);
+    assert_eq!(rows_of(&rig, Kind::Sample).len(), 2);
 }
 
 #[test]
@@ -371,9 +290,12 @@ fn badges_and_maintenance_are_mappings() {
     rig.write("badge.csv", "at;door;holder;what\n2026-11-02T22:00:01Z;BAY-3-NORTH;E4711;entered\n\"2026-11-02T22:09:00Z\";BAY-3-NORTH;E4711;left\n");
     let columns = json!({ "time": "${at}", "tool": "${door}", "category": "badge", "event": "${what}", "user": "${holder}",
         "description": "${holder} ${what} at ${door}" });
-    rig.once(json!({ "name": "badge", "kind": "files", "path": "badge.csv", "delimiter": ";",
-        "mapping": { "as": "log", "columns": columns } }));
-    let rows = rig.rows(Kind::Log);
+    once(
+        &rig,
+        json!({ "name": "badge", "kind": "files", "path": "badge.csv", "delimiter": ";",
+        "mapping": { "as": "log", "columns": columns } }),
+    );
+    let rows = rows_of(&rig, Kind::Log);
     assert_eq!((rows.len(), &rows[1]["description"]), (2, &json!("E4711 left at BAY-3-NORTH")));
 
     // Work orders: what is under way on a tool, and, when it is done, that levels are learned anew.
@@ -383,9 +305,12 @@ fn badges_and_maintenance_are_mappings() {
         "{\"time\":\"2026-11-02T22:00:01Z\",\"tool\":\"ETCH-07\",\"order\":\"PM-1\"}\n",
     );
     let columns = json!({ "name": "maintenance", "value": "${order}", "source": "work orders" });
-    rig.once(json!({ "name": "orders", "kind": "files", "path": "orders.jsonl",
-        "mapping": { "as": "context", "columns": columns } }));
-    let rows = rig.rows(Kind::Context);
+    once(
+        &rig,
+        json!({ "name": "orders", "kind": "files", "path": "orders.jsonl",
+        "mapping": { "as": "context", "columns": columns } }),
+    );
+    let rows = rows_of(&rig, Kind::Context);
     assert_eq!(
         (&rows[0]["tool"], &rows[0]["name"], &rows[0]["value"]),
         (&json!("ETCH-07"), &json!("maintenance"), &json!("PM-1"))
@@ -394,8 +319,11 @@ fn badges_and_maintenance_are_mappings() {
     let rig = Rig::new();
     rig.write("done.csv", "time,tool,who\n2026-11-02T23:00:01Z,ETCH-07,E12\n");
     let columns = json!({ "action": "maintenance", "subject": "*", "payload": "{\"tool\":\"${tool}\"}", "author": "${who}" });
-    rig.once(json!({ "name": "done", "kind": "files", "path": "done.csv", "mapping": { "as": "control", "columns": columns } }));
-    let rows = rig.rows(Kind::Control);
+    once(
+        &rig,
+        json!({ "name": "done", "kind": "files", "path": "done.csv", "mapping": { "as": "control", "columns": columns } }),
+    );
+    let rows = rows_of(&rig, Kind::Control);
     assert_eq!(
         (&rows[0]["action"], &rows[0]["payload"]),
         (&json!("maintenance"), &json!("{\"tool\":\"ETCH-07\"}"))
@@ -409,13 +337,16 @@ fn a_wide_csv_has_a_signal_in_each_column() {
         "CVD-01.csv",
         "time,step,Chamber.Pressure,Chamber.Temp,Comment\n1793689201,1,2.5,300,ok\n1793689202.5,2,,301,\"a, b\"\n1793689203,2,x,302,\n",
     );
-    rig.once(json!({ "name": "fdc", "kind": "files", "path": "*.csv",
-        "wide": { "time": "time", "tool": "${file}", "signals": ["Chamber.*"] } }));
-    let rows = rig.rows(Kind::Sample);
+    once(
+        &rig,
+        json!({ "name": "fdc", "kind": "files", "path": "*.csv",
+        "wide": { "time": "time", "tool": "${file}", "signals": ["Chamber.*"] } }),
+    );
+    let rows = rows_of(&rig, Kind::Sample);
     let values: Vec<f64> = rows.iter().filter_map(|row| row["value"].as_f64()).collect();
     assert_eq!(values, [2.5, 300.0, 301.0, 302.0]);
-    assert_eq!(rig.rows(Kind::Series)[0]["tool"], json!("CVD-01"));
-    assert!(rig.told("malformed")[0].ends_with("has no number in column `Chamber.Pressure`: `x`"));
+    assert_eq!(rows_of(&rig, Kind::Series)[0]["tool"], json!("CVD-01"));
+    assert!(told_of(&rig, "malformed")[0].ends_with("has no number in column `Chamber.Pressure`: `x`"));
 }
 
 /// A trace export: `rows` lines of a tool, and `columns` signals whose values are all distinct.
@@ -465,12 +396,12 @@ fn wide_parquet_survives_kills_and_a_broken_file_is_told() {
         "wide": { "time": "at", "tool": "CVD-01", "chamber": "${chamber}" } });
     let mut random = fastrand::Rng::with_seed(7);
     let mut kills = 0;
-    while kills < 12 && !rig.run(&settings, Some(random.u64(1..30)), || stopped(&rig)) {
+    while kills < 12 && !run(&rig, &settings, Some(random.u64(1..30)), || stopped(&rig)) {
         kills += 1;
     }
-    rig.run(&settings, None, || stopped(&rig));
+    run(&rig, &settings, None, || stopped(&rig));
     let mut values: Vec<i64> =
-        rig.rows(Kind::Sample).iter().filter_map(|row| Some(row["value"].as_f64()? as i64)).collect();
+        rows_of(&rig, Kind::Sample).iter().filter_map(|row| Some(row["value"].as_f64()? as i64)).collect();
     values.sort_unstable();
     let mut expected: Vec<i64> =
         (0..rows * columns).filter(|n| n % columns != 1 || (n / columns) % 3 > 0).map(|n| n as i64).collect();
@@ -478,12 +409,12 @@ fn wide_parquet_survives_kills_and_a_broken_file_is_told() {
     expected.sort_unstable();
     assert_eq!(values.len(), expected.len());
     assert!(values == expected);
-    let told = [rig.told("malformed"), rig.told("corrupt")].concat();
+    let told = [told_of(&rig, "malformed"), told_of(&rig, "corrupt")].concat();
     for name in ["c.parquet", "d.parquet", "e.parquet"] {
         assert!(
             told.iter().any(|told| told.contains(name)),
             "{name} is not told: {told:?} {:?}",
-            rig.told("start")
+            told_of(&rig, "start")
         );
     }
     assert!(kills > 3, "only {kills} kills");
@@ -494,8 +425,11 @@ fn long_parquet_is_mapped_row_by_row() {
     let rig = Rig::new();
     trace(&rig.path("a.parquet"), 10, 2);
     let columns = json!({ "time": "${at}", "tool": "CVD-01", "chamber": "${chamber}", "signal": "S0", "value": "${S0}" });
-    rig.once(json!({ "name": "fdc", "kind": "files", "path": "*.parquet", "mapping": { "as": "sample", "columns": columns } }));
-    let rows = rig.rows(Kind::Sample);
+    once(
+        &rig,
+        json!({ "name": "fdc", "kind": "files", "path": "*.parquet", "mapping": { "as": "sample", "columns": columns } }),
+    );
+    let rows = rows_of(&rig, Kind::Sample);
     let values: Vec<f64> = rows.iter().filter_map(|row| row["value"].as_f64()).collect();
     assert_eq!(values, (0..10).map(|n| f64::from(n * 2)).collect::<Vec<_>>());
     assert_eq!(rows[9]["time"], json!(1_793_689_201_000_009_i64));
@@ -504,17 +438,7 @@ fn long_parquet_is_mapped_row_by_row() {
 #[test]
 fn settings_that_cannot_be_say_what_to_write() {
     let rig = Rig::new();
-    let plant = Plant {
-        assets: Arc::clone(&rig.assets),
-        dissect: Arc::default(),
-        names: Arc::default(),
-        runtime: rig.runtime.handle().clone(),
-        open_log: yagura_collect::source::no_log(),
-    };
-    let problem = |settings: Value| {
-        let config = CollectorConfig::new(settings).expect("settings");
-        config.probe(rig.folder.path(), &plant).expect_err("it is wrong").to_string()
-    };
+    let problem = |settings: Value| rig.probe(&settings).expect_err("it is wrong");
     let base = json!({ "name": "x", "kind": "files", "path": "*.csv" });
     assert!(problem(base.clone()).contains("give either a `mapping`"), "{}", problem(base));
     let unknown =
