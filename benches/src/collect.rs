@@ -8,9 +8,12 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::report::{Figure, Report};
 
+mod peers;
+
 /// What is run: its name in the table, the example, its arguments.
 const RUNS: &[(&str, &str, &[&str])] = &[
     ("http, JSON lines", "rate_http", &["10"]),
+    ("http, JSON array", "rate_http", &["10", "16", "array"]),
     ("http, JSON lines with gzip", "rate_http", &["10", "16", "gzip"]),
     ("syslog 5424 over TCP", "rate_syslog", &["10", "tcp", "2", "5424"]),
     ("syslog 3164 over TCP", "rate_syslog", &["10", "tcp", "2", "3164"]),
@@ -25,25 +28,25 @@ const RUNS: &[(&str, &str, &[&str])] = &[
     ("kafka, wide Arrow", "rate_bridge", &["10", "arrow-wide"]),
     ("names", "rate_names", &["2"]),
     ("hsms", "connections_hsms", &["10", "1000"]),
+    ("opcua, a thousand sessions", "connections_opcua", &["1000", "2"]),
 ];
 
-/// Runs all of them, one after the other.
+/// Runs all of them, one after the other, then the peers.
 pub fn collect() -> Result<Report> {
+    let own = std::env::current_exe()?;
+    let examples = own.parent().context("a folder")?.join("examples");
     let mut figures = Vec::new();
     for (run, example, arguments) in RUNS {
-        figures.extend(
-            one(run, example, arguments).with_context(|| format!("{example} {}", arguments.join(" ")))?,
-        );
+        let told = one(run, &examples.join(example), arguments);
+        figures.extend(told.with_context(|| format!("{example} {}", arguments.join(" ")))?);
     }
+    figures.extend(peers::all(&examples, &figures)?);
     let input =
         "sources of one collector process, senders on the same two cores, into an embedded log".into();
     Ok(Report { input, figures })
 }
 
-fn one(run: &str, example: &str, arguments: &[&str]) -> Result<Vec<Figure>> {
-    let own = std::env::current_exe()?;
-    let folder = own.parent().context("a folder")?.join("examples");
-    let program = folder.join(example);
+fn one(run: &str, program: &Path, arguments: &[&str]) -> Result<Vec<Figure>> {
     ensure!(program.exists(), "{}: is not built; run `cargo xtask bench collect`", program.display());
     let output = Command::new(program).args(arguments).env("YAGURA_EQUIPMENT", equipment()).output()?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -31,6 +31,16 @@ impl Figure {
         Figure { name: name.into(), value, unit, peer: None, ratio: None }
     }
 
+    /// Whether it has that name.
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    /// The same under another name.
+    pub fn of(&self, name: &str) -> Figure {
+        Figure::new(name, self.value, self.unit)
+    }
+
     /// The same with a peer's.
     pub fn beside(self, peer: f64) -> Figure {
         Figure { peer: Some(peer), ratio: Some(self.value / peer), ..self }

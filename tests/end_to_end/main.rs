@@ -2,6 +2,7 @@
 
 mod baseline;
 mod brokers;
+mod cases;
 mod cells;
 mod clock;
 mod demo;

@@ -1,4 +1,4 @@
-//! How many rows a second come over HTTP into an embedded log: `rate_http [SECONDS] [CONNECTIONS] [gzip]`.
+//! How many rows a second come over HTTP into an embedded log: `rate_http [SECONDS] [CONNECTIONS] [lines|gzip|array]`.
 //!
 //! Senders are a child process; each connection sends a body of 20,000 samples of 1,000 series and waits for its
 //! answer, which says that they are durable. Bodies are made before time is taken.
@@ -21,20 +21,20 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failed> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [send, port, seconds, connections, gzip] = arguments.as_slice()
+    if let [send, port, seconds, connections, form] = arguments.as_slice()
         && send == "send"
     {
-        return senders(port.parse()?, seconds.parse()?, connections.parse()?, gzip == "gzip");
+        return senders(port.parse()?, seconds.parse()?, connections.parse()?, form);
     }
     let or = |place: usize, default: &str| arguments.get(place).map_or(default, String::as_str).to_string();
     let port = rate_web::free_port()?;
     let settings = json!({ "name": "web", "kind": "http", "listen": format!("127.0.0.1:{port}") });
-    let child = ["send".into(), port.to_string(), or(0, "10"), or(1, "16"), or(2, "plain")];
+    let child = ["send".into(), port.to_string(), or(0, "10"), or(1, "16"), or(2, "lines")];
     rate_web::measure(settings, Kind::Sample, &child)
 }
 
-fn senders(port: u16, seconds: u64, connections: usize, gzip: bool) -> Result<(), Failed> {
-    let requests: Vec<Vec<u8>> = (0..4).map(|_| request(gzip)).collect::<Result<_, _>>()?;
+fn senders(port: u16, seconds: u64, connections: usize, form: &str) -> Result<(), Failed> {
+    let requests: Vec<Vec<u8>> = (0..4).map(|_| request(form)).collect::<Result<_, _>>()?;
     let until = rate_web::now() + Duration::from_secs(seconds);
     let sent = std::thread::scope(|scope| {
         let requests = &requests;
@@ -68,7 +68,7 @@ fn sender(port: u16, request: &[u8], until: std::time::Instant) -> Result<u64, F
     Ok(sent)
 }
 
-fn request(gzip: bool) -> Result<Vec<u8>, Failed> {
+fn request(form: &str) -> Result<Vec<u8>, Failed> {
     let mut body = String::new();
     let start = clock::now();
     for row in 0..ROWS {
@@ -82,16 +82,28 @@ fn request(gzip: bool) -> Result<Vec<u8>, Failed> {
             "unit": "mTorr",
             "quality": 0,
         });
-        body.push_str(&format!("{line}\n"));
+        let before = match (form, row) {
+            ("array", 0) => "[",
+            ("array", _) => ",",
+            _ => "",
+        };
+        body.push_str(&format!("{before}{line}\n"));
     }
+    let content = match form {
+        "array" => {
+            body.push(']');
+            "json"
+        }
+        _ => "x-ndjson",
+    };
     let (mut bytes, mut encoding) = (body.into_bytes(), "");
-    if gzip {
+    if form == "gzip" {
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         packed.write_all(&bytes)?;
         (bytes, encoding) = (packed.finish()?, "Content-Encoding: gzip\r\n");
     }
     let mut request = format!(
-        "POST /v1/rows HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n{encoding}Content-Length: {}\r\n\r\n",
+        "POST /v1/rows HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/{content}\r\n{encoding}Content-Length: {}\r\n\r\n",
         bytes.len()
     )
     .into_bytes();

@@ -8,6 +8,7 @@
 //! Deliberately absent: plain syslog. A receiver that dies takes with it what TCP had accepted,
 //! and nobody knows what that was.
 
+pub mod cases;
 pub mod ocsf;
 pub mod picture;
 pub mod sinks;

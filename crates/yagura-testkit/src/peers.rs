@@ -42,6 +42,11 @@ pub fn opcua_node(build_dir: &Path) -> PathBuf {
     build_dir.join("opcua-node")
 }
 
+/// The folder in which Telegraf is built once it is wanted.
+pub fn telegraf(build_dir: &Path) -> PathBuf {
+    build_dir.join("telegraf")
+}
+
 /// The folder of the Python environment that holds river and PyOD once it is set up.
 pub fn python_models(build_dir: &Path) -> PathBuf {
     build_dir.join("model-peers")

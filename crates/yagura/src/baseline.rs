@@ -13,14 +13,14 @@ use yagura_detect::baseline::decision::Decision;
 use yagura_detect::baseline::signature::KeyPair;
 use yagura_detect::baseline::{ALL_CELLS, Document};
 use yagura_detect::operators::Which;
+use yagura_detect::worker::EVENTS;
 use yagura_event::clock;
 
 use crate::config::Config;
 use crate::say::say;
-use crate::{Failure, Format};
+use crate::{Failure, Format, handed};
 
 mod cells;
-pub mod handed;
 mod shown;
 
 use cells::{Cell, Cells};
@@ -413,7 +413,7 @@ fn decide<'a>(
             "nothing is judged that this would change, so nothing was written; `yagura baseline list` shows what there is".into(),
         ));
     }
-    let waits = handed::write(config, &records)?;
+    let waits = handed::write(config, EVENTS, &records)?;
     shown::decided(&changes, waits, format);
     Ok(())
 }

@@ -17,6 +17,7 @@ macro_rules! help {
     };
 }
 
+mod alerts;
 mod archive;
 mod baseline;
 mod collectors;
@@ -24,6 +25,7 @@ mod commands;
 mod config;
 mod dead;
 mod demo;
+mod handed;
 mod metrics;
 mod names;
 mod nodes;
@@ -95,6 +97,8 @@ enum Command {
     Top(top::Arguments),
     /// Print what passes a stage: events, alerts, snapshots, late rows, dead letters.
     Tap(tap::Arguments),
+    /// What is to be looked at: list, show, acknowledge, resolve, mute.
+    Alerts(alerts::Arguments),
     /// List the records that nobody could read; judge them or send them again after a mend.
     Dead(dead::Arguments),
     /// What detections have learned: show, compare, sign, approve, roll back.
@@ -150,6 +154,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments, format),
         Command::Top(arguments) => top::run(&arguments, format),
         Command::Tap(arguments) => tap::run(&arguments, format),
+        Command::Alerts(arguments) => alerts::run(&arguments, format),
         Command::Dead(arguments) => dead::run(&arguments, format),
         Command::Baseline(arguments) => baseline::run(&arguments, format),
         Command::Discover(arguments) => names::discover(&arguments, format),

@@ -15,6 +15,7 @@ use yagura_event::AssetTable;
 use yagura_kafka::{KafkaLog, KafkaOptions};
 use yagura_log::embedded::{Embedded, Options};
 use yagura_log::{Eventual, Log, LogError};
+use yagura_respond::cases::DECISIONS;
 use yagura_sql::SqlCompiler;
 
 use crate::Failure;
@@ -97,6 +98,7 @@ pub fn eventual_log(config: &Config) -> Result<Arc<dyn Log>, Failure> {
 pub fn ensure_topics(log: &dyn Log, partitions: u32) -> Result<(), LogError> {
     let partitions = log.ensure_topic(EVENTS, partitions)?;
     log.ensure_topic(ALERTS, partitions)?;
+    log.ensure_topic(DECISIONS, partitions)?;
     log.ensure_topic(LATE, partitions)?;
     log.ensure_topic(snapshot::TOPIC, partitions)?;
     Ok(())

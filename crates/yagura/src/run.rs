@@ -18,9 +18,9 @@ use yagura_log::{Log, LogError};
 use yagura_respond::{Forwarder, Metrics as SinkMetrics, Progress as Forwarding};
 
 use crate::archive::{ArchiveMetrics, Archiving};
-use crate::baseline::handed;
 use crate::collectors::Collectors;
 use crate::config::{Config, LogConfig, Role};
+use crate::handed;
 use crate::metrics::RunMetrics;
 use crate::nodes::{self, Nodes};
 use crate::say::say;
@@ -260,7 +260,7 @@ impl Running {
         if let Some(data) = &self.decisions
             && let Err(cause) = handed::take(data, self.log.as_ref())
         {
-            tracing::warn!(cause = format!("{cause:#}"), "a decision about a baseline waits");
+            tracing::warn!(cause = format!("{cause:#}"), "a decision waits");
         }
     }
 

@@ -1,12 +1,11 @@
 //! Logs with what happens to real ones: deleted offsets, compaction, brokers that are away, a death in between.
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use yagura_log::embedded::{Embedded, Options};
+use yagura_log::embedded::Options;
 use yagura_log::{Appender, Log, LogError, Member, Reader, Record, Stored, memory};
 
 /// A Kafka of somebody else: the log in memory, with what else happens to topics.
@@ -105,62 +104,5 @@ impl Reader for ForeignReader {
 
     fn position(&self) -> u64 {
         self.inner.position()
-    }
-}
-
-/// The log of another process, in a folder: opened anew for each look, since a log that is open for reading alone
-/// sees what was there.
-pub struct Growing(pub PathBuf);
-
-impl Growing {
-    fn now(&self) -> Result<Embedded, LogError> {
-        Embedded::open_read_only(&self.0)
-    }
-}
-
-impl Log for Growing {
-    fn describe(&self) -> String {
-        format!("the log in {}", self.0.display())
-    }
-    fn ensure_topic(&self, _: &str, _: u32) -> Result<u32, LogError> {
-        panic!("a bridge writes nothing")
-    }
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.now()?.partitions(topic)
-    }
-    fn held(&self, topic: &str, partition: u32) -> Result<Range<u64>, LogError> {
-        self.now()?.held(topic, partition)
-    }
-    fn appender(&self, _: &str) -> Result<Box<dyn Appender>, LogError> {
-        panic!("a bridge writes nothing")
-    }
-    fn reader(&self, topic: &str, partition: u32, position: u64) -> Result<Box<dyn Reader>, LogError> {
-        Ok(Box::new(GrowingReader { log: Growing(self.0.clone()), topic: topic.into(), partition, position }))
-    }
-    fn join(&self, _: &str, _: &str) -> Result<Box<dyn Member>, LogError> {
-        panic!("a bridge joins no group")
-    }
-}
-
-struct GrowingReader {
-    log: Growing,
-    topic: String,
-    partition: u32,
-    position: u64,
-}
-
-impl Reader for GrowingReader {
-    fn read(&mut self, bytes_max: usize, wait: Duration) -> Result<Vec<Stored>, LogError> {
-        let mut reader = self.log.now()?.reader(&self.topic, self.partition, self.position)?;
-        let records = reader.read(bytes_max, Duration::ZERO)?;
-        self.position = reader.position();
-        if records.is_empty() {
-            std::thread::park_timeout(wait.min(Duration::from_millis(20)));
-        }
-        Ok(records)
-    }
-
-    fn position(&self) -> u64 {
-        self.position
     }
 }

@@ -20,8 +20,6 @@ use yagura_log::altered::{Altered, Mood, moody};
 use yagura_log::embedded::{Embedded, Options};
 use yagura_log::{Log, Record, memory};
 
-use crate::foreign::Growing;
-
 /// The topic of rows.
 pub const TOPIC: &str = "events";
 
@@ -452,7 +450,7 @@ fn collector_apart() {
     let runtime = runtime();
     let mut plant = plant(&runtime, AssetTable::new(vec![], "bay"));
     plant.open_log = Arc::new(|settings, _| {
-        Ok(Arc::new(Growing(settings["brokers"].as_str().unwrap_or_default().into())))
+        Ok(Arc::new(Embedded::open_following(settings["brokers"].as_str().unwrap_or_default())?))
     });
     let mood = Arc::new(Mood::default());
     let log = Embedded::open(folder.join("log"), Options::default()).expect("a log");

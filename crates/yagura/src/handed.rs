@@ -4,12 +4,14 @@
 //! record a line, which the running instance appends and removes. A crash between the two appends it twice;
 //! its rows have their numbers, so a shard judges it once.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use yagura_detect::worker::EVENTS;
 use yagura_log::{Log, LogError, Record};
+use yagura_respond::cases::DECISIONS;
 
 use crate::config::Config;
 use crate::{Failure, plant};
@@ -17,8 +19,12 @@ use crate::{Failure, plant};
 /// The most bytes of a file that is read.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
+/// Where decisions may go: about baselines, and about alerts.
+const TOPICS: [&str; 2] = [EVENTS, DECISIONS];
+
 #[derive(Serialize, Deserialize)]
 struct Line {
+    topic: String,
     key: String,
     header: String,
     value: String,
@@ -29,32 +35,38 @@ fn folder(data: &Path) -> PathBuf {
 }
 
 /// Appends records to the log, or hands them to the instance that holds it; answers whether that is so.
-pub fn write(config: &Config, records: &[Record]) -> Result<bool, Failure> {
+pub fn write(config: &Config, topic: &str, records: &[Record]) -> Result<bool, Failure> {
     let log = match plant::log(config, false) {
         Ok(log) => log,
         Err(Failure::Failed(cause)) if matches!(cause.downcast_ref(), Some(LogError::Locked { .. })) => {
-            hand(&folder(&config.data), records)?;
+            hand(&folder(&config.data), topic, records)?;
             return Ok(true);
         }
         Err(other) => return Err(other),
     };
-    append(log.as_ref(), records)?;
+    plant::ensure_topics(log.as_ref(), config.partitions)?;
+    append(log.as_ref(), topic, records)?;
     Ok(false)
 }
 
-fn append(log: &dyn Log, records: &[Record]) -> Result<(), LogError> {
-    let mut appender = log.appender(EVENTS)?;
+fn append(log: &dyn Log, topic: &str, records: &[Record]) -> Result<(), LogError> {
+    let mut appender = log.appender(topic)?;
     for record in records {
         appender.append(record.clone())?;
     }
     appender.flush()
 }
 
-fn hand(folder: &Path, records: &[Record]) -> anyhow::Result<()> {
+fn hand(folder: &Path, topic: &str, records: &[Record]) -> anyhow::Result<()> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut lines = String::new();
     for record in records {
-        let line = Line { key: text(&record.key), header: text(&record.header), value: text(&record.value) };
+        let line = Line {
+            topic: topic.into(),
+            key: text(&record.key),
+            header: text(&record.header),
+            value: text(&record.value),
+        };
         lines.push_str(&serde_json::to_string(&line)?);
         lines.push('\n');
     }
@@ -77,7 +89,11 @@ pub fn take(data: &Path, log: &dyn Log) -> anyhow::Result<usize> {
     for file in &files {
         let name = file.display().to_string();
         match read(file) {
-            Ok(records) => append(log, &records)?,
+            Ok(records) => {
+                for (topic, records) in records {
+                    append(log, &topic, &records)?;
+                }
+            }
             Err(cause) => {
                 tracing::warn!(file = name, %cause, "a decision cannot be read and is put aside");
                 std::fs::rename(file, file.with_extension("refused")).with_context(|| name.clone())?;
@@ -89,17 +105,21 @@ pub fn take(data: &Path, log: &dyn Log) -> anyhow::Result<usize> {
     Ok(files.len())
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<Record>> {
+/// By topic, in the file's order.
+fn read(file: &Path) -> anyhow::Result<BTreeMap<String, Vec<Record>>> {
     anyhow::ensure!(
         std::fs::metadata(file)?.len() <= FILE_BYTES_MAX,
         "it has more than {FILE_BYTES_MAX} bytes"
     );
     let text = std::fs::read_to_string(file)?;
-    let record = |line: &str| {
-        let Line { key, header, value } = serde_json::from_str(line)?;
-        Ok(Record { key: key.into(), header: header.into(), value: value.into() })
-    };
-    text.lines().map(record).collect()
+    let mut records: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    for line in text.lines() {
+        let Line { topic, key, header, value } = serde_json::from_str(line)?;
+        anyhow::ensure!(TOPICS.contains(&topic.as_str()), "decisions do not go to `{topic}`");
+        let record = Record { key: key.into(), header: header.into(), value: value.into() };
+        records.entry(topic).or_default().push(record);
+    }
+    Ok(records)
 }
 
 #[cfg(test)]
@@ -113,7 +133,7 @@ mod tests {
         log.ensure_topic(EVENTS, 1).unwrap();
         assert_eq!(take(data.path(), &log).unwrap(), 0, "no folder");
         let record = Record { key: "bay".into(), header: "{}".into(), value: "é\n".into() };
-        hand(&folder(data.path()), &[record.clone(), record.clone()]).unwrap();
+        hand(&folder(data.path()), EVENTS, &[record.clone(), record.clone()]).unwrap();
         std::fs::write(folder(data.path()).join("0.json"), "no line").unwrap();
         assert_eq!(take(data.path(), &log).unwrap(), 2);
         assert_eq!(take(data.path(), &log).unwrap(), 0);
