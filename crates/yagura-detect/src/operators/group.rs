@@ -24,6 +24,7 @@ use yagura_event::clock::{self, Micros, SECOND};
 use yagura_models::alarm::Alarm;
 use yagura_models::group::{self, Group, Parameters, Statistic, Work};
 
+use super::around::Around;
 use super::matched::sample_hit;
 use super::members::{Members, Places};
 use super::model;
@@ -411,11 +412,17 @@ impl Groups {
                 })
             })
             .collect();
-        let around = |which: fn(&(f32, f32)) -> f32| -> Vec<f32> {
-            // What is missing is told as null.
-            one.shown.iter().filter_map(|row| row.get(found.signal).map(which)).collect()
+        let around = |which: fn(&(f32, f32)) -> f32| -> Vec<f64> {
+            one.shown.iter().filter_map(|row| row.get(found.signal).map(which)).map(f64::from).collect()
         };
         let lasted = found.last.saturating_sub(found.since) / (period_s * 1e6).max(1.0) as Micros;
+        let around = Around {
+            period_s,
+            seen: around(|pair| pair.0),
+            expected: around(|pair| pair.1),
+            deviation: None,
+            marked: usize::try_from(lasted + 1).unwrap_or_default(),
+        };
         let mut more = Map::new();
         let first = signals.first().cloned().unwrap_or_default();
         for key in ["seen", "expected", "deviation"] {
@@ -426,13 +433,7 @@ impl Groups {
         more.insert("factor".into(), found.factor.into());
         more.insert("since".into(), clock::rfc3339(found.since).into());
         more.insert("signals".into(), signals.into());
-        more.insert(
-            "around".into(),
-            json!({
-                "period_s": period_s, "seen": around(|pair| pair.0), "expected": around(|pair| pair.1),
-                "marked": lasted + 1,
-            }),
-        );
+        more.insert("around".into(), around.told());
         more
     }
 }

@@ -19,6 +19,7 @@ use crate::pipeline::{PipelineError, Place, Written};
 use crate::shard::Series;
 
 pub mod absence;
+mod around;
 mod conversation;
 mod group;
 pub mod known;

@@ -21,14 +21,16 @@ use crate::blocks::Blocks;
 use crate::pipeline::{ModelSpec, PipelineError, Place, Written};
 use crate::shard::Series;
 
+mod courses;
 mod reference;
 
+use courses::{Batch, Courses, Found};
 use reference::Waiting;
 
 /// The most keys in a cell: 256 MiB of states. What comes beyond is counted and not judged.
 const KEYS_MAX: usize = 4_000_000;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 4;
+const SAVED_VERSION: u16 = 5;
 
 /// A series that the detection takes and whose slot must be looked up.
 const UNRESOLVED: u32 = u32::MAX - 1;
@@ -54,8 +56,8 @@ const READERS: [(&str, ReadModel, &[&str]); 6] = [
 ];
 
 /// What a model of samples shows.
-pub(crate) const SHOWN: [&str; 8] =
-    ["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"];
+pub(crate) const SHOWN: [&str; 9] =
+    ["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score", "since"];
 
 type ReadModel =
     fn(&Place<'_>, Kind, &Spanned<ModelSpec>, &Written<'_>) -> Result<Box<dyn Plan>, Vec<PipelineError>>;
@@ -216,7 +218,7 @@ impl Plan for GuardPlan {
             parameters: self.parameters.clone(),
             slot_of: Vec::new(),
             slots: Vec::new(),
-            found: Vec::new(),
+            found: Found::default(),
             index: FxHashMap::default(),
             base: self.budget.as_ref().map_or(1.0, |budget| BELOW * budget.floor),
             saved: Saved { incidents: self.budget.as_ref().map(begin), ..Saved::default() },
@@ -232,7 +234,7 @@ struct Guard {
     slot_of: Vec<u32>,
     /// Reused for each batch.
     slots: Vec<u32>,
-    found: Vec<guard::Hit>,
+    found: Found,
     index: FxHashMap<(u32, u32), u32>,
     /// The share of the limit from which on incidents are followed, where there is a budget.
     base: f64,
@@ -251,6 +253,8 @@ struct Saved {
     waiting: Waiting,
     /// By slot whose maintenance was recorded, the level that a person approved.
     approved_levels: BTreeMap<u32, f64>,
+    /// Of the keys that are near a limit.
+    courses: Courses,
     /// Where there is a budget.
     incidents: Option<Incidents>,
     /// When keys were counted for it, and when the tail was told, in the cell's time.
@@ -315,6 +319,59 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// What is told of a finding; nothing of one that nobody asks for, or that the budget keeps back.
+    fn hit(
+        &mut self,
+        step: &Step<'_>,
+        samples: &Samples<'_>,
+        all: &Blocks<Series>,
+        batch: &Batch<'_>,
+        found: &guard::Hit,
+    ) -> Option<Hit> {
+        if !self.findings.contains(&found.finding) {
+            return None;
+        }
+        let (index, row) = (found.index as usize, step.from + found.index as usize);
+        let slot = batch.slots[index];
+        let incident = match &mut self.saved.incidents {
+            Some(incidents) if !found.provisional => Some(incidents.observe(&Candidate {
+                key: u64::from(slot),
+                time: samples.times[row],
+                finding: FINDINGS.iter().position(|f| *f == found.finding).unwrap_or(0) as u8,
+                score: found.score as f32,
+            })?),
+            _ => None,
+        };
+        let series = all.get(samples.series[row] as usize)?;
+        let interval_s = self.saved.states.get(slot as usize).map_or(0.0, State::interval_s);
+        let (around, mut since) = self.saved.courses.around(batch, found, interval_s);
+        let mut score = found.score;
+        let mut more = serde_json::Map::new();
+        for (name, number) in
+            [("seen", found.seen), ("expected", found.expected), ("deviation", found.deviation)]
+        {
+            more.insert(name.into(), number.into());
+        }
+        more.insert("finding".into(), found.finding.name().into());
+        if found.provisional {
+            more.insert("provisional".into(), true.into());
+        }
+        if let Some(incident) = incident {
+            // By the limit in force; the calibrated one is a part of what sets it.
+            score = f64::from(incident.peak / incident.limit);
+            more.insert("factor".into(), f64::from(incident.limit).into());
+            since = since.min(incident.since);
+        }
+        more.insert("score".into(), score.into());
+        more.insert("since".into(), clock::rfc3339(since).into());
+        more.extend(around.map(|around| ("around".to_string(), around.told())));
+        let hit = sample_hit(step, samples, row, series, more);
+        // What was not approved yet says too little about how far something is off.
+        Some(if found.provisional { hit } else { hit.scored(score) })
+    }
+}
+
 impl Operator for Guard {
     fn samples(&mut self, step: &Step<'_>, samples: &Samples<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
         let mut slots = std::mem::take(&mut self.slots);
@@ -327,56 +384,32 @@ impl Operator for Guard {
             }
             slots.push(slot);
         }
-        self.found.clear();
+        let mut found = std::mem::take(&mut self.found);
         let (times, values) = (&samples.times[step.from..], &samples.values[step.from..]);
-        let (quality, states, found) =
-            (&samples.quality[step.from..], &mut self.saved.states, &mut self.found);
+        let quality = &samples.quality[step.from..];
+        let states = &mut self.saved.states;
         match self.saved.incidents {
-            None => guard::judge(states, &slots, times, values, quality, &self.parameters, found),
+            None => guard::judge(states, &slots, times, values, quality, &self.parameters, &mut found),
             Some(_) => {
-                guard::watch(states, &slots, times, values, quality, &self.parameters, self.base, found);
+                guard::watch(states, &slots, times, values, quality, &self.parameters, self.base, &mut found);
             }
         }
         let judged = slots.iter().filter(|&&slot| slot != NO_SLOT).count();
         self.saved.span.add(step.envelope.observed, judged as u64);
-        self.slots = slots;
-        for found in self.found.iter().filter(|f| self.findings.contains(&f.finding)) {
-            let row = step.from + found.index as usize;
-            let incident = match &mut self.saved.incidents {
-                Some(incidents) if !found.provisional => {
-                    let candidate = Candidate {
-                        key: u64::from(self.slots[found.index as usize]),
-                        time: samples.times[row],
-                        finding: FINDINGS.iter().position(|f| *f == found.finding).unwrap_or(0) as u8,
-                        score: found.score as f32,
-                    };
-                    let Some(incident) = incidents.observe(&candidate) else { continue };
-                    Some(incident)
+        if !found.is_empty() {
+            let batch = Batch { slots: &slots, times, values, quality };
+            for index in found.in_order() {
+                match index {
+                    courses::Told::Near(near) => self.saved.courses.follow(&batch, near),
+                    courses::Told::Hit(hit) => {
+                        hits.extend(self.hit(step, samples, all, &batch, hit));
+                    }
                 }
-                _ => None,
-            };
-            if let Some(series) = all.get(samples.series[row] as usize) {
-                let more = serde_json::json!({
-                    "finding": found.finding.name(), "seen": found.seen, "expected": found.expected,
-                    "deviation": found.deviation, "score": found.score,
-                });
-                let serde_json::Value::Object(mut more) = more else { unreachable!("an object literal") };
-                if found.provisional {
-                    more.insert("provisional".into(), true.into());
-                }
-                let mut score = found.score;
-                if let Some(incident) = incident {
-                    // By the limit in force; the calibrated one is a part of what sets it.
-                    score = f64::from(incident.peak / incident.limit);
-                    more.insert("score".into(), score.into());
-                    more.insert("factor".into(), f64::from(incident.limit).into());
-                    more.insert("since".into(), clock::rfc3339(incident.since).into());
-                }
-                let hit = sample_hit(step, samples, row, series, more);
-                // What was not approved yet says too little about how far something is off.
-                hits.push(if found.provisional { hit } else { hit.scored(score) });
             }
+            self.saved.courses.keep_those_that_go_on(&self.saved.states);
+            found.clear();
         }
+        (self.slots, self.found) = (slots, found);
     }
 
     fn series(&mut self, number: u32, selected: bool) {
@@ -470,3 +503,6 @@ impl Operator for Guard {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ use yagura_event::clock::{Micros, rfc3339};
 use yagura_event::{Envelope, Kind};
 use yagura_models::steps::{self, FEATURES, Parameters, RUNS_MIN, Verdict, features};
 
+use super::around::{Around, Trace};
 use super::members::{Members, Places};
 use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, model, restored, saved};
 use crate::alerts::Hit;
@@ -172,7 +173,8 @@ struct OneStep {
 /// A run under way.
 #[derive(Clone, Serialize, Deserialize)]
 struct Run {
-    traces: Vec<Trace>,
+    /// Of each signal its values, evenly thinned out.
+    traces: Vec<Trace<f64>>,
     /// Lot, recipe and step.
     context: BTreeMap<String, String>,
     from: Micros,
@@ -206,34 +208,6 @@ impl Run {
         self.cause.epoch = step.envelope.epoch;
         self.observed = step.envelope.observed.1;
         self.late = self.observed < step.watermark;
-    }
-}
-
-/// The values of one signal in a run, evenly thinned out.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Trace {
-    values: Vec<f64>,
-    /// Values so far, and of how many one is kept, as a power of two.
-    seen: u64,
-    thinned: u32,
-}
-
-impl Trace {
-    fn push(&mut self, value: f64) {
-        if self.seen.is_multiple_of(1 << self.thinned) {
-            if self.values.len() == KEPT {
-                let mut at = 0;
-                self.values.retain(|_| {
-                    at += 1;
-                    at % 2 == 1
-                });
-                self.thinned = (self.thinned + 1).min(63);
-            }
-            if self.seen.is_multiple_of(1 << self.thinned) {
-                self.values.push(value);
-            }
-        }
-        self.seen += 1;
     }
 }
 
@@ -353,7 +327,7 @@ impl Steps {
             let Some(one) = self.saved.steps.get_mut(at as usize) else { continue };
             let mut of_run = vec![f64::NAN; FEATURES.len() * one.members.len()];
             for (of_signal, trace) in of_run.chunks_mut(FEATURES.len()).zip(&run.traces) {
-                of_signal.copy_from_slice(&features(&trace.values));
+                of_signal.copy_from_slice(&features(trace.values()));
             }
             if let Some(verdict) = one.take(&of_run, &self.parameters)
                 && self.findings.contains(&Finding::of(&verdict))
@@ -418,12 +392,13 @@ fn hit(
 
 /// The worst signal in the run beside the level that is expected of it.
 fn around(run: &Run, column: usize, model: &steps::Step) -> Value {
-    let values = run.traces.get(column).map_or(&[][..], |trace| &trace.values);
+    let values = run.traces.get(column).map_or(&[][..], Trace::values);
     let every = values.len().div_ceil(AROUND).max(1);
     let seen: Vec<f64> = values.iter().copied().step_by(every).collect();
-    let (level, _) = model.expected(column * FEATURES.len());
+    let (level, deviation) = model.expected(column * FEATURES.len());
     let period_s = (run.until - run.from) as f64 / 1e6 / seen.len().max(1) as f64;
-    json!({ "period_s": period_s, "seen": seen, "expected": vec![level; seen.len()] })
+    let (expected, deviation) = (vec![level; seen.len()], Some(deviation));
+    Around { period_s, seen, expected, deviation, marked: 0 }.told()
 }
 
 impl Operator for Steps {
@@ -454,7 +429,7 @@ impl Operator for Steps {
                 run.traces.resize_with(column + 1, Trace::default);
             }
             if samples.quality[row] < 2 && samples.values[row].is_finite() {
-                run.traces[column].push(samples.values[row]);
+                run.traces[column].push(samples.values[row], KEPT);
             }
         }
         self.saved.span.add(step.envelope.observed, taken);

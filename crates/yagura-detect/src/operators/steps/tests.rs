@@ -206,13 +206,3 @@ fn a_baseline_comes_back_and_is_judged_by_whatever_the_order_of_the_signals() {
     assert!(why.contains("`weights`"), "{why}");
     assert_eq!(other.run("1", 4.0).len(), 1, "the one before stays in force");
 }
-
-#[test]
-fn a_long_run_is_thinned_out_evenly() {
-    let mut trace = Trace::default();
-    (0..10_000).for_each(|value| trace.push(f64::from(value)));
-    assert!(trace.values.len() <= KEPT && trace.values.len() > KEPT / 2, "{}", trace.values.len());
-    let step = trace.values[1] - trace.values[0];
-    assert!(trace.values.windows(2).all(|pair| pair[1] - pair[0] == step), "{:?}", trace.values);
-    assert!(trace.values.last().is_some_and(|last| last + step >= 10_000.0));
-}
