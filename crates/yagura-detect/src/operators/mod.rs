@@ -20,6 +20,7 @@ use crate::shard::Series;
 
 pub mod absence;
 mod around;
+mod budgeted;
 mod conversation;
 mod group;
 pub mod known;

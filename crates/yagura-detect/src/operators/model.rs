@@ -8,11 +8,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 use yagura_event::Kind;
-use yagura_event::clock::{self, Micros, SECOND};
+use yagura_event::clock::{self, Micros};
 use yagura_models::fleet::{Budget, Factors, Tail};
 use yagura_models::guard::{self, NO_SLOT, Parameters, State};
-use yagura_models::incident::{self, Candidate, Incidents};
+use yagura_models::incident::Candidate;
 
+use super::budgeted::{self, Budgeted};
 use super::matched::sample_hit;
 use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, restored, saved};
 use crate::alerts::Hit;
@@ -55,6 +56,9 @@ const READERS: [(&str, ReadModel, &[&str]); 6] = [
     (yagura_models::conversation::NAME, super::conversation::read, &super::conversation::SHOWN),
 ];
 
+/// The models whose limits a budget of alarms can set: those of which it is known how rare a score is.
+const BUDGETED: [&str; 3] = [guard::NAME, yagura_models::group::NAME, yagura_models::steps::NAME];
+
 /// What a model of samples shows.
 pub(crate) const SHOWN: [&str; 9] =
     ["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score", "since"];
@@ -69,8 +73,8 @@ pub(crate) fn read(
 ) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
     let spec = written.model?;
     let name = &spec.value.name;
-    if let Some(budget) = spec.value.budget.as_ref().filter(|_| name.value != guard::NAME) {
-        let message = format!("`budget` sets the limits of the model `{}` alone", guard::NAME);
+    if let Some(budget) = spec.value.budget.as_ref().filter(|_| !BUDGETED.contains(&name.value.as_str())) {
+        let message = format!("`budget` sets the limits of these models: {}", BUDGETED.join(", "));
         return Some(Err(at(place, budget, message)));
     }
     Some(match READERS.iter().find(|(known, ..)| *known == name.value) {
@@ -162,37 +166,11 @@ fn read_guard(
     let context = contexts(place, on, spec, &mut errors);
     let findings = findings(place, &spec.value, &FINDINGS, guard::Finding::name, &mut errors);
     let parameters = parameters(place, &spec.value, &mut errors);
-    let budget = spec.value.budget.as_ref().and_then(|written| budget(place, written, &mut errors));
+    let budget = budgeted::read(place, &spec.value, &mut errors);
     match errors.is_empty() {
         true => Ok(Box::new(GuardPlan { context, findings, parameters, budget })),
         false => Err(errors),
     }
-}
-
-/// A budget as written: a number of alarms a day, or all of its parameters.
-fn budget(
-    place: &Place<'_>,
-    written: &Spanned<serde_json::Value>,
-    errors: &mut Vec<PipelineError>,
-) -> Option<Budget> {
-    let read = match written.value.as_f64() {
-        Some(alarms_per_day) => Ok(Budget { alarms_per_day, ..Budget::default() }),
-        None => serde_json::from_value(written.value.clone()),
-    };
-    match read {
-        Ok(budget) if budget.is_sound() => return Some(budget),
-        Ok(_) => errors.extend(at(
-            place,
-            written,
-            "`alarms_per_day` is more than 0, and `floor` lies between 0.3 and `ceiling`".into(),
-        )),
-        Err(error) => errors.extend(at(
-            place,
-            written,
-            format!("a budget is a number of alarms a day, as in `budget: 2`, or its parameters: {error}"),
-        )),
-    }
-    None
 }
 
 struct GuardPlan {
@@ -220,8 +198,8 @@ impl Plan for GuardPlan {
             slots: Vec::new(),
             found: Found::default(),
             index: FxHashMap::default(),
-            base: self.budget.as_ref().map_or(1.0, |budget| BELOW * budget.floor),
-            saved: Saved { incidents: self.budget.as_ref().map(begin), ..Saved::default() },
+            base: self.budget.as_ref().map_or(1.0, budgeted::base),
+            saved: Saved { budgeted: self.budget.as_ref().map(Budgeted::new), ..Saved::default() },
         })
     }
 }
@@ -256,20 +234,7 @@ struct Saved {
     /// Of the keys that are near a limit.
     courses: Courses,
     /// Where there is a budget.
-    incidents: Option<Incidents>,
-    /// When keys were counted for it, and when the tail was told, in the cell's time.
-    counted: Option<Micros>,
-    told: Option<Micros>,
-}
-
-/// Incidents are followed from this share of the lowest factor on, so that their number there can be known.
-const BELOW: f64 = 0.8;
-/// The cell's time from one count of the keys, or one telling of the tail, to the next.
-const COUNTED_EVERY: Micros = 600 * SECOND;
-const TOLD_EVERY: Micros = 3600 * SECOND;
-
-fn begin(budget: &Budget) -> Incidents {
-    Incidents::new(incident::Settings::default(), budget.begin(), budget.memory_days())
+    budgeted: Option<Budgeted>,
 }
 
 impl Guard {
@@ -317,9 +282,7 @@ impl Guard {
         }
         slot
     }
-}
 
-impl Guard {
     /// What is told of a finding; nothing of one that nobody asks for, or that the budget keeps back.
     fn hit(
         &mut self,
@@ -334,8 +297,8 @@ impl Guard {
         }
         let (index, row) = (found.index as usize, step.from + found.index as usize);
         let slot = batch.slots[index];
-        let incident = match &mut self.saved.incidents {
-            Some(incidents) if !found.provisional => Some(incidents.observe(&Candidate {
+        let incident = match &mut self.saved.budgeted {
+            Some(budgeted) if !found.provisional => Some(budgeted.observe(&Candidate {
                 key: u64::from(slot),
                 time: samples.times[row],
                 finding: FINDINGS.iter().position(|f| *f == found.finding).unwrap_or(0) as u8,
@@ -388,7 +351,7 @@ impl Operator for Guard {
         let (times, values) = (&samples.times[step.from..], &samples.values[step.from..]);
         let quality = &samples.quality[step.from..];
         let states = &mut self.saved.states;
-        match self.saved.incidents {
+        match self.saved.budgeted {
             None => guard::judge(states, &slots, times, values, quality, &self.parameters, &mut found),
             Some(_) => {
                 guard::watch(states, &slots, times, values, quality, &self.parameters, self.base, &mut found);
@@ -461,27 +424,19 @@ impl Operator for Guard {
     }
 
     fn advance(&mut self, step: &Step<'_>, _: &Blocks<Series>, _: &mut Vec<Hit>) {
-        let now = step.watermark;
-        let Some(incidents) = &mut self.saved.incidents else { return };
-        if now < Micros::MAX && self.saved.counted.is_none_or(|at| now >= at.saturating_add(COUNTED_EVERY)) {
-            self.saved.counted = Some(now);
-            let keys = self.saved.states.iter().filter(|state| state.is_approved()).count();
-            incidents.advance(now, keys as u64);
+        let Saved { budgeted, states, .. } = &mut self.saved;
+        if let Some(budgeted) = budgeted {
+            budgeted.advance(step.watermark, || states.iter().filter(|state| state.is_approved()).count());
         }
     }
 
     fn tail(&mut self, now: Micros) -> Option<Tail> {
-        let incidents = self.saved.incidents.as_ref()?;
-        if self.saved.told.is_some_and(|at| now < at.saturating_add(TOLD_EVERY)) {
-            return None;
-        }
-        self.saved.told = Some(now);
-        Some(incidents.tail().clone())
+        self.saved.budgeted.as_mut()?.tail(now)
     }
 
     fn set_factors(&mut self, factors: &Factors) {
-        if let Some(incidents) = &mut self.saved.incidents {
-            incidents.set_factors(factors);
+        if let Some(budgeted) = &mut self.saved.budgeted {
+            budgeted.set_factors(factors);
         }
     }
 

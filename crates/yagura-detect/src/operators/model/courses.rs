@@ -112,12 +112,13 @@ impl Courses {
     pub(super) fn follow(&mut self, batch: &Batch<'_>, near: &Near) {
         let row = near.index as usize;
         let (slot, sample) = (batch.slots[row], (batch.times[row], batch.values[row]));
+        let is_full = self.0.len() >= COURSES_MAX;
         match self.0.get_mut(&slot) {
             Some(course) if course.last.0 == near.last_time => {
                 course.trace.push(sample, VALUES_MAX);
                 course.last = sample;
             }
-            None if self.0.len() >= COURSES_MAX => {}
+            None if is_full => {}
             _ => {
                 let mut trace = Trace::default();
                 if near.last_time != Micros::MIN {
