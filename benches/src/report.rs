@@ -16,8 +16,10 @@ pub struct Report {
 /// One figure, beside a peer's where there is one.
 #[derive(Serialize)]
 pub struct Figure {
-    name: String,
-    value: f64,
+    /// What it is of.
+    pub name: String,
+    /// In its unit.
+    pub value: f64,
     unit: &'static str,
     /// The peer's figure for the same input, measured in the same run.
     peer: Option<f64>,

@@ -1,10 +1,12 @@
 //! The budget of alarms over a fleet: 100,000 benign signals for thirty days after a week of learning, a sample a
-//! minute, judged by the guard; the same candidates at several budgets, and faults put into signals like them.
+//! minute, judged by the guard; the same candidates at several budgets, and faults put into signals like them. Beside it
+//! groups of signals that go together, with budgets of their own.
 //!
 //! A sample a minute, as 5.3 thousand million of them are what two cores judge in minutes; the guard counts in
 //! samples, so that signals sampled faster have as many more candidates a day and delays as much shorter.
 
 mod faults;
+mod groups;
 mod repeats;
 mod signals;
 
@@ -17,7 +19,8 @@ use yagura_models::guard::{self, Finding, Parameters, State};
 use yagura_models::incident::{Candidate, Incident, Incidents, Settings};
 
 use crate::report::{Figure, Report};
-use faults::{Fault, Faulty, KINDS};
+use faults::{Fault, Faulty, KINDS, Kind};
+use groups::{Size, groups};
 use signals::{DAY, Day, Event, Noises, Random, STEPS, Signal};
 
 /// Of all noises. The constants of the alarm layer were chosen with another one.
@@ -37,8 +40,23 @@ const MINUTE_US: i64 = 60_000_000;
 /// Minutes between two times that the factor is found anew.
 const POOLED: i64 = 60;
 const FINDINGS: [Finding; 5] = [Finding::Shift, Finding::Drift, Finding::Range, Finding::Stuck, Finding::Gap];
+const NAMED: Named = Named {
+    findings: &["shift", "drift", "range", "stuck", "gap"],
+    limit: "factor over the calibrated limit",
+    kinds: &KINDS,
+};
+/// Groups of related signals, and faults in such.
+const GROUPS: Size = Size { groups: 2_000, faults: FAULTS_OF_A_KIND };
 
-/// What the guard said, with minutes for times.
+/// A model's findings, in the order of their numbers, and the faults that it is given, by name.
+struct Named {
+    findings: &'static [&'static str],
+    /// What the limit in force is told as.
+    limit: &'static str,
+    kinds: &'static [(Kind, &'static str)],
+}
+
+/// What a model said, with minutes for times.
 #[derive(Clone, Copy)]
 struct Said {
     minute: u32,
@@ -158,29 +176,29 @@ fn cell_says(cell: u64, signals: u64, parameters: &Parameters, noises: &Noises) 
     said
 }
 
-/// All cells, on as many threads as there are cores; the same whatever their number.
+/// What is said of all cells, on as many threads as there are cores; the same whatever their number.
 #[expect(clippy::print_stderr, reason = "progress of a benchmark")]
-fn benign(signals: u64, parameters: &Parameters, noises: &Noises) -> Result<Vec<Vec<Said>>> {
+fn cells_say<T: Send>(what: &str, say: impl Fn(u64) -> Result<T> + Sync) -> Result<Vec<T>> {
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let terminal = std::io::stderr().is_terminal();
-    let mut cells: Vec<(u64, Vec<Said>)> = std::thread::scope(|scope| {
-        let work = || {
+    let mut cells: Vec<(u64, T)> = std::thread::scope(|scope| {
+        let work = || -> Result<Vec<(u64, T)>> {
             let mut done = Vec::new();
             loop {
                 let cell = next.fetch_add(1, Ordering::Relaxed) as u64;
                 if cell >= CELLS {
-                    return done;
+                    return Ok(done);
                 }
-                done.push((cell, cell_says(cell, signals, parameters, noises)));
+                done.push((cell, say(cell)?));
                 if terminal {
-                    eprintln!("fleet: cell {} of {CELLS}", cell + 1);
+                    eprintln!("fleet: {what}, cell {} of {CELLS}", cell + 1);
                 }
             }
         };
         let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let joined: Result<Vec<Vec<_>>> =
-            handles.into_iter().map(|h| h.join().map_err(|_| anyhow!("a thread failed"))).collect();
+            handles.into_iter().map(|h| h.join().map_err(|_| anyhow!("a thread failed"))?).collect();
         joined.map(|parts| parts.into_iter().flatten().collect())
     })?;
     cells.sort_by_key(|(cell, _)| *cell);
@@ -291,7 +309,13 @@ fn median(delays: &mut [i64]) -> f64 {
     delays.get(delays.len() / 2).map_or(f64::NAN, |delay| *delay as f64)
 }
 
-fn figures_of(name: &str, outcome: &Outcome, cases: &[Case], budget: Option<&Budget>) -> Vec<Figure> {
+fn figures_of(
+    name: &str,
+    outcome: &Outcome,
+    cases: &[Case],
+    named: &Named,
+    budget: Option<&Budget>,
+) -> Vec<Figure> {
     let counted = &outcome.alerts[FIRST_DAYS..];
     let days = counted.len() as f64;
     let total: u64 = counted.iter().sum();
@@ -312,15 +336,16 @@ fn figures_of(name: &str, outcome: &Outcome, cases: &[Case], budget: Option<&Bud
         let name = format!("{name}: alerts of these days ({least} to {most} by Poisson)");
         figures.push(Figure::new(name, total as f64, ""));
     }
-    for (number, finding) in FINDINGS.iter().enumerate() {
-        let name = format!("{name}: factor over the calibrated limit at the end, {}", finding.name());
+    for (number, finding) in named.findings.iter().enumerate() {
+        let name = format!("{name}: {} at the end, {finding}", named.limit);
         let factor = outcome.factors.last().map_or(1.0, |factors| factors.of(number as u8));
         figures.push(Figure::new(name, f64::from(factor), ""));
     }
-    for (kind, text) in KINDS {
+    for &(kind, text) in named.kinds {
         let of_kind = cases.iter().filter(|case| case.fault.kind == kind);
+        let count = of_kind.clone().count().max(1);
         let mut delays: Vec<i64> = of_kind.filter_map(|case| delay(case, &outcome.factors, budget)).collect();
-        let recall = delays.len() as f64 / FAULTS_OF_A_KIND as f64;
+        let recall = delays.len() as f64 / count as f64;
         figures.push(Figure::new(format!("{name}: {text}, recall"), recall, ""));
         if !delays.is_empty() {
             figures.push(Figure::new(format!("{name}: {text}, median delay"), median(&mut delays), "min"));
@@ -334,20 +359,28 @@ pub fn fleet() -> Result<Report> {
     let noises = Noises::new();
     let learning = (LEARNED_DAYS * DAY) as u16;
     let parameters = Parameters { learning_samples: learning, ..Parameters::default() };
-    let cells = benign(SIGNALS, &parameters, &noises)?;
+    let cells = cells_say("signals", |cell| Ok(cell_says(cell, SIGNALS, &parameters, &noises)))?;
     let cases = cases(&parameters, &noises);
     let mut figures = Vec::new();
     for alarms_per_day in BUDGETS {
         let budget = Budget { alarms_per_day, ..Budget::default() };
         let outcome = alerts(&cells, SIGNALS, Some(&budget));
-        figures.extend(figures_of(&format!("{alarms_per_day} a day"), &outcome, &cases, Some(&budget)));
+        figures.extend(figures_of(
+            &format!("{alarms_per_day} a day"),
+            &outcome,
+            &cases,
+            &NAMED,
+            Some(&budget),
+        ));
     }
     let outcome = alerts(&cells, SIGNALS, None);
-    figures.extend(figures_of("always 1.0", &outcome, &cases, None));
+    figures.extend(figures_of("always 1.0", &outcome, &cases, &NAMED, None));
+    figures.extend(groups(&GROUPS, &noises)?);
     figures.extend(repeats::repeats(&noises));
     let input = format!(
         "{SIGNALS} benign signals, {LEARNED_DAYS} days learned and {JUDGED_DAYS} judged, a sample a minute, \
-         {FAULTS_OF_A_KIND} faults of a kind"
+         {FAULTS_OF_A_KIND} faults of a kind; {} groups of signals that go together",
+        GROUPS.groups
     );
     Ok(Report { input, figures })
 }

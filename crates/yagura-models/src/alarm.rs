@@ -1,7 +1,9 @@
 //! From scores to alarms: a limit from the tail of what was normal, and a [`Tracker`] that holds the rate of alarms and
 //! tells a deviation that lasts once.
 //!
-//! A model's statistic is divided by its limit, so that every score means the same: 1 is the limit.
+//! A model's statistic is divided by its limit, so that every score means the same: 1 is the limit. Limits that are set for a
+//! rate of ordinary scores are passed every day by some of a large fleet; a budget of alarms counts by how rare they are
+//! (see [`Rarity`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +12,11 @@ use crate::logarithm::log2;
 
 /// The value that a statistic exceeds at the rate `nominal` when all is normal, from values of a normal time that
 /// the model was not fitted to: an exponential tail through their 90th and 99th percentile (the limit case of the
-/// generalised Pareto tail, Pickands 1975, with shape 0: two quantiles of some hundred values carry no shape).
-pub fn limit(values: &[f64], nominal: f64) -> f64 {
+/// generalised Pareto tail, Pickands 1975, with shape 0: two quantiles of some hundred values carry no shape). Beside it
+/// what lies between the values of two rates of which one is a tenth of the other.
+pub fn limit(values: &[f64], nominal: f64) -> (f64, f64) {
     let (inner, outer) = (quantile(values, 0.90), quantile(values, 0.99));
-    outer + (outer - inner) * decades(0.01 / nominal.max(1e-12))
+    (outer + (outer - inner) * decades(0.01 / nominal.max(1e-12)), outer - inner)
 }
 
 /// The same of few values, some tens: with the tail through their median and 95th percentile. Answers the median and the limit;
@@ -24,8 +27,47 @@ pub fn limit_of_few(values: &[f64], nominal: f64) -> (f64, f64) {
     (middle, middle + scale * decades(0.5 / nominal.clamp(1e-12, 0.25)))
 }
 
+/// What a decade is of what lies between the median and that limit.
+pub fn decade_of_few(nominal: f64) -> f64 {
+    1.0 / decades(0.5 / nominal.clamp(1e-12, 0.25))
+}
+
 fn decades(ratio: f64) -> f64 {
     log2(ratio) * std::f64::consts::LOG10_2
+}
+
+/// How rare scores are, on the scale that budgets are held on (see [`crate::fleet`]): there an ordinary key comes to
+/// [`Rarity::ONCE_A_DAY`] once a day, and to 1 once in as many years as nobody counts. So what comes near the limits of a fleet
+/// is some incidents a day and not an endless one, whatever rate the model's own limits were set for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rarity {
+    /// Powers of ten by which a score of 1 is rarer than every one, and those of the budget's 1.
+    calibrated: f64,
+    scale: f64,
+}
+
+impl Rarity {
+    /// Where an ordinary key is once a day: where incidents are followed from in a budget as it is shipped.
+    pub const ONCE_A_DAY: f64 = 0.4;
+
+    /// Of what is judged so many times a day for each key, with limits that a share of `nominal` exceeds by chance.
+    pub fn new(a_day: f64, nominal: f64) -> Rarity {
+        let a_day = if a_day.is_finite() { a_day.clamp(10.0, 1e9) } else { 10.0 };
+        Rarity {
+            calibrated: decades(1.0 / nominal.clamp(1e-12, 0.5)),
+            scale: decades(a_day) / Self::ONCE_A_DAY,
+        }
+    }
+
+    /// What a model's score is there; `decade` is by how much a score is higher that is ten times rarer.
+    pub fn of(&self, score: f64, decade: f64) -> f64 {
+        (self.calibrated + (score - 1.0) / decade) / self.scale
+    }
+
+    /// The model's score that is this there.
+    pub fn score(&self, rarity: f64, decade: f64) -> f64 {
+        1.0 + (rarity * self.scale - self.calibrated) * decade
+    }
 }
 
 /// What a score means for the alarm.
@@ -112,9 +154,28 @@ mod tests {
     #[test]
     fn the_limit_of_an_exponential_tail_is_exceeded_at_the_nominal_rate() {
         let values: Vec<f64> = exponential(100_000).collect();
-        let limit = limit(&values, 1e-3);
-        let over = values.iter().filter(|&&value| value > limit).count();
-        assert!((90..=110).contains(&over), "{over}");
+        let (limit, decade) = limit(&values, 1e-3);
+        let over = |limit: f64| values.iter().filter(|&&value| value > limit).count();
+        assert!((90..=110).contains(&over(limit)), "{}", over(limit));
+        assert!((900..=1100).contains(&over(limit - decade)), "{}", over(limit - decade));
+    }
+
+    #[test]
+    fn once_a_day_is_the_same_rarity_whatever_the_limits_were_set_for() {
+        let values: Vec<f64> = exponential(100_000).collect();
+        for nominal in [1e-2, 1e-3, 1e-6] {
+            let (limit, decade) = limit(&values, nominal);
+            let rarity = Rarity::new(1000.0, nominal);
+            // The hundred highest of a hundred thousand, at a thousand a day: those of a hundred days.
+            let far = rarity.score(Rarity::ONCE_A_DAY, decade / limit) * limit;
+            let over = values.iter().filter(|&&value| value > far).count();
+            assert!((90..=110).contains(&over), "{nominal}: {over}");
+            let back = rarity.of(far / limit, decade / limit);
+            assert!((back - Rarity::ONCE_A_DAY).abs() < 1e-9, "{back}");
+        }
+        for a_day in [f64::NAN, 0.0, f64::INFINITY] {
+            assert!(Rarity::new(a_day, 0.0).of(2.0, 0.1).is_finite());
+        }
     }
 
     fn begun(tracker: &mut Tracker, scores: impl Iterator<Item = f64>) -> usize {

@@ -169,8 +169,35 @@ pub struct Hit {
     pub learned: u32,
     /// How far over the limit: 1 is at the limit.
     pub score: f32,
+    /// The time of the first message that has a part in it.
+    pub since: i64,
 }
 
+/// What is usual between a client and a server: what was approved of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Usual {
+    /// Messages that were learned.
+    pub messages: u32,
+    /// Commands that came most often, and how often, the most frequent first.
+    pub commands: Vec<(u32, u32)>,
+    /// Hours of the day (UTC) in which they came, the hour h as bit h.
+    pub hours: u32,
+}
+
+/// What was written to a place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UsualValues {
+    /// One of some few numbers, in the order in which they came first.
+    Numbers(Vec<f64>),
+    /// Numbers from the lowest to the highest.
+    Range(f64, f64),
+    /// So many different words, or more where there are as many as are remembered.
+    Words(usize),
+}
+
+/// Commands that are told of what is usual.
+const OFTEN: usize = 4;
+const HOUR_US: i64 = 3_600_000_000;
 /// The last commands that mix and rate look at.
 const RECENT: usize = 50;
 /// After a pause of so many microseconds what was said before has no part in what is said next.
@@ -204,6 +231,12 @@ struct Conversation {
     last: i64,
     usual: f32,
     surprise: f32,
+    /// When there began to be surprise.
+    surprised: i64,
+    /// Commands that came most often as of the approval, with their counts.
+    often: Vec<(u32, u32)>,
+    /// Hours of the day, learned and since the approval.
+    hours: [u32; 2],
     recent: Vec<Recent>,
     at: u8,
     /// The latest time of a full window.
@@ -234,6 +267,8 @@ struct Command {
     count: u32,
     last: Option<i64>,
     early: f32,
+    /// When it began to be early.
+    early_since: i64,
     /// How often it is among the conversation's recent ones.
     recent: u8,
     /// Surprise of its share as approved, in 1/65536 bits.
@@ -293,6 +328,8 @@ impl Model {
             conversation.known = conversation.messages > 0;
             conversation.learned = conversation.messages;
             conversation.surprise = 0.0;
+            conversation.often.clear();
+            conversation.hours = [conversation.hours[0] | conversation.hours[1], 0];
             conversation.peaks().into_iter().for_each(Peak::approve);
             (conversation.counts, conversation.weights, conversation.at) = (0, 0, 0);
             for recent in conversation.recent.drain(..) {
@@ -301,17 +338,32 @@ impl Model {
                 }
             }
         }
-        for command in &mut self.commands {
+        for (number, command) in (0..).zip(&mut self.commands) {
             command.known = command.count > 0;
             command.early = 0.0;
-            if let Some(conversation) = self.conversations.get(command.conversation as usize) {
+            if let Some(conversation) = self.conversations.get_mut(command.conversation as usize) {
                 command.weigh(conversation.messages);
+                if command.known {
+                    conversation.note(number, command.count);
+                }
             }
             command.rhythm.approve();
         }
         for place in &mut self.places {
             place.approve();
         }
+    }
+
+    /// What is usual between those two; none of a conversation that is not known.
+    pub fn usual(&self, conversation: u32) -> Option<Usual> {
+        let known = self.conversations.get(conversation as usize).filter(|known| known.known)?;
+        let (messages, commands, hours) = (known.learned, known.often.clone(), known.hours[0]);
+        Some(Usual { messages, commands, hours })
+    }
+
+    /// What was written to a place; none while nothing was.
+    pub fn usual_values(&self, place: u32) -> Option<UsualValues> {
+        self.places.get(place as usize)?.usual()
     }
 
     /// Judges messages in order. Findings are appended to `hits`; `scores` gets one for each message: the
@@ -344,7 +396,7 @@ impl Model {
                     false => (Finding::Peer, &self.peers),
                     true => (Finding::Command, &conversation.commands),
                 };
-                found.novel(finding, novelty, parameters.novelty_bits, || match finding {
+                found.novel(finding, novelty, parameters.novelty_bits, event.time, || match finding {
                     Finding::Peer => f64::from(conversation.messages) + 1.0,
                     _ => f64::from(command.count) + 1.0,
                 });
@@ -353,7 +405,7 @@ impl Model {
                 conversation.commands.trial(command.count == 0);
             }
             let contexts = if self.approved { &mut self.since } else { &mut self.contexts };
-            learn(conversation, command, contexts, event);
+            learn(conversation, command, contexts, event, self.approved);
             if !self.approved {
                 self.recent(event, parameters, None);
                 self.age();
@@ -362,7 +414,7 @@ impl Model {
         if let Some(place) = self.places.get_mut(event.place as usize) {
             let new = place.take(event.written, self.approved, parameters);
             if known && let Some(new) = new {
-                found.value(new, parameters);
+                found.value(new, parameters, event.time);
             }
         }
     }
@@ -370,8 +422,8 @@ impl Model {
     /// Mix and rate, with this message among the recent ones.
     fn recent(&mut self, event: &Event, parameters: &Parameters, found: Option<&mut Found<'_>>) {
         let conversation = &mut self.conversations[event.conversation as usize];
-        let (bits, rate) = conversation.shift(&mut self.commands, event, found.is_none());
-        let (Some(bits), Some(found)) = (bits, found) else { return };
+        let full = conversation.shift(&mut self.commands, event, found.is_none());
+        let (Some(Full { bits, rate, since }), Some(found)) = (full, found) else { return };
         if conversation.learned < parameters.warm_up_messages {
             return;
         }
@@ -382,11 +434,13 @@ impl Model {
         found.score = found.score.max(mix).max(fast);
         if mix >= 1.0 {
             conversation.mix.candidate(bits);
-            found.hit(Finding::Mix, Some(usual.into()), Some(bits.into()), learned, mix);
+            let (usual, bits) = (Some(usual.into()), Some(bits.into()));
+            found.hit(Finding::Mix, (usual, bits), learned, mix, since);
         }
         if fast >= 1.0 && usual_rate > 0.0 {
             conversation.rate.candidate(rate);
-            found.hit(Finding::Rate, Some(usual_rate.into()), Some(rate.into()), learned, fast);
+            let (usual, rate) = (Some(usual_rate.into()), Some(rate.into()));
+            found.hit(Finding::Rate, (usual, rate), learned, fast, since);
         }
         if mix.max(fast) >= 1.0 {
             conversation.forget_recent(&mut self.commands);
@@ -424,24 +478,31 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn hit(&mut self, finding: Finding, expected: Option<f64>, seen: Option<f64>, learned: u32, score: f32) {
+    fn hit(
+        &mut self,
+        finding: Finding,
+        (expected, seen): (Option<f64>, Option<f64>),
+        learned: u32,
+        score: f32,
+        since: i64,
+    ) {
         self.score = self.score.max(score);
-        self.hits.push(Hit { index: self.index, finding, expected, seen, learned, score });
+        self.hits.push(Hit { index: self.index, finding, expected, seen, learned, score, since });
     }
 
-    fn novel(&mut self, finding: Finding, novelty: &Novelty, limit: f32, seen: impl Fn() -> f64) {
+    fn novel(&mut self, finding: Finding, novelty: &Novelty, limit: f32, time: i64, seen: impl Fn() -> f64) {
         let score = novelty.bits() / limit;
         self.score = self.score.max(score);
         if score >= 1.0 {
-            self.hit(finding, None, Some(seen()), novelty.trials(), score);
+            self.hit(finding, (None, Some(seen())), novelty.trials(), score, time);
         }
     }
 
-    fn value(&mut self, new: values::New, parameters: &Parameters) {
+    fn value(&mut self, new: values::New, parameters: &Parameters, time: i64) {
         let score = new.bits / parameters.value_bits;
         self.score = self.score.max(score);
         if score >= 1.0 {
-            self.hit(Finding::Value, new.expected, new.seen, new.learned, score);
+            self.hit(Finding::Value, (new.expected, new.seen), new.learned, score, time);
         }
     }
 }
@@ -462,6 +523,9 @@ fn compare(
     let judged = conversation.learned >= parameters.warm_up_messages;
     if let Some(pause) = command.pause(event.time) {
         let bits = command.rhythm.bits(pause);
+        if command.early == 0.0 {
+            command.early_since = event.time;
+        }
         command.early = (command.early + bits - RHYTHM_SLACK).max(0.0);
         if command.early > 0.0 && judged {
             let pauses = PAUSES * novelty::log2_ratio(command.rhythm.learned(), 1);
@@ -474,7 +538,8 @@ fn compare(
                 command.early = 0.0;
                 let usual = command.rhythm.usual_s();
                 let seen = Some(pause as f64 * 1e-6);
-                found.hit(Finding::Rhythm, usual, seen, command.rhythm.learned(), score);
+                let (learned, since) = (command.rhythm.learned(), command.early_since);
+                found.hit(Finding::Rhythm, (usual, seen), learned, score, since);
             }
         }
         if bits > RHYTHM_SLACK {
@@ -485,6 +550,9 @@ fn compare(
     let bits = contexts.bits(before, command.serial, command.weight);
     if !bits.found {
         since.learn(before, command.serial);
+    }
+    if conversation.surprise == 0.0 {
+        conversation.surprised = event.time;
     }
     conversation.surprise =
         (conversation.surprise + bits.bits - conversation.usual - SEQUENCE_SLACK).max(0.0);
@@ -498,15 +566,23 @@ fn compare(
             conversation.sequence.candidate(conversation.surprise);
             conversation.surprise = 0.0;
             let (expected, seen) = (Some(conversation.usual.into()), Some(bits.bits.into()));
-            found.hit(Finding::Sequence, expected, seen, conversation.learned, score);
+            let (learned, since) = (conversation.learned, conversation.surprised);
+            found.hit(Finding::Sequence, (expected, seen), learned, score, since);
         }
     }
 }
 
 /// A message that is learned, or kept until the next approval; judged before it is, to know what is usual.
-fn learn(conversation: &mut Conversation, command: &mut Command, contexts: &mut Contexts, event: &Event) {
+fn learn(
+    conversation: &mut Conversation,
+    command: &mut Command,
+    contexts: &mut Contexts,
+    event: &Event,
+    approved: bool,
+) {
     command.count = command.count.saturating_add(1);
     conversation.messages = conversation.messages.saturating_add(1);
+    conversation.hours[usize::from(approved)] |= 1 << event.time.div_euclid(HOUR_US).rem_euclid(24);
     command.conversation = event.conversation;
     command.weigh(conversation.messages);
     if let Some(pause) = command.pause(event.time) {
@@ -544,14 +620,30 @@ impl Command {
     }
 }
 
+/// What a full window of the recent commands says.
+struct Full {
+    /// Their relative entropy in bits.
+    bits: f32,
+    /// Commands a second.
+    rate: f32,
+    /// When the first of them came.
+    since: i64,
+}
+
 impl Conversation {
+    /// Takes note of a command that is known, if it is one of those that came most often.
+    fn note(&mut self, command: u32, count: u32) {
+        let at = self.often.partition_point(|(_, more)| *more >= count);
+        self.often.insert(at, (command, count));
+        self.often.truncate(OFTEN);
+    }
+
     fn peaks(&mut self) -> [&mut Peak; 4] {
         [&mut self.sequence, &mut self.rhythm, &mut self.mix, &mut self.rate]
     }
 
-    /// Takes a message among the recent ones; answers the relative entropy of a full window in bits, and its
-    /// commands a second.
-    fn shift(&mut self, commands: &mut [Command], event: &Event, learning: bool) -> (Option<f32>, f32) {
+    /// Takes a message among the recent ones; answers what a full window says.
+    fn shift(&mut self, commands: &mut [Command], event: &Event, learning: bool) -> Option<Full> {
         let mut add = |commands: &mut [Command], number: u32, by: i8, weight: i32| {
             let Some(command) = commands.get_mut(number as usize) else { return };
             let was = command.recent;
@@ -572,19 +664,19 @@ impl Conversation {
             first = Some(old.time);
             self.at = (self.at + 1) % RECENT as u8;
         }
-        let Some(first) = first else { return (None, 0.0) };
+        let since = first?;
         let bits = novelty::relative_entropy(self.counts, self.weights, RECENT as u8);
         // What waited in vain for an answer comes late, with its time; a clock may also be set back.
         if event.time > self.newest || self.newest.saturating_sub(event.time) > CLOCK_BACK {
             self.newest = event.time;
         }
-        let span = self.newest.saturating_sub(first).max(0) as f32 * 1e-6;
+        let span = self.newest.saturating_sub(since).max(0) as f32 * 1e-6;
         let rate = RECENT as f32 / span.max(1e-3);
         if learning {
             self.mix.raise(bits);
             self.rate.raise(rate);
         }
-        (Some(bits), rate)
+        Some(Full { bits, rate, since })
     }
 
     /// The two commands before this one, which is then the last.

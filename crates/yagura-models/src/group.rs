@@ -30,7 +30,7 @@ use crate::linear::{cholesky, moments, products, solve};
 pub const NAME: &str = "group";
 
 /// Version of what a fitted group means.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// What the user may set; the defaults are those of `models/group.yaml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,8 @@ pub struct Parameters {
     pub memory_rows: f64,
     /// How far learning may move what is expected of a signal, in its deviations; then it stops.
     pub drift_sigma: f64,
+    /// The most by which recorded maintenance may move a signal's approved level, in standard deviations.
+    pub maintenance_sigma: f64,
 }
 
 impl Default for Parameters {
@@ -72,6 +74,7 @@ impl Default for Parameters {
             nominal: 0.003,
             memory_rows: 1000.0,
             drift_sigma: 3.0,
+            maintenance_sigma: 6.0,
         }
     }
 }
@@ -152,6 +155,8 @@ pub struct Verdict {
     pub alarm: Alarm,
     /// How many times the calibrated limit was in force.
     pub factor: f32,
+    /// By how much higher a score is that a tenth as many ordinary rows come to.
+    pub decade: f32,
 }
 
 /// A signal's part in what was found.
@@ -184,7 +189,7 @@ pub struct Group {
     drift: (u16, f32),
     normal: Covariance,
     /// Of the distance and of the worst signal.
-    limits: [f32; 2],
+    limits: [Limit; 2],
     tracker: Tracker,
     learning: Learning,
     /// The last rows in standard deviations, the newest last.
@@ -196,6 +201,17 @@ pub struct Group {
     /// What the last row deviated by and was, in standard deviations.
     last: Vec<(f32, f32)>,
 }
+
+/// The limit of a statistic.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Limit {
+    at: f32,
+    /// How much farther a tenth as many ordinary rows come, as a share of it.
+    decade: f32,
+}
+
+/// A statistic that hardly varied while it was calibrated is still taken to vary by this share of its limit.
+const DECADE_MIN: f64 = 0.02;
 
 /// What the prediction is solved from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -297,7 +313,8 @@ impl Group {
             && self.learning.cross.dim() == (looked_back, width)
             && self.learning.chunk.len().is_multiple_of(looked_back + width)
             && self.tracker.is_sound()
-            && self.limits.iter().all(|limit| limit.is_finite() && *limit > 0.0)
+            && self.limits.iter().all(|limit| limit.at.is_finite() && limit.at > 0.0)
+            && self.limits.iter().all(|limit| limit.decade.is_finite() && limit.decade > 0.0)
             && self.mean.iter().chain(&self.scale).all(|value| value.is_finite())
             && self.scale.iter().all(|scale| *scale > 0.0)
             && self.learning.squares.iter().chain(&self.learning.cross).all(|sum| sum.is_finite())
@@ -360,7 +377,8 @@ impl Group {
                     self.compare(deviation, distances[done], parameters)
                 } else {
                     self.known += usize::from(missing.len() < width);
-                    Verdict { score: 0.0, statistic: Statistic::Distance, alarm: Alarm::Off, factor: 1.0 }
+                    let (statistic, decade) = (Statistic::Distance, self.limits[0].decade);
+                    Verdict { score: 0.0, statistic, alarm: Alarm::Off, factor: 1.0, decade }
                 };
                 let row = &now[self.lags * width..];
                 self.last.clear();
@@ -410,6 +428,22 @@ impl Group {
     /// learning stops.
     pub fn drift(&self, parameters: &Parameters) -> (usize, f64) {
         (usize::from(self.drift.0), f64::from(self.drift.1) / parameters.drift_sigma.max(1e-9))
+    }
+
+    /// Takes other levels for ordinary: those of rows after maintenance, from the `approved` ones by no more than
+    /// [`Parameters::maintenance_sigma`] standard deviations. How the signals go together stays as it was approved.
+    pub fn move_levels(&mut self, approved: &[f64], rows: ArrayView2<'_, f64>, parameters: &Parameters) {
+        let (levels, _) = moments(rows);
+        // No number grants nothing.
+        let sigmas = parameters.maintenance_sigma.max(0.0);
+        for (((mean, scale), approved), level) in
+            self.mean.iter_mut().zip(&self.scale).zip(approved).zip(levels)
+        {
+            if level.is_finite() {
+                *mean = level.clamp(approved - sigmas * scale, approved + sigmas * scale);
+            }
+        }
+        self.begin();
     }
 
     /// What is expected now is what is granted from now on, at the limits that were calibrated.
@@ -471,14 +505,14 @@ impl Group {
                 worst = (i as u16, *smooth);
             }
         }
-        let (distance, signal) = (self.distance / self.limits[0], worst.1 / self.limits[1]);
-        let (score, statistic) = match signal > distance {
-            true => (signal, Statistic::Signal(worst.0)),
-            false => (distance, Statistic::Distance),
+        let (distance, signal) = (self.distance / self.limits[0].at, worst.1 / self.limits[1].at);
+        let (score, statistic, decade) = match signal > distance {
+            true => (signal, Statistic::Signal(worst.0), self.limits[1].decade),
+            false => (distance, Statistic::Distance, self.limits[0].decade),
         };
         let factor = self.tracker.factor() as f32;
         let alarm = self.tracker.judge(f64::from(score), parameters.nominal);
-        Verdict { score, statistic, alarm, factor }
+        Verdict { score, statistic, alarm, factor, decade }
     }
 
     /// Takes an ordinary row in; whether the prediction was solved anew.
@@ -565,7 +599,7 @@ fn out_of_fold(
 }
 
 /// The limits of both statistics, smoothed as they are when they judge.
-fn calibrate(normal: &Covariance, deviations: ArrayView2<'_, f64>, parameters: &Parameters) -> [f32; 2] {
+fn calibrate(normal: &Covariance, deviations: ArrayView2<'_, f64>, parameters: &Parameters) -> [Limit; 2] {
     let (mut distance, mut each) = (0.0_f64, vec![0.0_f64; normal.width()]);
     let (mut distances, mut worst) = (Vec::new(), Vec::new());
     for row in deviations.rows() {
@@ -581,7 +615,9 @@ fn calibrate(normal: &Covariance, deviations: ArrayView2<'_, f64>, parameters: &
     let settled = |values: &[f64], weight: f64| {
         let from = ((2.0 / weight.max(0.01)) as usize).min(values.len() / 2);
         // Both statistics are 1 on average: what hardly ever deviated may do as much.
-        alarm::limit(&values[from..], parameters.nominal).max(1.0) as f32
+        let (limit, decade) = alarm::limit(&values[from..], parameters.nominal);
+        let at = limit.max(1.0);
+        Limit { at: at as f32, decade: (decade / at).max(DECADE_MIN) as f32 }
     };
     [settled(&distances, parameters.weight), settled(&worst, parameters.weight_single)]
 }

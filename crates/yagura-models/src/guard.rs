@@ -9,7 +9,8 @@
 //! measured while learning.
 //!
 //! With [`judge`] a finding is what passes its limit. With [`watch`] what comes near a limit is told too, and sums go
-//! on beyond it: candidates, from which a budget of alarms is held (see [`crate::incident`] and [`crate::fleet`]).
+//! on beyond it: candidates, from which a budget of alarms is held (see [`crate::incident`] and [`crate::fleet`]). Both
+//! tell of each sample of a key that is near a limit ([`Findings::near`]), so that its course can be kept from there on.
 //!
 //! Cost: one 64-byte state a key, read and written once a sample, without a division once it judges;
 //! about 10 ns a sample with 200,000 keys in random order, when the states are brought near first (see
@@ -132,6 +133,25 @@ pub struct Hit {
     pub score: f64,
     /// Judged by what a key has learned so far, which nobody approved.
     pub provisional: bool,
+    /// How many samples before it, one after the other, had the same value.
+    pub run: u16,
+}
+
+/// Where what is found goes.
+pub trait Findings {
+    /// A finding.
+    fn found(&mut self, hit: Hit);
+
+    /// The sample of this index is one of a key that is near a limit of shift, drift or range (a quarter of what is
+    /// accumulated, or a single value out of range), or beyond. It is told before what is found of it. `last_time` is that
+    /// of the key's sample before, `i64::MIN` where that does not count.
+    fn near(&mut self, _index: u32, _last_time: i64) {}
+}
+
+impl Findings for Vec<Hit> {
+    fn found(&mut self, hit: Hit) {
+        self.push(hit);
+    }
 }
 
 /// Version of what [`Reference`] means.
@@ -163,8 +183,10 @@ impl Reference {
 
 /// How far sums go beyond their limit while candidates are told, so that what is over finds an end.
 pub const REACH: f32 = 256.0;
+/// The share of a limit from which on a key is near it. Of noise one sample in ten thousand is.
+const NEAR_LIMIT: f64 = 0.25;
 /// Where candidates begin, at least and at most, as a share of the limit.
-const BASE: std::ops::RangeInclusive<f64> = 0.25..=1.0;
+const BASE: std::ops::RangeInclusive<f64> = NEAR_LIMIT..=1.0;
 /// As long as an excursion lasts, it is told at least once in each such stretch of event time, in microseconds.
 pub const BEAT_US: i64 = 15 * 60 * 1_000_000;
 
@@ -227,6 +249,16 @@ impl State {
     /// Whether it judges, or still learns.
     pub fn is_approved(&self) -> bool {
         self.flags & APPROVED != 0
+    }
+
+    /// When its last sample was, in microseconds; `i64::MIN` when that does not count.
+    pub fn last_time(&self) -> i64 {
+        self.last_time
+    }
+
+    /// The usual time between its samples, in seconds; 0 when unknown.
+    pub fn interval_s(&self) -> f64 {
+        f64::from(self.interval_s)
     }
 
     /// Makes what was learned so far the baseline. A key with too few samples goes on learning;
@@ -331,7 +363,7 @@ const NEAR: usize = 256;
 
 /// Judges a batch of samples in order. All slices have the same length; `slots[i]` is the state
 /// of sample `i` or [`NO_SLOT`], `times` are microseconds, `quality` 2 and above and values that
-/// are not finite are passed over. Findings are appended to `hits` in the order of the samples.
+/// are not finite are passed over. Findings are told to `hits` in the order of the samples.
 ///
 /// Some at a time, a first loop reads one word of each state: independent loads that the processor
 /// overlaps, so that the second loop, whose work depends on each state, finds them in the cache.
@@ -342,7 +374,7 @@ pub fn judge(
     values: &[f64],
     quality: &[u8],
     parameters: &Parameters,
-    hits: &mut Vec<Hit>,
+    hits: &mut impl Findings,
 ) {
     run(states, slots, times, values, quality, &Limits::new(parameters), hits);
 }
@@ -362,7 +394,7 @@ pub fn watch(
     quality: &[u8],
     parameters: &Parameters,
     base: f64,
-    hits: &mut Vec<Hit>,
+    hits: &mut impl Findings,
 ) {
     run(states, slots, times, values, quality, &Limits::watched(parameters, base), hits);
 }
@@ -379,7 +411,7 @@ fn run(
     values: &[f64],
     quality: &[u8],
     limits: &Limits<'_>,
-    hits: &mut Vec<Hit>,
+    hits: &mut impl Findings,
 ) {
     let chunks =
         slots.chunks(NEAR).zip(times.chunks(NEAR)).zip(values.chunks(NEAR)).zip(quality.chunks(NEAR));
@@ -402,10 +434,10 @@ struct Limits<'a> {
     clip: f32,
     /// Beside [`State::sums`].
     slack: [f32; 4],
-    /// What a sample must reach to be looked at closely.
+    /// What a sum must reach to be near its limit, and to be told.
+    near: f32,
     limit: f32,
     range: f32,
-    range_samples: u8,
     stuck_samples: u16,
     gap_intervals: f32,
     /// Whether candidates are told.
@@ -419,9 +451,9 @@ impl<'a> Limits<'a> {
             all,
             clip: all.clip_sigma as f32,
             slack: [shift, shift, drift, drift],
+            near: (all.limit_sigma * NEAR_LIMIT) as f32,
             limit: all.limit_sigma as f32,
             range: all.range_sigma as f32,
-            range_samples: all.range_samples,
             stuck_samples: all.stuck_samples,
             gap_intervals: all.gap_intervals,
             watched: false,
@@ -434,7 +466,6 @@ impl<'a> Limits<'a> {
         Limits {
             limit: share(all.limit_sigma),
             range: share(all.range_sigma),
-            range_samples: 1,
             stuck_samples: (share(f64::from(all.stuck_samples)) as u16).max(1),
             gap_intervals: share(f64::from(all.gap_intervals)),
             watched: true,
@@ -444,7 +475,7 @@ impl<'a> Limits<'a> {
 }
 
 #[inline(always)]
-fn one(state: &mut State, index: u32, time: i64, value: f64, limits: &Limits<'_>, hits: &mut Vec<Hit>) {
+fn one(state: &mut State, index: u32, time: i64, value: f64, limits: &Limits<'_>, hits: &mut impl Findings) {
     let pause_s = if state.last_time == i64::MIN {
         0.0
     } else {
@@ -459,22 +490,16 @@ fn one(state: &mut State, index: u32, time: i64, value: f64, limits: &Limits<'_>
     let bits = (bits ^ (bits >> 32)) as u32;
     state.run = if bits == state.last_bits { state.run.saturating_add(1) } else { 0 };
     state.last_bits = bits;
+    let sample = Sample { index, time, last_time, pause_s, value };
     if state.flags & APPROVED == 0 {
-        learn(state, index, pause_s, value, limits.all, hits);
+        learn(state, sample, limits.all, hits);
     } else {
-        let sample = Sample { index, time, last_time, pause_s, value };
         compare(state, sample, limits, hits);
     }
 }
 
-fn learn(
-    state: &mut State,
-    index: u32,
-    pause_s: f32,
-    value: f64,
-    parameters: &Parameters,
-    hits: &mut Vec<Hit>,
-) {
+fn learn(state: &mut State, sample: Sample, parameters: &Parameters, hits: &mut impl Findings) {
+    let Sample { pause_s, value, .. } = sample;
     let before = state.samples;
     state.samples = before.saturating_add(1);
     if pause_s > 0.0 {
@@ -490,7 +515,7 @@ fn learn(
     let weight = (1.0 / f64::from(state.samples)).max(parameters.learning_weight());
     let mut deviation = value - state.mean;
     if parameters.provisional_sigma > 0.0 && state.flags == 0 {
-        hits.extend(provisional(state, index, before, value, parameters));
+        provisional(state, sample, before, parameters, hits);
     }
     if before >= 16 {
         let bound = parameters.clip_sigma * f64::from(state.scale).sqrt();
@@ -523,12 +548,12 @@ fn after_maintenance(state: &mut State, parameters: &Parameters) {
 #[cold]
 fn provisional(
     state: &mut State,
-    index: u32,
+    sample: Sample,
     before: u16,
-    value: f64,
     parameters: &Parameters,
-) -> Option<Hit> {
-    let far = value - state.mean;
+    hits: &mut impl Findings,
+) {
+    let far = sample.value - state.mean;
     let deviation = f64::from(state.scale.max(0.0)).sqrt();
     let limit =
         (parameters.provisional_sigma * deviation).max(PROVISIONAL_REACH * f64::from(state.golden_sigma));
@@ -538,12 +563,23 @@ fn provisional(
     if !beyond || state.out_of_range >= parameters.range_samples {
         state.golden_sigma = state.golden_sigma.max(far.abs() as f32);
     }
+    if beyond {
+        hits.near(sample.index, sample.last_time);
+    }
     if state.out_of_range < parameters.range_samples {
-        return None;
+        return;
     }
     state.out_of_range = 0;
-    let (expected, score) = (state.mean, far.abs() / limit);
-    Some(Hit { index, finding: Finding::Range, expected, deviation, seen: value, score, provisional: true })
+    hits.found(Hit {
+        index: sample.index,
+        finding: Finding::Range,
+        expected: state.mean,
+        deviation,
+        seen: sample.value,
+        score: far.abs() / limit,
+        provisional: true,
+        run: state.run,
+    });
 }
 
 /// A sample that is judged.
@@ -558,7 +594,7 @@ struct Sample {
 }
 
 #[inline(always)]
-fn compare(state: &mut State, sample: Sample, limits: &Limits<'_>, hits: &mut Vec<Hit>) {
+fn compare(state: &mut State, sample: Sample, limits: &Limits<'_>, hits: &mut impl Findings) {
     let (scale, value) = (f64::from(state.scale), sample.value);
     let golden = ((value - state.golden_mean) * scale) as f32;
     let against = golden.clamp(-limits.clip, limits.clip);
@@ -574,11 +610,11 @@ fn compare(state: &mut State, sample: Sample, limits: &Limits<'_>, hits: &mut Ve
     // Rarely true, each of them: kept out of the common path.
     let [up, down, golden_up, golden_down] = state.sums;
     let gap = state.interval_s > 0.0 && sample.pause_s > limits.gap_intervals * state.interval_s;
-    if (up.max(down).max(golden_up.max(golden_down)) >= limits.limit)
-        | (state.out_of_range >= limits.range_samples)
-        | (state.run >= limits.stuck_samples)
-        | gap
-    {
+    let near = (up.max(down).max(golden_up.max(golden_down)) >= limits.near) | (state.out_of_range > 0);
+    if near | (state.run >= limits.stuck_samples) | gap {
+        if near {
+            hits.near(sample.index, sample.last_time);
+        }
         let seen = Seen { sample, golden, gap, before };
         if limits.watched {
             come_near(state, &seen, limits, hits);
@@ -608,6 +644,7 @@ impl Seen {
             seen: self.sample.value,
             score,
             provisional: false,
+            run: state.run,
         }
     }
 
@@ -625,33 +662,35 @@ fn stuck_at(state: &State, parameters: &Parameters) -> u16 {
 }
 
 #[cold]
-fn find(state: &mut State, seen: &Seen, limits: &Limits<'_>, hits: &mut Vec<Hit>) {
+fn find(state: &mut State, seen: &Seen, limits: &Limits<'_>, hits: &mut impl Findings) {
     let p = limits.all;
     let [up, down, golden_up, golden_down] = state.sums;
-    hits.extend(seen.pause(state, limits));
+    if let Some(pause) = seen.pause(state, limits) {
+        hits.found(pause);
+    }
     if state.out_of_range >= p.range_samples {
         state.out_of_range = 0;
         let score = f64::from(seen.golden.abs()) / p.range_sigma;
-        hits.push(seen.hit(state, Finding::Range, state.golden_mean, score));
+        hits.found(seen.hit(state, Finding::Range, state.golden_mean, score));
     }
     let worst = golden_up.max(golden_down);
     if worst >= limits.limit {
         (state.sums[2], state.sums[3]) = (0.0, 0.0);
-        hits.push(seen.hit(state, Finding::Drift, state.golden_mean, f64::from(worst) / p.limit_sigma));
+        hits.found(seen.hit(state, Finding::Drift, state.golden_mean, f64::from(worst) / p.limit_sigma));
     }
     let worst = up.max(down);
     if worst >= limits.limit {
         (state.sums[0], state.sums[1]) = (0.0, 0.0);
-        hits.push(seen.hit(state, Finding::Shift, state.mean, f64::from(worst) / p.limit_sigma));
+        hits.found(seen.hit(state, Finding::Shift, state.mean, f64::from(worst) / p.limit_sigma));
     }
     if state.run == stuck_at(state, p) {
-        hits.push(seen.hit(state, Finding::Stuck, state.golden_mean, 1.0));
+        hits.found(seen.hit(state, Finding::Stuck, state.golden_mean, 1.0));
     }
 }
 
 /// Candidates, see [`watch`].
 #[cold]
-fn come_near(state: &mut State, seen: &Seen, limits: &Limits<'_>, hits: &mut Vec<Hit>) {
+fn come_near(state: &mut State, seen: &Seen, limits: &Limits<'_>, hits: &mut impl Findings) {
     let (p, sample) = (limits.all, seen.sample);
     let limit = p.limit_sigma as f32;
     for (sum, before) in state.sums.iter_mut().zip(seen.before) {
@@ -667,26 +706,28 @@ fn come_near(state: &mut State, seen: &Seen, limits: &Limits<'_>, hits: &mut Vec
 
     let [up, down, golden_up, golden_down] = state.sums;
     let [before_up, before_down, before_golden_up, before_golden_down] = seen.before;
-    hits.extend(seen.pause(state, limits));
+    if let Some(pause) = seen.pause(state, limits) {
+        hits.found(pause);
+    }
     let drift = golden_up.max(golden_down);
     let shift = up.max(down);
     let range = out_of_range(state, seen.golden, p);
     // What the sums say more of is not told twice.
     if range > drift.max(shift) / limit {
-        hits.push(seen.hit(state, Finding::Range, state.golden_mean, f64::from(range)));
+        hits.found(seen.hit(state, Finding::Range, state.golden_mean, f64::from(range)));
     }
     if drift >= limits.limit && farther(drift, before_golden_up.max(before_golden_down)) {
-        hits.push(seen.hit(state, Finding::Drift, state.golden_mean, f64::from(drift) / p.limit_sigma));
+        hits.found(seen.hit(state, Finding::Drift, state.golden_mean, f64::from(drift) / p.limit_sigma));
     }
     if shift >= limits.limit && farther(shift, before_up.max(before_down)) {
-        hits.push(seen.hit(state, Finding::Shift, state.mean, f64::from(shift) / p.limit_sigma));
+        hits.found(seen.hit(state, Finding::Shift, state.mean, f64::from(shift) / p.limit_sigma));
     }
     // A key whose values hardly ever changed while it learned cannot be told from one that is stuck.
     if state.run >= limits.stuck_samples && state.run_log2 <= 13 {
         let run = |run: u16| f32::from(run) / f32::from(stuck_at(state, p).max(1));
         let (now, before) = (run(state.run), run(state.run - 1));
         if now * p.limit_sigma as f32 >= limits.limit && (beat || level(now) > level(before)) {
-            hits.push(seen.hit(state, Finding::Stuck, state.golden_mean, f64::from(now)));
+            hits.found(seen.hit(state, Finding::Stuck, state.golden_mean, f64::from(now)));
         }
     }
 }

@@ -109,6 +109,8 @@ pub struct Hit {
     pub seen: f64,
     /// The range in which such numbers moved.
     pub range: f64,
+    /// The lowest and the highest value of the nearest known block, where these gave it away.
+    pub nearest: Option<[f64; 2]>,
     /// How far over the limit: 1 is at the limit.
     pub score: f64,
 }
@@ -237,7 +239,8 @@ impl State {
             1 => (Finding::Course, known.with_second(seen[1], clock)?[0], seen[0]),
             _ => (Finding::Step, nearest[0], seen[0]),
         };
-        Some(Hit { finding, expected, seen, range: known.range(), score: judged.score })
+        let nearest = (which == 0).then_some(nearest);
+        Some(Hit { finding, expected, seen, range: known.range(), nearest, score: judged.score })
     }
 }
 
@@ -250,7 +253,8 @@ struct Judged {
 }
 
 impl Parameters {
-    fn block_samples(&self) -> u32 {
+    /// Samples of a block.
+    pub fn block_samples(&self) -> u32 {
         (self.learning_samples.saturating_add(BLOCKS / 2) / BLOCKS).max(1)
     }
 

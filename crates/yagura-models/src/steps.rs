@@ -133,6 +133,11 @@ impl Step {
         Verdict { score: scores[0].max(scores[1]), together: scores[1] <= 1.0, features: by }
     }
 
+    /// By how much a score is higher that a tenth as many ordinary runs come to.
+    pub fn decade(parameters: &Parameters) -> f64 {
+        alarm::decade_of_few(parameters.nominal)
+    }
+
     /// How many features.
     pub fn width(&self) -> usize {
         self.mean.len()

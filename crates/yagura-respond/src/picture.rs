@@ -51,7 +51,7 @@ impl Drawn {
         Some(Drawn {
             title: format!("{}{unit}: {}", place.join(" "), alert.title),
             ends: [date_and_time(alert.time.saturating_sub(length as i64)), date_and_time(alert.time)],
-            deviation: evidence["deviation"].as_f64().unwrap_or(0.0),
+            deviation: around["deviation"].as_f64().or(evidence["deviation"].as_f64()).unwrap_or(0.0),
             marked: seen.len() - marked..seen.len(),
             seen,
             expected,
@@ -225,6 +225,32 @@ impl Picture<'_> {
             marks.push(if is_marked { '^' } else { ' ' });
         }
         [line, marks.trim_end().to_string()]
+    }
+
+    /// The last value (`●`) and what was expected of it (`┼`, within the usual distance `─`) on one line of at most `width`
+    /// columns, between the numbers at its ends; none where they are nowhere apart.
+    pub fn number_line(&self, width: usize) -> Option<String> {
+        let (low, high) = self.range();
+        let (seen, expected) = (*self.seen.last()?, *self.expected.last()?);
+        // Halves, as the whole range of numbers has no length that is one.
+        let span = high / 2.0 - low / 2.0;
+        if !(seen.is_finite() && expected.is_finite() && span > 0.0) {
+            return None;
+        }
+        let (from, to) = (reading(low), reading(high));
+        let columns = width.saturating_sub(from.len() + to.len() + 2).max(10);
+        let last = columns - 1;
+        let at = |value: f64| {
+            ((((value / 2.0 - low / 2.0) / span).clamp(0.0, 1.0) * last as f64).round() as usize).min(last)
+        };
+        let usual = at(expected - self.deviation)..=at(expected + self.deviation);
+        let place = |column: usize| match column {
+            _ if column == at(seen) => '●',
+            _ if column == at(expected) => '┼',
+            _ if usual.contains(&column) => '─',
+            _ => '·',
+        };
+        Some(format!("{from} {} {to}", (0..columns).map(place).collect::<String>()))
     }
 
     /// The picture in words.
@@ -404,6 +430,31 @@ mod tests {
         seen[700] = 9.0;
         let [line, marks] = Picture { marked: 700..701, ..picture(&seen, &[]) }.blocks(10);
         assert_eq!((line.as_str(), marks.as_str()), ("▁▁▁▁▁▁▁█▁▁", "       ^"));
+    }
+
+    #[test]
+    fn a_single_value_stands_on_a_line_beside_what_was_expected() {
+        let of = |seen: f64, expected: f64, deviation: f64| {
+            Picture { deviation, ..picture(&[seen], &[expected]) }.number_line(15)
+        };
+        assert_eq!(of(9.0, 1.0, 1.0).as_deref(), Some("0 ─┼─·······● 9"));
+        assert_eq!(of(0.0, 8.0, 1.0).as_deref(), Some("0 ●·······─┼─ 9"));
+        assert_eq!(of(1.0, 1.0, 1.0).as_deref(), Some("0 ─────●───── 2"));
+        assert_eq!(
+            (of(1.0, 1.0, 0.0), of(f64::NAN, 1.0, 1.0), of(1.0, f64::INFINITY, 1.0)),
+            (None, None, None)
+        );
+        assert!(of(-1e308, 1e308, 0.0).is_some_and(|line| line.contains('●') && line.contains('┼')));
+        assert!(of(1.0, 2.0, 1e308).is_some() && of(1.0, 2.0, f64::INFINITY).is_none());
+        assert_eq!(picture(&[1.0], &[]).number_line(15), None);
+    }
+
+    #[test]
+    fn the_course_may_have_a_usual_distance_of_its_own() {
+        let drawn = Drawn::of(&alert(serde_json::json!({
+            "deviation": 40.0, "around": { "seen": [1.0, 9.0], "expected": [2.0, 2.0], "deviation": 1.0 },
+        })));
+        assert!(drawn.unwrap().picture().svg().contains("expected: 2 ± 1."));
     }
 
     #[test]

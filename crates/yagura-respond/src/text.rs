@@ -38,7 +38,7 @@ const TIMES: [&str; 1] = ["until"];
 const FACTS_MAX: usize = 12;
 
 /// Evidence that is shown in a way of its own.
-const DRAWN: [&str; 3] = ["around", "signals", "raised"];
+const DRAWN: [&str; 4] = ["around", "signals", "raised", "known"];
 
 /// Characters of one fact.
 const FACT_CHARS_MAX: usize = 160;
@@ -55,8 +55,10 @@ pub fn render(alert: &Alert, style: Style) -> String {
         page.entry("Seen", &facts);
     }
     page.picture(alert);
-    if let Some(why) = alert.evidence["raised"].as_str() {
-        page.entry("Raised", why);
+    for (label, name) in [("Known", "known"), ("Raised", "raised")] {
+        if let Some(text) = alert.evidence[name].as_str() {
+            page.entry(label, text);
+        }
     }
     page.entry("At stake", &stake(alert));
     for line in techniques_of(alert) {
@@ -229,6 +231,24 @@ fn words(column: &str) -> String {
     column.replace('_', " ")
 }
 
+/// What was seen, where it deviated and what was expected: lines of blocks on one scale.
+fn course(drawn: &Drawn, width: usize) -> Vec<(&'static str, String)> {
+    let (seen, expected) = (&drawn.seen, &drawn.expected);
+    let line = |values, beside| {
+        Picture { seen: values, expected: beside, deviation: 0.0, ..drawn.picture() }.blocks(width)
+    };
+    let [values, marks] = line(seen, expected);
+    let mut lines = vec![("seen", values.trim_end().to_string())];
+    if !marks.is_empty() {
+        lines.push(("", marks));
+    }
+    if !expected.is_empty() {
+        let [values, _] = line(expected, seen);
+        lines.push(("expected", values.trim_end().to_string()));
+    }
+    lines
+}
+
 struct Page {
     out: String,
     style: Style,
@@ -277,21 +297,13 @@ impl Page {
     /// What a model saw around it, and the signals that took part.
     fn picture(&mut self, alert: &Alert) {
         let width = self.width() - LABEL - 14;
-        if let Some(drawn) = Drawn::of(alert).filter(|drawn| drawn.is_course) {
-            let (seen, expected) = (&drawn.seen, &drawn.expected);
-            for (label, values, beside) in [("seen", seen, expected), ("expected", expected, seen)] {
-                // On one scale, each line by itself.
-                let one = Picture {
-                    seen: values,
-                    expected: beside,
-                    deviation: 0.0,
-                    marked: 0..0,
-                    ..drawn.picture()
-                };
-                if !values.is_empty() {
-                    let [line, _] = one.blocks(width);
-                    let _ = writeln!(self.out, "  {:LABEL$}{label:10}{}", "", line.trim_end());
-                }
+        if let Some(drawn) = Drawn::of(alert) {
+            let lines = match drawn.is_course {
+                true => course(&drawn, width),
+                false => drawn.picture().number_line(width).map(|line| ("", line)).into_iter().collect(),
+            };
+            for (label, line) in lines {
+                let _ = writeln!(self.out, "  {:LABEL$}{label:10}{line}", "");
             }
         }
         let signals = alert.evidence["signals"].as_array();
@@ -391,14 +403,38 @@ mod tests {
         let mut alert = crate::fixtures::alert(3);
         alert.evidence = serde_json::json!({
             "seen": 9.0,
-            "around": { "period_s": 1.0, "seen": [1.0, 1.0, 9.0], "expected": [1.0, 5.0, 1.0] },
+            "around": { "period_s": 1.0, "seen": [1.0, 1.0, 9.0], "expected": [1.0, 5.0, 1.0], "marked": 1 },
             "signals": [{ "signal": "flow" }, { "signal": "power", "seen": 480.5, "expected": 500.0 }],
         });
         let page = render(&alert, Style::default());
-        for line in ["seen      ▁▁█", "expected  ▁▅▁", "power 480.5 where 500 was expected"] {
+        for line in
+            ["seen      ▁▁█\n", "            ^\n", "expected  ▁▅▁\n", "power 480.5 where 500 was expected"]
+        {
             assert!(page.contains(line), "{line}: {page}");
         }
         assert!(!page.contains("period"), "{page}");
+    }
+
+    #[test]
+    fn what_is_known_stands_beside_what_was_seen_and_a_single_value_on_a_line() {
+        let mut alert = crate::fixtures::alert(3);
+        alert.evidence = serde_json::json!({
+            "seen": 9.0, "expected": 1.0, "deviation": 1.0, "known": "467 messages, most often read_coils coil0 (200 times)",
+        });
+        let page = render(&alert, Style { colour: false, width: 38 });
+        assert!(page.contains("0 ─┼──········● 9\n"), "{page}");
+        assert_eq!(
+            (page.matches("  Known    467 messages").count(), page.matches("467").count()),
+            (1, 1),
+            "{page}"
+        );
+        // What has a course of values without an expectation is drawn, too.
+        alert.evidence = serde_json::json!({ "around": { "seen": [1.0, 9.0], "expected": [], "marked": 2 } });
+        let page = render(&alert, Style::default());
+        assert!(
+            page.contains("seen      ▁█\n") && page.contains("^^\n") && !page.contains("expected"),
+            "{page}"
+        );
     }
 
     #[test]

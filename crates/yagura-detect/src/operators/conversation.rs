@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 use yagura_event::Kind;
-use yagura_event::alert::reading;
+use yagura_event::clock::rfc3339;
 use yagura_event::vocabulary::operation;
 use yagura_models::conversation::{self, Event, Finding, Model, NONE, Parameters, Written};
 
@@ -24,16 +24,21 @@ use crate::alerts::Hit;
 use crate::columns::{RowGroups, RowHashes, hash_texts, named, text_at, times_of};
 use crate::pipeline::{self, ModelSpec, PipelineError, Place};
 
-/// The most of each that a cell learns: about 20, 40 and 15 MiB, with 32 MiB at most for their order.
+mod words;
+
+use words::{command_name, known, why};
+
+/// The most of each that a cell learns: about 20, 50 and 15 MiB, with 32 MiB at most for their order.
 const CONVERSATIONS_MAX: usize = 16_384;
 const COMMANDS_MAX: usize = 131_072;
 const PLACES_MAX: usize = 65_536;
 /// The most of each that are kept beyond what was approved.
 const CANDIDATES_MAX: usize = 4_096;
 /// What is shown beside a row's columns.
-pub(super) const SHOWN: [&str; 6] = ["finding", "why", "seen", "expected", "learned", "score"];
+pub(super) const SHOWN: [&str; 8] =
+    ["finding", "why", "known", "seen", "expected", "learned", "score", "since"];
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
 
 /// Protocols whose session is the address of a station.
 const STATIONS: [&str; 3] = ["modbus", "dnp3", "iec104"];
@@ -143,6 +148,8 @@ struct Saved {
     conversations: Numbers,
     commands: Numbers,
     places: Numbers,
+    /// Of each command, to say what is usual.
+    names: Vec<String>,
 }
 
 /// Dense numbers for hashes. Of more than there is room for, those leave that were not looked for since a hand
@@ -212,6 +219,7 @@ struct Resolved {
 
 /// The columns of a batch that name conversations, commands and places.
 struct Named<'a> {
+    rows: &'a RecordBatch,
     protocol: Option<&'a ArrayRef>,
     operation: Option<&'a ArrayRef>,
     target: Option<&'a ArrayRef>,
@@ -232,6 +240,7 @@ impl<'a> Named<'a> {
         };
         let command = command_columns(on);
         Named {
+            rows,
             protocol: rows.column_by_name("protocol"),
             operation: rows.column_by_name("operation"),
             target: rows.column_by_name("target"),
@@ -258,6 +267,11 @@ impl Saved {
         let (command, new) = self.commands.number(command.at(row), COMMANDS_MAX);
         if new {
             self.model.begin_command(command);
+            if self.names.len() <= command as usize {
+                self.names.resize_with(command as usize + 1, String::new);
+            }
+            self.names[command as usize] =
+                command_name(|column| text_of(named.rows.column_by_name(column), row));
         }
         let writes =
             WRITES.contains(&&*text_of(named.operation, row)) && !text_of(named.target, row).is_empty();
@@ -347,6 +361,12 @@ impl Operator for Conversations {
             let why: Vec<String> = found.iter().map(|found| why(found, rows, row)).collect();
             hit.evidence.insert("finding".into(), worst.finding.name().into());
             hit.evidence.insert("why".into(), why.join("; ").into());
+            let Event { conversation, place, .. } = self.events[worst.index as usize];
+            let Saved { model, names, .. } = &self.saved;
+            let known = known(model.usual(conversation), model.usual_values(place), names);
+            hit.evidence.insert("known".into(), known.into());
+            let since = found.iter().map(|found| found.since).min().unwrap_or(hit.time);
+            hit.evidence.insert("since".into(), rfc3339(since).into());
             hit.evidence.insert("learned".into(), worst.learned.into());
             hit.evidence.insert("score".into(), f64::from(worst.score).into());
             for (name, number) in [("expected", worst.expected), ("seen", worst.seen)] {
@@ -359,7 +379,7 @@ impl Operator for Conversations {
     }
 
     fn approve(&mut self) {
-        let Saved { model, conversations, commands, places } = &mut self.saved;
+        let Saved { model, conversations, commands, places, .. } = &mut self.saved;
         model.approve();
         for numbers in [conversations, commands, places] {
             numbers.approved = numbers.hashes.len();
@@ -367,7 +387,7 @@ impl Operator for Conversations {
     }
 
     fn learning(&self) -> Learning {
-        let Saved { model, conversations, commands, places } = &self.saved;
+        let Saved { model, conversations, commands, places, .. } = &self.saved;
         let refused = conversations.left + commands.left + places.left;
         // A conversation that was seen once can be approved.
         let (keys, approved) = (conversations.hashes.len(), model.known_conversations());
@@ -395,45 +415,6 @@ fn shown_of(rows: &RecordBatch, names: &[String]) -> Result<RecordBatch, ArrowEr
 
 fn text_of<'a>(column: Option<&'a ArrayRef>, row: usize) -> Cow<'a, str> {
     column.map(|column| text_at(column, row)).unwrap_or_default()
-}
-
-/// A finding as people say it.
-fn why(found: &conversation::Hit, rows: &RecordBatch, row: usize) -> String {
-    let text = |name: &str| text_of(rows.column_by_name(name), row);
-    let number = |number: Option<f64>| number.map_or_else(|| "–".into(), reading);
-    let (expected, seen, learned) = (number(found.expected), number(found.seen), found.learned);
-    match found.finding {
-        Finding::Peer => {
-            let protocol = match text("protocol") {
-                protocol if protocol.is_empty() => "with one another".into(),
-                protocol => format!("{protocol} with one another"),
-            };
-            format!("these two were not heard to speak {protocol} in {learned} messages that were learned")
-        }
-        Finding::Command => {
-            let command = [text("function"), text("transport"), text("target")];
-            let command: Vec<&str> = command.iter().map(|word| &**word).filter(|w| !w.is_empty()).collect();
-            format!("{} is new between them, after {learned} messages that were learned", command.join(" "))
-        }
-        Finding::Value => match found.seen {
-            None => {
-                format!("what is written there is none of what was in {learned} writes that were learned")
-            }
-            Some(_) => format!(
-                "{seen} is none of what was written there in {learned} writes that were learned; the nearest was {expected}"
-            ),
-        },
-        Finding::Sequence => format!(
-            "known commands in an unusual order: a surprise of {seen} bits, where {expected} are usual"
-        ),
-        Finding::Rhythm => {
-            format!("it came {seen} s after the last of its kind, where {expected} s are usual")
-        }
-        Finding::Rate => format!("{seen} messages a second, where {expected} was the most"),
-        Finding::Mix => format!(
-            "known commands in unusual proportions: {seen} bits from what is usual, where {expected} was the most"
-        ),
-    }
 }
 
 #[cfg(test)]

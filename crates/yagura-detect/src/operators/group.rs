@@ -9,6 +9,12 @@
 //! every ten minutes. What was told becomes one alert and its revisions in [`crate::alerts`]: there is the quiet time,
 //! and how far and how long an alarm went raises the alert's severity.
 //!
+//! With a `budget` an alarm begins when its incident is told (see `budgeted.rs`): the limits of all groups of all cells
+//! are then set together, by how rare their scores are. Drift, which a group tells once, has no part in it.
+//!
+//! Recorded maintenance may have moved levels: they are taken anew from the next [`MAINTAINED_ROWS`] rows, which are not
+//! judged, within a limit that counts from what was approved.
+//!
 //! Memory, bounded by the number of groups and signals: while learning, 4 bytes for each value of the last 4,096 rows; then the model's (about 40 KiB for 20
 //! signals, 500 KiB for 100) and a minute of rows for the picture.
 
@@ -21,9 +27,13 @@ use serde_json::{Map, Value, json};
 use serde_saphyr::Spanned;
 use yagura_event::Kind;
 use yagura_event::clock::{self, Micros, SECOND};
-use yagura_models::alarm::Alarm;
-use yagura_models::group::{self, Group, Parameters, Statistic, Work};
+use yagura_models::alarm::{Alarm, Rarity};
+use yagura_models::fleet::{Budget, Factors, Tail};
+use yagura_models::group::{self, Group, Parameters, Statistic, Verdict, Work};
+use yagura_models::incident::Candidate;
 
+use super::around::Around;
+use super::budgeted::{self, Budgeted, FACTOR_MIN};
 use super::matched::sample_hit;
 use super::members::{Members, Places};
 use super::model;
@@ -44,6 +54,8 @@ const GROUPS_MAX: usize = 20_000;
 const LEARN_ROWS: usize = 4096;
 /// Rows that there must be before a group can be approved; more of many signals, see [`group::rows_wanted`].
 const WARM_UP_ROWS: usize = 300;
+/// Rows after recorded maintenance from which levels are taken.
+const MAINTAINED_ROWS: usize = 60;
 /// Rows for which a signal's last value holds.
 const HOLD: i64 = 60;
 /// Rows that are shown with a finding.
@@ -53,7 +65,7 @@ const NAMED: usize = 3;
 /// An alarm that lasts is told again when it has come far (see [`FAR`]), and after so long.
 const AGAIN: Micros = 600 * SECOND;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 2;
+const SAVED_VERSION: u16 = 3;
 /// A column without a value.
 const NOTHING: (f64, i64) = (f64::NAN, i64::MIN);
 
@@ -90,13 +102,14 @@ pub(super) fn read(
     let context = model::contexts(place, on, spec, &mut errors);
     let findings = model::findings(place, &spec.value, &FINDINGS, Finding::name, &mut errors);
     let parameters: Parameters = model::parameters(place, &spec.value, &mut errors);
+    let budget = budgeted::read(place, &spec.value, &mut errors);
     if !(parameters.period_s >= 1e-6 && parameters.period_s <= 86_400.0) {
         errors.extend(at(place, spec, "`period_s` is the distance of rows in seconds, up to a day".into()));
     }
     match errors.is_empty() {
         true => {
             let by = model::together(written);
-            Ok(Box::new(GroupPlan { by, context, findings, parameters }))
+            Ok(Box::new(GroupPlan { by, context, findings, parameters, budget }))
         }
         false => Err(errors),
     }
@@ -107,11 +120,16 @@ struct GroupPlan {
     context: Vec<String>,
     findings: Vec<Finding>,
     parameters: Parameters,
+    budget: Option<Budget>,
 }
 
 impl Plan for GroupPlan {
     fn describe(&self) -> String {
-        format!("group {:?} {:?} {:?}", self.context, self.findings, self.parameters)
+        format!("group {:?} {:?} {:?} {:?}", self.context, self.findings, self.parameters, self.budget)
+    }
+
+    fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
     }
 
     fn start(&self) -> Box<dyn Operator> {
@@ -122,7 +140,8 @@ impl Plan for GroupPlan {
             period: (self.parameters.period_s * 1e6) as i64,
             parameters: self.parameters.clone(),
             index: FxHashMap::default(),
-            saved: Saved::default(),
+            base: self.budget.as_ref().map_or(f64::INFINITY, budgeted::base),
+            saved: Saved { budgeted: self.budget.as_ref().map(Budgeted::new), ..Saved::default() },
             row: Vec::new(),
             work: Work::default(),
         })
@@ -137,6 +156,8 @@ struct Groups {
     period: i64,
     parameters: Parameters,
     index: FxHashMap<Vec<String>, u32>,
+    /// From where on incidents are followed, where there is a budget.
+    base: f64,
     saved: Saved,
     /// Reused for each row.
     row: Vec<f64>,
@@ -151,6 +172,8 @@ struct Saved {
     refused: u64,
     span: Span,
     waiting: Waiting,
+    /// Where there is a budget.
+    budgeted: Option<Budgeted>,
 }
 
 /// One (key, context).
@@ -172,6 +195,10 @@ struct OneGroup {
     /// The alarm that is on.
     told: Option<Told>,
     drifted: bool,
+    /// Rows since maintenance was recorded, until there are enough.
+    maintained: Option<Vec<Vec<f32>>>,
+    /// The levels that a person approved, once maintenance moved them.
+    approved_levels: Option<Vec<f64>>,
 }
 
 /// An alarm that is on, as it was told.
@@ -180,8 +207,9 @@ struct Told {
     /// When its first row was, by the device's clock, and the last that was told.
     since: Micros,
     last: Micros,
-    /// The highest score that was told.
+    /// The highest score that was told, and how many times the calibrated limit was in force.
     score: f64,
+    factor: f64,
     /// The column under which it was told.
     signal: usize,
 }
@@ -199,6 +227,8 @@ impl OneGroup {
             shown: VecDeque::new(),
             told: None,
             drifted: false,
+            maintained: None,
+            approved_levels: None,
         }
     }
 
@@ -221,6 +251,7 @@ impl OneGroup {
         model.begin_anew();
         self.model = Some(model);
         (self.open, self.told, self.drifted) = (None, None, false);
+        (self.maintained, self.approved_levels) = (None, None);
         self.rows.clear();
         self.shown.clear();
     }
@@ -267,7 +298,17 @@ impl OneGroup {
     }
 
     /// Judges or learns the row that was closed; answers what is to be told of it.
-    fn judge(&mut self, row: &[f64], work: &mut Work, parameters: &Parameters) -> Option<Found> {
+    fn judge(
+        &mut self,
+        row: &[f64],
+        work: &mut Work,
+        parameters: &Parameters,
+        mut held: Option<Held<'_>>,
+    ) -> Option<Found> {
+        if self.maintained.is_some() {
+            self.take_maintained(row, parameters);
+            return None;
+        }
         let Some(model) = &mut self.model else {
             let mut kept = oldest(&mut self.rows, LEARN_ROWS);
             kept.extend(row.iter().map(|&value| value as f32));
@@ -288,9 +329,12 @@ impl OneGroup {
                 Statistic::Distance => Finding::Relation,
                 Statistic::Signal(_) => Finding::Signal,
             };
-            let factor = f64::from(verdict.factor);
+            let (alarm, factor) = match &mut held {
+                Some(held) => held.alarm(&verdict, finding, now, told.as_ref()),
+                None => (verdict.alarm, f64::from(verdict.factor)),
+            };
             let score = f64::from(verdict.score) / factor;
-            match (verdict.alarm, &mut *told) {
+            match (alarm, &mut *told) {
                 (Alarm::Off, _) => *told = None,
                 (Alarm::Lasts, Some(told)) if told.is_due(now, score) => {
                     (told.last, told.score) = (now, told.score.max(score));
@@ -300,7 +344,7 @@ impl OneGroup {
                 (Alarm::Lasts, Some(_)) => {}
                 (Alarm::Begins | Alarm::Lasts, _) => {
                     let signal = model.shares().first().map_or(0, |share| share.signal);
-                    *told = Some(Told { since: now, last: now, score, signal });
+                    *told = Some(Told { since: now, last: now, score, factor, signal });
                     found = Some(Found { finding, score, factor, signal, since: now, last: now });
                 }
             }
@@ -311,6 +355,31 @@ impl OneGroup {
             }
         });
         found
+    }
+
+    /// Levels are taken anew from the next rows, if it judges.
+    fn maintain(&mut self) -> bool {
+        let Some(model) = &self.model else { return false };
+        self.approved_levels.get_or_insert_with(|| model.levels().map(|(level, _)| level).collect());
+        self.maintained = Some(Vec::new());
+        self.told = None;
+        true
+    }
+
+    /// Takes a row after maintenance.
+    fn take_maintained(&mut self, row: &[f64], parameters: &Parameters) {
+        let Some(rows) = &mut self.maintained else { return };
+        rows.push(row.iter().map(|&value| value as f32).collect());
+        if rows.len() < MAINTAINED_ROWS {
+            return;
+        }
+        if let (Some(model), Some(approved)) = (&mut self.model, &self.approved_levels) {
+            let rows = Array2::from_shape_fn((rows.len(), model.width()), |(t, i)| {
+                rows[t].get(i).map_or(f64::NAN, |&value| f64::from(value))
+            });
+            model.move_levels(approved, rows.view(), parameters);
+        }
+        self.maintained = None;
     }
 
     /// Rows that it must have before it can be approved.
@@ -343,6 +412,43 @@ impl OneGroup {
         }
         self.model = Some(model);
         self.drifted = false;
+        (self.maintained, self.approved_levels) = (None, None);
+    }
+}
+
+/// What a budget has to do with the rows of a group.
+struct Held<'a> {
+    budgeted: &'a mut Budgeted,
+    /// The group's number.
+    key: u64,
+    base: f64,
+    rarity: Rarity,
+    findings: &'a [Finding],
+}
+
+impl Held<'_> {
+    /// What a row means for the alarm: it begins when the group's incident is told, and lasts until a score is back at the
+    /// calibrated limit; and how many times that limit is in force.
+    fn alarm(
+        &mut self,
+        verdict: &Verdict,
+        finding: Finding,
+        time: Micros,
+        told: Option<&Told>,
+    ) -> (Alarm, f64) {
+        let (score, decade) = (f64::from(verdict.score), f64::from(verdict.decade));
+        let rare = self.rarity.of(score, decade);
+        if rare >= self.base && self.findings.contains(&finding) {
+            let candidate = Candidate { key: self.key, time, finding: finding as u8, score: rare as f32 };
+            if let Some(incident) = self.budgeted.observe(&candidate) {
+                let factor = self.rarity.score(f64::from(incident.limit), decade);
+                return (Alarm::Begins, factor.max(FACTOR_MIN));
+            }
+        }
+        match told {
+            Some(told) if score > told.factor.min(1.0) => (Alarm::Lasts, told.factor),
+            _ => (Alarm::Off, 1.0),
+        }
     }
 }
 
@@ -411,11 +517,17 @@ impl Groups {
                 })
             })
             .collect();
-        let around = |which: fn(&(f32, f32)) -> f32| -> Vec<f32> {
-            // What is missing is told as null.
-            one.shown.iter().filter_map(|row| row.get(found.signal).map(which)).collect()
+        let around = |which: fn(&(f32, f32)) -> f32| -> Vec<f64> {
+            one.shown.iter().filter_map(|row| row.get(found.signal).map(which)).map(f64::from).collect()
         };
         let lasted = found.last.saturating_sub(found.since) / (period_s * 1e6).max(1.0) as Micros;
+        let around = Around {
+            period_s,
+            seen: around(|pair| pair.0),
+            expected: around(|pair| pair.1),
+            deviation: None,
+            marked: usize::try_from(lasted + 1).unwrap_or_default(),
+        };
         let mut more = Map::new();
         let first = signals.first().cloned().unwrap_or_default();
         for key in ["seen", "expected", "deviation"] {
@@ -426,19 +538,14 @@ impl Groups {
         more.insert("factor".into(), found.factor.into());
         more.insert("since".into(), clock::rfc3339(found.since).into());
         more.insert("signals".into(), signals.into());
-        more.insert(
-            "around".into(),
-            json!({
-                "period_s": period_s, "seen": around(|pair| pair.0), "expected": around(|pair| pair.1),
-                "marked": lasted + 1,
-            }),
-        );
+        more.insert("around".into(), around.told());
         more
     }
 }
 
 impl Operator for Groups {
     fn samples(&mut self, step: &Step<'_>, samples: &Samples<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
+        let rarity = Rarity::new(86_400.0 / self.parameters.period_s, self.parameters.nominal);
         let mut taken = 0;
         for row in step.from..samples.series.len() {
             let number = samples.series[row];
@@ -455,7 +562,10 @@ impl Operator for Groups {
                 // A pause is no row after row of held values: the model begins anew behind it.
                 let paused = one.open.is_some_and(|open| period.saturating_sub(open) > HOLD);
                 one.close(&mut self.row);
-                if let Some(found) = one.judge(&self.row, &mut self.work, &self.parameters)
+                let (key, base, findings) = (u64::from(place.0), self.base, &self.findings[..]);
+                let held = self.saved.budgeted.as_mut();
+                let held = held.map(|budgeted| Held { budgeted, key, base, rarity, findings });
+                if let Some(found) = one.judge(&self.row, &mut self.work, &self.parameters, held)
                     && self.findings.contains(&found.finding)
                     && let Some(series) = one.members.series(found.signal, all)
                 {
@@ -505,6 +615,27 @@ impl Operator for Groups {
 
     fn put_in_force(&mut self, entries: &[Entry], _: &Blocks<Series>) -> Result<(), String> {
         self.judge_by(entries)
+    }
+
+    fn maintain(&mut self, keys: &Map<String, Value>, _: &Blocks<Series>) -> usize {
+        self.maintain_those(keys)
+    }
+
+    fn advance(&mut self, step: &Step<'_>, _: &Blocks<Series>, _: &mut Vec<Hit>) {
+        let Saved { budgeted, groups, .. } = &mut self.saved;
+        if let Some(budgeted) = budgeted {
+            budgeted.advance(step.watermark, || groups.iter().filter(|one| one.model.is_some()).count());
+        }
+    }
+
+    fn tail(&mut self, now: Micros) -> Option<Tail> {
+        self.saved.budgeted.as_mut()?.tail(now)
+    }
+
+    fn set_factors(&mut self, factors: &Factors) {
+        if let Some(budgeted) = &mut self.saved.budgeted {
+            budgeted.set_factors(factors);
+        }
     }
 
     fn learning(&self) -> Learning {

@@ -19,6 +19,8 @@ use crate::pipeline::{PipelineError, Place, Written};
 use crate::shard::Series;
 
 pub mod absence;
+mod around;
+mod budgeted;
 mod conversation;
 mod group;
 pub mod known;

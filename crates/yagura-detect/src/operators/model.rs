@@ -8,11 +8,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 use yagura_event::Kind;
-use yagura_event::clock::{self, Micros, SECOND};
+use yagura_event::clock::{self, Micros};
 use yagura_models::fleet::{Budget, Factors, Tail};
 use yagura_models::guard::{self, NO_SLOT, Parameters, State};
-use yagura_models::incident::{self, Candidate, Incidents};
+use yagura_models::incident::Candidate;
 
+use super::budgeted::{self, Budgeted};
 use super::matched::sample_hit;
 use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, restored, saved};
 use crate::alerts::Hit;
@@ -21,14 +22,16 @@ use crate::blocks::Blocks;
 use crate::pipeline::{ModelSpec, PipelineError, Place, Written};
 use crate::shard::Series;
 
+mod courses;
 mod reference;
 
+use courses::{Batch, Courses, Found};
 use reference::Waiting;
 
 /// The most keys in a cell: 256 MiB of states. What comes beyond is counted and not judged.
 const KEYS_MAX: usize = 4_000_000;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 4;
+const SAVED_VERSION: u16 = 5;
 
 /// A series that the detection takes and whose slot must be looked up.
 const UNRESOLVED: u32 = u32::MAX - 1;
@@ -53,9 +56,12 @@ const READERS: [(&str, ReadModel, &[&str]); 6] = [
     (yagura_models::conversation::NAME, super::conversation::read, &super::conversation::SHOWN),
 ];
 
+/// The models whose limits a budget of alarms can set: those of which it is known how rare a score is.
+const BUDGETED: [&str; 3] = [guard::NAME, yagura_models::group::NAME, yagura_models::steps::NAME];
+
 /// What a model of samples shows.
-pub(crate) const SHOWN: [&str; 8] =
-    ["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score"];
+pub(crate) const SHOWN: [&str; 9] =
+    ["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score", "since"];
 
 type ReadModel =
     fn(&Place<'_>, Kind, &Spanned<ModelSpec>, &Written<'_>) -> Result<Box<dyn Plan>, Vec<PipelineError>>;
@@ -67,8 +73,8 @@ pub(crate) fn read(
 ) -> Option<Result<Box<dyn Plan>, Vec<PipelineError>>> {
     let spec = written.model?;
     let name = &spec.value.name;
-    if let Some(budget) = spec.value.budget.as_ref().filter(|_| name.value != guard::NAME) {
-        let message = format!("`budget` sets the limits of the model `{}` alone", guard::NAME);
+    if let Some(budget) = spec.value.budget.as_ref().filter(|_| !BUDGETED.contains(&name.value.as_str())) {
+        let message = format!("`budget` sets the limits of these models: {}", BUDGETED.join(", "));
         return Some(Err(at(place, budget, message)));
     }
     Some(match READERS.iter().find(|(known, ..)| *known == name.value) {
@@ -160,37 +166,11 @@ fn read_guard(
     let context = contexts(place, on, spec, &mut errors);
     let findings = findings(place, &spec.value, &FINDINGS, guard::Finding::name, &mut errors);
     let parameters = parameters(place, &spec.value, &mut errors);
-    let budget = spec.value.budget.as_ref().and_then(|written| budget(place, written, &mut errors));
+    let budget = budgeted::read(place, &spec.value, &mut errors);
     match errors.is_empty() {
         true => Ok(Box::new(GuardPlan { context, findings, parameters, budget })),
         false => Err(errors),
     }
-}
-
-/// A budget as written: a number of alarms a day, or all of its parameters.
-fn budget(
-    place: &Place<'_>,
-    written: &Spanned<serde_json::Value>,
-    errors: &mut Vec<PipelineError>,
-) -> Option<Budget> {
-    let read = match written.value.as_f64() {
-        Some(alarms_per_day) => Ok(Budget { alarms_per_day, ..Budget::default() }),
-        None => serde_json::from_value(written.value.clone()),
-    };
-    match read {
-        Ok(budget) if budget.is_sound() => return Some(budget),
-        Ok(_) => errors.extend(at(
-            place,
-            written,
-            "`alarms_per_day` is more than 0, and `floor` lies between 0.3 and `ceiling`".into(),
-        )),
-        Err(error) => errors.extend(at(
-            place,
-            written,
-            format!("a budget is a number of alarms a day, as in `budget: 2`, or its parameters: {error}"),
-        )),
-    }
-    None
 }
 
 struct GuardPlan {
@@ -216,10 +196,10 @@ impl Plan for GuardPlan {
             parameters: self.parameters.clone(),
             slot_of: Vec::new(),
             slots: Vec::new(),
-            found: Vec::new(),
+            found: Found::default(),
             index: FxHashMap::default(),
-            base: self.budget.as_ref().map_or(1.0, |budget| BELOW * budget.floor),
-            saved: Saved { incidents: self.budget.as_ref().map(begin), ..Saved::default() },
+            base: self.budget.as_ref().map_or(1.0, budgeted::base),
+            saved: Saved { budgeted: self.budget.as_ref().map(Budgeted::new), ..Saved::default() },
         })
     }
 }
@@ -232,7 +212,7 @@ struct Guard {
     slot_of: Vec<u32>,
     /// Reused for each batch.
     slots: Vec<u32>,
-    found: Vec<guard::Hit>,
+    found: Found,
     index: FxHashMap<(u32, u32), u32>,
     /// The share of the limit from which on incidents are followed, where there is a budget.
     base: f64,
@@ -251,21 +231,10 @@ struct Saved {
     waiting: Waiting,
     /// By slot whose maintenance was recorded, the level that a person approved.
     approved_levels: BTreeMap<u32, f64>,
+    /// Of the keys that are near a limit.
+    courses: Courses,
     /// Where there is a budget.
-    incidents: Option<Incidents>,
-    /// When keys were counted for it, and when the tail was told, in the cell's time.
-    counted: Option<Micros>,
-    told: Option<Micros>,
-}
-
-/// Incidents are followed from this share of the lowest factor on, so that their number there can be known.
-const BELOW: f64 = 0.8;
-/// The cell's time from one count of the keys, or one telling of the tail, to the next.
-const COUNTED_EVERY: Micros = 600 * SECOND;
-const TOLD_EVERY: Micros = 3600 * SECOND;
-
-fn begin(budget: &Budget) -> Incidents {
-    Incidents::new(incident::Settings::default(), budget.begin(), budget.memory_days())
+    budgeted: Option<Budgeted>,
 }
 
 impl Guard {
@@ -313,6 +282,57 @@ impl Guard {
         }
         slot
     }
+
+    /// What is told of a finding; nothing of one that nobody asks for, or that the budget keeps back.
+    fn hit(
+        &mut self,
+        step: &Step<'_>,
+        samples: &Samples<'_>,
+        all: &Blocks<Series>,
+        batch: &Batch<'_>,
+        found: &guard::Hit,
+    ) -> Option<Hit> {
+        if !self.findings.contains(&found.finding) {
+            return None;
+        }
+        let (index, row) = (found.index as usize, step.from + found.index as usize);
+        let slot = batch.slots[index];
+        let incident = match &mut self.saved.budgeted {
+            Some(budgeted) if !found.provisional => Some(budgeted.observe(&Candidate {
+                key: u64::from(slot),
+                time: samples.times[row],
+                finding: FINDINGS.iter().position(|f| *f == found.finding).unwrap_or(0) as u8,
+                score: found.score as f32,
+            })?),
+            _ => None,
+        };
+        let series = all.get(samples.series[row] as usize)?;
+        let interval_s = self.saved.states.get(slot as usize).map_or(0.0, State::interval_s);
+        let (around, mut since) = self.saved.courses.around(batch, found, interval_s);
+        let mut score = found.score;
+        let mut more = serde_json::Map::new();
+        for (name, number) in
+            [("seen", found.seen), ("expected", found.expected), ("deviation", found.deviation)]
+        {
+            more.insert(name.into(), number.into());
+        }
+        more.insert("finding".into(), found.finding.name().into());
+        if found.provisional {
+            more.insert("provisional".into(), true.into());
+        }
+        if let Some(incident) = incident {
+            // By the limit in force; the calibrated one is a part of what sets it.
+            score = f64::from(incident.peak / incident.limit);
+            more.insert("factor".into(), f64::from(incident.limit).into());
+            since = since.min(incident.since);
+        }
+        more.insert("score".into(), score.into());
+        more.insert("since".into(), clock::rfc3339(since).into());
+        more.extend(around.map(|around| ("around".to_string(), around.told())));
+        let hit = sample_hit(step, samples, row, series, more);
+        // What was not approved yet says too little about how far something is off.
+        Some(if found.provisional { hit } else { hit.scored(score) })
+    }
 }
 
 impl Operator for Guard {
@@ -327,56 +347,32 @@ impl Operator for Guard {
             }
             slots.push(slot);
         }
-        self.found.clear();
+        let mut found = std::mem::take(&mut self.found);
         let (times, values) = (&samples.times[step.from..], &samples.values[step.from..]);
-        let (quality, states, found) =
-            (&samples.quality[step.from..], &mut self.saved.states, &mut self.found);
-        match self.saved.incidents {
-            None => guard::judge(states, &slots, times, values, quality, &self.parameters, found),
+        let quality = &samples.quality[step.from..];
+        let states = &mut self.saved.states;
+        match self.saved.budgeted {
+            None => guard::judge(states, &slots, times, values, quality, &self.parameters, &mut found),
             Some(_) => {
-                guard::watch(states, &slots, times, values, quality, &self.parameters, self.base, found);
+                guard::watch(states, &slots, times, values, quality, &self.parameters, self.base, &mut found);
             }
         }
         let judged = slots.iter().filter(|&&slot| slot != NO_SLOT).count();
         self.saved.span.add(step.envelope.observed, judged as u64);
-        self.slots = slots;
-        for found in self.found.iter().filter(|f| self.findings.contains(&f.finding)) {
-            let row = step.from + found.index as usize;
-            let incident = match &mut self.saved.incidents {
-                Some(incidents) if !found.provisional => {
-                    let candidate = Candidate {
-                        key: u64::from(self.slots[found.index as usize]),
-                        time: samples.times[row],
-                        finding: FINDINGS.iter().position(|f| *f == found.finding).unwrap_or(0) as u8,
-                        score: found.score as f32,
-                    };
-                    let Some(incident) = incidents.observe(&candidate) else { continue };
-                    Some(incident)
+        if !found.is_empty() {
+            let batch = Batch { slots: &slots, times, values, quality };
+            for index in found.in_order() {
+                match index {
+                    courses::Told::Near(near) => self.saved.courses.follow(&batch, near),
+                    courses::Told::Hit(hit) => {
+                        hits.extend(self.hit(step, samples, all, &batch, hit));
+                    }
                 }
-                _ => None,
-            };
-            if let Some(series) = all.get(samples.series[row] as usize) {
-                let more = serde_json::json!({
-                    "finding": found.finding.name(), "seen": found.seen, "expected": found.expected,
-                    "deviation": found.deviation, "score": found.score,
-                });
-                let serde_json::Value::Object(mut more) = more else { unreachable!("an object literal") };
-                if found.provisional {
-                    more.insert("provisional".into(), true.into());
-                }
-                let mut score = found.score;
-                if let Some(incident) = incident {
-                    // By the limit in force; the calibrated one is a part of what sets it.
-                    score = f64::from(incident.peak / incident.limit);
-                    more.insert("score".into(), score.into());
-                    more.insert("factor".into(), f64::from(incident.limit).into());
-                    more.insert("since".into(), clock::rfc3339(incident.since).into());
-                }
-                let hit = sample_hit(step, samples, row, series, more);
-                // What was not approved yet says too little about how far something is off.
-                hits.push(if found.provisional { hit } else { hit.scored(score) });
             }
+            self.saved.courses.keep_those_that_go_on(&self.saved.states);
+            found.clear();
         }
+        (self.slots, self.found) = (slots, found);
     }
 
     fn series(&mut self, number: u32, selected: bool) {
@@ -428,27 +424,19 @@ impl Operator for Guard {
     }
 
     fn advance(&mut self, step: &Step<'_>, _: &Blocks<Series>, _: &mut Vec<Hit>) {
-        let now = step.watermark;
-        let Some(incidents) = &mut self.saved.incidents else { return };
-        if now < Micros::MAX && self.saved.counted.is_none_or(|at| now >= at.saturating_add(COUNTED_EVERY)) {
-            self.saved.counted = Some(now);
-            let keys = self.saved.states.iter().filter(|state| state.is_approved()).count();
-            incidents.advance(now, keys as u64);
+        let Saved { budgeted, states, .. } = &mut self.saved;
+        if let Some(budgeted) = budgeted {
+            budgeted.advance(step.watermark, || states.iter().filter(|state| state.is_approved()).count());
         }
     }
 
     fn tail(&mut self, now: Micros) -> Option<Tail> {
-        let incidents = self.saved.incidents.as_ref()?;
-        if self.saved.told.is_some_and(|at| now < at.saturating_add(TOLD_EVERY)) {
-            return None;
-        }
-        self.saved.told = Some(now);
-        Some(incidents.tail().clone())
+        self.saved.budgeted.as_mut()?.tail(now)
     }
 
     fn set_factors(&mut self, factors: &Factors) {
-        if let Some(incidents) = &mut self.saved.incidents {
-            incidents.set_factors(factors);
+        if let Some(budgeted) = &mut self.saved.budgeted {
+            budgeted.set_factors(factors);
         }
     }
 
@@ -470,3 +458,6 @@ impl Operator for Guard {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

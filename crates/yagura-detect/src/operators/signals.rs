@@ -2,7 +2,7 @@
 //! the first time (`model: series`), or does again to the last digit (`model: repeat`). Each (signal, context) has a state of its own.
 //!
 //! Another such model is one [`SignalModel`] here and its line in `READERS`. Memory: at most [`KEYS_MAX`] states of
-//! 8 KiB.
+//! 8 KiB, and of 1.5 KiB for the past that is shown with a finding.
 
 use rustc_hash::FxHashMap;
 use serde::de::DeserializeOwned;
@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use serde_saphyr::Spanned;
 use yagura_event::Kind;
+use yagura_event::clock::rfc3339;
 use yagura_models::{repeat, series};
 
+use super::around::Around;
 use super::matched::sample_hit;
 use super::members::Places;
 use super::{Learning, Operator, Plan, Samples, Saving, Step, at, model, restored, saved};
@@ -20,29 +22,59 @@ use crate::blocks::Blocks;
 use crate::pipeline::{ModelSpec, PipelineError, Place, Written};
 use crate::shard::Series;
 
+mod past;
+
+use past::Past;
+
 /// The most keys in a cell: 256 MiB of states.
 const KEYS_MAX: usize = 32_768;
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
 
 /// A model of one signal: its state, a value after the other.
 trait SignalModel: Clone + Default + Serialize + DeserializeOwned + Send + 'static {
     type Parameters: Clone + Default + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static;
     const NAME: &'static str;
     const FINDINGS: &'static [&'static str];
+    /// Whether it is told when what it finds was seen first, however long ago.
+    const LOOKS_BACK: bool;
 
     /// What is wrong with parameters, if anything.
     fn complaint(parameters: &Self::Parameters) -> Option<&'static str>;
-    /// Takes a value; answers a finding with the numbers that explain it.
-    fn take(&mut self, value: f64, parameters: &Self::Parameters) -> Option<(&'static str, Value)>;
+    /// Takes a value; answers a finding.
+    fn take(&mut self, value: f64, parameters: &Self::Parameters) -> Option<Found>;
+    /// Of how many values one is shown.
+    fn one_in(parameters: &Self::Parameters) -> u64;
     fn begin_anew(&mut self);
     fn has_learned(&self, parameters: &Self::Parameters) -> bool;
+}
+
+/// A finding.
+struct Found {
+    finding: &'static str,
+    /// The numbers that explain it.
+    numbers: Value,
+    score: f64,
+    /// How many of the last values it is about.
+    about: u64,
+    /// The level that was expected of them and how far from it is usual, where there is one.
+    expected: Option<(f64, f64)>,
+    /// How many values before what it is about was seen first.
+    before: Option<u64>,
+}
+
+/// A model's state, and what is shown with what it finds.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Kept<M> {
+    model: M,
+    past: Past,
 }
 
 impl SignalModel for series::State {
     type Parameters = series::Parameters;
     const NAME: &'static str = series::NAME;
     const FINDINGS: &'static [&'static str] = &["low", "high", "course", "step"];
+    const LOOKS_BACK: bool = false;
 
     fn complaint(parameters: &series::Parameters) -> Option<&'static str> {
         let sound = |value: f64| value.is_finite() && value >= 0.0;
@@ -50,13 +82,24 @@ impl SignalModel for series::State {
         (!all.into_iter().all(sound)).then_some("`tolerance`, `usual` and `memory` are numbers from 0 on")
     }
 
-    fn take(&mut self, value: f64, parameters: &series::Parameters) -> Option<(&'static str, Value)> {
+    /// The block is shown beside the nearest that is known: its extremes, or its level. Steps have no level.
+    fn take(&mut self, value: f64, parameters: &series::Parameters) -> Option<Found> {
         let found = self.judge(value, parameters)?;
-        let series::Hit { finding, expected, seen, range, score } = found;
-        Some((
-            finding.name(),
-            json!({ "seen": seen, "expected": expected, "deviation": range, "score": score }),
-        ))
+        let series::Hit { finding, expected, seen, range, nearest, score } = found;
+        let level = (finding == series::Finding::Course).then_some((expected, 0.0));
+        Some(Found {
+            finding: finding.name(),
+            numbers: json!({ "seen": seen, "expected": expected, "deviation": range }),
+            score,
+            about: parameters.block_samples().into(),
+            expected: nearest.map(|[low, high]| (0.5 * (low + high), 0.5 * (high - low))).or(level),
+            before: None,
+        })
+    }
+
+    /// What is shown is a block and the four before it.
+    fn one_in(parameters: &series::Parameters) -> u64 {
+        u64::from(parameters.block_samples()).div_ceil(past::VALUES as u64 / 5)
     }
 
     fn begin_anew(&mut self) {
@@ -72,19 +115,27 @@ impl SignalModel for repeat::State {
     type Parameters = repeat::Parameters;
     const NAME: &'static str = repeat::NAME;
     const FINDINGS: &'static [&'static str] = &["repeat"];
+    const LOOKS_BACK: bool = true;
 
     fn complaint(_: &repeat::Parameters) -> Option<&'static str> {
         None
     }
 
     /// Seen and expected are lengths of repeats, in samples.
-    fn take(&mut self, value: f64, parameters: &repeat::Parameters) -> Option<(&'static str, Value)> {
+    fn take(&mut self, value: f64, parameters: &repeat::Parameters) -> Option<Found> {
         let repeat::Hit { run, distance, limit } = self.judge(value, parameters)?;
-        let score = run as f64 / limit.max(1) as f64;
-        Some((
-            "repeat",
-            json!({ "seen": run, "expected": 0, "deviation": limit, "score": score, "distance": distance }),
-        ))
+        Some(Found {
+            finding: "repeat",
+            numbers: json!({ "seen": run, "expected": 0, "deviation": limit, "distance": distance }),
+            score: run as f64 / limit.max(1) as f64,
+            about: run,
+            expected: None,
+            before: Some(distance),
+        })
+    }
+
+    fn one_in(_: &repeat::Parameters) -> u64 {
+        1
     }
 
     fn begin_anew(&mut self) {
@@ -168,7 +219,7 @@ struct Saved<M> {
     slot_of: Places<u32>,
     /// By slot: the series and the context that the state is of.
     keys: Vec<(u32, Vec<String>)>,
-    states: Vec<M>,
+    states: Vec<Kept<M>>,
     refused: u64,
 }
 
@@ -177,7 +228,9 @@ impl<M: SignalModel> Signals<M> {
         let text = |name: &String| series.context.get(name).cloned().unwrap_or_default();
         let key = (number, self.context.iter().map(text).collect::<Vec<_>>());
         if let Some(&slot) = self.index.get(&key) {
-            self.saved.states[slot as usize].begin_anew();
+            let Kept { model, past } = &mut self.saved.states[slot as usize];
+            model.begin_anew();
+            past.begin();
             return Some(slot);
         }
         if self.saved.states.len() >= KEYS_MAX {
@@ -185,11 +238,31 @@ impl<M: SignalModel> Signals<M> {
             return None;
         }
         let slot = self.saved.states.len() as u32;
-        self.saved.states.push(M::default());
+        self.saved.states.push(Kept::default());
         self.saved.keys.push(key.clone());
         self.index.insert(key, slot);
         Some(slot)
     }
+}
+
+/// What is told of a finding.
+fn explain(found: Found, past: &Past, one_in: u64) -> Map<String, Value> {
+    let Value::Object(mut more) = found.numbers else { unreachable!("an object literal") };
+    more.insert("finding".into(), found.finding.into());
+    more.insert("score".into(), found.score.into());
+    let since = past.time_ago(found.about.saturating_sub(1), one_in);
+    let first = found
+        .before
+        .and_then(|before| past.time_ago(found.about.saturating_sub(1).saturating_add(before), one_in));
+    for (name, time) in [("since", since), ("first_seen", first)] {
+        more.extend(time.map(|time| (name.to_string(), rfc3339(time).into())));
+    }
+    let (seen, period_s) = past.course();
+    let (level, deviation) = found.expected.unzip();
+    let expected = level.map_or(Vec::new(), |level| vec![level; seen.len()]);
+    let marked = usize::try_from(found.about.div_ceil(one_in)).unwrap_or(usize::MAX).min(seen.len());
+    more.insert("around".into(), Around { period_s, seen, expected, deviation, marked }.told());
+    more
 }
 
 impl<M: SignalModel> Operator for Signals<M> {
@@ -201,17 +274,18 @@ impl<M: SignalModel> Operator for Signals<M> {
                 self.saved.slot_of.put(number, slot)
             });
             let Some(slot) = slot else { continue };
-            let Some(state) = self.saved.states.get_mut(slot as usize) else { continue };
-            if samples.quality[row] >= 2 {
+            let Some(Kept { model, past }) = self.saved.states.get_mut(slot as usize) else { continue };
+            let (time, value) = (samples.times[row], samples.values[row]);
+            if samples.quality[row] >= 2 || !value.is_finite() {
                 continue;
             }
-            if let Some((finding, Value::Object(mut more))) =
-                state.take(samples.values[row], &self.parameters)
-                && self.findings.contains(&finding)
+            past.take(time, value, M::one_in(&self.parameters), M::LOOKS_BACK);
+            if let Some(found) = model.take(value, &self.parameters)
+                && self.findings.contains(&found.finding)
                 && let Some(series) = all.get(number as usize)
             {
-                more.insert("finding".into(), finding.into());
-                let score = more.get("score").and_then(Value::as_f64).unwrap_or_default();
+                let score = found.score;
+                let more = explain(found, past, M::one_in(&self.parameters));
                 hits.push(sample_hit(step, samples, row, series, more).scored(score));
             }
         }
@@ -240,7 +314,7 @@ impl<M: SignalModel> Operator for Signals<M> {
                 None => series.text(name),
             };
             if keys.iter().all(|(name, value)| value.as_str().is_some_and(|value| of(name) == value)) {
-                *state = M::default();
+                *state = Kept::default();
                 concerned += 1;
             }
         }
@@ -249,7 +323,7 @@ impl<M: SignalModel> Operator for Signals<M> {
 
     fn learning(&self) -> Learning {
         let states = &self.saved.states;
-        let ready = states.iter().filter(|state| state.has_learned(&self.parameters)).count();
+        let ready = states.iter().filter(|state| state.model.has_learned(&self.parameters)).count();
         Learning { keys: states.len(), ready, approved: ready, refused: self.saved.refused, nearest: None }
     }
 
@@ -306,6 +380,15 @@ model:
         let [alert] = &told[..] else { panic!("{told:?}") };
         assert!((900..960).contains(&(alert.time / SECOND)), "{}", alert.time / SECOND);
         assert_eq!(alert.evidence["signal"], "flow");
+        // A block of four samples and what came before it, beside the nearest block that is known.
+        let around = &alert.evidence["around"];
+        let seen: Vec<f64> =
+            around["seen"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+        let first = alert.time / SECOND - seen.len() as i64 + 1;
+        let fed = |t: i64| if (900..960).contains(&t) { 52.0 } else { 50.0 + 10.0 * (t as f64 / 5.0).sin() };
+        assert!(seen.iter().zip(first..).all(|(value, t)| (value - fed(t)).abs() < 1e-4), "{seen:?}");
+        assert_eq!((seen.len(), &around["marked"], &around["period_s"]), (60, &json!(4), &json!(1.0)));
+        assert_eq!(alert.evidence["since"], rfc3339(alert.time - 3 * SECOND));
         let pipeline = pipeline(DETECTION).unwrap_or_else(|errors| panic!("{}", errors[0]));
         cell.restart(&pipeline);
         assert!(cell.record("c", &lines(1200..1300, 0..0), 1300).is_empty());
@@ -331,6 +414,14 @@ model:
         let [alert] = &told[..] else { panic!("{told:?}") };
         assert!((848..900).contains(&(alert.time / SECOND)), "{}", alert.time / SECOND);
         assert_eq!(alert.evidence["distance"], 300);
+        // What is played, marked, and when it was recorded.
+        let run = alert.evidence["seen"].as_i64().unwrap();
+        let began = alert.time - (run - 1) * SECOND;
+        assert_eq!(alert.evidence["since"], rfc3339(began));
+        assert_eq!(alert.evidence["first_seen"], rfc3339(began - 300 * SECOND));
+        let around = &alert.evidence["around"];
+        assert_eq!((around["marked"].as_i64(), &around["expected"]), (Some(run), &json!([])));
+        assert_eq!(around["seen"][59], reading(alert.time / SECOND - 300));
     }
 
     #[test]

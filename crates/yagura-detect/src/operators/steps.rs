@@ -5,6 +5,9 @@
 //! sample was taken ends nothing. It is judged with the next samples of the cell, or when the watermark moves; the
 //! alert names the run's last sample. While one of the contexts is not stated there is no run.
 //!
+//! With a `budget` a run is told when it begins an incident that is (see `budgeted.rs`); what is learned from stays what is
+//! within the calibrated limits.
+//!
 //! Memory, bounded by the number of steps and signals: of a run under way at most [`KEPT`] values a signal, of which every
 //! second is dropped when there are more; of a step, the features of the newest [`RUNS`] runs (768 bytes a signal)
 //! and the model (about 12 KiB for 20 signals, 100 KiB for 64).
@@ -19,8 +22,13 @@ use serde_saphyr::Spanned;
 use yagura_event::alert::Cause;
 use yagura_event::clock::{Micros, rfc3339};
 use yagura_event::{Envelope, Kind};
+use yagura_models::alarm::Rarity;
+use yagura_models::fleet::{Budget, Factors, Tail};
+use yagura_models::incident::Candidate;
 use yagura_models::steps::{self, FEATURES, Parameters, RUNS_MIN, Verdict, features};
 
+use super::around::{Around, Trace};
+use super::budgeted::{self, Budgeted, FACTOR_MIN};
 use super::members::{Members, Places};
 use super::{Learning, Operator, Plan, Samples, Saving, Step, Which, at, model, restored, saved};
 use crate::alerts::Hit;
@@ -47,7 +55,9 @@ const NAMED: usize = 3;
 pub(super) const SHOWN: [&str; 10] =
     ["lot", "recipe", "step", "finding", "seen", "expected", "deviation", "score", "feature", "since"];
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 1;
+const SAVED_VERSION: u16 = 2;
+/// Runs of a step in a day, about, for the scale of rarity that a budget is held on.
+const RUNS_A_DAY: f64 = 100.0;
 
 /// What a run gives away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,10 +107,11 @@ pub(super) fn read(
     }
     let findings = model::findings(place, &spec.value, &FINDINGS, Finding::name, &mut errors);
     let parameters = model::parameters(place, &spec.value, &mut errors);
+    let budget = budgeted::read(place, &spec.value, &mut errors);
     match errors.is_empty() {
         true => {
             let by = model::together(written);
-            Ok(Box::new(StepsPlan { by, context, findings, parameters }))
+            Ok(Box::new(StepsPlan { by, context, findings, parameters, budget }))
         }
         false => Err(errors),
     }
@@ -111,11 +122,16 @@ struct StepsPlan {
     context: Vec<String>,
     findings: Vec<Finding>,
     parameters: Parameters,
+    budget: Option<Budget>,
 }
 
 impl Plan for StepsPlan {
     fn describe(&self) -> String {
-        format!("steps {:?} {:?} {:?}", self.context, self.findings, self.parameters)
+        format!("steps {:?} {:?} {:?} {:?}", self.context, self.findings, self.parameters, self.budget)
+    }
+
+    fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
     }
 
     fn start(&self) -> Box<dyn Operator> {
@@ -126,7 +142,8 @@ impl Plan for StepsPlan {
             parameters: self.parameters.clone(),
             index: FxHashMap::default(),
             records: 0,
-            saved: Saved::default(),
+            base: self.budget.as_ref().map_or(f64::INFINITY, budgeted::base),
+            saved: Saved { budgeted: self.budget.as_ref().map(Budgeted::new), ..Saved::default() },
         })
     }
 }
@@ -139,6 +156,8 @@ struct Steps {
     index: FxHashMap<Vec<String>, u32>,
     /// Records of samples since the start: what is the same for a record is noted once for each run.
     records: u64,
+    /// From where on incidents are followed, where there is a budget.
+    base: f64,
     saved: Saved,
 }
 
@@ -152,6 +171,8 @@ struct Saved {
     refused: u64,
     span: Span,
     waiting: Waiting,
+    /// Where there is a budget.
+    budgeted: Option<Budgeted>,
 }
 
 /// One step of one recipe on one chamber.
@@ -172,7 +193,8 @@ struct OneStep {
 /// A run under way.
 #[derive(Clone, Serialize, Deserialize)]
 struct Run {
-    traces: Vec<Trace>,
+    /// Of each signal its values, evenly thinned out.
+    traces: Vec<Trace<f64>>,
     /// Lot, recipe and step.
     context: BTreeMap<String, String>,
     from: Micros,
@@ -209,34 +231,6 @@ impl Run {
     }
 }
 
-/// The values of one signal in a run, evenly thinned out.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Trace {
-    values: Vec<f64>,
-    /// Values so far, and of how many one is kept, as a power of two.
-    seen: u64,
-    thinned: u32,
-}
-
-impl Trace {
-    fn push(&mut self, value: f64) {
-        if self.seen.is_multiple_of(1 << self.thinned) {
-            if self.values.len() == KEPT {
-                let mut at = 0;
-                self.values.retain(|_| {
-                    at += 1;
-                    at % 2 == 1
-                });
-                self.thinned = (self.thinned + 1).min(63);
-            }
-            if self.seen.is_multiple_of(1 << self.thinned) {
-                self.values.push(value);
-            }
-        }
-        self.seen += 1;
-    }
-}
-
 impl OneStep {
     fn new(key: Vec<String>) -> OneStep {
         OneStep {
@@ -264,11 +258,10 @@ impl OneStep {
         self.runs.clear();
     }
 
-    /// Learns from the features of a run, or judges them.
+    /// Judges the features of a run, and learns from those that are ordinary.
     fn take(&mut self, features: &[f64], parameters: &Parameters) -> Option<Verdict> {
         let verdict = self.model.as_ref().map(|model| model.judge(features));
-        let found = verdict.filter(|verdict| verdict.score > 1.0);
-        if found.is_none() {
+        if verdict.as_ref().is_none_or(|verdict| verdict.score <= 1.0) {
             if self.runs.len() == RUNS {
                 self.runs.pop_front();
             }
@@ -280,7 +273,7 @@ impl OneStep {
             anew.stay_near(approved, parameters.maintenance_sigma);
             self.model = Some(anew);
         }
-        found
+        verdict
     }
 
     /// What the newest runs are like; none of too few.
@@ -349,18 +342,37 @@ impl Steps {
 
     /// Judges the runs that have ended.
     fn judge(&mut self, step: &Step<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
+        let rarity = Rarity::new(RUNS_A_DAY, self.parameters.nominal);
         for (at, run) in std::mem::take(&mut self.saved.ended) {
             let Some(one) = self.saved.steps.get_mut(at as usize) else { continue };
             let mut of_run = vec![f64::NAN; FEATURES.len() * one.members.len()];
             for (of_signal, trace) in of_run.chunks_mut(FEATURES.len()).zip(&run.traces) {
-                of_signal.copy_from_slice(&features(&trace.values));
+                of_signal.copy_from_slice(&features(trace.values()));
             }
-            if let Some(verdict) = one.take(&of_run, &self.parameters)
-                && self.findings.contains(&Finding::of(&verdict))
-                && let Some(hit) = hit(step, one, run, &of_run, &verdict, all)
-            {
-                hits.push(hit);
+            let Some(mut verdict) = one.take(&of_run, &self.parameters) else { continue };
+            let finding = Finding::of(&verdict);
+            if !self.findings.contains(&finding) {
+                continue;
             }
+            let factor = match &mut self.saved.budgeted {
+                None => (verdict.score > 1.0).then_some(1.0),
+                Some(budgeted) => {
+                    let decade = steps::Step::decade(&self.parameters);
+                    let score = rarity.of(verdict.score, decade);
+                    let candidate = Candidate {
+                        key: at.into(),
+                        time: run.until,
+                        finding: finding as u8,
+                        score: score as f32,
+                    };
+                    let incident = (score >= self.base).then(|| budgeted.observe(&candidate)).flatten();
+                    incident.map(|incident| rarity.score(incident.limit.into(), decade).max(FACTOR_MIN))
+                }
+            };
+            let Some(factor) = factor else { continue };
+            // By the limit in force.
+            verdict.score /= factor;
+            hits.extend(hit(step, one, run, &of_run, &verdict, factor, all));
         }
     }
 }
@@ -372,6 +384,7 @@ fn hit(
     run: Run,
     seen: &[f64],
     verdict: &Verdict,
+    factor: f64,
     all: &Blocks<Series>,
 ) -> Option<Hit> {
     let model = one.model.as_ref()?;
@@ -398,6 +411,9 @@ fn hit(
     }
     evidence.insert("finding".into(), Finding::of(verdict).name().into());
     evidence.insert("score".into(), verdict.score.into());
+    if factor != 1.0 {
+        evidence.insert("factor".into(), factor.into());
+    }
     evidence.insert("signals".into(), signals.into());
     evidence.insert("since".into(), rfc3339(run.from).into());
     evidence.insert("around".into(), around(&run, column, model));
@@ -418,12 +434,13 @@ fn hit(
 
 /// The worst signal in the run beside the level that is expected of it.
 fn around(run: &Run, column: usize, model: &steps::Step) -> Value {
-    let values = run.traces.get(column).map_or(&[][..], |trace| &trace.values);
+    let values = run.traces.get(column).map_or(&[][..], Trace::values);
     let every = values.len().div_ceil(AROUND).max(1);
     let seen: Vec<f64> = values.iter().copied().step_by(every).collect();
-    let (level, _) = model.expected(column * FEATURES.len());
+    let (level, deviation) = model.expected(column * FEATURES.len());
     let period_s = (run.until - run.from) as f64 / 1e6 / seen.len().max(1) as f64;
-    json!({ "period_s": period_s, "seen": seen, "expected": vec![level; seen.len()] })
+    let (expected, deviation) = (vec![level; seen.len()], Some(deviation));
+    Around { period_s, seen, expected, deviation, marked: 0 }.told()
 }
 
 impl Operator for Steps {
@@ -454,7 +471,7 @@ impl Operator for Steps {
                 run.traces.resize_with(column + 1, Trace::default);
             }
             if samples.quality[row] < 2 && samples.values[row].is_finite() {
-                run.traces[column].push(samples.values[row]);
+                run.traces[column].push(samples.values[row], KEPT);
             }
         }
         self.saved.span.add(step.envelope.observed, taken);
@@ -462,6 +479,20 @@ impl Operator for Steps {
 
     fn advance(&mut self, step: &Step<'_>, all: &Blocks<Series>, hits: &mut Vec<Hit>) {
         self.judge(step, all, hits);
+        let Saved { budgeted, steps, .. } = &mut self.saved;
+        if let Some(budgeted) = budgeted {
+            budgeted.advance(step.watermark, || steps.iter().filter(|one| one.model.is_some()).count());
+        }
+    }
+
+    fn tail(&mut self, now: Micros) -> Option<Tail> {
+        self.saved.budgeted.as_mut()?.tail(now)
+    }
+
+    fn set_factors(&mut self, factors: &Factors) {
+        if let Some(budgeted) = &mut self.saved.budgeted {
+            budgeted.set_factors(factors);
+        }
     }
 
     fn series(&mut self, number: u32, selected: bool) {

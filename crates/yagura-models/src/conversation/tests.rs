@@ -278,3 +278,53 @@ fn memory_is_as_the_card_says() {
     assert!(size_of::<Command>() <= 260, "{}", size_of::<Command>());
     assert!(size_of::<Place>() + 64 <= 180, "{}", size_of::<Place>() + 64);
 }
+
+#[test]
+fn what_is_usual_is_told_as_it_was_approved_and_since_when_it_is_otherwise() {
+    let mut plant = Plant::learned(500);
+    let usual = plant.model.usual(0).unwrap();
+    let commands: Vec<u32> = usual.commands.iter().map(|(command, _)| *command).collect();
+    assert_eq!(commands, [0, 1, 2, 3], "the four that are polled, not the one that is rare");
+    assert!(usual.commands.iter().all(|(_, count)| *count == 500));
+    assert_eq!(usual.hours, 0b11, "an hour and a half from midnight");
+    assert_eq!(usual.messages, plant.model.conversations[0].learned);
+    assert_eq!(plant.model.usual(1), None);
+    let Some(UsualValues::Numbers(mut values)) = plant.model.usual_values(0) else { panic!() };
+    values.sort_by(f64::total_cmp);
+    assert_eq!(values, [1.0, 2.0]);
+    assert_eq!(plant.model.usual_values(7), None);
+
+    // At another hour, out of order: what came since the approval is not usual.
+    plant.time = 7 * HOUR_US;
+    let begun = plant.time;
+    for _ in 0..30 {
+        plant.poll();
+        let last = plant.events.len();
+        plant.events[last - 4..].iter_mut().for_each(|event| event.command = 3 - event.command % 4);
+    }
+    let (hits, _) = plant.judge();
+    let hit = hits.iter().find(|hit| hit.finding == Finding::Sequence).unwrap();
+    assert!((begun..begun + 60 * SECOND).contains(&hit.since), "{hit:?}");
+    assert_eq!(plant.model.usual(0).unwrap(), usual);
+    plant.events.push(event(5, plant.time));
+    plant.judge();
+    plant.model.approve();
+    assert_eq!(plant.model.usual(0).unwrap().hours, 0b1000_0011);
+}
+
+#[test]
+fn usual_values_are_numbers_a_range_or_words() {
+    let written = |values: &[Written]| {
+        let mut model = Model::default();
+        (model.begin_conversation(0), model.begin_command(0), model.begin_place(0));
+        let events: Vec<Event> =
+            values.iter().map(|&written| Event { place: 0, written, ..event(0, 0) }).collect();
+        model.judge(&events, &Parameters::default(), &mut Vec::new(), &mut Vec::new());
+        model.usual_values(0)
+    };
+    assert_eq!(written(&[Written::Nothing]), None);
+    let many: Vec<Written> = (0..20).map(|n| Written::Number(f64::from(n))).collect();
+    assert_eq!(written(&many), Some(UsualValues::Range(0.0, 19.0)));
+    assert_eq!(written(&[Written::Word(7), Written::Word(9)]), Some(UsualValues::Words(2)));
+    assert_eq!(written(&many[..2]), Some(UsualValues::Numbers(vec![0.0, 1.0])));
+}

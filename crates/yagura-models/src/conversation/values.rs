@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::novelty::Novelty;
-use super::{Parameters, Written};
+use super::{Parameters, UsualValues, Written};
 use crate::logarithm::log2;
 
 /// As many different values are remembered one by one; of more, numbers have a range, and words are all
@@ -58,6 +58,18 @@ impl Place {
         self.since = Some((bits, low.min(number_or_zero), high.max(number_or_zero)));
         let bits = self.novelty.bits() + beyond;
         Some(New { bits, expected, seen: number, learned: self.novelty.trials() })
+    }
+
+    /// What was written there; none while nothing was.
+    pub(super) fn usual(&self) -> Option<UsualValues> {
+        if self.values.is_empty() {
+            return None;
+        }
+        Some(match self.range {
+            _ if self.words => UsualValues::Words(self.values.len()),
+            Some((low, high)) if self.many => UsualValues::Range(low, high),
+            _ => UsualValues::Numbers(self.values.iter().map(|&bits| f64::from_bits(bits)).collect()),
+        })
     }
 
     /// What was new is known from now on: the last new value, or the range of all of them.

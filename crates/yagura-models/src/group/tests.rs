@@ -40,7 +40,7 @@ fn alarms_begin_no_more_often_than_said_when_the_limits_are_too_low() {
     let parameters = Parameters { nominal: 0.001, ..Parameters::default() };
     let mut group = Group::fit(plant(1000, 1).view(), &parameters).unwrap();
     let rows = plant(60_000, 6);
-    group.limits = group.limits.map(|limit| 0.6 * limit);
+    group.limits = group.limits.map(|limit| Limit { at: 0.6 * limit.at, ..limit });
     let alarms = alarms(&mut group, rows.view(), &parameters);
     let begun = alarms[30_000..].iter().filter(|alarm| **alarm == Alarm::Begins).count();
     let mut held = group.clone();
@@ -190,4 +190,44 @@ fn a_slow_walk_of_one_signal_is_not_learned_away() {
         "{found:?}, {:?}",
         group.drift(&parameters)
     );
+}
+
+#[test]
+fn maintenance_moves_levels_within_a_limit_that_counts_from_what_was_approved() {
+    let (parameters, mut group) = (Parameters::default(), fitted());
+    let approved: Vec<f64> = group.levels().map(|(level, _)| level).collect();
+    let moved = |by: f64, seed: u64| {
+        let mut rows = plant(2000, seed);
+        let scale = fitted().levels().nth(1).unwrap().1;
+        rows.column_mut(1).mapv_inplace(|value| value + by * scale);
+        rows
+    };
+    let over = |group: &mut Group, rows: ArrayView2<'_, f64>| {
+        scores(group, rows).iter().filter(|&&score| score > 1.0).count()
+    };
+    assert!(over(&mut fitted(), moved(4.0, 11).view()) > 200);
+    group.move_levels(&approved, moved(4.0, 12).slice(s![..60, ..]), &parameters);
+    assert!(over(&mut group.clone(), moved(4.0, 11).view()) < 50);
+    for seed in 0..5 {
+        group.move_levels(&approved, moved(60.0, seed).slice(s![..60, ..]), &parameters);
+    }
+    let (level, scale) = group.levels().nth(1).unwrap();
+    assert!((level - approved[1] - 6.0 * scale).abs() < 1e-9 * level, "{level}");
+    let unmoved = group.clone();
+    let none = Parameters { maintenance_sigma: f64::NAN, ..Parameters::default() };
+    group.move_levels(&approved, moved(4.0, 1).view(), &none);
+    assert!(group.levels().map(|(level, _)| level).eq(approved.iter().copied()));
+    assert!(unmoved.is_sound() && group.is_sound());
+}
+
+#[test]
+fn rows_are_as_rare_as_the_tail_of_the_limits_says() {
+    let parameters = Parameters::default();
+    let rarity = crate::alarm::Rarity::new(100.0, parameters.nominal);
+    let (mut over, rows) = (0, plant(20_000, 2));
+    fitted().judge(rows.view(), &parameters, &mut Work::default(), |_, verdict, _| {
+        let rare = rarity.of(f64::from(verdict.score), f64::from(verdict.decade));
+        over += usize::from(rare > crate::alarm::Rarity::ONCE_A_DAY);
+    });
+    assert!((50..800).contains(&over), "{over} of 20,000 at one in a hundred");
 }

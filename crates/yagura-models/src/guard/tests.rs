@@ -186,3 +186,45 @@ fn missing_and_bad_values_are_passed_over() {
     assert_eq!(states[0].samples, 0);
     assert!(!states[0].clone().approve(&Parameters::default()));
 }
+
+/// What is near, with what is found.
+#[derive(Default)]
+struct Near {
+    hits: Vec<Hit>,
+    near: Vec<(u32, i64)>,
+}
+
+impl Findings for Near {
+    fn found(&mut self, hit: Hit) {
+        self.hits.push(hit);
+    }
+
+    fn near(&mut self, index: u32, last_time: i64) {
+        self.near.push((index, last_time));
+    }
+}
+
+#[test]
+fn samples_on_the_way_to_a_finding_are_told_one_after_the_other_and_those_of_noise_are_not() {
+    let (mut noise, mut clock) = (Noise(7), 0);
+    let state = learned(&mut noise, &mut clock);
+    let values: Vec<f64> =
+        (0..10_000).map(|i| if i < 9_900 { 50.0 } else { 53.0 } + noise.normal()).collect();
+    let times: Vec<i64> = (0..10_000).map(|i| clock + (i + 1) * 1_000_000).collect();
+    for watched in [false, true] {
+        let (mut told, mut states, all) = (Near::default(), [state], Parameters::default());
+        let (slots, quality) = (vec![0; values.len()], vec![0; values.len()]);
+        match watched {
+            false => judge(&mut states, &slots, &times, &values, &quality, &all, &mut told),
+            true => watch(&mut states, &slots, &times, &values, &quality, &all, 1.0, &mut told),
+        }
+        let first = told.hits[0].index;
+        assert!((9_905..9_930).contains(&first), "{:?}", told.hits);
+        let of_noise = told.near.iter().filter(|(index, _)| *index < 9_900).count();
+        assert!(of_noise <= 5, "{of_noise}");
+        // Without a hole from the one that comes near to the one that is found.
+        let way: Vec<_> = told.near.iter().filter(|(index, _)| (9_900..=first).contains(index)).collect();
+        assert!(way.len() >= 5 && way[way.len() - 1].0 == first, "{way:?}");
+        assert!(way.windows(2).all(|two| two[1].0 == two[0].0 + 1 && two[1].1 == times[two[0].0 as usize]));
+    }
+}

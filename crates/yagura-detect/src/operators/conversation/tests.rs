@@ -55,6 +55,8 @@ fn what_was_learned_is_silent_and_what_was_not_is_explained() {
     let peer =
         "peer: these two were not heard to speak modbus with one another in 467 messages that were learned";
     assert_eq!(stranger, [format!("4000: {peer}")]);
+    let unknown = cell.record("c", &[write(4_000, "10.0.0.67", "values=[1]")], 4_000);
+    assert_eq!(unknown[0].evidence["known"], "nothing of these two");
     let strange = message(
         4_001,
         "protocol=modbus client=10.0.0.1 server=10.0.0.9 session=1 operation=write function=write_coil target=coil8",
@@ -64,6 +66,13 @@ fn what_was_learned_is_silent_and_what_was_not_is_explained() {
     let value = cell.told(&[write(4_012, "10.0.0.1", "values=[9]")]);
     assert_eq!(value.len(), 1);
     assert!(value[0].contains("value: what is written there is none of what was in 67 writes"), "{value:?}");
+    let value = &cell.record("c", &[write(4_020, "10.0.0.1", "values=[8]")], 4_020)[0].evidence;
+    assert_eq!(
+        value["known"],
+        "467 messages, most often read_coils coil0 (200 times), read_registers reg1 (200 times), write_coil coil7 \
+         (67 times); at 00:00 to 00:59 UTC; written there: 2 different values"
+    );
+    assert_eq!(value["since"], "1970-01-01T01:07:00.000000Z");
 }
 
 #[test]

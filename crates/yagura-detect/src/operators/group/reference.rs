@@ -39,13 +39,23 @@ impl Groups {
         for one in &mut self.saved.groups {
             match waiting.remove(&one.key) {
                 Some((names, model)) => one.refer_to(names, model),
-                None => one.model = None,
+                None => (one.model, one.maintained, one.approved_levels) = (None, None, None),
             }
         }
         // Columns may be others now.
         self.saved.places.leave_all();
         self.saved.waiting = waiting;
         Ok(())
+    }
+}
+
+impl Groups {
+    /// Maintenance of the groups that have these values.
+    pub(super) fn maintain_those(&mut self, keys: &Map<String, Value>) -> usize {
+        let Some(wanted) = self.form_of().places(keys) else { return 0 };
+        let groups = self.saved.groups.iter_mut();
+        let concerned = groups.filter(|one| wanted.iter().all(|(at, value)| one.key[*at] == *value));
+        concerned.filter_map(|one| one.maintain().then_some(())).count()
     }
 }
 

@@ -34,6 +34,7 @@ fn operator() -> Box<dyn Operator> {
         context: vec!["step".into()],
         findings: FINDINGS.to_vec(),
         parameters: Parameters { nominal: 1e-6, ..Parameters::default() },
+        budget: None,
     };
     let mut operator = plan.start();
     (0..3).for_each(|number| operator.series(number, true));
@@ -268,4 +269,120 @@ fn a_damaged_baseline_is_refused_and_changes_nothing() {
         assert!(refused.contains(why) && refused.starts_with("ETCH-07 A 3"), "{refused}");
     }
     assert_eq!(learned.save()(), before);
+}
+
+fn budgeted() -> Box<dyn Operator> {
+    let plan = GroupPlan {
+        by: vec!["tool".into(), "chamber".into()],
+        context: vec!["step".into()],
+        findings: FINDINGS.to_vec(),
+        parameters: Parameters::default(),
+        budget: Some(Budget::default()),
+    };
+    let mut operator = plan.start();
+    (0..3).for_each(|number| operator.series(number, true));
+    operator
+}
+
+#[test]
+fn with_a_budget_an_alarm_is_the_incident_that_is_told_whatever_the_batches() {
+    let (first, second) = (plant(0..600, 900), plant(600..2000, 900));
+    let outcome = |size: usize, restart: bool| {
+        let (mut judging, all) = (budgeted(), series("3"));
+        feed(&mut *judging, &first, &all, size);
+        judging.approve();
+        let (before, after) = second.split_at(912);
+        let mut hits = feed(&mut *judging, before, &all, size);
+        if restart {
+            let bytes = judging.save()();
+            judging = budgeted();
+            judging.restore(&bytes).unwrap();
+        }
+        hits.extend(feed(&mut *judging, after, &all, size));
+        (hits.into_iter().map(|hit| (hit.time, hit.evidence)).collect::<Vec<_>>(), judging.save()())
+    };
+    let whole = outcome(5000, false);
+    let (time, evidence) = &whole.0[0];
+    assert!((900..960).contains(&(time / SECOND)), "{}", time / SECOND);
+    // A fleet of which nothing is known yet: four times as rare as nobody counts.
+    let factor = evidence["factor"].as_f64().unwrap();
+    assert!(factor > 2.0 && evidence["score"].as_f64().unwrap() > 1.0, "{evidence:?}");
+    // Then as what lasts is told, far and every ten minutes: a thousand rows more are two times.
+    assert!((2..=3).contains(&whole.0.len()), "{:?}", whole.0);
+    for (size, restart) in [(1, false), (7, true), (1000, true)] {
+        assert_eq!(outcome(size, restart), whole, "{size} {restart}");
+    }
+}
+
+#[test]
+fn a_budget_s_tail_counts_groups_that_judge_and_incidents_that_come_near() {
+    let (mut operator, all) = (budgeted(), series("3"));
+    feed(&mut *operator, &plant(0..600, 900), &all, 1000);
+    operator.approve();
+    feed(&mut *operator, &plant(600..2000, 900), &all, 1000);
+    let by = ["tool".to_string()];
+    let envelope = Envelope::from_header(&record_header()).unwrap();
+    let moved = |second: i64| Step {
+        detection: 0,
+        by: &by,
+        envelope: &envelope,
+        from: 0,
+        watermark: second * SECOND,
+    };
+    operator.advance(&moved(2000), &all, &mut Vec::new());
+    operator.advance(&moved(9000), &all, &mut Vec::new());
+    let tail = operator.tail(9000 * SECOND).unwrap();
+    assert_eq!((tail.keys(), tail.alarms()), (1, &[1][..]));
+    assert!(tail.rate(0, 1.0) + tail.rate(1, 1.0) > 0.0);
+    assert!(operator.tail(9001 * SECOND).is_none(), "once an hour");
+    // At half of it, what was just kept back is told.
+    let mut calm = budgeted();
+    feed(&mut *calm, &plant(0..600, 900), &all, 1000);
+    calm.approve();
+    calm.set_factors(&Factors::all(0.5));
+    let factor = feed(&mut *calm, &plant(600..1000, 900), &all, 1000)[0].evidence["factor"].as_f64().unwrap();
+    assert!((1.0..2.0).contains(&factor), "{factor}");
+}
+
+fn record_header() -> bytes::Bytes {
+    let lines = [crate::operators::testing::row(0, Kind::Sample, "series=0 value=1")];
+    crate::operators::testing::record_of("c", 1, &lines, 0, 0).1.header
+}
+
+#[test]
+fn recorded_maintenance_moves_levels_within_its_limit() {
+    let all = series("3");
+    let keys = |tool: &str| [("tool".to_string(), json!(tool))].into_iter().collect::<Map<String, Value>>();
+    let up = |seconds: std::ops::Range<i64>, by: f64| -> Vec<Sample> {
+        let raise = |(t, s, v): Sample| (t, s, if s == 2 { v + by } else { v });
+        plant(seconds, 9000).into_iter().map(raise).collect()
+    };
+    let mut operator = operator();
+    feed(&mut *operator, &plant(0..600, 9000), &all, 1000);
+    assert_eq!(operator.maintain(&keys("ETCH-07"), &all), 0, "it learns");
+    operator.approve();
+    let saved = operator.save()();
+    assert!(
+        !feed(&mut *operator, &up(600..900, 1.5), &all, 1000).is_empty(),
+        "without maintenance it is told"
+    );
+    operator.restore(&saved).unwrap();
+    assert_eq!(operator.maintain(&keys("ETCH-08"), &all), 0);
+    assert_eq!(operator.maintain(&keys("ETCH-07"), &all), 1);
+    assert_eq!(told(&feed(&mut *operator, &up(600..640, 1.5), &all, 1000)), []);
+    let bytes = operator.save()();
+    operator.restore(&bytes).unwrap();
+    assert_eq!(operator.save()(), bytes);
+    assert_eq!(
+        told(&feed(&mut *operator, &up(640..2000, 1.5), &all, 1000)),
+        [],
+        "it is the approved level now"
+    );
+    assert_eq!(operator.learning().approved, 1);
+    // Again and again, the limit counts from what a person approved.
+    for n in 0..3 {
+        operator.maintain(&keys("ETCH-07"), &all);
+        feed(&mut *operator, &up(2000 + 100 * n..2100 + 100 * n, 9.0), &all, 1000);
+    }
+    assert!(!feed(&mut *operator, &up(2300..2400, 9.0), &all, 1000).is_empty());
 }

@@ -21,6 +21,7 @@ fn plan() -> StepsPlan {
         context: vec!["recipe".into(), "step".into()],
         findings: FINDINGS.to_vec(),
         parameters: Parameters::default(),
+        budget: None,
     }
 }
 
@@ -208,11 +209,25 @@ fn a_baseline_comes_back_and_is_judged_by_whatever_the_order_of_the_signals() {
 }
 
 #[test]
-fn a_long_run_is_thinned_out_evenly() {
-    let mut trace = Trace::default();
-    (0..10_000).for_each(|value| trace.push(f64::from(value)));
-    assert!(trace.values.len() <= KEPT && trace.values.len() > KEPT / 2, "{}", trace.values.len());
-    let step = trace.values[1] - trace.values[0];
-    assert!(trace.values.windows(2).all(|pair| pair[1] - pair[0] == step), "{:?}", trace.values);
-    assert!(trace.values.last().is_some_and(|last| last + step >= 10_000.0));
+fn with_a_budget_runs_of_an_incident_are_told_once_and_ordinary_ones_are_learned_from() {
+    let mut chamber = Chamber::learned(60);
+    let budgeted = || {
+        let mut operator = StepsPlan { budget: Some(Budget::default()), ..plan() }.start();
+        (0..2).for_each(|number| operator.series(number, true));
+        operator
+    };
+    let (_, entries) = chamber.operator.learned(Which::InForce, &chamber.all);
+    chamber.operator = budgeted();
+    chamber.operator.put_in_force(&entries, &chamber.all).expect("a baseline");
+    chamber.context("1");
+    chamber.operator.set_factors(&Factors::all(0.5));
+    (0..5).for_each(|_| assert!(chamber.run("1", 0.0).is_empty()));
+    let hits: Vec<Hit> = (0..5).flat_map(|_| chamber.run("1", 3.0)).collect();
+    let [hit] = &hits[..] else { panic!("{hits:?}") };
+    assert!(hit.evidence["score"].as_f64().unwrap() > 1.0 && hit.evidence["finding"] == "level");
+    let bytes = chamber.operator.save()();
+    chamber.operator = budgeted();
+    chamber.operator.restore(&bytes).expect("its own state");
+    assert!(chamber.run("1", 3.0).is_empty(), "it is one incident");
+    assert_eq!(chamber.operator.tail(i64::MAX - 1).expect("a tail").alarms(), [1]);
 }
