@@ -35,6 +35,7 @@ mod replay;
 mod run;
 mod say;
 mod selftest;
+mod sink;
 mod study;
 mod tap;
 mod top;
@@ -97,6 +98,8 @@ enum Command {
     Tap(tap::Arguments),
     /// List the records that nobody could read; judge them or send them again after a mend.
     Dead(dead::Arguments),
+    /// Try a sink with a test alert; list what receivers refused.
+    Sink(sink::Arguments),
     /// What detections have learned: show, compare, sign, approve, roll back.
     Baseline(baseline::Arguments),
     /// Ask a source for its names, read-only, and write a first table of them.
@@ -151,6 +154,7 @@ fn main() -> ExitCode {
         Command::Top(arguments) => top::run(&arguments, format),
         Command::Tap(arguments) => tap::run(&arguments, format),
         Command::Dead(arguments) => dead::run(&arguments, format),
+        Command::Sink(arguments) => sink::run(&arguments, format),
         Command::Baseline(arguments) => baseline::run(&arguments, format),
         Command::Discover(arguments) => names::discover(&arguments, format),
         Command::Names(arguments) => names::check(&arguments, format),
