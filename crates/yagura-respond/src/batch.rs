@@ -58,8 +58,8 @@ pub(crate) type Encode = Box<dyn Fn(&Message<'_>) -> String + Send>;
 pub(crate) struct Batched<D> {
     encode: Encode,
     most: Most,
-    /// How many go with the next request: a half after a refused batch, up to the one that is at fault.
-    items: usize,
+    /// How many of the first that wait were refused together: one of them, or more, is at fault.
+    suspects: usize,
     state: State<D>,
     waiting: VecDeque<Item>,
     answers: VecDeque<Answer>,
@@ -78,7 +78,7 @@ impl<D: Deliver> Batched<D> {
         Self {
             encode,
             most,
-            items: most.items,
+            suspects: 0,
             state: State::Idle(deliver),
             waiting: VecDeque::new(),
             answers: VecDeque::new(),
@@ -87,8 +87,10 @@ impl<D: Deliver> Batched<D> {
     }
 
     fn take_batch(&mut self) -> Vec<Item> {
+        // Halves, until the one at fault goes alone.
+        let items = if self.suspects > 0 { (self.suspects / 2).max(1) } else { self.most.items };
         let mut bytes = 0;
-        let fit = self.waiting.iter().take(self.items).take_while(|item| {
+        let fit = self.waiting.iter().take(items).take_while(|item| {
             bytes += item.body.len();
             bytes <= self.most.bytes
         });
@@ -110,7 +112,7 @@ impl<D: Deliver> Batched<D> {
     fn delivered(&mut self, batch: Vec<Item>, delivered: Result<Delivered, SinkError>) {
         match delivered {
             Ok(Delivered::Each { verdicts, trouble }) => {
-                self.items = self.items.saturating_mul(2).min(self.most.items);
+                self.suspects = self.suspects.saturating_sub(batch.len());
                 self.trouble = trouble;
                 let answered = batch.iter().zip(verdicts);
                 self.answers.extend(answered.filter_map(|(item, verdict)| {
@@ -118,12 +120,13 @@ impl<D: Deliver> Batched<D> {
                 }));
             }
             Ok(Delivered::Refused(words)) if batch.len() <= 1 => {
+                self.suspects = self.suspects.saturating_sub(batch.len());
                 let refused =
                     |item: &Item| Answer { token: item.token, verdict: Verdict::Refused(words.clone()) };
                 self.answers.extend(batch.iter().map(refused));
             }
             Ok(Delivered::Refused(_)) => {
-                self.items = (batch.len() / 2).max(1);
+                self.suspects = batch.len();
                 batch.into_iter().rev().for_each(|item| self.waiting.push_front(item));
             }
             Err(error) => self.trouble = Some(error),
@@ -242,8 +245,7 @@ mod tests {
             let expected = if answer.token == 13 { Verdict::Refused("no".into()) } else { Verdict::Taken };
             assert_eq!(answer.verdict, expected, "{}", answer.token);
         }
-        assert_eq!(sizes[0], 16);
-        assert!(sizes.len() < 14, "halves, not one by one: {sizes:?}");
+        assert_eq!(sizes, [16, 8, 4, 2, 1, 1, 6]);
     }
 
     #[tokio::test]

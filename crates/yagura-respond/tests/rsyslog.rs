@@ -84,7 +84,9 @@ async fn alerts_arrive_complete_over_mutual_tls_and_once() {
     log.append_alerts(0..50);
     log.append([fixtures::record(&[large.clone()])]);
 
-    let running = Running::start(&log.seen, rsyslog.sink(mutual(&certificates), 16));
+    let mut config = rsyslog.sink(mutual(&certificates), 16);
+    config["redact"] = json!("off");
+    let running = Running::start(&log.seen, config);
     wait_for("the commit of all", || log.committed() == 51).await;
     wait_for("no lag", || running.metric("yagura_sink_lag_records", None) == 0.0).await;
     let written = lines(&rsyslog.file());

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use yagura_log::Log;
-use yagura_respond::SinkConfig;
 use yagura_respond::formats::Format;
 use yagura_respond::message::Message;
 use yagura_testkit::certificates::Certificates;
@@ -31,7 +30,7 @@ async fn every_format_arrives_whole_over_tcp_and_over_tls() {
     let mut hostile = fixtures::alert(2);
     hostile.summary = "レシピ |本体| \"OX]\\MAIN\" = x\nwith all that may break a frame".into();
     let alerts = [fixtures::alert(1), hostile];
-    for (name, certificates) in [("tcp", None), ("tls", Some(&certificates))] {
+    for (name, certificates) in [("over-tcp", None), ("over-tls", Some(&certificates))] {
         let folder = folder.path().join(name);
         std::fs::create_dir(&folder).expect("a folder");
         let rsyslog = Rsyslog::start_syslog(&folder, certificates).expect("rsyslog starts");
@@ -79,10 +78,10 @@ async fn a_receiver_that_does_not_know_this_side_gets_nothing() {
     assert!(lines(&rsyslog.file()).is_empty());
 }
 
-/// No assertion on how many are lost: that nobody can know it is the point, and it is printed.
+/// How many are lost is printed: it is what the kernels of both sides had taken.
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stderr, reason = "the figure is for people")]
-async fn a_receiver_killed_midway_loses_what_the_kernel_had_and_the_replay_makes_it_fewer() {
+async fn a_receiver_that_dies_takes_with_it_what_the_kernel_had_and_a_replay_mends_it() {
     const ALERTS: u64 = 5000;
     for replay in [0, 4096] {
         let folder = tempfile::tempdir().expect("a folder");
@@ -91,9 +90,12 @@ async fn a_receiver_killed_midway_loses_what_the_kernel_had_and_the_replay_makes
         common::append_alerts(log.as_ref(), 0..ALERTS);
         let running = Running::start(&log, sink(&rsyslog, json!(false), json!({ "replay": replay })));
         let file = rsyslog.file();
-        wait_for("some bytes", || std::fs::metadata(&file).is_ok_and(|file| file.len() > 500_000)).await;
+        wait_for("some bytes", || std::fs::metadata(&file).is_ok_and(|file| file.len() > 100_000)).await;
+        // It hangs, as under a full disk, and then it dies.
+        rsyslog.pause().expect("it hangs");
+        let acknowledged = until_it_stands_still(&running).await;
         rsyslog.kill().expect("it is killed");
-        let acknowledged = running.metric("yagura_sink_acknowledged_total", None);
+        let written = lines(&file).len();
         rsyslog.restart().expect("it starts again");
         wait_for("the commit of all", || running.committed() == ALERTS).await;
         let sequence = |line: &String| event(line).ok()?["unmapped"]["sequence"].as_u64();
@@ -102,15 +104,21 @@ async fn a_receiver_killed_midway_loses_what_the_kernel_had_and_the_replay_makes
         running.stop().await;
         let lost = ALERTS - arrived().len() as u64;
         eprintln!(
-            "plain syslog, replay {replay}: {acknowledged} counted as sent when the receiver was killed, {lost} of {ALERTS} lost"
+            "plain syslog, replay {replay}: {acknowledged} counted as sent when the receiver died with {written} written; {lost} of {ALERTS} lost"
         );
-        let folder = std::path::Path::new("");
-        let config: SinkConfig =
-            serde_json::from_value(sink(&rsyslog, json!(false), json!({}))).expect("settings");
-        let meaning = config.build(folder).expect("a sink").meaning();
-        assert!(!meaning.guaranteed, "and it says so: {}", meaning.words);
-        if replay > 0 {
-            assert_eq!(lost, 0, "the replay was longer than what was on its way");
+        assert_eq!(lost > 0, replay == 0, "{lost} lost with a replay of {replay}");
+    }
+}
+
+/// How many alerts count as acknowledged when no more of them do.
+async fn until_it_stands_still(running: &Running) -> f64 {
+    let mut before = -1.0;
+    loop {
+        let now = running.metric("yagura_sink_acknowledged_total", None);
+        if now == before {
+            return now;
         }
+        before = now;
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     }
 }

@@ -110,6 +110,14 @@ ruleset(name="alerts" queue.type="Direct") {{
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// SIGSTOP: it holds its connections and reads nothing.
+    pub fn pause(&mut self) -> Result<()> {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-STOP", &pid]).status().context("starting kill")?;
+        anyhow::ensure!(status.success(), "rsyslogd could not be stopped");
+        Ok(())
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;

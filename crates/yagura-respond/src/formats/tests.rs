@@ -152,6 +152,11 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn too_long_a_message_is_cut_and_keeps_its_ids(texts in texts(), times in 1usize..4000) {
         let long: Vec<String> = texts.iter().map(|text| text.repeat(times)).collect();

@@ -30,7 +30,7 @@ pub struct Settings {
     /// How messages are told apart; `octets` without an entry.
     #[serde(default)]
     framing: Framing,
-    /// How many of the last messages are sent again after a break; 128 without an entry.
+    /// How many of the last messages are sent again after a break; 2048 without an entry, and never more than 16 MiB.
     replay: Option<usize>,
     /// `ocsf` without an entry.
     #[serde(default)]
@@ -49,15 +49,19 @@ enum Framing {
     Lines,
 }
 
-/// The most that is sent again.
+/// The most that is sent again, in messages and in bytes. The kernels of both sides hold some megabytes.
 const REPLAY_MAX: usize = 4096;
+const REPLAY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How many are sent again without a setting: more than the kernels hold of alerts of the usual size.
+const REPLAY: usize = 2048;
 
 impl super::Settings for Settings {
     const KIND: &'static str = "syslog";
 
     fn build(self, name: &str, folder: &Path) -> Result<Box<dyn Sink>, ConfigError> {
         let window = window_of(name, self.window)?;
-        let replay = self.replay.unwrap_or(128);
+        let replay = self.replay.unwrap_or(REPLAY);
         if replay > REPLAY_MAX {
             let problem = format!("`replay` is at most {REPLAY_MAX}, not {replay}");
             return Err(ConfigError::Setting { sink: name.into(), problem });
@@ -85,28 +89,36 @@ struct Syslog {
 /// The last frames that the kernel took, over all connections.
 struct Last {
     most: usize,
-    frames: Mutex<VecDeque<Vec<u8>>>,
+    frames: Mutex<Frames>,
+}
+
+#[derive(Default)]
+struct Frames {
+    frames: VecDeque<Vec<u8>>,
+    bytes: usize,
 }
 
 impl Last {
     fn note(&self, frame: Vec<u8>) {
-        let mut frames = self.lock();
-        frames.push_back(frame);
-        while frames.len() > self.most {
-            frames.pop_front();
+        let mut held = self.lock();
+        held.bytes += frame.len();
+        held.frames.push_back(frame);
+        while held.frames.len() > self.most || held.bytes > REPLAY_BYTES_MAX {
+            let Some(first) = held.frames.pop_front() else { break };
+            held.bytes -= first.len();
         }
     }
 
     fn all(&self) -> Vec<Vec<u8>> {
-        self.lock().iter().cloned().collect()
+        self.lock().frames.iter().cloned().collect()
     }
 
     /// Nothing is missing: a farewell was said in order.
     fn clear(&self) {
-        self.lock().clear();
+        *self.lock() = Frames::default();
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
+    fn lock(&self) -> MutexGuard<'_, Frames> {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -237,6 +249,10 @@ mod tests {
             last.note(vec![number]);
         }
         assert_eq!(last.all(), [vec![3], vec![4]]);
+        for _ in 0..3 {
+            last.note(vec![0; REPLAY_BYTES_MAX / 2 + 1]);
+        }
+        assert_eq!(last.all().len(), 1, "bounded in bytes, too");
         let none = Last { most: 0, frames: Mutex::default() };
         none.note(vec![1]);
         assert!(none.all().is_empty());
