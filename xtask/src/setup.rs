@@ -13,6 +13,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("/usr/bin/tshark", &["tshark"]),
     ("/usr/bin/promtool", &["prometheus"]),
     ("/usr/bin/prometheus", &["prometheus"]),
+    ("/usr/bin/prometheus-alertmanager", &["prometheus-alertmanager"]),
     ("/usr/sbin/rsyslogd", &["rsyslog"]),
     ("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", &["libfaketime"]),
     ("/usr/include/pcap/pcap.h", &["libpcap-dev"]),
@@ -30,12 +31,16 @@ const PROGRAMS: &[(&str, &[&str])] = &[
 /// secsgem, as `pip` names it with its version.
 const SECSGEM: &str = "secsgem==0.3.0";
 
-/// Debian packages, Kafka's jars through Maven, and what the collectors talk to.
+/// Debian packages, Kafka's and OpenSearch's jars through Maven, what reads the sinks' formats, and what the collectors talk to.
 pub fn all() -> Result<()> {
     packages()?;
     yagura_testkit::kafka::fetch(&yagura_testkit::build_folder()).context("Kafka cannot be fetched")?;
+    yagura_testkit::opensearch::fetch().context("OpenSearch cannot be fetched")?;
     secsgem()?;
     equipment()?;
+    let folder = yagura_testkit::build_folder();
+    python(&peers::readers(&folder), peers::READERS)?;
+    node(&peers::reader_node(&folder), peers::READER_NODE)?;
     node(&peers::opcua_node(&yagura_testkit::build_folder()), peers::OPCUA_NODE)
 }
 

@@ -14,13 +14,16 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
-use yagura_event::clock;
+use yagura_event::clock::{self, Micros};
 use yagura_log::{Log, LogError, Stored};
 
+use crate::delivery::Delivery;
+use crate::message::{Beat, Kind, Message};
 use crate::metrics::{Metrics, SinkMetrics};
 use crate::reader::{Fetched, LogReader, Orders, Progress, Revoked};
 use crate::record::alerts_of;
-use crate::sink::{Boxed, Connection, Sink, SinkError};
+use crate::sink::{Answer, Boxed, Connection, Sink, SinkError, Verdict};
+use crate::undelivered::{Letter, UNDELIVERED};
 use crate::window::Window;
 
 /// The first pause after a failure; each further one is twice as long, up to [`PAUSE_MAX`].
@@ -28,9 +31,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(200);
 
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-
-/// How long a receiver may leave alerts without an answer before the connection is given up.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a stop waits for the answers to what has been sent.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -67,11 +67,13 @@ pub enum ForwardError {
 /// Delivers every alert at least once. Within a run, a repeated (cell, sequence) of the
 /// same alert revision is dropped; after a crash, what was acknowledged since the last commit (some hundred
 /// milliseconds' worth) is sent again under the same `metadata.uid`. Memory is bounded by the
-/// sink's window and a few batches. An alert that the receiver refuses is tried again and holds the
-/// others back, because to skip it would be to lose it: `yagura_sink_lag_records` shows it.
+/// sink's window and a few batches. An alert that the receiver refuses for good goes to the topic
+/// [`crate::undelivered::UNDELIVERED`] before its offset is committed; any other failure is tried again and holds
+/// the others back, because to skip it would be to lose it: `yagura_sink_lag_records` shows it.
 pub struct Forwarder {
     name: String,
     sink: Box<dyn Sink>,
+    delivery: Delivery,
     log: Arc<dyn Log>,
     topic: String,
     progress: Arc<Progress>,
@@ -84,11 +86,18 @@ impl Forwarder {
         Self {
             name: name.to_string(),
             sink,
+            delivery: Delivery::default(),
             log,
             topic: topic.to_string(),
             progress: Arc::default(),
             metrics: metrics.sink(name),
         }
+    }
+
+    /// What goes to the sink, and how often a heartbeat.
+    pub fn delivering(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
+        self
     }
 
     /// How far it is, for others to see while it runs.
@@ -99,7 +108,8 @@ impl Forwarder {
     /// Runs until `stop` is ready: then nothing more is sent, answers to what has been sent are awaited for
     /// some seconds, and the offset is committed. Needs tokio's multi-threaded runtime.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), ForwardError> {
-        let Forwarder { name, sink, log, topic, progress, metrics } = self;
+        let Forwarder { name, sink, delivery, log, topic, progress, metrics } = self;
+        metrics.guaranteed.set(i64::from(sink.meaning().guaranteed));
         let orders = Arc::new(Orders::default());
         // Whatever ends this future, a panic or a drop included, ends the thread too.
         let guard = StopOnDrop(Arc::clone(&orders));
@@ -126,7 +136,7 @@ impl Forwarder {
             })
             .map_err(|cause| thread_failed(format!("cannot be started: {cause}")))?;
 
-        let mut flow = Flow::new(&name, sink.as_ref(), &metrics, &orders);
+        let mut flow = Flow::new(&name, sink.as_ref(), &delivery, &metrics, &orders);
         flow.run(stop, &mut fetched, &mut revoked).await;
         drop(flow);
         drop(fetched);
@@ -162,8 +172,9 @@ enum Happened {
     Revoked(Option<Revoked>),
     Fetched(Option<Fetched>),
     Link(Result<Step, SinkError>),
-    Acknowledged(Result<u64, SinkError>),
+    Answered(Result<Answer, SinkError>),
     Silence,
+    Beat,
 }
 
 /// A step of the link: time to connect, or connected.
@@ -175,6 +186,7 @@ enum Step {
 struct Flow<'a> {
     name: &'a str,
     sink: &'a dyn Sink,
+    delivery: &'a Delivery,
     metrics: &'a SinkMetrics,
     orders: &'a Orders,
     window: Window,
@@ -185,13 +197,33 @@ struct Flow<'a> {
     /// When the receiver last did what it should.
     answered: Instant,
     poisoned: bool,
+    beats: Beats,
+}
+
+/// Signs of life.
+struct Beats {
+    /// When the flow began.
+    start: Micros,
+    number: u64,
+    /// Alerts acknowledged and refused since then.
+    acknowledged: u64,
+    refused: u64,
+    /// When the next is due.
+    due: Option<Instant>,
 }
 
 impl<'a> Flow<'a> {
-    fn new(name: &'a str, sink: &'a dyn Sink, metrics: &'a SinkMetrics, orders: &'a Orders) -> Self {
+    fn new(
+        name: &'a str,
+        sink: &'a dyn Sink,
+        delivery: &'a Delivery,
+        metrics: &'a SinkMetrics,
+        orders: &'a Orders,
+    ) -> Self {
         Self {
             name,
             sink,
+            delivery,
             metrics,
             orders,
             window: Window::default(),
@@ -200,6 +232,13 @@ impl<'a> Flow<'a> {
             failures: 0,
             answered: Instant::now(),
             poisoned: false,
+            beats: Beats {
+                start: clock::now(),
+                number: 0,
+                acknowledged: 0,
+                refused: 0,
+                due: delivery.heartbeat.map(|every| Instant::now() + every),
+            },
         }
     }
 
@@ -216,13 +255,16 @@ impl<'a> Flow<'a> {
                 self.link_failed(&error);
             }
             let hungry = self.backlog.is_empty();
-            let silence = (self.window.on_their_way() > 0).then(|| self.answered + ANSWER_PATIENCE);
+            let silence = (self.window.on_their_way() > 0).then(|| self.answered + self.sink.patience());
+            let is_up = matches!(self.link, Link::Up(_));
+            let beat = self.beats.due.filter(|_| is_up && !self.window.has_notice());
             let happened = tokio::select! {
                 () = &mut stop => Happened::Stop,
                 let_go = revoked.recv() => Happened::Revoked(let_go),
                 batch = fetched.recv(), if hungry => Happened::Fetched(batch),
                 event = link_event(&mut self.link) => event,
                 () = at(silence) => Happened::Silence,
+                () = at(beat) => Happened::Beat,
             };
             match happened {
                 Happened::Stop => return self.drain().await,
@@ -238,13 +280,14 @@ impl<'a> Flow<'a> {
                     tracing::info!(sink = self.name, receiver = self.sink.describe(), "connected");
                     self.link = Link::Up(connection);
                 }
-                Happened::Acknowledged(Ok(token)) => self.acknowledged(token),
-                Happened::Link(Err(error)) | Happened::Acknowledged(Err(error)) => self.link_failed(&error),
+                Happened::Answered(Ok(answer)) => self.answered(answer),
+                Happened::Link(Err(error)) | Happened::Answered(Err(error)) => self.link_failed(&error),
                 Happened::Silence => self.link_failed(&SinkError::Timeout {
                     address: self.sink.describe(),
-                    seconds: ANSWER_PATIENCE.as_secs(),
+                    seconds: self.sink.patience().as_secs(),
                     what: "acknowledging alerts",
                 }),
+                Happened::Beat => self.beat(),
             }
         }
     }
@@ -254,7 +297,7 @@ impl<'a> Flow<'a> {
         while self.window.len() < self.sink.window()
             && let Some((partition, stored)) = self.backlog.pop_front()
         {
-            let alerts = alerts_of(&stored.record).unwrap_or_else(|error| {
+            let mut alerts = alerts_of(&stored.record).unwrap_or_else(|error| {
                 self.metrics.error("record");
                 if !std::mem::replace(&mut self.poisoned, true) {
                     tracing::error!(
@@ -264,6 +307,10 @@ impl<'a> Flow<'a> {
                 }
                 Vec::new()
             });
+            let all = alerts.len();
+            alerts.retain(|alert| self.delivery.when.holds(alert));
+            self.metrics.passed_over.inc_by((all - alerts.len()) as u64);
+            let alerts = alerts.into_iter().map(|alert| self.delivery.redact.apply(alert)).collect();
             let repeats = self.window.admit(partition, stored.offset + 1, alerts);
             self.metrics.repeats.inc_by(repeats);
         }
@@ -273,24 +320,65 @@ impl<'a> Flow<'a> {
     async fn send(&mut self) -> Result<(), SinkError> {
         let Link::Up(connection) = &mut self.link else { return Ok(()) };
         while let Some((token, alert)) = self.window.next_to_send(self.sink.window()) {
-            connection.send(token, alert).await?;
+            let message = Message::of(alert);
+            connection.send(token, &message).await?;
+            let counter = match message.kind {
+                Kind::Alert => &self.metrics.sent,
+                Kind::Heartbeat => &self.metrics.heartbeats,
+            };
             if self.window.on_their_way() == 0 {
                 self.answered = Instant::now();
             }
             self.window.mark_sent();
-            self.metrics.sent.inc();
+            counter.inc();
         }
         Ok(())
     }
 
-    fn acknowledged(&mut self, token: u64) {
+    fn answered(&mut self, answer: Answer) {
         self.answered = Instant::now();
         self.failures = 0;
+        let Answer { token, verdict } = answer;
+        match (verdict, self.window.open(token)) {
+            (Verdict::Taken, Some(_)) => {
+                self.metrics.acknowledged.inc();
+                self.beats.acknowledged += 1;
+            }
+            (Verdict::Refused(reason), Some(alert)) => {
+                self.metrics.refused.inc();
+                if self.beats.refused == 0 {
+                    tracing::error!(
+                        sink = self.name, alert = %alert.uid, reason,
+                        "the receiver refused an alert for good; it and further ones are in the topic `{UNDELIVERED}`"
+                    );
+                }
+                self.beats.refused += 1;
+                let (sink, alert, time) = (self.name.to_string(), alert.clone(), clock::now());
+                self.orders.keep(Letter { sink, reason, time, alert });
+            }
+            (Verdict::Refused(reason), None) => {
+                tracing::warn!(sink = self.name, reason, "the receiver refused a heartbeat");
+            }
+            (Verdict::Taken, None) => {}
+        }
         if self.window.acknowledge(token) {
-            self.metrics.acknowledged.inc();
             self.metrics.acknowledged_at.set(clock::now() as f64 / clock::SECOND as f64);
         }
         self.commit();
+    }
+
+    fn beat(&mut self) {
+        let beat = Beat {
+            sink: self.name,
+            start: self.beats.start,
+            number: self.beats.number,
+            acknowledged: self.beats.acknowledged,
+            refused: self.beats.refused,
+            lag: self.metrics.lag.get().unsigned_abs(),
+        };
+        self.window.admit_notice(beat.alert(clock::now()));
+        self.beats.number += 1;
+        self.beats.due = self.delivery.heartbeat.map(|every| Instant::now() + every);
     }
 
     fn commit(&mut self) {
@@ -331,21 +419,17 @@ impl<'a> Flow<'a> {
 
     /// Waits a little for the answers to what has been sent, and takes leave.
     async fn drain(&mut self) {
-        let Link::Up(connection) = &mut self.link else { return };
         let until = Instant::now() + DRAIN;
         while self.window.on_their_way() > 0 {
-            let token = tokio::select! {
-                token = connection.acknowledged() => token,
+            let Link::Up(connection) = &mut self.link else { return };
+            let answer = tokio::select! {
+                answer = connection.acknowledged() => answer,
                 () = sleep_until(until) => break,
             };
-            let Ok(token) = token else { break };
-            if self.window.acknowledge(token) {
-                self.metrics.acknowledged.inc();
-            }
+            let Ok(answer) = answer else { break };
+            self.answered(answer);
         }
-        for (partition, next) in self.window.take_commits() {
-            self.orders.commit(partition, next);
-        }
+        let Link::Up(connection) = &mut self.link else { return };
         if !matches!(timeout(FAREWELL, connection.close()).await, Ok(Ok(()))) {
             tracing::debug!(sink = self.name, "the receiver did not answer the farewell");
         }
@@ -360,7 +444,7 @@ async fn link_event(link: &mut Link<'_>) -> Happened {
             Happened::Link(Ok(Step::Connect))
         }
         Link::Connecting(connecting) => Happened::Link(connecting.await.map(Step::Up)),
-        Link::Up(connection) => Happened::Acknowledged(connection.acknowledged().await),
+        Link::Up(connection) => Happened::Answered(connection.acknowledged().await),
     }
 }
 

@@ -8,6 +8,10 @@ use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeV
 pub struct Metrics {
     sent: IntCounterVec,
     acknowledged: IntCounterVec,
+    refused: IntCounterVec,
+    passed_over: IntCounterVec,
+    heartbeats: IntCounterVec,
+    guaranteed: IntGaugeVec,
     repeats: IntCounterVec,
     errors: IntCounterVec,
     retries: IntCounterVec,
@@ -34,12 +38,32 @@ impl Metrics {
         let acknowledged_at = GaugeVec::new(
             Opts::new(
                 "yagura_sink_last_acknowledgement_timestamp_seconds",
-                "When the receiver last acknowledged an alert, in seconds since 1970; 0 before the first.",
+                "When the receiver last acknowledged an alert or a heartbeat, in seconds since 1970; 0 before the first.",
             ),
             &["sink"],
         )?;
         registry.register(Box::new(acknowledged_at.clone()))?;
+        let guaranteed = IntGaugeVec::new(
+            Opts::new(
+                "yagura_sink_guaranteed",
+                "1 when the sink's receiver acknowledges what it has; 0 when nobody can know what has arrived.",
+            ),
+            &["sink"],
+        )?;
+        registry.register(Box::new(guaranteed.clone()))?;
         Ok(Self {
+            refused: counter(
+                "yagura_sink_refused_total",
+                "Alerts that the receiver refused for good; they are in the topic yagura.undelivered.",
+                &["sink"],
+            )?,
+            passed_over: counter(
+                "yagura_sink_passed_over_total",
+                "Alerts that the sink's condition does not let through.",
+                &["sink"],
+            )?,
+            heartbeats: counter("yagura_sink_heartbeats_total", "Signs of life sent.", &["sink"])?,
+            guaranteed,
             sent: counter("yagura_sink_sent_total", "Alerts sent, again or for the first time.", &["sink"])?,
             acknowledged: counter(
                 "yagura_sink_acknowledged_total",
@@ -71,6 +95,10 @@ impl Metrics {
         SinkMetrics {
             sent: self.sent.with_label_values(&[name]),
             acknowledged: self.acknowledged.with_label_values(&[name]),
+            refused: self.refused.with_label_values(&[name]),
+            passed_over: self.passed_over.with_label_values(&[name]),
+            heartbeats: self.heartbeats.with_label_values(&[name]),
+            guaranteed: self.guaranteed.with_label_values(&[name]),
             repeats: self.repeats.with_label_values(&[name]),
             retries: self.retries.with_label_values(&[name]),
             lag: self.lag.with_label_values(&[name]),
@@ -86,6 +114,10 @@ impl Metrics {
 pub(crate) struct SinkMetrics {
     pub sent: IntCounter,
     pub acknowledged: IntCounter,
+    pub refused: IntCounter,
+    pub passed_over: IntCounter,
+    pub heartbeats: IntCounter,
+    pub guaranteed: IntGauge,
     pub repeats: IntCounter,
     pub retries: IntCounter,
     pub lag: IntGauge,

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
-use yagura_log::{Log, LogError, Member, Polled, Stored};
+use yagura_log::{Appender, Log, LogError, Member, Polled, Stored};
 
 use crate::metrics::SinkMetrics;
+use crate::undelivered::{Letter, UNDELIVERED};
 
 /// How long a poll waits, and so how old a commit may grow.
 const POLL_WAIT: Duration = Duration::from_millis(100);
@@ -36,7 +37,7 @@ pub(crate) struct Revoked {
     pub done: oneshot::Sender<()>,
 }
 
-/// What the forwarder tells the reader: offsets to commit, and when to stop.
+/// What the forwarder tells the reader: alerts to keep that were refused, offsets to commit, and when to stop.
 #[derive(Default)]
 pub(crate) struct Orders {
     inner: Mutex<OrdersInner>,
@@ -45,6 +46,8 @@ pub(crate) struct Orders {
 
 #[derive(Default)]
 struct OrdersInner {
+    /// Bounded by what the window and the batches before it hold: while they cannot be written, nothing is read.
+    letters: Vec<Letter>,
     commits: BTreeMap<u32, u64>,
     stop: bool,
 }
@@ -63,8 +66,22 @@ impl Orders {
         self.lock().stop
     }
 
-    fn take_commits(&self) -> BTreeMap<u32, u64> {
-        std::mem::take(&mut self.lock().commits)
+    /// To be durable before any offset that is committed from now on.
+    pub fn keep(&self, letter: Letter) {
+        self.lock().letters.push(letter);
+    }
+
+    /// Letters and commits of one moment: the letters go first.
+    fn take(&self) -> (Vec<Letter>, BTreeMap<u32, u64>) {
+        let mut inner = self.lock();
+        (std::mem::take(&mut inner.letters), std::mem::take(&mut inner.commits))
+    }
+
+    /// Hands letters back that could not be written.
+    fn restore_letters(&self, mut letters: Vec<Letter>) {
+        let mut inner = self.lock();
+        letters.append(&mut inner.letters);
+        inner.letters = letters;
     }
 
     /// Hands commits back that did not succeed, unless newer ones have come.
@@ -225,7 +242,16 @@ impl LogReader {
     }
 
     fn commit(&self, member: &mut dyn Member, held: &mut Held) {
-        for (partition, next) in self.orders.take_commits() {
+        let (letters, commits) = self.orders.take();
+        if !letters.is_empty()
+            && let Err(error) = self.write(&letters, held)
+        {
+            held.letters = None;
+            self.orders.restore_letters(letters);
+            commits.into_iter().for_each(|(partition, next)| self.orders.restore_commit(partition, next));
+            return self.pause(&error);
+        }
+        for (partition, next) in commits {
             match member.commit(partition, next) {
                 Ok(()) => {
                     self.progress.lock().insert(partition, next);
@@ -241,6 +267,29 @@ impl LogReader {
                 }
             }
         }
+    }
+
+    /// Makes letters durable.
+    fn write(&self, letters: &[Letter], held: &mut Held) -> Result<(), LogError> {
+        let appender = match &mut held.letters {
+            Some(appender) => appender,
+            none => {
+                self.log.ensure_topic(UNDELIVERED, 1)?;
+                none.insert(self.log.appender(UNDELIVERED)?)
+            }
+        };
+        for letter in letters {
+            let written = appender.append(letter.to_record());
+            if matches!(written, Err(LogError::TooLarge { .. })) {
+                // With the reason beside it, it is more than the log takes: the ids are what counts.
+                let mut short = letter.clone();
+                short.alert.evidence = serde_json::Value::Null;
+                appender.append(short.to_record())?;
+            } else {
+                written?;
+            }
+        }
+        appender.flush()
     }
 
     fn measure_lag(&self, member: &dyn Member, held: &Held) {
@@ -282,6 +331,8 @@ struct Held {
     /// Records for which the forwarder has no room yet.
     waiting: Option<Fetched>,
     paused: bool,
+    /// Writes letters, from the first on.
+    letters: Option<Box<dyn Appender>>,
     /// Whether the last commit failed, so that only the first of many is logged.
     commit_failing: bool,
 }

@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use yagura_event::Domain;
-use yagura_event::alert::Alert;
+
+use crate::message::Message;
 
 /// A boxed future: sinks are chosen at run time.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -14,8 +16,16 @@ pub trait Sink: Send + Sync {
     /// Where it is, for people: `relp+tls://siem.fab.example:2514`.
     fn describe(&self) -> String;
 
+    /// What an acknowledgement of this receiver is worth.
+    fn meaning(&self) -> Meaning;
+
     /// How many alerts may be on their way without an acknowledgement.
     fn window(&self) -> usize;
+
+    /// How long it may leave alerts without an answer before the connection is given up.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
 
     /// Connects, up to the point at which alerts can be sent.
     fn connect(&self) -> Boxed<'_, Result<Box<dyn Connection>, SinkError>>;
@@ -24,15 +34,74 @@ pub trait Sink: Send + Sync {
 /// One connection to a receiver. After an error it is dropped, and everything it has not
 /// acknowledged is sent again over the next one.
 pub trait Connection: Send {
-    /// Hands one alert to the network. `token` grows from alert to alert.
-    fn send<'a>(&'a mut self, token: u64, alert: &'a Alert) -> Boxed<'a, Result<(), SinkError>>;
+    /// Hands one message to the network. `token` grows from message to message.
+    fn send<'a>(&'a mut self, token: u64, message: &'a Message<'a>) -> Boxed<'a, Result<(), SinkError>>;
 
-    /// The token of the next alert that the receiver has acknowledged: it is now the receiver's.
-    /// Must be safe to drop before it is ready, without losing an acknowledgement.
-    fn acknowledged(&mut self) -> Boxed<'_, Result<u64, SinkError>>;
+    /// The receiver's next answer.
+    /// Must be safe to drop before it is ready, without losing an answer.
+    fn acknowledged(&mut self) -> Boxed<'_, Result<Answer, SinkError>>;
 
     /// Takes leave of the receiver. What has not been acknowledged counts as not delivered.
     fn close(&mut self) -> Boxed<'_, Result<(), SinkError>>;
+}
+
+/// What the receiver said to one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The message's token.
+    pub token: u64,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+impl Answer {
+    /// It is the receiver's now.
+    pub fn taken(token: u64) -> Self {
+        Self { token, verdict: Verdict::Taken }
+    }
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the receiver's now.
+    Taken,
+    /// The receiver refuses it for good, in these words: sent again it would be refused again.
+    Refused(String),
+}
+
+/// What an acknowledgement is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meaning {
+    /// Whether an acknowledged alert is with the receiver.
+    pub guaranteed: bool,
+    /// What the acknowledgement says, and what not.
+    pub words: &'static str,
+}
+
+impl Meaning {
+    /// What is acknowledged has arrived.
+    pub(crate) const fn guaranteed(words: &'static str) -> Self {
+        Self { guaranteed: true, words }
+    }
+
+    /// Nobody can know what has arrived.
+    pub(crate) const fn without_guarantee(words: &'static str) -> Self {
+        Self { guaranteed: false, words }
+    }
+}
+
+/// The largest window: it bounds the alerts held in memory.
+const WINDOW_MAX: usize = 4096;
+
+/// The window of the sink `name`, 128 without a setting.
+pub(crate) fn window_of(name: &str, setting: Option<usize>) -> Result<usize, ConfigError> {
+    let window = setting.unwrap_or(128);
+    if !(1..=WINDOW_MAX).contains(&window) {
+        let problem = format!("`window` is 1 to {WINDOW_MAX}, not {window}");
+        return Err(ConfigError::Setting { sink: name.into(), problem });
+    }
+    Ok(window)
 }
 
 /// Why a sink failed; the [`SinkError::reason`] is a metric's label.
@@ -87,6 +156,32 @@ pub enum SinkError {
         /// Its words.
         answer: String,
     },
+    /// The receiver does not know whoever sends.
+    #[error("{address} does not let this sender in: {answer}; check the file of its token, key or password")]
+    Denied {
+        /// Where to.
+        address: String,
+        /// Its words.
+        answer: String,
+    },
+    /// The receiver has no room or no time.
+    #[error("{address} cannot take alerts now: {answer}")]
+    Busy {
+        /// Where to.
+        address: String,
+        /// Its words.
+        answer: String,
+    },
+    /// A file of alerts cannot be written.
+    #[error(
+        "{file}: cannot be written: {cause}; free space, or give the folder to the user that Yagura runs as"
+    )]
+    Write {
+        /// The file.
+        file: String,
+        /// Why not.
+        cause: std::io::Error,
+    },
     /// The receiver does not speak the protocol.
     #[error("{address} does not speak {protocol}: {what}")]
     Protocol {
@@ -109,6 +204,9 @@ impl SinkError {
             SinkError::Closed { .. } => "closed",
             SinkError::Timeout { .. } => "timeout",
             SinkError::Refused { .. } => "refused",
+            SinkError::Denied { .. } => "denied",
+            SinkError::Busy { .. } => "busy",
+            SinkError::Write { .. } => "write",
             SinkError::Protocol { .. } => "protocol",
         }
     }

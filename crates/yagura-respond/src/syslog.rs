@@ -1,9 +1,10 @@
-//! RFC 5424 lines: the syslog frame around an OCSF event.
+//! RFC 5424 lines: the syslog frame around a message in one of the formats.
 
-use yagura_event::alert::{Alert, Severity};
+use yagura_event::alert::Severity;
 use yagura_event::clock;
 
-use crate::ocsf;
+use crate::formats::Format;
+use crate::message::Message;
 
 /// Longest line that is sent. RELP fixes its own limit at 128 KiB; half of that is what
 /// the receivers' manuals advise for JSON, and it must be set there (rsyslog's `maxMessageSize`).
@@ -20,21 +21,23 @@ const FACILITY: u8 = 16;
 pub struct Formatter {
     host: String,
     process: u32,
+    format: Format,
 }
 
 impl Formatter {
     /// A formatter that names this machine and process.
-    pub fn new() -> Self {
+    pub fn new(format: Format) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Self { host: header_field(&host, 255), process: std::process::id() }
+        Self { host: header_field(&host, 255), process: std::process::id(), format }
     }
 
-    /// One line without a line feed: `MSGID` is `ocsf`, the structured data carry the ids, and
-    /// the message is the event of [`ocsf::line`].
+    /// One line without a line feed: `MSGID` is the format's name, the structured data carry the ids, and
+    /// the message is the format's line.
     ///
     /// The number 32473 of the structured data is the one that RFC 5612 sets aside for
     /// those without a number of their own.
-    pub fn line(&self, alert: &Alert) -> String {
+    pub fn line(&self, message: &Message<'_>) -> String {
+        let alert = message.alert;
         let priority = FACILITY * 8 + severity(alert.severity);
         let time = match clock::rfc3339(alert.observed) {
             // RFC 5424 knows years of four digits only.
@@ -49,20 +52,15 @@ impl Formatter {
             cell.push(if c.is_control() { ' ' } else { c });
         }
         format!(
-            "<{priority}>1 {time} {} yagura {} ocsf [yagura@32473 uid=\"{}\" revision=\"{}\" cell=\"{cell}\" sequence=\"{}\"] {}",
+            "<{priority}>1 {time} {} yagura {} {} [yagura@32473 uid=\"{}\" revision=\"{}\" cell=\"{cell}\" sequence=\"{}\"] {}",
             self.host,
             self.process,
+            self.format.name(),
             alert.uid,
             alert.revision,
             alert.sequence,
-            ocsf::line(alert, LINE_BYTES_MAX - HEADER_BYTES_MAX),
+            self.format.line(message, LINE_BYTES_MAX - HEADER_BYTES_MAX),
         )
-    }
-}
-
-impl Default for Formatter {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -90,9 +88,9 @@ mod tests {
 
     #[test]
     fn a_line_has_the_fields_of_rfc_5424_and_the_event() {
-        let formatter = Formatter { host: header_field("fab gw\n", 255), process: 42 };
+        let formatter = Formatter { host: header_field("fab gw\n", 255), process: 42, format: Format::OCSF };
         let alert = fixtures::alert(7);
-        let line = formatter.line(&alert);
+        let line = formatter.line(&Message::of(&alert));
         let expected = format!(
             "<130>1 2026-11-23T03:04:14.290000Z fabgw yagura 42 ocsf [yagura@32473 uid=\"{}\" revision=\"1\" cell=\"bay-3\" sequence=\"7\"] {{",
             alert.uid
@@ -104,12 +102,12 @@ mod tests {
 
     #[test]
     fn hostile_names_break_neither_frame_nor_length() {
-        let formatter = Formatter { host: header_field("", 255), process: 1 };
+        let formatter = Formatter { host: header_field("", 255), process: 1, format: Format::OCSF };
         let mut alert = fixtures::alert(0);
         alert.cell = "a\"]\\ \n櫓".repeat(40_000);
         alert.summary = "line\nbreak".repeat(40_000);
         alert.observed = i64::MAX;
-        let line = formatter.line(&alert);
+        let line = formatter.line(&Message::of(&alert));
         assert!(line.starts_with("<130>1 - - yagura 1 ocsf [yagura@32473 "), "{}", &line[..80]);
         assert!(!line.contains('\n'));
         assert!(line.contains("cell=\"a\\\"\\]\\\\  櫓"));

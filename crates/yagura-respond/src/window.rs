@@ -23,11 +23,18 @@ pub(crate) struct Window {
 
 struct Slot {
     token: u64,
-    partition: u32,
-    /// Number of the record in its partition's history, see [`Partition::first`].
-    record: u64,
+    /// None for what the program says in its own name.
+    origin: Option<Origin>,
     alert: Alert,
     acknowledged: bool,
+}
+
+/// The record that an alert came in.
+#[derive(Clone, Copy)]
+struct Origin {
+    partition: u32,
+    /// Its number in the partition's history, see [`Partition::first`].
+    record: u64,
 }
 
 #[derive(Default)]
@@ -54,10 +61,23 @@ impl Window {
             }
             open += 1;
             self.token += 1;
-            self.slots.push_back(Slot { token: self.token, partition, record, alert, acknowledged: false });
+            let origin = Some(Origin { partition, record });
+            self.slots.push_back(Slot { token: self.token, origin, alert, acknowledged: false });
         }
         state.records.push_back((next, open));
         repeats
+    }
+
+    /// Takes what the program says in its own name, such as a heartbeat. It holds no offset back, and is not
+    /// sent again when the connection breaks.
+    pub fn admit_notice(&mut self, alert: Alert) {
+        self.token += 1;
+        self.slots.push_back(Slot { token: self.token, origin: None, alert, acknowledged: false });
+    }
+
+    /// Whether such a notice has not been acknowledged yet.
+    pub fn has_notice(&self) -> bool {
+        self.slots.iter().any(|slot| slot.origin.is_none() && !slot.acknowledged)
     }
 
     /// The next alert to send, when fewer than `limit` are on their way. Call
@@ -77,8 +97,15 @@ impl Window {
     /// The connection is gone: all that is not acknowledged goes again. Answers how many had been sent.
     pub fn reset_sent(&mut self) -> usize {
         // Acknowledged slots behind an open one have nothing left to do.
-        self.slots.retain(|slot| !slot.acknowledged);
+        self.slots.retain(|slot| !slot.acknowledged && slot.origin.is_some());
         std::mem::take(&mut self.sent)
+    }
+
+    /// The alert of the log under a token; none for a notice, and for what is not open any more.
+    pub fn open(&self, token: u64) -> Option<&Alert> {
+        let at = self.slots.binary_search_by_key(&token, |slot| slot.token).ok()?;
+        let slot = &self.slots[at];
+        (slot.origin.is_some() && !slot.acknowledged).then_some(&slot.alert)
     }
 
     /// Notes an acknowledgement; false when it is for nothing that is still open (a partition
@@ -90,8 +117,9 @@ impl Window {
             return false;
         }
         slot.acknowledged = true;
-        if let Some(partition) = self.partitions.get_mut(&slot.partition)
-            && let Some(index) = slot.record.checked_sub(partition.first)
+        if let Some(origin) = slot.origin
+            && let Some(partition) = self.partitions.get_mut(&origin.partition)
+            && let Some(index) = origin.record.checked_sub(partition.first)
             && let Some((_, open)) = partition.records.get_mut(index as usize)
         {
             *open -= 1;
@@ -122,8 +150,9 @@ impl Window {
     /// come back, it is read again from the committed offset.
     pub fn forget(&mut self, partition: u32) {
         self.partitions.remove(&partition);
-        self.sent = self.slots.iter().take(self.sent).filter(|slot| slot.partition != partition).count();
-        self.slots.retain(|slot| slot.partition != partition);
+        let stays = |slot: &Slot| slot.origin.is_none_or(|origin| origin.partition != partition);
+        self.sent = self.slots.iter().take(self.sent).filter(|slot| stays(slot)).count();
+        self.slots.retain(stays);
     }
 
     /// Alerts held.
@@ -217,6 +246,25 @@ mod tests {
         }
         assert!(window.next_to_send(2).is_none());
         assert_eq!(window.on_their_way(), 2);
+    }
+
+    #[test]
+    fn a_notice_holds_nothing_back_and_is_not_sent_again() {
+        let mut window = Window::default();
+        window.admit(0, 1, vec![fixtures::alert(0)]);
+        window.admit_notice(fixtures::alert(9));
+        let tokens = send_all(&mut window);
+        assert!(window.acknowledge(tokens[0]));
+        assert_eq!(window.take_commits(), [(0, 1)]);
+        assert!(window.has_notice() && window.open(tokens[1]).is_none());
+        window.forget(0);
+        assert_eq!(window.on_their_way(), 1);
+        assert_eq!(window.reset_sent(), 1);
+        assert_eq!((window.has_notice(), window.len()), (false, 0));
+        assert!(!window.acknowledge(tokens[1]));
+        window.admit_notice(fixtures::alert(10));
+        let tokens = send_all(&mut window);
+        assert!(window.acknowledge(tokens[0]) && !window.has_notice());
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use yagura_event::Severity;
-use yagura_respond::ocsf;
+use yagura_respond::formats::{Format, ocsf};
+use yagura_respond::message::{Activity, Beat, Message, test_alert};
 
 #[path = "../src/fixtures.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
@@ -16,9 +17,10 @@ const CHECK: &str = r#"
 import json, sys
 from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
-schema = OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0")).get_class_schema("detection_finding")
-validator = Draft202012Validator(schema)
-print(json.dumps([["/".join(map(str, e.absolute_path)) + ": " + e.message for e in validator.iter_errors(x)] for x in json.load(sys.stdin)]))
+schemas = OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0"))
+classes = {2004: "detection_finding", 0: "base_event"}
+validators = {n: Draft202012Validator(schemas.get_class_schema(c)) for n, c in classes.items()}
+print(json.dumps([["/".join(map(str, e.absolute_path)) + ": " + e.message for e in validators[x["class_uid"]].iter_errors(x)] for x in json.load(sys.stdin)]))
 "#;
 
 #[test]
@@ -30,7 +32,8 @@ fn findings_are_valid_ocsf_1_8() {
         for revision in [1, 2] {
             let mut alert = fixtures::alert(7);
             (alert.severity, alert.revision) = (severity, revision);
-            events.push(ocsf::finding(&alert));
+            events.push(ocsf::event(&Message::of(&alert)));
+            events.push(ocsf::event(&Message { activity: Activity::Close, ..Message::of(&alert) }));
         }
     }
     let mut bare = fixtures::alert(8);
@@ -38,14 +41,17 @@ fn findings_are_valid_ocsf_1_8() {
     bare.then.clear();
     bare.techniques.clear();
     bare.evidence = Value::Null;
-    events.push(ocsf::finding(&bare));
+    events.push(ocsf::event(&Message::of(&bare)));
     bare.evidence = json!({ "client": "fe80::1", "server": "2001:db8::7", "server_port": 502 });
     bare.time = i64::MIN;
     (bare.sequence, bare.count) = (u64::MAX, u64::MAX);
-    events.push(ocsf::finding(&bare));
+    events.push(ocsf::event(&Message::of(&bare)));
     let mut long = fixtures::alert(9);
     long.evidence = json!({ "values": "x".repeat(100_000) });
-    events.push(serde_json::from_str(&ocsf::line(&long, 60_000)).expect("JSON"));
+    events.push(serde_json::from_str(&Format::OCSF.line(&Message::of(&long), 60_000)).expect("JSON"));
+    let beat = Beat { sink: "siem", start: 1, number: 4, acknowledged: 2, refused: 0, lag: 0 };
+    events.push(ocsf::event(&Message::of(&beat.alert(5_000_000))));
+    events.push(ocsf::event(&Message::of(&test_alert("siem", 5_000_000))));
     let good = events.len();
     // The check itself must be able to fail.
     let mut wrong = events[0].clone();

@@ -1,37 +1,23 @@
 //! Alerts from a log to a real rsyslog, through kills and refusals.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use prometheus::Registry;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use yagura_log::altered::{Altered, AlteredMember};
-use yagura_log::embedded::{Embedded, Options};
-use yagura_log::{Log, Record, memory};
-use yagura_respond::{ForwardError, Forwarder, Metrics, SinkConfig, ocsf};
+use yagura_log::embedded::Embedded;
+use yagura_log::{Log, Record};
+use yagura_respond::formats::ocsf;
+use yagura_respond::message::Message;
 use yagura_testkit::certificates::Certificates;
 use yagura_testkit::rsyslog::{Rsyslog, event, lines};
 
-#[path = "../src/fixtures.rs"]
-mod fixtures;
+#[expect(dead_code, reason = "tests of other receivers use the rest")]
+mod common;
 
-const TOPIC: &str = "alerts";
-
-/// Waits until `done` says so; fails after twenty seconds.
-async fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
-        while !done() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    assert!(waited.await.is_ok(), "{what} did not happen within 20 s");
-}
+use common::{Running, fixtures, metric, mutual, wait_for};
 
 /// A log that checks each commit against what the receiver has written by then.
 struct Watched {
@@ -44,8 +30,7 @@ struct Watched {
 
 impl Watched {
     fn new(received: PathBuf) -> Self {
-        let log = Arc::new(memory::open(Options::default()).expect("a log in memory"));
-        log.ensure_topic(TOPIC, 1).expect("a topic");
+        let log = common::log();
         let (committed, violations) = (Arc::<AtomicU64>::default(), Arc::<Mutex<Vec<String>>>::default());
         let told = (Arc::clone(&committed), Arc::clone(&violations));
         let seen = Altered::of(Arc::clone(&log) as Arc<dyn Log>).joining(move |group, member| {
@@ -67,15 +52,11 @@ impl Watched {
     }
 
     fn append(&self, records: impl IntoIterator<Item = Record>) {
-        let mut appender = self.log.appender(TOPIC).expect("an appender");
-        for record in records {
-            appender.append(record).expect("it is taken");
-        }
-        appender.flush().expect("it is durable");
+        common::append(self.log.as_ref(), records);
     }
 
-    fn append_alerts(&self, sequences: Range<u64>) {
-        self.append(sequences.map(|n| fixtures::record(&[fixtures::alert(n)])));
+    fn append_alerts(&self, sequences: std::ops::Range<u64>) {
+        common::append_alerts(self.log.as_ref(), sequences);
     }
 
     fn committed(&self) -> u64 {
@@ -91,60 +72,6 @@ fn sequences(lines: &[String]) -> BTreeSet<u64> {
     lines.iter().filter_map(|line| event(line).expect("an event")["unmapped"]["sequence"].as_u64()).collect()
 }
 
-/// A forwarder at work.
-struct Running {
-    registry: Registry,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<(), ForwardError>>,
-}
-
-impl Running {
-    #[expect(clippy::print_stderr, reason = "a test's only voice")]
-    fn start(log: &Watched, config: Value) -> Self {
-        let registry = Registry::new();
-        let metrics = Metrics::register(&registry).expect("metrics");
-        let config: SinkConfig = serde_json::from_value(config).expect("a sink's settings");
-        let sink = config.build(std::path::Path::new("")).expect("a sink");
-        let forwarder = Forwarder::new(&config.name, sink, Arc::clone(&log.seen), TOPIC, &metrics);
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(async {
-            let ended = forwarder.run(async { drop(stopped.await) }).await;
-            // A test that waits for something would otherwise not say why it never comes.
-            ended.inspect_err(|error| eprintln!("the forwarder ended: {error}"))
-        });
-        Self { registry, stop, task }
-    }
-
-    async fn stop(self) -> Registry {
-        self.stop.send(()).expect("it still runs");
-        self.task.await.expect("no panic").expect("a clean end");
-        self.registry
-    }
-
-    fn metric(&self, name: &str, reason: Option<&str>) -> f64 {
-        metric(&self.registry, name, reason)
-    }
-}
-
-fn metric(registry: &Registry, name: &str, reason: Option<&str>) -> f64 {
-    let families = registry.gather();
-    let samples =
-        families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
-    samples
-        .filter(|sample| {
-            reason.is_none_or(|reason| sample.get_label().iter().any(|label| label.value() == reason))
-        })
-        .map(|sample| sample.get_counter().get_value() + sample.get_gauge().get_value())
-        .sum()
-}
-
-fn mutual(certificates: &Certificates) -> Value {
-    json!({
-        "ca": certificates.file("ca.pem"), "certificate": certificates.file("yagura.pem"),
-        "key": certificates.file("yagura.key"), "server_name": "localhost",
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_arrive_complete_over_mutual_tls_and_once() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -157,15 +84,20 @@ async fn alerts_arrive_complete_over_mutual_tls_and_once() {
     log.append_alerts(0..50);
     log.append([fixtures::record(&[large.clone()])]);
 
-    let running = Running::start(&log, rsyslog.sink(mutual(&certificates), 16));
+    let mut config = rsyslog.sink(mutual(&certificates), 16);
+    config["redact"] = json!("off");
+    let running = Running::start(&log.seen, config);
     wait_for("the commit of all", || log.committed() == 51).await;
     wait_for("no lag", || running.metric("yagura_sink_lag_records", None) == 0.0).await;
     let written = lines(&rsyslog.file());
     assert_eq!(written.len(), 51);
     for (number, line) in written.iter().take(50).enumerate() {
-        assert_eq!(event(line).expect("an event"), ocsf::finding(&fixtures::alert(number as u64)));
+        assert_eq!(
+            event(line).expect("an event"),
+            ocsf::event(&Message::of(&fixtures::alert(number as u64)))
+        );
     }
-    assert_eq!(event(&written[50]).expect("an event"), ocsf::finding(&large));
+    assert_eq!(event(&written[50]).expect("an event"), ocsf::event(&Message::of(&large)));
     let registry = running.stop().await;
     assert_eq!(metric(&registry, "yagura_sink_sent_total", None), 51.0);
     assert_eq!(metric(&registry, "yagura_sink_acknowledged_total", None), 51.0);
@@ -173,7 +105,7 @@ async fn alerts_arrive_complete_over_mutual_tls_and_once() {
     assert!(metric(&registry, "yagura_sink_last_acknowledgement_timestamp_seconds", None) > 1.7e9);
 
     log.append_alerts(51..52);
-    let running = Running::start(&log, rsyslog.sink(mutual(&certificates), 16));
+    let running = Running::start(&log.seen, rsyslog.sink(mutual(&certificates), 16));
     wait_for("the commit of the last", || log.committed() == 52).await;
     let registry = running.stop().await;
     assert_eq!(
@@ -199,7 +131,7 @@ async fn a_receiver_that_cannot_be_trusted_gets_nothing() {
     let mut wrong_name = mutual(&certificates);
     wrong_name["server_name"] = json!("siem.example");
     for (case, tls) in [("wrong authority", wrong_ca), ("wrong name", wrong_name)] {
-        let running = Running::start(&log, rsyslog.sink(tls, 16));
+        let running = Running::start(&log.seen, rsyslog.sink(tls, 16));
         wait_for(case, || running.metric("yagura_sink_errors_total", Some("tls")) >= 2.0).await;
         assert_eq!(running.metric("yagura_sink_sent_total", None), 0.0, "{case}");
         running.stop().await;
@@ -207,13 +139,13 @@ async fn a_receiver_that_cannot_be_trusted_gets_nothing() {
 
     // And the receiver does not take alerts from somebody without a certificate.
     let stranger = json!({ "ca": certificates.file("ca.pem"), "server_name": "localhost" });
-    let running = Running::start(&log, rsyslog.sink(stranger, 16));
+    let running = Running::start(&log.seen, rsyslog.sink(stranger, 16));
     wait_for("no certificate", || running.metric("yagura_sink_errors_total", None) >= 2.0).await;
     assert_eq!(running.metric("yagura_sink_acknowledged_total", None), 0.0);
     running.stop().await;
     assert_eq!((lines(&rsyslog.file()).len(), log.committed()), (0, 0));
 
-    let running = Running::start(&log, rsyslog.sink(mutual(&certificates), 16));
+    let running = Running::start(&log.seen, rsyslog.sink(mutual(&certificates), 16));
     wait_for("the commit of all", || log.committed() == 3).await;
     running.stop().await;
     log.check();
@@ -227,7 +159,7 @@ async fn a_receiver_killed_midway_loses_nothing() {
     let mut rsyslog = Rsyslog::start(folder.path(), Some(&certificates)).expect("rsyslog starts");
     let log = Watched::new(rsyslog.file());
     log.append_alerts(0..ALERTS);
-    let running = Running::start(&log, rsyslog.sink(mutual(&certificates), 32));
+    let running = Running::start(&log.seen, rsyslog.sink(mutual(&certificates), 32));
     let file = rsyslog.file();
     for part in [200_000, 2_000_000] {
         wait_for("some bytes", || std::fs::metadata(&file).is_ok_and(|file| file.len() > part)).await;
@@ -255,7 +187,7 @@ async fn repeats_are_dropped_and_unreadable_records_are_counted_and_skipped() {
     log.append([Record { value: "no alert".into(), ..fixtures::record(&[fixtures::alert(2)]) }]);
     log.append([Record::default()]);
     log.append([fixtures::record(&[fixtures::alert(1), fixtures::alert(2)])]);
-    let running = Running::start(&log, rsyslog.sink(json!(false), 1));
+    let running = Running::start(&log.seen, rsyslog.sink(json!(false), 1));
     wait_for("the commit of all", || log.committed() == 4).await;
     assert_eq!(running.metric("yagura_sink_errors_total", Some("record")), 2.0);
     assert_eq!(running.metric("yagura_sink_repeats_total", None), 1.0);

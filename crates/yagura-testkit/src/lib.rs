@@ -1,10 +1,13 @@
 //! Real third-party servers for tests: fetched once, started on loopback with free ports, ended
 //! with the handle. Nothing that ships uses this crate.
 
+pub mod alertmanager;
 pub mod certificates;
+pub mod http;
 pub mod kafka;
 pub mod maven;
 pub mod namespace;
+pub mod opensearch;
 pub mod peers;
 mod ports;
 pub mod prometheus;

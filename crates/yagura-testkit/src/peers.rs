@@ -19,6 +19,10 @@ pub const EQUIPMENT: &[&str] =
     &["secsgem==0.3.0", "asyncua==2.1.0", "pymodbus==3.16.1", "pysparkplug==0.6.1"];
 /// The second OPC UA server that collectors' tests talk to, as `npm` names it.
 pub const OPCUA_NODE: &str = "node-opcua-server@2.186.4";
+/// What reads the sinks' formats, as `pip` names it: a parser of CEF.
+pub const READERS: &[&str] = &["pycef==1.11"];
+/// What reads the sinks' formats, as `npm` names it: a parser of syslog, CEF and LEEF.
+pub const READER_NODE: &str = "nsyslog-parser@0.10.1";
 /// The file of a Python environment that is written when it is set up: the packages, one a line.
 pub const INSTALLED: &str = "installed";
 
@@ -45,6 +49,16 @@ pub fn opcua_node(build_dir: &Path) -> PathBuf {
 /// The folder in which Telegraf is built once it is wanted.
 pub fn telegraf(build_dir: &Path) -> PathBuf {
     build_dir.join("telegraf")
+}
+
+/// The folder of the Python environment that holds [`READERS`] once it is set up.
+pub fn readers(build_dir: &Path) -> PathBuf {
+    build_dir.join("readers")
+}
+
+/// The folder that holds [`READER_NODE`] once it is installed.
+pub fn reader_node(build_dir: &Path) -> PathBuf {
+    build_dir.join("reader-node")
 }
 
 /// The folder of the Python environment that holds river and PyOD once it is set up.

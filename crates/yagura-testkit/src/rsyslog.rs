@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::certificates::Certificates;
 
-/// An rsyslog with a RELP input that writes each message on a line, before it answers.
+/// An rsyslog that writes each message on a line; with a RELP input before it answers.
 pub struct Rsyslog {
     folder: PathBuf,
     port: u16,
@@ -29,14 +29,41 @@ impl Rsyslog {
                 c.file("localhost.key")
             )
         });
+        let input = format!(
+            r#"module(load="imrelp" tls.tlsLib="openssl")
+input(type="imrelp" address="127.0.0.1" port="{port}" maxDataSize="64k" ruleset="alerts"{tls})"#
+        );
+        Self::start_with(folder, port, "", &input)
+    }
+
+    /// Starts one with a syslog input over TCP (RFC 6587), or over TLS (RFC 5425) with a client named `yagura`.
+    pub fn start_syslog(folder: &Path, certificates: Option<&Certificates>) -> Result<Self> {
+        let port = crate::free_port()?;
+        let (driver, tls) = certificates.map_or((String::new(), ""), |c| {
+            let driver = format!(
+                r#" DefaultNetstreamDriver="ossl" DefaultNetstreamDriverCAFile="{}" DefaultNetstreamDriverCertFile="{}" DefaultNetstreamDriverKeyFile="{}""#,
+                c.file("ca.pem"),
+                c.file("localhost.pem"),
+                c.file("localhost.key")
+            );
+            let tls = r#" StreamDriver.Name="ossl" StreamDriver.Mode="1" StreamDriver.AuthMode="x509/name" PermittedPeer=["yagura"]"#;
+            (driver, tls)
+        });
+        let input = format!(
+            r#"module(load="imtcp"{tls})
+input(type="imtcp" address="127.0.0.1" port="{port}" ruleset="alerts")"#
+        );
+        Self::start_with(folder, port, &driver, &input)
+    }
+
+    fn start_with(folder: &Path, port: u16, globals: &str, input: &str) -> Result<Self> {
         let config = format!(
-            r#"global(workDirectory="{folder}" maxMessageSize="64k")
-module(load="imrelp" tls.tlsLib="openssl")
+            r#"global(workDirectory="{folder}" maxMessageSize="64k"{globals})
 template(name="line" type="string" string="%rawmsg%\n")
 ruleset(name="alerts" queue.type="Direct") {{
   action(type="omfile" file="{folder}/received" template="line" asyncWriting="off" flushOnTXEnd="on")
 }}
-input(type="imrelp" address="127.0.0.1" port="{port}" maxDataSize="64k" ruleset="alerts"{tls})
+{input}
 "#,
             folder = folder.display()
         );
@@ -78,9 +105,17 @@ input(type="imrelp" address="127.0.0.1" port="{port}" maxDataSize="64k" ruleset=
         Ok(())
     }
 
-    /// `host:port` of its RELP input.
+    /// `host:port` of its input.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// SIGSTOP: it holds its connections and reads nothing.
+    pub fn pause(&mut self) -> Result<()> {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-STOP", &pid]).status().context("starting kill")?;
+        anyhow::ensure!(status.success(), "rsyslogd could not be stopped");
+        Ok(())
     }
 
     /// SIGKILL.
@@ -103,7 +138,7 @@ input(type="imrelp" address="127.0.0.1" port="{port}" maxDataSize="64k" ruleset=
         self.folder.join("received")
     }
 
-    /// The settings of a sink for it.
+    /// The settings of a RELP sink for it.
     pub fn sink(&self, tls: Value, window: usize) -> Value {
         json!({ "name": "siem", "kind": "relp", "address": self.address(), "tls": tls, "window": window })
     }

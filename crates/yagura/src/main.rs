@@ -37,6 +37,7 @@ mod replay;
 mod run;
 mod say;
 mod selftest;
+mod sink;
 mod study;
 mod tap;
 mod top;
@@ -101,6 +102,8 @@ enum Command {
     Alerts(alerts::Arguments),
     /// List the records that nobody could read; judge them or send them again after a mend.
     Dead(dead::Arguments),
+    /// Try a sink with a test alert; list what receivers refused.
+    Sink(sink::Arguments),
     /// What detections have learned: show, compare, sign, approve, roll back.
     Baseline(baseline::Arguments),
     /// Ask a source for its names, read-only, and write a first table of them.
@@ -156,6 +159,7 @@ fn main() -> ExitCode {
         Command::Tap(arguments) => tap::run(&arguments, format),
         Command::Alerts(arguments) => alerts::run(&arguments, format),
         Command::Dead(arguments) => dead::run(&arguments, format),
+        Command::Sink(arguments) => sink::run(&arguments, format),
         Command::Baseline(arguments) => baseline::run(&arguments, format),
         Command::Discover(arguments) => names::discover(&arguments, format),
         Command::Names(arguments) => names::check(&arguments, format),

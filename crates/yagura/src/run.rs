@@ -113,10 +113,8 @@ impl Running {
         };
         let mut sinks = Vec::new();
         for sink in config.sinks.iter().filter(|_| config.has(Role::Respond)) {
-            sinks.push((
-                sink.name.clone(),
-                sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?,
-            ));
+            let built = sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?;
+            sinks.push((sink.name.clone(), built, sink.delivery.clone()));
         }
         std::fs::create_dir_all(&config.data)
             .with_context(|| format!("{}: the data folder cannot be made", config.data.display()))?;
@@ -177,8 +175,9 @@ impl Running {
         let mut forwarding = Vec::new();
         let responders = sinks
             .into_iter()
-            .map(|(name, sink)| {
+            .map(|(name, sink, delivery)| {
                 let forwarder = Forwarder::new(&name, sink, Arc::clone(&log), ALERTS, &sink_metrics);
+                let forwarder = forwarder.delivering(delivery);
                 forwarding.push(forwarder.progress());
                 let mut stopped = stopped.clone();
                 runtime.spawn(async move {

@@ -7,10 +7,25 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::delivery::Delivery;
 use crate::sink::{ConfigError, Sink};
 
+pub mod alertmanager;
+pub mod elasticsearch;
+pub mod file;
 pub mod relp;
-const KINDS: &[Kind] = &[Kind::of::<relp::Settings>()];
+pub mod splunk;
+pub mod syslog;
+pub mod webhook;
+const KINDS: &[Kind] = &[
+    Kind::of::<relp::Settings>(),
+    Kind::of::<elasticsearch::Settings>(),
+    Kind::of::<splunk::Settings>(),
+    Kind::of::<webhook::Settings>(),
+    Kind::of::<alertmanager::Settings>(),
+    Kind::of::<file::Settings>(),
+    Kind::of::<syslog::Settings>(),
+];
 
 /// The settings of one kind of sink, as users write them (beside `name` and `kind`). Derive
 /// `Deserialize` with `deny_unknown_fields`.
@@ -31,6 +46,9 @@ pub trait Settings: DeserializeOwned {
 ///   address: siem.fab.example:2514
 ///   tls: { ca: /etc/yagura/siem-ca.pem, certificate: /etc/yagura/yagura.pem, key: /etc/yagura/yagura.key }
 ///   window: 128
+///   when: { severity: medium, queues: [security], cells: [etch-*] }
+///   redact: { keep: [lot] }
+///   heartbeat: 60s
 /// ```
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
@@ -40,6 +58,8 @@ pub struct SinkConfig {
     pub name: String,
     /// One of [`kinds`].
     pub kind: String,
+    /// What goes to it, which no kind has a say in.
+    pub delivery: Delivery,
     settings: Map<String, Value>,
 }
 
@@ -68,13 +88,15 @@ impl TryFrom<Map<String, Value>> for SinkConfig {
         };
         let name = take("name")?;
         let kind = take("kind")?;
+        let delivery =
+            Delivery::take(&mut settings).map_err(|problem| format!("sink `{name}`: {problem}"))?;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.len() > 64 || !name.chars().all(plain) {
             return Err(format!(
                 "the sink's name `{name}` must be at most 64 letters, digits, `-`, `_` or `.`: it names a consumer group"
             ));
         }
-        Ok(Self { name, kind, settings })
+        Ok(Self { name, kind, delivery, settings })
     }
 }
 
@@ -111,6 +133,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use yagura_testkit::certificates::Certificates;
 
     use super::*;
 
@@ -121,6 +144,52 @@ mod tests {
                 Err(error) => error.to_string(),
             },
             Err(error) => error.to_string(),
+        }
+    }
+
+    /// The examples of the manual, as a configuration would have them.
+    fn examples() -> Vec<SinkConfig> {
+        let manual = include_str!("../../README.md");
+        let blocks = manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```"));
+        blocks
+            .flat_map(|(block, _)| {
+                let read: Result<Vec<SinkConfig>, _> = serde_saphyr::from_str(block);
+                read.unwrap_or_else(|e| panic!("{block}: {e}"))
+            })
+            .collect()
+    }
+
+    /// A folder with the files that the manual's examples name.
+    fn files() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = Certificates::make(folder.path()).expect("certificates");
+        for ca in ["siem-ca.pem", "elastic-ca.pem", "splunk-ca.pem", "fab-ca.pem", "qradar-ca.pem"] {
+            std::fs::copy(made.file("ca.pem"), folder.path().join(ca)).expect("copied");
+        }
+        for secret in ["elastic.key", "splunk.token", "hook.secret", "hook.token"] {
+            std::fs::write(folder.path().join(secret), "0123456789abcdef\n").expect("written");
+        }
+        folder
+    }
+
+    #[test]
+    fn every_kind_has_an_example_in_the_manual_that_is_right() {
+        let (folder, examples) = (files(), examples());
+        for example in &examples {
+            let sink = example.build(folder.path()).unwrap_or_else(|e| panic!("{}: {e}", example.name));
+            assert!(!sink.meaning().words.is_empty());
+        }
+        for kind in kinds() {
+            assert!(examples.iter().any(|example| example.kind == kind), "no example of {kind}");
+        }
+    }
+
+    #[test]
+    fn every_kind_refuses_settings_that_it_does_not_have_by_their_names() {
+        for mut example in examples() {
+            example.settings.insert("nonsense".into(), Value::from(1));
+            let problem = example.build(Path::new("")).map(|sink| sink.describe()).expect_err(&example.kind);
+            assert!(problem.to_string().contains("nonsense"), "{}: {problem}", example.kind);
         }
     }
 
@@ -136,12 +205,21 @@ mod tests {
         };
         assert_eq!(relp(json!({})), "built relp://127.0.0.1:2514");
         for (config, expected) in [
-            (json!({ "kind": "splunk" }), "there is no kind `splunk`; the kinds are: relp"),
+            (
+                json!({ "kind": "splunk" }),
+                "there is no kind `splunk`; the kinds are: relp, elasticsearch, splunk-hec",
+            ),
             (json!({ "name": "a/b" }), "names a consumer group"),
             (json!({ "name": 7 }), "a sink's `name` must be a text"),
             (json!({ "adress": "x" }), "unknown field `adress`, expected one of `address`"),
             (json!({ "address": "siem" }), "host:port"),
             (json!({ "address": "siem:99999" }), "host:port"),
+            (json!({ "format": "xml" }), "there is no format `xml`; the formats are: ocsf, ecs, cef, leef"),
+            (json!({ "when": { "severity": "bad" } }), "sink `siem`: `when`: unknown variant `bad`"),
+            (json!({ "when": { "color": "red" } }), "unknown field `color`"),
+            (json!({ "when": { "cells": ["a*b"] } }), "`a*b` has its `*` not at its end"),
+            (json!({ "redact": { "classes": ["all"] } }), "sink `siem`: `redact`: unknown variant `all`"),
+            (json!({ "heartbeat": "1s" }), "`heartbeat` is 5s to 1h, or off"),
             (json!({ "window": 0 }), "`window` is 1 to 4096"),
             (json!({ "tls": true }), "`tls: true` does not say whom to trust"),
             (json!({ "tls": null }), "`tls: false`"),

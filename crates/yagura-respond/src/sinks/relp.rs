@@ -7,23 +7,18 @@
 //! ruleset a disk-assisted queue, or `queue.type="Direct"`, and raise `maxMessageSize` to 64k.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::Path;
 
 use bytes::{Buf, BytesMut};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use yagura_event::alert::Alert;
 
-use crate::sink::{Boxed, ConfigError, Connection, Sink, SinkError};
+use crate::formats::Format;
+use crate::message::Message;
+use crate::sink::{Answer, Boxed, ConfigError, Connection, Meaning, Sink, SinkError, window_of};
 use crate::syslog::Formatter;
+use crate::tls::{PATIENCE, Peer, Stream, Tls};
 
 /// What users write for a RELP sink.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,20 +28,12 @@ pub struct Settings {
     address: String,
     /// `{ ca, certificate, key, server_name }`, or `false` for a network that nobody else is on.
     tls: Tls,
-    /// How many alerts may await their acknowledgement.
-    #[serde(default = "window_default")]
-    window: usize,
+    /// `ocsf` without an entry.
+    #[serde(default)]
+    format: Format,
+    /// How many alerts may await their acknowledgement; 128 without an entry.
+    window: Option<usize>,
 }
-
-fn window_default() -> usize {
-    128
-}
-
-/// The largest window: it bounds the alerts held in memory.
-const WINDOW_MAX: usize = 4096;
-
-/// How long the receiver may take to accept a connection, to answer `open` and to take a frame.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest answer that is read. Answers are a line; this one is generous.
 const ANSWER_BYTES_MAX: usize = 128 * 1024;
@@ -58,169 +45,27 @@ impl super::Settings for Settings {
     const KIND: &'static str = "relp";
 
     fn build(self, name: &str, folder: &Path) -> Result<Box<dyn Sink>, ConfigError> {
-        let bad = |problem: String| ConfigError::Setting { sink: name.into(), problem };
-        let host = host_of(&self.address).ok_or_else(|| {
-            bad(format!("`address: {}` is not host:port, such as siem.fab.example:2514", self.address))
-        })?;
-        if !(1..=WINDOW_MAX).contains(&self.window) {
-            return Err(bad(format!("`window` is 1 to {WINDOW_MAX}, not {}", self.window)));
-        }
-        let tls = match self.tls {
-            Tls::Off => None,
-            Tls::On(files) => {
-                let files = files.within(folder);
-                if files.certificate.is_some() != files.key.is_some() {
-                    return Err(bad("`tls.certificate` and `tls.key` belong together".into()));
-                }
-                let text = files.server_name.clone().unwrap_or(host);
-                let server_name = ServerName::try_from(text.clone()).map_err(|_| {
-                    bad(format!("`{text}` is neither a host name nor an address; set `tls.server_name`"))
-                })?;
-                // Read now, so that a missing file is found at start; and again at each connection,
-                // so that renewed certificates need no restart.
-                files.client()?;
-                Some((files, server_name))
-            }
-        };
-        Ok(Box::new(Relp { address: self.address, tls, window: self.window, formatter: Formatter::new() }))
+        let window = window_of(name, self.window)?;
+        let peer = Peer::new(name, self.address, self.tls, folder)?;
+        Ok(Box::new(Relp { peer, window, formatter: Formatter::new(self.format) }))
     }
-}
-
-#[derive(Clone, Debug)]
-enum Tls {
-    Off,
-    On(TlsFiles),
-}
-
-/// Certificates of a connection, all in PEM.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TlsFiles {
-    /// Authorities that may have signed the receiver's certificate.
-    ca: PathBuf,
-    /// This side's certificate with its chain, when the receiver asks for one.
-    certificate: Option<PathBuf>,
-    /// Its key.
-    key: Option<PathBuf>,
-    /// The name in the receiver's certificate, when it is not the host of `address`.
-    server_name: Option<String>,
-}
-
-impl TlsFiles {
-    /// With paths that begin in `folder` where they are relative.
-    fn within(self, folder: &Path) -> Self {
-        let place = |file: PathBuf| folder.join(file);
-        TlsFiles {
-            ca: place(self.ca),
-            certificate: self.certificate.map(place),
-            key: self.key.map(place),
-            server_name: self.server_name,
-        }
-    }
-
-    fn client(&self) -> Result<Arc<rustls::ClientConfig>, ConfigError> {
-        let bad =
-            |file: &PathBuf, problem: String| ConfigError::File { file: file.display().to_string(), problem };
-        let certificates = |file: &PathBuf| -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-            let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-            match read {
-                Ok(found) if found.is_empty() => Err(bad(file, "holds no PEM certificate".into())),
-                Ok(found) => Ok(found),
-                Err(error) => Err(bad(file, format!("cannot be read as PEM certificates: {error}"))),
-            }
-        };
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in certificates(&self.ca)? {
-            roots.add(certificate).map_err(|e| bad(&self.ca, format!("holds an unusable authority: {e}")))?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| bad(&self.ca, e.to_string()))?
-            .with_root_certificates(roots);
-        let config = match (&self.certificate, &self.key) {
-            (Some(certificate), Some(key_file)) => {
-                let chain = certificates(certificate)?;
-                let key = PrivateKeyDer::from_pem_file(key_file)
-                    .map_err(|e| bad(key_file, format!("cannot be read as a PEM private key: {e}")))?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|e| bad(certificate, format!("does not go with {}: {e}", key_file.display())))?
-            }
-            _ => builder.with_no_client_auth(),
-        };
-        Ok(Arc::new(config))
-    }
-}
-
-impl<'de> Deserialize<'de> for Tls {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Tls;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("`tls: { ca: FILE }`, or `tls: false` for a connection that anybody can read")
-            }
-
-            fn visit_bool<E: de::Error>(self, on: bool) -> Result<Tls, E> {
-                if on {
-                    return Err(E::custom(
-                        "`tls: true` does not say whom to trust: write `tls: { ca: FILE }`",
-                    ));
-                }
-                Ok(Tls::Off)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Tls, A::Error> {
-                TlsFiles::deserialize(de::value::MapAccessDeserializer::new(map)).map(Tls::On)
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-/// The host of `host:port`.
-fn host_of(address: &str) -> Option<String> {
-    let (host, port) = address.rsplit_once(':')?;
-    let port: u16 = port.parse().ok()?;
-    let host = match host.strip_prefix('[') {
-        Some(inner) => inner.strip_suffix(']')?,
-        None => host,
-    };
-    (port > 0 && !host.is_empty()).then(|| host.to_string())
 }
 
 struct Relp {
-    address: String,
-    tls: Option<(TlsFiles, ServerName<'static>)>,
+    peer: Peer,
     window: usize,
     formatter: Formatter,
 }
 
-impl Relp {
-    async fn stream(&self) -> Result<Box<dyn Stream>, SinkError> {
-        let refused = |cause| SinkError::Connect { address: self.address.clone(), cause };
-        let late =
-            |what| SinkError::Timeout { address: self.address.clone(), seconds: PATIENCE.as_secs(), what };
-        let tcp = timeout(PATIENCE, TcpStream::connect(&self.address))
-            .await
-            .map_err(|_| late("connecting"))?
-            .map_err(refused)?;
-        tcp.set_nodelay(true).map_err(refused)?;
-        let Some((files, server_name)) = &self.tls else { return Ok(Box::new(tcp)) };
-        let connector = TlsConnector::from(files.client()?);
-        let stream = timeout(PATIENCE, connector.connect(server_name.clone(), tcp))
-            .await
-            .map_err(|_| late("shaking hands"))?
-            .map_err(|cause| SinkError::Tls { address: self.address.clone(), cause })?;
-        Ok(Box::new(stream))
-    }
-}
-
 impl Sink for Relp {
     fn describe(&self) -> String {
-        format!("relp{}://{}", if self.tls.is_some() { "+tls" } else { "" }, self.address)
+        format!("relp{}://{}", if self.peer.is_tls() { "+tls" } else { "" }, self.peer.address)
+    }
+
+    fn meaning(&self) -> Meaning {
+        Meaning::guaranteed(
+            "the receiver has put it into its queue, which rsyslog keeps in memory unless it is told otherwise",
+        )
     }
 
     fn window(&self) -> usize {
@@ -230,9 +75,8 @@ impl Sink for Relp {
     fn connect(&self) -> Boxed<'_, Result<Box<dyn Connection>, SinkError>> {
         Box::pin(async move {
             let mut session = Session {
-                stream: self.stream().await?,
-                address: self.address.clone(),
-                tls: self.tls.is_some(),
+                stream: self.peer.connect().await?,
+                peer: self.peer.clone(),
                 formatter: self.formatter.clone(),
                 transaction: 0,
                 waiting: VecDeque::new(),
@@ -245,14 +89,9 @@ impl Sink for Relp {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
 struct Session {
     stream: Box<dyn Stream>,
-    address: String,
-    tls: bool,
+    peer: Peer,
     formatter: Formatter,
     /// The last transaction number used.
     transaction: u32,
@@ -288,22 +127,22 @@ impl Session {
         });
         match sent.await {
             Ok(Ok(())) => Ok(self.transaction),
-            Ok(Err(cause)) => Err(self.broken(&cause)),
-            Err(_) => Err(self.late("taking a frame")),
+            Ok(Err(cause)) => Err(self.peer.broken(&cause)),
+            Err(_) => Err(self.peer.late("taking a frame")),
         }
     }
 
     async fn answer_in_time(&mut self, transaction: u32, what: &'static str) -> Result<String, SinkError> {
         let answer = match timeout(PATIENCE, self.response()).await {
             Ok(response) => response?,
-            Err(_) => return Err(self.late(what)),
+            Err(_) => return Err(self.peer.late(what)),
         };
         if answer.transaction != transaction {
             let what = format!("it answered transaction {}, not {transaction}", answer.transaction);
             return Err(self.protocol(what));
         }
         if answer.code != 200 {
-            return Err(SinkError::Refused { address: self.address.clone(), answer: answer.text });
+            return Err(SinkError::Refused { address: self.peer.address.clone(), answer: answer.text });
         }
         Ok(answer.text)
     }
@@ -315,53 +154,37 @@ impl Session {
                 Some(Frame::Response(response)) => return Ok(response),
                 Some(Frame::ServerClose) => {
                     let cause = "the receiver is closing".to_string();
-                    return Err(SinkError::Closed { address: self.address.clone(), cause });
+                    return Err(SinkError::Closed { address: self.peer.address.clone(), cause });
                 }
                 None => {}
             }
             match self.stream.read_buf(&mut self.input).await {
                 Ok(0) => {
                     let cause = "the receiver closed it".to_string();
-                    return Err(SinkError::Closed { address: self.address.clone(), cause });
+                    return Err(SinkError::Closed { address: self.peer.address.clone(), cause });
                 }
                 Ok(_) => {}
-                Err(cause) => return Err(self.broken(&cause)),
+                Err(cause) => return Err(self.peer.broken(&cause)),
             }
         }
-    }
-
-    fn broken(&self, cause: &std::io::Error) -> SinkError {
-        // With TLS 1.3 a receiver refuses a certificate after the handshake, in an alert.
-        let refusal = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let address = self.address.clone();
-        match refusal {
-            Some(refusal) if self.tls => {
-                SinkError::Tls { address, cause: std::io::Error::other(refusal.clone()) }
-            }
-            _ => SinkError::Closed { address, cause: cause.to_string() },
-        }
-    }
-
-    fn late(&self, what: &'static str) -> SinkError {
-        SinkError::Timeout { address: self.address.clone(), seconds: PATIENCE.as_secs(), what }
     }
 
     fn protocol(&self, what: String) -> SinkError {
-        SinkError::Protocol { address: self.address.clone(), protocol: "RELP", what }
+        SinkError::Protocol { address: self.peer.address.clone(), protocol: "RELP", what }
     }
 }
 
 impl Connection for Session {
-    fn send<'a>(&'a mut self, token: u64, alert: &'a Alert) -> Boxed<'a, Result<(), SinkError>> {
+    fn send<'a>(&'a mut self, token: u64, message: &'a Message<'a>) -> Boxed<'a, Result<(), SinkError>> {
         Box::pin(async move {
-            let line = self.formatter.line(alert);
+            let line = self.formatter.line(message);
             let transaction = self.command("syslog", line.as_bytes()).await?;
             self.waiting.push_back((transaction, token));
             Ok(())
         })
     }
 
-    fn acknowledged(&mut self) -> Boxed<'_, Result<u64, SinkError>> {
+    fn acknowledged(&mut self) -> Boxed<'_, Result<Answer, SinkError>> {
         Box::pin(async move {
             let response = self.response().await?;
             let Some((transaction, token)) = self.waiting.pop_front() else {
@@ -372,9 +195,9 @@ impl Connection for Session {
                 return Err(self.protocol(what));
             }
             if response.code != 200 {
-                return Err(SinkError::Refused { address: self.address.clone(), answer: response.text });
+                return Err(SinkError::Refused { address: self.peer.address.clone(), answer: response.text });
             }
-            Ok(token)
+            Ok(Answer::taken(token))
         })
     }
 
@@ -386,8 +209,8 @@ impl Connection for Session {
             }
             match timeout(PATIENCE, self.stream.shutdown()).await {
                 Ok(Ok(())) => Ok(()),
-                Ok(Err(cause)) => Err(self.broken(&cause)),
-                Err(_) => Err(self.late("closing the connection")),
+                Ok(Err(cause)) => Err(self.peer.broken(&cause)),
+                Err(_) => Err(self.peer.late("closing the connection")),
             }
         })
     }
@@ -541,15 +364,6 @@ mod tests {
                 (0..length).map(|_| b"0123456789 rspevclo\n\xff"[random.usize(..20)]).collect();
             let mut input = BytesMut::from(&bytes[..]);
             while let Ok(Some(_)) = take_frame(&mut input) {}
-        }
-    }
-
-    #[test]
-    fn addresses_have_a_host_and_a_port() {
-        assert_eq!(host_of("siem:2514").as_deref(), Some("siem"));
-        assert_eq!(host_of("[::1]:2514").as_deref(), Some("::1"));
-        for wrong in ["siem", ":1", "siem:0", "siem:x", "[::1:2514", "siem:65536"] {
-            assert_eq!(host_of(wrong), None, "{wrong}");
         }
     }
 }

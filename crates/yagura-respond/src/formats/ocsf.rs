@@ -8,59 +8,35 @@
 //! a device's clock may be years off; the device's own times are `start_time`, `end_time` and
 //! those of `finding_info`. What OCSF has no attribute for stands under `unmapped`.
 
-use std::net::IpAddr;
-
 use serde_json::{Map, Value, json};
 use yagura_event::alert::{Alert, Severity};
-use yagura_event::clock::{Micros, rfc3339};
+use yagura_event::clock::rfc3339;
 
+use super::{Encoding, endpoints, millis, signed};
+use crate::message::{Activity, Kind, Message};
 use crate::techniques;
 
-/// The OCSF version of what [`finding`] makes.
+/// The OCSF version of what [`event`] makes.
 pub const VERSION: &str = "1.8.0";
 
-/// The identifier of one revision of an alert: OCSF's `metadata.uid`.
-pub fn revision_uid(alert: &Alert) -> String {
-    format!("{}-r{}", alert.uid, alert.revision)
-}
+/// The format `ocsf`.
+pub const ENCODING: Encoding =
+    Encoding { name: "ocsf", json: true, bytes_max: 1 << 20, encode: |message| event(message).to_string() };
 
-/// The alert as one OCSF event.
-pub fn finding(alert: &Alert) -> Value {
+/// The message as one OCSF event: an alert as a Detection Finding, a heartbeat as a Base Event (class
+/// 0), which is no finding. The severity is `severity_id`, whose numbers an alert's severity has.
+pub fn event(message: &Message<'_>) -> Value {
+    let alert = message.alert;
     let mut event = Map::new();
     let mut put = |name: &str, value: Value| event.insert(name.to_string(), value);
-    let (activity, activity_name) = if alert.revision <= 1 { (1, "Create") } else { (2, "Update") };
-    put("category_uid", json!(2));
-    put("category_name", json!("Findings"));
-    put("class_uid", json!(2004));
-    put("class_name", json!("Detection Finding"));
-    put("activity_id", json!(activity));
-    put("activity_name", json!(activity_name));
-    put("type_uid", json!(2004 * 100 + activity));
-    put("type_name", json!(format!("Detection Finding: {activity_name}")));
     put("severity_id", json!(alert.severity as u8));
     put("severity", json!(severity_caption(alert.severity)));
-    put("status_id", json!(1));
-    put("status", json!("New"));
-    put("is_alert", json!(true));
     put("time", json!(millis(alert.observed)));
     put("start_time", json!(millis(alert.time)));
     put("end_time", json!(millis(alert.last_time)));
-    put("count", json!(i64::try_from(alert.count).unwrap_or(i64::MAX)));
+    put("count", json!(signed(alert.count)));
     put("message", json!(alert.summary));
-    put("metadata", metadata(alert));
-    put("finding_info", finding_info(alert));
-    put("evidences", json!([evidence(alert)]));
-    let observables = observables(alert);
-    if !observables.is_empty() {
-        put("observables", Value::Array(observables));
-    }
-    if !alert.tool.is_empty() {
-        put("device", json!({ "type_id": 99, "type": "Equipment", "name": alert.tool, "uid": alert.tool }));
-        put("resources", json!([{ "type": "Equipment", "name": alert.tool, "uid": alert.tool }]));
-    }
-    if !alert.then.is_empty() {
-        put("remediation", json!({ "desc": alert.then }));
-    }
+    put("metadata", metadata(message));
     put(
         "unmapped",
         json!({
@@ -76,70 +52,78 @@ pub fn finding(alert: &Alert) -> Value {
             "cause": { "collector": alert.cause.collector, "epoch": alert.cause.epoch, "row": alert.cause.row },
         }),
     );
+    match message.kind {
+        Kind::Alert => add_finding(message, &mut event),
+        Kind::Heartbeat => add_heartbeat(alert, &mut event),
+    }
     Value::Object(event)
 }
 
-/// The alert as one line of OCSF JSON of at most about `bytes_max` bytes.
-///
-/// Receivers cut or refuse what is over their limit, and half a JSON object is none. So
-/// an event that is too long loses its evidence first, then its keys and names, and says so
-/// (`metadata.is_truncated`, `metadata.untruncated_size`); its ids always stay.
-pub fn line(alert: &Alert, bytes_max: usize) -> String {
-    let whole = finding(alert).to_string();
-    if whole.len() <= bytes_max {
-        return whole;
+fn add_finding(message: &Message<'_>, event: &mut Map<String, Value>) {
+    let alert = message.alert;
+    let mut put = |name: &str, value: Value| event.insert(name.to_string(), value);
+    let (activity, activity_name, status, status_name) = match message.activity {
+        Activity::Create => (1, "Create", 1, "New"),
+        Activity::Update => (2, "Update", 1, "New"),
+        Activity::Close => (3, "Close", 4, "Resolved"),
+    };
+    put("category_uid", json!(2));
+    put("category_name", json!("Findings"));
+    put("class_uid", json!(2004));
+    put("class_name", json!("Detection Finding"));
+    put("activity_id", json!(activity));
+    put("activity_name", json!(activity_name));
+    put("type_uid", json!(2004 * 100 + activity));
+    put("type_name", json!(format!("Detection Finding: {activity_name}")));
+    put("status_id", json!(status));
+    put("status", json!(status_name));
+    put("is_alert", json!(true));
+    put("finding_info", finding_info(alert));
+    put("evidences", json!([evidence(alert)]));
+    let observables = observables(alert);
+    if !observables.is_empty() {
+        put("observables", Value::Array(observables));
     }
-    let mut short = alert.clone();
-    short.evidence = json!({ "left_out": "larger than the receiver takes; see the alert in Yagura" });
-    let cut = marked(&short, whole.len());
-    if cut.len() <= bytes_max {
-        return cut;
+    if !alert.tool.is_empty() {
+        put("device", json!({ "type_id": 99, "type": "Equipment", "name": alert.tool, "uid": alert.tool }));
+        put("resources", json!([{ "type": "Equipment", "name": alert.tool, "uid": alert.tool }]));
     }
-    // Eight texts, written some twenty times in all, at up to six bytes of JSON for each of theirs.
-    let each = bytes_max / 256;
-    short.key.clear();
-    for list in [&mut short.protects, &mut short.outcomes, &mut short.techniques] {
-        list.truncate(4);
-        list.iter_mut().for_each(|text| cut_text(text, 32));
+    if !alert.then.is_empty() {
+        put("remediation", json!({ "desc": alert.then }));
     }
-    for text in [
-        &mut short.cell,
-        &mut short.detection,
-        &mut short.title,
-        &mut short.matrix,
-        &mut short.tool,
-        &mut short.summary,
-        &mut short.then,
-        &mut short.cause.collector,
-    ] {
-        cut_text(text, each);
-    }
-    marked(&short, whole.len())
 }
 
-fn marked(alert: &Alert, whole: usize) -> String {
-    let mut event = finding(alert);
-    event["metadata"]["is_truncated"] = json!(true);
-    event["metadata"]["untruncated_size"] = json!(whole);
-    event.to_string()
+fn add_heartbeat(alert: &Alert, event: &mut Map<String, Value>) {
+    let mut put = |name: &str, value: Value| event.insert(name.to_string(), value);
+    put("category_uid", json!(0));
+    put("category_name", json!("Uncategorized"));
+    put("class_uid", json!(0));
+    put("class_name", json!("Base Event"));
+    put("activity_id", json!(99));
+    put("activity_name", json!("Heartbeat"));
+    put("type_uid", json!(99));
+    put("type_name", json!("Base Event: Other"));
+    put("raw_data", json!(alert.evidence.to_string()));
 }
 
-fn cut_text(text: &mut String, bytes_max: usize) {
-    text.truncate(text.floor_char_boundary(bytes_max));
-}
-
-fn metadata(alert: &Alert) -> Value {
-    json!({
+fn metadata(message: &Message<'_>) -> Value {
+    let alert = message.alert;
+    let mut metadata = json!({
         "version": VERSION,
-        "uid": revision_uid(alert),
+        "uid": message.revision_uid(),
         "correlation_uid": alert.uid,
         "event_code": alert.detection,
         "log_name": "alerts",
         "log_source": alert.cause.collector,
         "original_time": rfc3339(alert.time),
-        "sequence": i64::try_from(alert.sequence).unwrap_or(i64::MAX),
+        "sequence": signed(alert.sequence),
         "product": { "name": "Yagura", "vendor_name": "Yagura", "version": env!("CARGO_PKG_VERSION") },
-    })
+    });
+    if let Some(whole) = message.untruncated {
+        metadata["is_truncated"] = json!(true);
+        metadata["untruncated_size"] = json!(whole);
+    }
+    metadata
 }
 
 fn finding_info(alert: &Alert) -> Value {
@@ -173,13 +157,11 @@ fn finding_info(alert: &Alert) -> Value {
 /// The causing row, with its two ends where it has addresses.
 fn evidence(alert: &Alert) -> Value {
     let mut evidence = json!({ "data": alert.evidence });
-    for (endpoint, address, port) in
-        [("src_endpoint", "client", "client_port"), ("dst_endpoint", "server", "server_port")]
-    {
-        if let Some(ip) = address_in(&alert.evidence, address) {
-            evidence[endpoint] = json!({ "ip": ip.to_string() });
-            if let Some(number) = alert.evidence[port].as_u64().filter(|n| (1..=65_535).contains(n)) {
-                evidence[endpoint]["port"] = json!(number);
+    for (name, end) in ["src_endpoint", "dst_endpoint"].into_iter().zip(endpoints(&alert.evidence)) {
+        if let Some(end) = end {
+            evidence[name] = json!({ "ip": end.ip.to_string() });
+            if let Some(port) = end.port {
+                evidence[name]["port"] = json!(port);
             }
         }
     }
@@ -193,18 +175,14 @@ fn observables(alert: &Alert) -> Vec<Value> {
             json!({ "type_id": 10, "type": "Resource UID", "name": "resources[].uid", "value": alert.tool }),
         );
     }
-    for (name, column) in
-        [("evidences[].src_endpoint.ip", "client"), ("evidences[].dst_endpoint.ip", "server")]
-    {
-        if let Some(ip) = address_in(&alert.evidence, column) {
-            found.push(json!({ "type_id": 2, "type": "IP Address", "name": name, "value": ip.to_string() }));
+    let names = ["evidences[].src_endpoint.ip", "evidences[].dst_endpoint.ip"];
+    for (name, end) in names.into_iter().zip(endpoints(&alert.evidence)) {
+        if let Some(end) = end {
+            let ip = end.ip.to_string();
+            found.push(json!({ "type_id": 2, "type": "IP Address", "name": name, "value": ip }));
         }
     }
     found
-}
-
-fn address_in(evidence: &Value, column: &str) -> Option<IpAddr> {
-    evidence.get(column)?.as_str()?.parse().ok()
 }
 
 fn severity_caption(severity: Severity) -> &'static str {
@@ -217,19 +195,16 @@ fn severity_caption(severity: Severity) -> &'static str {
     }
 }
 
-fn millis(time: Micros) -> i64 {
-    time.div_euclid(1000)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixtures;
+    use crate::message::Beat;
 
     #[test]
     fn a_new_alert_is_a_created_finding_with_its_ids() {
         let alert = fixtures::alert(7);
-        let event = finding(&alert);
+        let event = event(&Message::of(&alert));
         assert_eq!(event["class_uid"], 2004);
         assert_eq!(event["activity_id"], 1);
         assert_eq!(event["type_uid"], 200_401);
@@ -248,9 +223,14 @@ mod tests {
     #[test]
     fn a_later_revision_updates_the_same_finding() {
         let mut alert = fixtures::alert(7);
-        let first = finding(&alert);
+        let first = event(&Message::of(&alert));
         alert.revision = 3;
-        let event = finding(&alert);
+        let closing = event(&Message { activity: Activity::Close, ..Message::of(&alert) });
+        assert_eq!(
+            (closing["type_uid"].clone(), closing["status"].clone()),
+            (json!(200_403), json!("Resolved"))
+        );
+        let event = event(&Message::of(&alert));
         assert_eq!(event["activity_id"], 2);
         assert_eq!(event["type_uid"], 200_402);
         assert_eq!(event["finding_info"]["uid"], first["finding_info"]["uid"]);
@@ -264,7 +244,7 @@ mod tests {
         alert.then.clear();
         alert.techniques = vec!["T9999".into()];
         alert.evidence = json!({ "client": "not an address" });
-        let event = finding(&alert);
+        let event = event(&Message::of(&alert));
         for absent in ["device", "resources", "remediation", "observables"] {
             assert!(event.get(absent).is_none(), "{absent}");
         }
@@ -273,23 +253,13 @@ mod tests {
     }
 
     #[test]
-    fn too_long_an_event_stays_json_keeps_its_ids_and_says_so() {
-        let mut alert = fixtures::alert(1);
-        assert!(!line(&alert, 65_536).contains("is_truncated"));
-        alert.evidence = json!({ "values": "x".repeat(100_000) });
-        let cut = line(&alert, 65_536);
-        assert!(cut.len() <= 65_536);
-        let event: Value = serde_json::from_str(&cut).expect("still JSON");
-        assert_eq!(event["metadata"]["uid"], revision_uid(&alert));
-        assert_eq!(event["metadata"]["is_truncated"], true);
-        assert_eq!(event["message"], alert.summary);
-
-        alert.summary = "櫓\u{1}".repeat(60_000);
-        alert.techniques = vec!["T".repeat(90_000)];
-        alert.key.insert("k".into(), "v".repeat(90_000));
-        let cut = line(&alert, 65_536);
-        assert!(cut.len() <= 65_536, "{}", cut.len());
-        let event: Value = serde_json::from_str(&cut).expect("still JSON");
-        assert_eq!(event["finding_info"]["uid"], alert.uid.to_string());
+    fn a_heartbeat_is_no_finding() {
+        let beat =
+            Beat { sink: "siem", start: 1, number: 4, acknowledged: 2, refused: 0, lag: 0 }.alert(5_000_000);
+        let event = event(&Message::of(&beat));
+        assert_eq!((event["class_uid"].clone(), event["type_uid"].clone()), (json!(0), json!(99)));
+        assert_eq!(event["metadata"]["event_code"], "yagura.heartbeat");
+        assert_eq!(event["metadata"]["sequence"], 4);
+        assert!(event.get("finding_info").is_none());
     }
 }
