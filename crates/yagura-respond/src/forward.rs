@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use yagura_event::clock::{self, Micros};
 use yagura_log::{Log, LogError, Stored};
 
+use crate::cases::Mute;
 use crate::delivery::Delivery;
 use crate::message::{Beat, Kind, Message};
 use crate::metrics::{Metrics, SinkMetrics};
@@ -191,6 +192,7 @@ struct Flow<'a> {
     orders: &'a Orders,
     window: Window,
     backlog: VecDeque<(u32, Stored)>,
+    mutes: Arc<[Mute]>,
     link: Link<'a>,
     /// Failures since the last acknowledgement.
     failures: u32,
@@ -228,6 +230,7 @@ impl<'a> Flow<'a> {
             orders,
             window: Window::default(),
             backlog: VecDeque::new(),
+            mutes: Arc::default(),
             link: Link::Down(Instant::now()),
             failures: 0,
             answered: Instant::now(),
@@ -273,6 +276,7 @@ impl<'a> Flow<'a> {
                 Happened::Revoked(Some(revoked)) => self.let_go(revoked, fetched),
                 Happened::Fetched(Some(batch)) => {
                     let partition = batch.partition;
+                    self.mutes = batch.mutes;
                     self.backlog.extend(batch.records.into_iter().map(|record| (partition, record)));
                 }
                 Happened::Link(Ok(Step::Connect)) => self.link = Link::Connecting(self.sink.connect()),
@@ -310,6 +314,9 @@ impl<'a> Flow<'a> {
             let all = alerts.len();
             alerts.retain(|alert| self.delivery.when.holds(alert));
             self.metrics.passed_over.inc_by((all - alerts.len()) as u64);
+            let wanted = alerts.len();
+            alerts.retain(|alert| !self.mutes.iter().any(|mute| mute.mutes(alert)));
+            self.metrics.muted.inc_by((wanted - alerts.len()) as u64);
             let alerts = alerts.into_iter().map(|alert| self.delivery.redact.apply(alert)).collect();
             let repeats = self.window.admit(partition, stored.offset + 1, alerts);
             self.metrics.repeats.inc_by(repeats);

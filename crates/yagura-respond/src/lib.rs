@@ -24,6 +24,7 @@ mod delivery;
 mod forward;
 mod http;
 mod metrics;
+mod mutes;
 mod probe;
 mod reader;
 mod record;

@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use yagura_log::{Appender, Log, LogError, Member, Polled, Stored};
 
+use crate::cases::Mute;
 use crate::metrics::SinkMetrics;
+use crate::mutes::Mutes;
 use crate::undelivered::{Letter, UNDELIVERED};
 
 /// How long a poll waits, and so how old a commit may grow.
@@ -22,6 +24,9 @@ const LOG_PAUSE: Duration = Duration::from_secs(1);
 /// How long the forwarder may take to let go of a partition.
 const REVOKE_WAIT: Duration = Duration::from_secs(30);
 
+/// How often mutes are looked for.
+const MUTES_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How often the lag is measured.
 const LAG_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -29,6 +34,8 @@ const LAG_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) struct Fetched {
     pub partition: u32,
     pub records: Vec<Stored>,
+    /// What people had muted when they were handed over.
+    pub mutes: Arc<[Mute]>,
 }
 
 /// Partitions that go to somebody else, and whom to tell when they have been let go.
@@ -145,12 +152,16 @@ impl LogReader {
             }
         };
         let mut held = Held::default();
-        let mut lag_due = Instant::now();
+        let (mut lag_due, mut mutes_due, mut mutes) = (Instant::now(), Instant::now(), Mutes::default());
         while !self.orders.stopped() && !self.fetched.is_closed() {
             self.commit(member.as_mut(), &mut held);
             if Instant::now() >= lag_due {
                 self.measure_lag(member.as_ref(), &held);
                 lag_due = Instant::now() + LAG_INTERVAL;
+            }
+            if Instant::now() >= mutes_due {
+                held.mutes = self.patiently(|| mutes.now(self.log.as_ref()))?;
+                mutes_due = Instant::now() + MUTES_INTERVAL;
             }
             self.hand_over(member.as_mut(), &mut held)?;
             let wait = if held.waiting.is_some() { Duration::ZERO } else { POLL_WAIT };
@@ -215,7 +226,7 @@ impl LogReader {
                     member.seek(partition, first.offset)?;
                     member.pause(partition)?;
                 } else {
-                    held.waiting = Some(Fetched { partition, records });
+                    held.waiting = Some(Fetched { partition, records, mutes: Arc::clone(&held.mutes) });
                 }
             }
             Polled::Idle => {}
@@ -232,7 +243,7 @@ impl LogReader {
         match self.handle.block_on(async { timeout(POLL_WAIT, self.fetched.reserve()).await }) {
             Ok(Ok(room)) => {
                 if let Some(fetched) = held.waiting.take() {
-                    room.send(fetched);
+                    room.send(Fetched { mutes: Arc::clone(&held.mutes), ..fetched });
                 }
                 held.resume(member)
             }
@@ -326,6 +337,7 @@ impl LogReader {
 #[derive(Default)]
 struct Held {
     partitions: BTreeSet<u32>,
+    mutes: Arc<[Mute]>,
     /// What was committed in this run.
     committed: BTreeMap<u32, u64>,
     /// Records for which the forwarder has no room yet.
