@@ -19,6 +19,7 @@ macro_rules! help {
 
 mod archive;
 mod baseline;
+mod certificates;
 mod collectors;
 mod commands;
 mod config;

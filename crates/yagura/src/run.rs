@@ -19,6 +19,7 @@ use yagura_respond::{Forwarder, Metrics as SinkMetrics, Progress as Forwarding};
 
 use crate::archive::{ArchiveMetrics, Archiving};
 use crate::baseline::handed;
+use crate::certificates::Expiries;
 use crate::collectors::Collectors;
 use crate::config::{Config, LogConfig, Role};
 use crate::metrics::RunMetrics;
@@ -143,6 +144,7 @@ impl Running {
             Arc::clone(&detecting),
             Arc::clone(pipeline),
         )))?;
+        registry.register(Box::new(Expiries::of(&config.certificates, &config.folder)?))?;
         let stop_nodes = Arc::new(AtomicBool::new(false));
         let nodes = nodes(config, &registry, &log, &stop_nodes)?;
         let (stop_responding, stopped) = tokio::sync::watch::channel(false);
