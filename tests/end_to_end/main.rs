@@ -5,6 +5,7 @@ mod brokers;
 mod cells;
 mod clock;
 mod demo;
+mod deploy;
 mod faults;
 mod group;
 mod history;

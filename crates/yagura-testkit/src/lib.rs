@@ -2,6 +2,7 @@
 //! with the handle. Nothing that ships uses this crate.
 
 pub mod certificates;
+pub mod helm;
 pub mod kafka;
 pub mod maven;
 pub mod namespace;
