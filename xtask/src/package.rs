@@ -77,7 +77,11 @@ pub fn write(program: &Path, version: &str, folder: &Path) -> Result<PathBuf> {
     }
     let file = folder.join(format!("yagura_{version}_{}.deb", said.trim()));
     let mut build = Command::new("dpkg-deb");
-    build.args(["--build", "--root-owner-group", "-Zgzip"]).arg(&root).arg(&file).env("SOURCE_DATE_EPOCH", "0");
+    build
+        .args(["--build", "--root-owner-group", "-Zgzip"])
+        .arg(&root)
+        .arg(&file)
+        .env("SOURCE_DATE_EPOCH", "0");
     run(&mut build)?;
     Ok(file)
 }
