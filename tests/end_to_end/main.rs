@@ -6,6 +6,7 @@ mod cases;
 mod cells;
 mod clock;
 mod demo;
+mod deploy;
 mod faults;
 mod group;
 mod history;

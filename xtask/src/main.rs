@@ -1,10 +1,16 @@
 //! Set-up, tests, benchmarks and tidy checks: `cargo xtask help` lists them.
 
+mod bill;
+mod bundle;
+mod dashboards;
 mod faults;
 mod fuzz;
+mod image;
+mod package;
 mod setup;
 mod tidy;
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +21,12 @@ const HELP: &str = "cargo xtask COMMAND
   test         install what the tests need, then run all of them
   setup        only the installing
   tidy         check the tree: dependency edges, long files, what must not be in it
+  dashboards   write Grafana's dashboards to deploy/grafana
+  image        the container image, in target/image; nothing is pulled
+  deb          the Debian package, in target/package
+  bundle [--verify FOLDER]
+               what goes to a plant without internet, in target/bundle: image, chart, package, bill of materials,
+               licences, checksums; made and verified, or one that is there verified
   fuzz [TARGET] [--seconds N | --inputs N]
                let libFuzzer look for inputs that break a dissector: every protocol in turn, and whole
                packets, or one of them; N seconds each, 600 unless told (a night for all of them);
@@ -53,6 +65,11 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["setup"] => setup::all(),
         ["tidy"] => tidy::check(),
+        ["dashboards"] => dashboards::write(),
+        ["image"] => bundle::image(),
+        ["deb"] => bundle::deb(),
+        ["bundle"] => bundle::make(),
+        ["bundle", "--verify", folder] => bundle::verify(Path::new(folder)).map(|said| println!("{said}")),
         ["fuzz", rest @ ..] => match fuzzed(rest) {
             Some(wanted) => fuzz::run(&wanted),
             None => {
@@ -176,7 +193,8 @@ fn bench(name: &str) -> Result<()> {
     run(Command::new("target/release/yagura-bench").arg(name))
 }
 
-fn cargo(arguments: &[&str]) -> Result<()> {
+/// Runs cargo with its output shown.
+pub fn cargo(arguments: &[&str]) -> Result<()> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     run(Command::new(cargo).args(arguments))
 }

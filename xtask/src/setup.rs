@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use yagura_testkit::peers;
+use yagura_testkit::{helm, peers};
 
 use crate::run;
 
@@ -41,12 +41,23 @@ pub fn all() -> Result<()> {
     let folder = yagura_testkit::build_folder();
     python(&peers::readers(&folder), peers::READERS)?;
     node(&peers::reader_node(&folder), peers::READER_NODE)?;
+    chart();
     node(&peers::opcua_node(&yagura_testkit::build_folder()), peers::OPCUA_NODE)
 }
 
 /// What the collectors talk to, from the Python package index.
 pub fn equipment() -> Result<()> {
     python(&peers::equipment(&yagura_testkit::build_folder()), peers::EQUIPMENT)
+}
+
+/// Helm and what judges its manifests. Without them the chart is not tested, and its tests say so.
+#[expect(clippy::print_stderr, reason = "what is left out is named")]
+fn chart() {
+    let folder = yagura_testkit::build_folder();
+    let judges = || python(&helm::judges(&folder), helm::JUDGES);
+    if let Err(cause) = helm::install(&folder).and_then(|()| judges()) {
+        eprintln!("the Helm chart will not be tested: {cause:#}");
+    }
 }
 
 /// A package of the npm registry in a folder of its own; it needs Node.js 20 or later.

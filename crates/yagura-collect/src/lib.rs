@@ -7,6 +7,7 @@
 
 pub mod amounts;
 pub mod backoff;
+pub mod blind;
 pub mod complaints;
 pub mod cursor;
 pub mod dictionary;

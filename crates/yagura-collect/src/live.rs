@@ -75,6 +75,7 @@ pub fn collect(
             source.durable();
             progress.time.fetch_max(now.max(0) as u64, Ordering::Relaxed);
             count(&source.seen(), &mut dropped, progress);
+            progress.note_blind(std::iter::once(writer.blind()));
         } else if out.unacknowledged() >= UNACKNOWLEDGED_BYTES_MAX {
             out.acknowledge(stop, &mut cursor)?;
         }

@@ -10,6 +10,7 @@ use yagura_event::clock::{Micros, SECOND};
 use yagura_event::{AssetTable, EventError};
 use yagura_log::{Appender, Log, LogError, Pauses, Record};
 
+use crate::blind::Blind;
 use crate::cursor::Cursor;
 use crate::source::{Source, SourceError};
 use crate::writer::RowWriter;
@@ -54,8 +55,20 @@ pub struct Progress {
     pub retries: AtomicU64,
     /// Packets that live sources lost, or the kernel before them.
     pub dropped: AtomicU64,
+    /// Microseconds that were not seen; see [`crate::blind`].
+    pub blind_us: AtomicU64,
+    /// Subjects that cannot be read now.
+    pub down: AtomicU64,
     /// Every source has been read and everything is acknowledged.
     pub done: AtomicBool,
+}
+
+impl Progress {
+    /// What writers could not see until now.
+    pub(crate) fn note_blind<'a>(&self, blind: impl Iterator<Item = &'a Blind> + Clone) {
+        self.blind_us.store(blind.clone().map(Blind::micros).sum(), Ordering::Relaxed);
+        self.down.store(blind.map(Blind::down).sum(), Ordering::Relaxed);
+    }
 }
 
 /// Where rows go.
@@ -117,6 +130,7 @@ pub fn collect(
             close_at = Some(time.div_euclid(CLOSE_EVERY) * CLOSE_EVERY + CLOSE_EVERY);
             progress.read.store(sources.iter().map(|(s, _)| s.progress().0).sum(), Ordering::Relaxed);
             progress.time.store(time.max(0) as u64, Ordering::Relaxed);
+            progress.note_blind(writers.values().map(RowWriter::blind));
             if (out.begun && pacer.wait(time, stop)) || out.bytes >= UNACKNOWLEDGED_BYTES_MAX {
                 out.acknowledge(stop, &mut cursor)?;
             }
@@ -137,6 +151,7 @@ pub fn collect(
         out.hand_over(writer.take()?, stop, &mut cursor)?;
     }
     out.acknowledge(stop, &mut cursor)?;
+    progress.note_blind(writers.values().map(RowWriter::blind));
     progress.read.store(progress.total.load(Ordering::Relaxed), Ordering::Relaxed);
     progress.done.store(true, Ordering::Release);
     Ok(true)

@@ -14,6 +14,7 @@ use yagura_event::vocabulary::coverage;
 use yagura_event::{AssetTable, Encoding, Envelope, EventError, Kind, Place, codec};
 use yagura_log::Record;
 
+use crate::blind::Blind;
 use crate::names::Reading;
 use crate::places::{PlacedSink, Places, Progress, Reached, SeriesOf};
 use crate::series::SeriesNumbers;
@@ -62,6 +63,7 @@ pub struct RowWriter {
     /// What the log held of the streams when reading began.
     held: Places,
     progress: Progress,
+    blind: Blind,
     ready: Vec<Record>,
     failed: Option<EventError>,
 }
@@ -105,6 +107,7 @@ impl RowWriter {
             refused: (0, String::new()),
             held: Places::default(),
             progress: Progress::default(),
+            blind: Blind::default(),
             ready: Vec::new(),
             failed: None,
         }
@@ -149,6 +152,11 @@ impl RowWriter {
     /// Everything up to the last closing is durable: records that follow say so of their streams.
     pub fn acknowledged(&mut self) {
         self.progress.acknowledged();
+    }
+
+    /// What its coverage says was not seen.
+    pub fn blind(&self) -> &Blind {
+        &self.blind
     }
 
     /// The records that are ready, in order. An error is a defect of Yagura: rows of a fixed
@@ -463,6 +471,7 @@ impl RowSink for RowWriter {
                 self.close_if_full(index, rows);
             }
             Row::Coverage(row) => {
+                self.blind.note(row);
                 let index = self.cell_for(row.subject);
                 let Some(cell) = self.cell(index, Kind::Coverage, row.observed) else { return };
                 cell.coverage.push(row);

@@ -63,21 +63,29 @@ impl Health {
     }
 
     fn stalled_at(&self, now: Instant) -> Vec<String> {
-        let mut stalled = Vec::new();
-        for component in lock(&self.0.components).iter_mut() {
+        let told = |(name, still): (String, Option<Duration>)| {
+            let still = still.filter(|still| *still >= self.0.stall)?.as_secs();
+            Some(format!("{name}: has work and has made no progress for {still} s"))
+        };
+        self.standing_at(now).into_iter().filter_map(told).collect()
+    }
+
+    /// Every component, and for how long it has had work and not moved; `None` for one that moves or rests.
+    pub fn standing(&self) -> Vec<(String, Option<Duration>)> {
+        self.standing_at(Instant::now())
+    }
+
+    fn standing_at(&self, now: Instant) -> Vec<(String, Option<Duration>)> {
+        let look = |component: &mut Watched| {
             let steps = component.steps.load(Ordering::Relaxed);
             if steps != component.seen || is_idle(steps) {
                 component.seen = steps;
                 component.moved = now;
-                continue;
+                return (component.name.clone(), None);
             }
-            let still = now - component.moved;
-            if still >= self.0.stall {
-                let name = &component.name;
-                stalled.push(format!("{name}: has work and has made no progress for {} s", still.as_secs()));
-            }
-        }
-        stalled
+            (component.name.clone(), Some(now - component.moved))
+        };
+        lock(&self.0.components).iter_mut().map(look).collect()
     }
 
     /// The gates that are shut, each with the reason; empty when the process is ready.

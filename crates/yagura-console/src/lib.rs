@@ -6,6 +6,7 @@
 
 mod health;
 mod server;
+mod standing;
 
 pub use health::{Component, Gate, Health};
 pub use server::{ADDRESS, Bound, ConsoleError, bind};

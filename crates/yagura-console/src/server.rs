@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use yagura_event::clock;
 
 use crate::health::Health;
+use crate::standing::Standing;
 
 /// Where it listens unless the configuration says otherwise.
 pub const ADDRESS: &str = "127.0.0.1:9600";
@@ -68,6 +69,7 @@ pub async fn bind(address: &str, registry: Registry, health: Health) -> Result<B
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     register_process(&registry)?;
+    registry.register(Box::new(Standing::of(health.clone())?))?;
     let router = Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics).with_state(registry))

@@ -3,6 +3,7 @@
 
 pub mod alertmanager;
 pub mod certificates;
+pub mod helm;
 pub mod http;
 pub mod kafka;
 pub mod maven;

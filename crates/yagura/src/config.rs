@@ -13,6 +13,7 @@ use yagura_respond::SinkConfig;
 
 use crate::Failure;
 use crate::archive::{ArchiveConfig, Every};
+use crate::certificates;
 
 /// All settings of a run. Paths are relative to the file's folder.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,6 +24,9 @@ pub struct Config {
     /// The file's own folder, in which relative paths begin.
     #[serde(skip)]
     pub folder: PathBuf,
+    /// Files of certificates that the settings name, as they name them.
+    #[serde(skip)]
+    pub certificates: Vec<PathBuf>,
     /// Where the program keeps its own files.
     #[serde(default = "crate::default_data")]
     pub data: PathBuf,
@@ -93,6 +97,7 @@ impl Default for Config {
         Config {
             version: 1,
             folder: PathBuf::new(),
+            certificates: Vec::new(),
             data: crate::default_data(),
             roles: Role::all(),
             node: None,
@@ -290,6 +295,9 @@ impl Config {
             }
         }
         config.folder.clone_from(&folder);
+        // Sinks and collectors keep their settings to themselves.
+        config.certificates =
+            serde_saphyr::from_str(&text).map(|all| certificates::named(&all)).unwrap_or_default();
         Ok(config)
     }
 }

@@ -20,6 +20,7 @@ macro_rules! help {
 mod alerts;
 mod archive;
 mod baseline;
+mod certificates;
 mod collectors;
 mod commands;
 mod config;

@@ -187,6 +187,28 @@ impl RunMetrics {
                 out.extend(counter.collect());
             }
         }
+        let blind = Opts::new(
+            "yagura_collect_blind_seconds_total",
+            "Time that was not seen of what a collector reads, told when it is over; all subjects together.",
+        );
+        if let Ok(counter) = CounterVec::new(blind, &["collector"]) {
+            for (collector, progress) in &self.collecting.collectors {
+                let blind = progress.blind_us.load(Ordering::Relaxed);
+                counter.with_label_values(&[collector]).inc_by(blind as f64 * 1e-6);
+            }
+            out.extend(counter.collect());
+        }
+        let down = Opts::new(
+            "yagura_collect_down_subjects",
+            "Interfaces, servers, files that a collector cannot read now.",
+        );
+        if let Ok(gauge) = GaugeVec::new(down, &["collector"]) {
+            for (collector, progress) in &self.collecting.collectors {
+                let down = progress.down.load(Ordering::Relaxed);
+                gauge.with_label_values(&[collector]).set(down as f64);
+            }
+            out.extend(gauge.collect());
+        }
         let reached = Opts::new(
             "yagura_collect_reached_timestamp_seconds",
             "The time that a collector has reached in what it reads.",

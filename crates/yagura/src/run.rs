@@ -18,6 +18,7 @@ use yagura_log::{Log, LogError};
 use yagura_respond::{Forwarder, Metrics as SinkMetrics, Progress as Forwarding};
 
 use crate::archive::{ArchiveMetrics, Archiving};
+use crate::certificates::Expiries;
 use crate::collectors::Collectors;
 use crate::config::{Config, LogConfig, Role};
 use crate::handed;
@@ -141,6 +142,7 @@ impl Running {
             Arc::clone(&detecting),
             Arc::clone(pipeline),
         )))?;
+        registry.register(Box::new(Expiries::of(&config.certificates, &config.folder)?))?;
         let stop_nodes = Arc::new(AtomicBool::new(false));
         let nodes = nodes(config, &registry, &log, &stop_nodes)?;
         let (stop_responding, stopped) = tokio::sync::watch::channel(false);

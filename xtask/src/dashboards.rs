@@ -1,0 +1,206 @@
+//! Grafana's dashboards, from short descriptions: `cargo xtask dashboards` writes them to `deploy/grafana`.
+
+mod management;
+mod operation;
+mod shift;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+/// A page of panels.
+struct Dashboard {
+    /// Of its file, and in Grafana's addresses.
+    name: &'static str,
+    title: &'static str,
+    description: &'static str,
+    /// What is shown at first, as Grafana writes it: `now-6h`.
+    from: &'static str,
+    rows: Vec<Row>,
+}
+
+/// Panels side by side under a heading.
+struct Row {
+    title: &'static str,
+    panels: Vec<Panel>,
+}
+
+/// What is shown of some queries.
+struct Panel {
+    title: &'static str,
+    description: &'static str,
+    shown: Shown,
+    /// As Grafana calls it; `short` for plain numbers.
+    unit: &'static str,
+    /// From which value on it is yellow, and red; upside down where less is worse.
+    limits: Option<(f64, f64)>,
+    queries: Vec<Query>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Shown {
+    /// The last value, large.
+    Number,
+    /// The course over the time that is looked at.
+    Course,
+    /// The last values as bars, one below the other.
+    Bars,
+}
+
+/// PromQL, and what a line of it is called.
+struct Query(&'static str, &'static str);
+
+/// The columns of Grafana's grid, and how many rows a panel is high.
+const WIDTH: usize = 24;
+const HEIGHT: usize = 7;
+
+fn all() -> Vec<Dashboard> {
+    vec![operation::dashboard(), shift::dashboard(), management::dashboard()]
+}
+
+/// Writes every dashboard.
+#[expect(clippy::print_stdout, reason = "a command line tool")]
+pub fn write() -> Result<()> {
+    for dashboard in all() {
+        let file = folder().join(format!("{}.json", dashboard.name));
+        std::fs::write(&file, text(&dashboard)?).with_context(|| file.display().to_string())?;
+        println!("{}", file.display());
+    }
+    Ok(())
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/grafana")
+}
+
+fn text(dashboard: &Dashboard) -> Result<String> {
+    Ok(serde_json::to_string_pretty(&shown(dashboard))? + "\n")
+}
+
+fn shown(dashboard: &Dashboard) -> Value {
+    let (mut panels, mut y) = (Vec::new(), 0);
+    for row in &dashboard.rows {
+        let place = json!({ "h": 1, "w": WIDTH, "x": 0, "y": y });
+        let id = panels.len() + 1;
+        panels.push(json!({ "id": id, "type": "row", "title": row.title, "gridPos": place, "collapsed": false, "panels": [] }));
+        y += 1;
+        // Numbers are narrow.
+        let share = |panel: &Panel| if panel.shown == Shown::Number { 1 } else { 2 };
+        let shares: usize = row.panels.iter().map(share).sum();
+        let mut x = 0;
+        for panel in &row.panels {
+            let w = WIDTH * share(panel) / shares;
+            let place = json!({ "h": HEIGHT, "w": w, "x": x, "y": y });
+            panels.push(drawn(panel, panels.len() + 1, &place));
+            x += w;
+        }
+        y += HEIGHT;
+    }
+    let source =
+        json!({ "name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus" });
+    json!({
+        "uid": format!("yagura-{}", dashboard.name),
+        "title": dashboard.title,
+        "description": dashboard.description,
+        "tags": ["yagura"],
+        "schemaVersion": 39,
+        "editable": false,
+        "timezone": "browser",
+        "refresh": "30s",
+        "time": { "from": dashboard.from, "to": "now" },
+        "templating": { "list": [source] },
+        "panels": panels,
+    })
+}
+
+fn drawn(panel: &Panel, id: usize, place: &Value) -> Value {
+    let source = json!({ "type": "prometheus", "uid": "${datasource}" });
+    let targets: Vec<Value> = ('A'..='Z')
+        .zip(&panel.queries)
+        .map(|(letter, Query(expr, legend))| {
+            json!({
+                "refId": letter.to_string(),
+                "datasource": source,
+                "expr": expr,
+                "legendFormat": legend,
+                "instant": panel.shown != Shown::Course,
+                "range": panel.shown == Shown::Course,
+            })
+        })
+        .collect();
+    let reduce = json!({ "calcs": ["lastNotNull"], "fields": "", "values": false });
+    let (kind, options) = match panel.shown {
+        Shown::Number => {
+            ("stat", json!({ "reduceOptions": reduce, "colorMode": "background", "graphMode": "none" }))
+        }
+        Shown::Bars => (
+            "bargauge",
+            json!({ "reduceOptions": reduce, "orientation": "horizontal", "displayMode": "basic" }),
+        ),
+        Shown::Course => (
+            "timeseries",
+            json!({ "legend": { "displayMode": "list", "placement": "bottom" }, "tooltip": { "mode": "multi", "sort": "desc" } }),
+        ),
+    };
+    json!({
+        "id": id,
+        "type": kind,
+        "title": panel.title,
+        "description": panel.description,
+        "datasource": source,
+        "gridPos": place,
+        "targets": targets,
+        "options": options,
+        "fieldConfig": { "defaults": { "unit": panel.unit, "min": 0, "thresholds": thresholds(panel.limits) }, "overrides": [] },
+    })
+}
+
+fn thresholds(limits: Option<(f64, f64)>) -> Value {
+    let steps = match limits {
+        None => json!([{ "color": "green", "value": null }]),
+        Some((warn, bad)) if warn <= bad => {
+            json!([{ "color": "green", "value": null }, { "color": "yellow", "value": warn }, { "color": "red", "value": bad }])
+        }
+        Some((warn, bad)) => {
+            json!([{ "color": "red", "value": null }, { "color": "yellow", "value": bad }, { "color": "green", "value": warn }])
+        }
+    };
+    json!({ "mode": "absolute", "steps": steps })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_committed_files_are_what_the_command_makes() {
+        for dashboard in all() {
+            let file = folder().join(format!("{}.json", dashboard.name));
+            let committed = std::fs::read_to_string(&file).unwrap_or_default();
+            assert_eq!(committed, text(&dashboard).expect("JSON"), "`cargo xtask dashboards` makes it anew");
+        }
+        let made: BTreeSet<String> = all().iter().map(|d| format!("{}.json", d.name)).collect();
+        let there = std::fs::read_dir(folder()).expect("dashboards").flatten();
+        let there: BTreeSet<String> = there.filter_map(|file| file.file_name().into_string().ok()).collect();
+        assert_eq!(there, made);
+    }
+
+    #[test]
+    fn panels_fill_their_rows_and_say_what_they_mean() {
+        for dashboard in all() {
+            let mut titles = BTreeSet::new();
+            for panel in dashboard.rows.iter().flat_map(|row| &row.panels) {
+                assert!(titles.insert(panel.title), "{} comes twice", panel.title);
+                assert!(!panel.description.is_empty() && !panel.queries.is_empty(), "{}", panel.title);
+            }
+            let drawn = shown(&dashboard);
+            for panel in drawn["panels"].as_array().expect("panels") {
+                let of = |name: &str| panel["gridPos"][name].as_u64().expect("a number");
+                assert!(of("x") + of("w") <= WIDTH as u64 && of("w") >= 3, "{panel}");
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! For those who answer for the plant: how much was watched, and what came of it.
+
+use super::{Dashboard, Panel, Query, Row, Shown};
+
+pub fn dashboard() -> Dashboard {
+    Dashboard {
+        name: "management",
+        title: "Yagura: management",
+        description: "A month: how much was watched, what was found, whether people were drowned.",
+        from: "now-30d",
+        rows: vec![watched(), found()],
+    }
+}
+
+fn watched() -> Row {
+    let number = |title, description, unit, limits, query| Panel {
+        title,
+        description,
+        shown: Shown::Number,
+        unit,
+        limits: Some(limits),
+        queries: vec![Query(query, "")],
+    };
+    Row {
+        title: "How much was watched",
+        panels: vec![
+            number(
+                "Yagura ran",
+                "Share of thirty days in which its processes answered.",
+                "percentunit",
+                (0.999, 0.99),
+                r#"avg(avg_over_time(up{job="yagura"}[30d]))"#,
+            ),
+            number(
+                "Blind time in thirty days",
+                "Of all sources together.",
+                "s",
+                (3600.0, 86_400.0),
+                "sum(max by (collector) (increase(yagura_collect_blind_seconds_total[30d])))",
+            ),
+            number(
+                "What was learned and approved",
+                "Share of the keys that detections know.",
+                "percentunit",
+                (0.9, 0.5),
+                r#"sum(yagura_detect_keys{state="approved"}) / sum(yagura_detect_keys)"#,
+            ),
+            number(
+                "Cells watched",
+                "Bays, lines, tool groups.",
+                "short",
+                (1.0, 0.5),
+                "count(max by (cell) (yagura_detect_rows_total))",
+            ),
+        ],
+    }
+}
+
+fn found() -> Row {
+    Row {
+        title: "What came of it",
+        panels: vec![
+            Panel {
+                title: "Alerts a day",
+                description: "By queue.",
+                shown: Shown::Course,
+                unit: "short",
+                limits: None,
+                queries: vec![Query(
+                    "sum by (queue) (increase(yagura_detection_alerts_total[1d]))",
+                    "{{queue}}",
+                )],
+            },
+            Panel {
+                title: "Alarms beside their budget",
+                description: "Realised a day, as a share of what was allowed.",
+                shown: Shown::Bars,
+                unit: "percentunit",
+                limits: Some((1.2, 1.5)),
+                queries: vec![Query(
+                    "max by (detection) (yagura_budget_alarms_realised) / max by (detection) (yagura_budget_alarms_per_day)",
+                    "{{detection}}",
+                )],
+            },
+            Panel {
+                title: "Alerts that receivers have",
+                description: "Acknowledged in thirty days.",
+                shown: Shown::Bars,
+                unit: "short",
+                limits: None,
+                queries: vec![Query(
+                    "max by (sink) (increase(yagura_sink_acknowledged_total[30d]))",
+                    "{{sink}}",
+                )],
+            },
+        ],
+    }
+}
