@@ -83,7 +83,14 @@ pub struct Forwarder {
 
 impl Forwarder {
     /// A forwarder for the sink of that name, which reads `topic` as the group `sink-<name>`.
-    pub fn new(name: &str, sink: Box<dyn Sink>, log: Arc<dyn Log>, topic: &str, metrics: &Metrics) -> Self {
+    pub fn new(
+        name: &str,
+        mut sink: Box<dyn Sink>,
+        log: Arc<dyn Log>,
+        topic: &str,
+        metrics: &Metrics,
+    ) -> Self {
+        sink.attach(&log);
         Self {
             name: name.to_string(),
             sink,

@@ -128,6 +128,17 @@ impl Place {
         Ok(Self { peer, host: authority.as_str().to_string(), path, credential })
     }
 
+    /// The same, for a receiver whose paths are its own: a query would end up in the middle of them.
+    pub fn without_query(self, name: &str) -> Result<Self, ConfigError> {
+        match self.path.contains('?') {
+            false => Ok(self),
+            true => Err(ConfigError::Setting {
+                sink: name.into(),
+                problem: format!("`url` has a query behind {}; leave it out", self.describe()),
+            }),
+        }
+    }
+
     /// For people: without the query, in which some receivers want a secret.
     pub fn describe(&self) -> String {
         let path = self.path.split('?').next().unwrap_or_default();
@@ -301,6 +312,8 @@ mod tests {
         let place = |url: &str| Place::new("siem", url, Tls::Off, None, Path::new(""));
         let good = place("http://siem:9200/a/b/?token=x").expect("an address");
         assert_eq!(good.describe(), "http://siem:9200/a/b/");
+        let said = good.without_query("siem").expect_err("a query").to_string();
+        assert!(said.contains("has a query") && !said.contains("token"), "{said}");
         assert_eq!(place("http://[::1]/").expect("an address").peer.address, "[::1]:80");
         for (url, expected) in [
             ("siem:9200", "https://"),

@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use yagura_event::Domain;
+use yagura_log::Log;
 
 use crate::message::Message;
 
@@ -25,6 +27,11 @@ pub trait Sink: Send + Sync {
     /// How long it may leave alerts without an answer before the connection is given up.
     fn patience(&self) -> Duration {
         Duration::from_secs(30)
+    }
+
+    /// Takes the log that alerts come from, for a sink that writes into it.
+    fn attach(&mut self, log: &Arc<dyn Log>) {
+        let _ = log;
     }
 
     /// Connects, up to the point at which alerts can be sent.
@@ -89,6 +96,15 @@ impl Meaning {
     pub(crate) const fn without_guarantee(words: &'static str) -> Self {
         Self { guaranteed: false, words }
     }
+}
+
+/// Runs what waits for a disk or a log where it stops nobody else.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SinkError> + Send + 'static,
+) -> Result<T, SinkError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
+        Err(SinkError::Closed { address: "a thread".into(), cause: panic.to_string() })
+    })
 }
 
 /// The largest window: it bounds the alerts held in memory.

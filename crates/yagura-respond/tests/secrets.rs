@@ -103,6 +103,21 @@ async fn no_sink_and_no_format_sends_them() {
                     run(config).await;
                     std::fs::read_to_string(file).expect("lines")
                 }
+                "topic" => {
+                    set("topic", json!("siem.alerts"));
+                    let log: Arc<dyn Log> = common::log();
+                    common::append_these(log.as_ref(), &[planted()]);
+                    let running = Running::start(&log, config);
+                    wait_for("the commit", || running.committed() == 1).await;
+                    running.stop().await;
+                    let mut reader = log.reader("siem.alerts", 0, 0).expect("the topic");
+                    let records = reader.read(1 << 20, std::time::Duration::from_secs(5)).expect("records");
+                    let record = &records[0].record;
+                    assert_eq!(record.key, planted().uid.to_string());
+                    let header: Value = serde_json::from_slice(&record.header).expect("JSON");
+                    assert_eq!(header["revision_uid"], format!("{}-r1", planted().uid));
+                    String::from_utf8(record.value.to_vec()).expect("UTF-8")
+                }
                 "relp" => {
                     let folder = tempfile::tempdir().expect("a folder");
                     let rsyslog = Rsyslog::start(folder.path(), None).expect("rsyslog starts");

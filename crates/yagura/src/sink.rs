@@ -82,7 +82,10 @@ fn test(config: &Config, sinks: &[&SinkConfig], format: Format) -> Result<(), Fa
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let mut failed = 0;
     for sink in sinks {
-        let built = sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?;
+        let mut built = sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?;
+        if sink.kind == "topic" {
+            built.attach(&plant::log(config, false)?);
+        }
         let (meaning, receiver) = (built.meaning(), built.describe());
         let probed = runtime.block_on(probe(&sink.name, built.as_ref()));
         let (id, millis) = match &probed {

@@ -80,7 +80,7 @@ impl super::Settings for Settings {
             (None, Some(user), Some(file)) => Some(Credential::Password { user, file }),
             _ => return Err(bad("`token_file`, or both `user` and `password_file`".into())),
         };
-        let place = Place::new(name, &self.url, self.tls, credential, folder)?;
+        let place = Place::new(name, &self.url, self.tls, credential, folder)?.without_query(name)?;
         Ok(Box::new(Alertmanager { place, hold, window, firing: Arc::default() }))
     }
 }

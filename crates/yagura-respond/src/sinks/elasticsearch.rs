@@ -74,7 +74,7 @@ impl super::Settings for Settings {
             (None, Some(user), Some(file)) => Some(Credential::Password { user, file }),
             _ => return Err(bad("`api_key_file`, or both `user` and `password_file`".into())),
         };
-        let place = Place::new(name, &self.url, self.tls, credential, folder)?;
+        let place = Place::new(name, &self.url, self.tls, credential, folder)?.without_query(name)?;
         Ok(Box::new(Elasticsearch { place, index: self.index, format: self.format, window }))
     }
 }

@@ -15,7 +15,7 @@ use crate::amounts::Bytes;
 use crate::batch::{Batched, Deliver, Delivered, Item, Most};
 use crate::formats::Format;
 use crate::message::Message;
-use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, window_of};
+use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, blocking, window_of};
 use crate::syslog::LINE_BYTES_MAX;
 
 /// What users write for a file.
@@ -104,15 +104,6 @@ impl Sink for File {
             Ok(Box::new(Batched::new(writing, most, encode)) as Box<dyn Connection>)
         })
     }
-}
-
-/// Runs what waits for the disk where it stops nobody else.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SinkError> + Send + 'static,
-) -> Result<T, SinkError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
-        Err(SinkError::Closed { address: "the file".into(), cause: panic.to_string() })
-    })
 }
 
 struct Writing {

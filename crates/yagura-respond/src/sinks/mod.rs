@@ -16,6 +16,7 @@ pub mod file;
 pub mod relp;
 pub mod splunk;
 pub mod syslog;
+pub mod topic;
 pub mod webhook;
 const KINDS: &[Kind] = &[
     Kind::of::<relp::Settings>(),
@@ -23,6 +24,7 @@ const KINDS: &[Kind] = &[
     Kind::of::<splunk::Settings>(),
     Kind::of::<webhook::Settings>(),
     Kind::of::<alertmanager::Settings>(),
+    Kind::of::<topic::Settings>(),
     Kind::of::<file::Settings>(),
     Kind::of::<syslog::Settings>(),
 ];
@@ -231,6 +233,8 @@ mod tests {
             assert!(said.contains(expected), "{config}: {said}");
         }
         assert!(problem(json!({ "kind": "relp" })).contains("a sink needs a `name`"));
+        let own = problem(json!({ "name": "siem", "kind": "topic", "topic": "yagura.events" }));
+        assert!(own.contains("are Yagura's own"), "{own}");
         let without_tls = json!({ "name": "siem", "kind": "relp", "address": "127.0.0.1:2514" });
         assert!(problem(without_tls).contains("missing field `tls`"));
     }

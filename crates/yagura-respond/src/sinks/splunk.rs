@@ -68,7 +68,7 @@ impl super::Settings for Settings {
     fn build(self, name: &str, folder: &Path) -> Result<Box<dyn Sink>, ConfigError> {
         let window = window_of(name, self.window)?;
         let credential = Some(Credential::Token { scheme: "Splunk", file: self.token_file });
-        let place = Place::new(name, &self.url, self.tls, credential, folder)?;
+        let place = Place::new(name, &self.url, self.tls, credential, folder)?.without_query(name)?;
         let sourcetype = self.sourcetype.unwrap_or_else(|| format!("yagura:{}", self.format.name()));
         let frame = Frame { index: self.index, sourcetype, format: self.format };
         Ok(Box::new(Splunk { place, frame, ack: self.ack, window }))
