@@ -399,7 +399,10 @@ pub(crate) fn files(paths: &[PathBuf], errors: &mut Vec<PipelineError>) -> Vec<P
             }
         };
         let mut inside: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
+        // Hidden ones are editors' or, in a folder that Kubernetes mounts, the same files again.
+        let hidden = |p: &Path| p.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         inside.retain(|p| p.is_dir() || p.extension().is_some_and(|e| e == "yaml" || e == "yml"));
+        inside.retain(|p| !hidden(p));
         inside.sort();
         out.extend(files(&inside, errors));
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use yagura_detect::worker::ALERTS;
 use yagura_event::alert::{Queue, Severity};
 use yagura_event::clock::{self, Micros};
-use yagura_log::{Log, LogError, Stored};
+use yagura_log::{LogError, Stored};
 use yagura_respond::alerts_of;
 use yagura_respond::cases::{Case, CaseKey, Cases, DECISIONS, Decision, Mute, State, Verdict, What};
 use yagura_respond::picture::Drawn;

@@ -1,5 +1,6 @@
 //! The Helm chart: what it renders is what Kubernetes takes and Yagura reads, and no more open than it must be.
 
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -119,9 +120,15 @@ fn mount(pod: &Value, manifests: &[Value], into: &Path, owner: &str) -> Vec<Path
             }
             (_, Some(source)) => match source["items"].as_array() {
                 Some(items) => items.iter().for_each(|item| put(&into.join(name).join(word(&item["path"])))),
-                None => ["ca.crt", "tls.crt", "tls.key", "token", "fab.yaml"]
-                    .iter()
-                    .for_each(|file| put(&into.join(name).join(file))),
+                // Links to a folder beside them, so that all change at once.
+                None => {
+                    let folder = into.join(name);
+                    for file in ["ca.crt", "tls.crt", "tls.key", "token", "fab.yaml"] {
+                        put(&folder.join("..2026_11_26").join(file));
+                        symlink(Path::new("..data").join(file), folder.join(file)).expect("a link");
+                    }
+                    symlink("..2026_11_26", folder.join("..data")).expect("a link");
+                }
             },
             _ => {}
         }
@@ -268,7 +275,6 @@ fn values_that_do_not_fit_are_refused() {
         ("kafka", "kafka.brokers=kafka", "/kafka/brokers"),
         ("kafka", "collectors[0].sources[0].kind=opcua", "one of 'http', 'syslog'"),
         ("kafka", "detect.replicas=7", "detect.replicas is more than partitions"),
-        ("kafka", "settings.pipelines={pipelines}", "name its files: pipelines/FILE.yaml"),
         ("kafka", "networkPolicy.kafka.peers=null", "networkPolicy.kafka.peers"),
         ("kafka", "networkPolicy.sinks.peers=null", "networkPolicy.sinks.peers"),
         ("kafka", "archive.store=s3://history/fab", "networkPolicy.store.peers"),

@@ -73,6 +73,11 @@ impl<T> Trace<T> {
         self.seen += 1;
     }
 
+    /// Of how many values one is kept.
+    pub(super) fn one_in(&self) -> usize {
+        1 << self.thinned.min(usize::BITS - 2)
+    }
+
     /// Those that are kept.
     pub(super) fn values(&self) -> &[T] {
         &self.values

@@ -2,7 +2,7 @@
 //!
 //! A key's course begins when it comes near a limit, with the samples that the record at hand has of it before, and goes
 //! on for as long as each of its samples is near ([`guard::Findings::near`]). So a key that is far from all its limits
-//! costs nothing, and what is kept is a function of the log's records.
+//! costs nothing, and what is kept is a function of the log's records; but for what was before, of its samples alone.
 //!
 //! Memory: at most [`COURSES_MAX`] courses of [`VALUES_MAX`] values, 3 MiB; keys beyond are found without a course. Of
 //! values that stand still none are kept: how many there were is known.
@@ -17,7 +17,7 @@ use crate::operators::around::{Around, Trace};
 
 /// The most courses in a cell.
 const COURSES_MAX: usize = 4096;
-/// Values of a course; of a longer one every second goes.
+/// Values of a course from where it came near; of a longer one every second goes.
 const VALUES_MAX: usize = 32;
 /// Values of a key before it came near a limit, and rows of a record that they are looked for in.
 const BEFORE: usize = 8;
@@ -101,8 +101,9 @@ pub(super) struct Courses(BTreeMap<u32, Course>);
 /// From when a key came near a limit on.
 #[derive(Clone, Serialize, Deserialize)]
 struct Course {
+    before: Vec<(Micros, f64)>,
     trace: Trace<(Micros, f64)>,
-    /// When it came near, and its last sample.
+    /// When it came near, and its last sample. What was before is told the latest first.
     since: Micros,
     last: (Micros, f64),
 }
@@ -120,14 +121,12 @@ impl Courses {
             }
             None if is_full => {}
             _ => {
-                let mut trace = Trace::default();
+                let (mut before, mut trace) = (Vec::new(), Trace::default());
                 if near.last_time != Micros::MIN {
-                    let mut before: Vec<_> = batch.before(slot, row).collect();
-                    before.reverse();
-                    before.into_iter().for_each(|sample| trace.push(sample, VALUES_MAX));
+                    before.extend(batch.before(slot, row));
                 }
                 trace.push(sample, VALUES_MAX);
-                self.0.insert(slot, Course { trace, since: sample.0, last: sample });
+                self.0.insert(slot, Course { before, trace, since: sample.0, last: sample });
             }
         }
     }
@@ -165,21 +164,31 @@ impl Courses {
                 let Some(course) = self.0.get(&batch.slots[row]).filter(|course| course.last.0 == now) else {
                     return (None, now);
                 };
-                let mut course_until_now = course.trace.values().to_vec();
-                if course_until_now.last() != Some(&course.last) {
-                    course_until_now.push(course.last);
-                }
-                let first = course_until_now.first().map_or(now, |sample| sample.0);
-                let steps = course_until_now.len().saturating_sub(1).max(1);
-                let around = Around {
-                    period_s: now.saturating_sub(first) as f64 * 1e-6 / steps as f64,
-                    seen: course_until_now.iter().map(|sample| sample.1).collect(),
-                    expected: vec![found.expected; course_until_now.len()],
-                    deviation: None,
-                    marked: course_until_now.iter().filter(|sample| sample.0 >= course.since).count(),
-                };
-                (Some(around), course.since)
+                (Some(course.until_now(found.expected)), course.since)
             }
+        }
+    }
+}
+
+impl Course {
+    /// All of it, evenly spaced but for its last sample, beside the level that is expected.
+    fn until_now(&self, expected: f64) -> Around {
+        let one_in = self.trace.one_in();
+        let mut samples: Vec<_> = self.before.iter().copied().skip(one_in - 1).step_by(one_in).collect();
+        samples.reverse();
+        let before = samples.len();
+        samples.extend(self.trace.values());
+        if samples.last() != Some(&self.last) {
+            samples.push(self.last);
+        }
+        let first = samples.first().map_or(self.last.0, |sample| sample.0);
+        let steps = samples.len().saturating_sub(1).max(1);
+        Around {
+            period_s: self.last.0.saturating_sub(first) as f64 * 1e-6 / steps as f64,
+            expected: vec![expected; samples.len()],
+            marked: samples.len() - before,
+            deviation: None,
+            seen: samples.into_iter().map(|(_, value)| value).collect(),
         }
     }
 }

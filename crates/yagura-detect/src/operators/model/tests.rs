@@ -1,3 +1,4 @@
+use yagura_event::clock::SECOND;
 use yagura_event::{Alert, Kind};
 
 use super::*;
@@ -5,7 +6,7 @@ use crate::operators::testing::{Cell, Line, pipeline, row};
 
 const DETECTION: &str = "
 on: sample
-by: [tool, signal, finding]
+by: [tool, signal]
 summary: '{finding} since {since}'
 model: { name: guard, parameters: { settle_samples: 0 } }";
 
