@@ -1,9 +1,10 @@
 //! What the benchmarks of the detection engine share: pipelines, records, and how a rate is taken.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use yagura_detect::blocks::Blocks;
@@ -168,4 +169,15 @@ pub fn operators_alone(pipeline: &Arc<Pipeline>, records: &[Record], rows: u64) 
             watermark = envelope.promise;
         }
     }))
+}
+
+/// Seconds of processor that a process, or a thread, has had, by its folder in `/proc`.
+pub(crate) fn processor_of(folder: &Path) -> Result<f64> {
+    const TICKS_A_SECOND: f64 = 100.0;
+    let file = folder.join("stat");
+    let stat = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let after = stat.rsplit_once(')').with_context(|| format!("no name in {}", file.display()))?.1;
+    let fields: Vec<f64> = after.split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
+    ensure!(fields.len() == 2, "no times in {}", file.display());
+    Ok((fields[0] + fields[1]) / TICKS_A_SECOND)
 }

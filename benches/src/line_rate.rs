@@ -29,6 +29,7 @@ use yagura_event::clock::Micros;
 use yagura_log::Log;
 use yagura_log::embedded::{Embedded, Options};
 
+use crate::common::processor_of;
 use crate::packets::write_mix;
 use crate::report::{Figure, Report};
 
@@ -398,17 +399,6 @@ impl LiveSource for Watched {
 /// Seconds of processor time of this process so far: fields 14 and 15 of proc_pid_stat(5).
 fn processor() -> Result<f64> {
     processor_of(Path::new("/proc/self"))
-}
-
-/// The same of a process or thread by its folder.
-pub(crate) fn processor_of(folder: &Path) -> Result<f64> {
-    const TICKS_A_SECOND: f64 = 100.0;
-    let file = folder.join("stat");
-    let stat = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    let after = stat.rsplit_once(')').with_context(|| format!("no name in {}", file.display()))?.1;
-    let fields: Vec<f64> = after.split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
-    ensure!(fields.len() == 2, "no times in {}", file.display());
-    Ok((fields[0] + fields[1]) / TICKS_A_SECOND)
 }
 
 fn parsed(rate: &str, seconds: &str) -> Result<(f64, u64)> {

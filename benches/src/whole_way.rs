@@ -24,8 +24,9 @@ use yagura_testkit::kafka::Broker;
 use yagura_testkit::prometheus;
 use yagura_testkit::rsyslog::{Rsyslog, event};
 
+use crate::common::processor_of;
 use crate::fab;
-use crate::line_rate::{ENDS, Network, Sent, ip, processor_of, tell, told};
+use crate::line_rate::{ENDS, Network, Sent, ip, tell, told};
 use crate::packets::write_mix;
 use crate::report::{Figure, Report};
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use yagura_testkit::{build_folder, free_port, peers};
 
-use crate::line_rate::processor_of;
+use crate::common::processor_of;
 use crate::report::Figure;
 
 /// What a peer is measured at.

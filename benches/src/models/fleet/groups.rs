@@ -66,8 +66,8 @@ impl Related {
         }
         let read = if self.parted.is_some() { &read.values } else { &leader.values };
         self.rows.clear();
-        for minute in 0..DAY {
-            self.rows.push(read[minute]);
+        for (minute, &read) in read.iter().enumerate() {
+            self.rows.push(read);
             let led = |day: &Day| (leader.values[minute] + OWN * day.values[minute]) / (1.0 + OWN);
             self.rows.extend(days.iter().map(led));
         }
@@ -243,9 +243,6 @@ mod tests {
             let figure = figures.iter().find(|figure| figure.name == name);
             figure.unwrap_or_else(|| panic!("{name}")).value
         };
-        for figure in &figures {
-            println!("{}: {}", figure.name, figure.value);
-        }
         assert!(of("groups, 10 a day: correlation break, recall") > 0.5);
         let mean = of("groups, 1 a day: alerts, mean of the days after the first week");
         assert!(mean < 3.0, "{mean}");

@@ -316,7 +316,9 @@ fn what_is_usual_is_told_as_it_was_approved_and_since_when_it_is_otherwise() {
 fn usual_values_are_numbers_a_range_or_words() {
     let written = |values: &[Written]| {
         let mut model = Model::default();
-        (model.begin_conversation(0), model.begin_command(0), model.begin_place(0));
+        model.begin_conversation(0);
+        model.begin_command(0);
+        model.begin_place(0);
         let events: Vec<Event> =
             values.iter().map(|&written| Event { place: 0, written, ..event(0, 0) }).collect();
         model.judge(&events, &Parameters::default(), &mut Vec::new(), &mut Vec::new());

@@ -101,9 +101,10 @@ pub(super) struct Courses(BTreeMap<u32, Course>);
 /// From when a key came near a limit on.
 #[derive(Clone, Serialize, Deserialize)]
 struct Course {
+    /// What was before, the latest first.
     before: Vec<(Micros, f64)>,
     trace: Trace<(Micros, f64)>,
-    /// When it came near, and its last sample. What was before is told the latest first.
+    /// When it came near, and its last sample.
     since: Micros,
     last: (Micros, f64),
 }
