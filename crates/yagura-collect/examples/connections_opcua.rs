@@ -7,7 +7,6 @@
 mod opcua_server;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use yagura_collect::live::{Destination, collect};
 use yagura_collect::run::Progress;
 use yagura_collect::sources::CollectorConfig;
-use yagura_collect::{Opened, Plant, source};
+use yagura_collect::{Opened, Plant};
 use yagura_event::{AssetTable, Envelope, Kind, clock};
 use yagura_log::Log;
 use yagura_log::embedded::{Embedded, Options};
