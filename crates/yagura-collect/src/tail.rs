@@ -587,15 +587,16 @@ impl<L: Lines> Tail<L> {
     /// Reads from files that have something new; answers how many bytes.
     fn read_some(&mut self, out: &mut dyn PlacedSink) -> usize {
         let mut total = 0;
-        for _ in 0..self.files.len() {
+        // Once more than there are files: one that is alone, and whose turn is over, has the next one, too.
+        for _ in 0..=self.files.len() {
             if self.options.once {
                 self.turn = match self.files.iter().position(Followed::is_behind) {
                     Some(first) => first,
                     None => break,
                 };
             }
-            self.turn %= self.files.len();
-            while self.files[self.turn].is_behind() && self.turn_bytes < TURN_BYTES {
+            self.turn = self.turn.checked_rem(self.files.len()).unwrap_or_default();
+            while self.files.get(self.turn).is_some_and(Followed::is_behind) && self.turn_bytes < TURN_BYTES {
                 let read = self.read_block(self.turn, out);
                 total += read;
                 self.turn_bytes += read;

@@ -129,6 +129,19 @@ fn lines_come_when_they_are_whole_and_a_renamed_file_keeps_its_stream() {
 }
 
 #[test]
+fn a_large_file_that_is_alone_is_read_on_without_a_pause() {
+    let (folder, mut out) = (Folder::new(), Placed::default());
+    let lines = 3 * TURN_BYTES / (1 << 19);
+    folder.write("a.log", vec![vec![b'x'; (1 << 19) - 1]; lines].join(&b'\n'));
+    let mut tail = folder.tail(|_| {});
+    tail.advance(Duration::ZERO, &mut out);
+    while tail.files[0].mark.at + (1 << 19) < tail.files[0].size {
+        assert!(tail.read_some(&mut out) > 0, "it waits at byte {}", tail.files[0].mark.at);
+        out.rows.clear();
+    }
+}
+
+#[test]
 fn a_copy_before_its_original_is_cut_short_goes_on_as_the_original() {
     let (folder, mut out) = (Folder::new(), Placed::default());
     let mut tail = folder.tail(|_| {});
