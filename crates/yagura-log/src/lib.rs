@@ -14,10 +14,12 @@ mod eventual;
 mod lease;
 pub mod memory;
 mod pauses;
+mod whole;
 
 pub use eventual::Eventual;
 pub use lease::Lease;
 pub use pauses::Pauses;
+pub use whole::Whole;
 
 use std::ops::Range;
 use std::time::Duration;

@@ -280,6 +280,11 @@ impl Cases {
         self.cases.iter().map(|(key, case)| (case, self.state(key, case)))
     }
 
+    /// A case, if the log has alerts of it.
+    pub fn get(&self, key: &CaseKey) -> Option<(&Case, State)> {
+        self.cases.get(key).map(|case| (case, self.state(key, case)))
+    }
+
     /// The cases that have an alert whose id begins so.
     pub fn named<'a>(&'a self, id: &'a str) -> impl Iterator<Item = (&'a Case, State)> {
         let begins = move |uid: &Uuid| uid.to_string().starts_with(id);

@@ -1,54 +1,34 @@
 //! The mutes that hold, as the log has them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use yagura_event::clock::{self, SECOND};
-use yagura_log::{Log, LogError, Reader};
+use yagura_log::{Log, LogError, Whole};
 
 use crate::cases::{Cases, DECISIONS, Decision, Mute, What};
 
-/// How long a look may wait for decisions that the log says it has.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Follows the topic of decisions.
-#[derive(Default)]
 pub(crate) struct Mutes {
-    readers: Vec<Box<dyn Reader>>,
+    topic: Whole,
     read: Cases,
+}
+
+impl Default for Mutes {
+    fn default() -> Self {
+        Mutes { topic: Whole::of(DECISIONS), read: Cases::default() }
+    }
 }
 
 impl Mutes {
     /// Those that were decided until now.
     pub fn now(&mut self, log: &dyn Log) -> Result<Arc<[Mute]>, LogError> {
-        if self.readers.is_empty() {
-            let partitions = match log.partitions(DECISIONS) {
-                // Nobody decided anything so far.
-                Err(LogError::NoTopic(_)) => 0,
-                known => known?,
-            };
-            for partition in 0..partitions {
-                let start = log.held(DECISIONS, partition)?.start;
-                self.readers.push(log.reader(DECISIONS, partition, start)?);
+        let read = &mut self.read;
+        self.topic.read(log, |partition, stored| match Decision::of_record(&stored.record) {
+            Ok(decision) if !matches!(decision.what, What::Case { .. }) => read.decide(decision),
+            Ok(_) => {}
+            Err(cause) => {
+                tracing::warn!(partition, offset = stored.offset, %cause, "a decision is passed over");
             }
-        }
-        let until = clock::steady() + PATIENCE.as_secs() as i64 * SECOND;
-        for (partition, reader) in (0..).zip(&mut self.readers) {
-            let end = log.held(DECISIONS, partition)?.end;
-            while reader.position() < end && clock::steady() < until {
-                for stored in reader.read(1 << 20, PATIENCE)? {
-                    match Decision::of_record(&stored.record) {
-                        Ok(decision) if !matches!(decision.what, What::Case { .. }) => {
-                            self.read.decide(decision);
-                        }
-                        Ok(_) => {}
-                        Err(cause) => {
-                            tracing::warn!(partition, offset = stored.offset, %cause, "a decision is passed over");
-                        }
-                    }
-                }
-            }
-        }
+        })?;
         Ok(self.read.mutes().map(|(mute, _)| mute.clone()).collect())
     }
 }

@@ -24,7 +24,7 @@ const LOG_PAUSE: Duration = Duration::from_secs(1);
 /// How long the forwarder may take to let go of a partition.
 const REVOKE_WAIT: Duration = Duration::from_secs(30);
 
-/// How often mutes are looked for.
+/// How often mutes are looked for at most, while there are alerts.
 const MUTES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the lag is measured.
@@ -159,7 +159,7 @@ impl LogReader {
                 self.measure_lag(member.as_ref(), &held);
                 lag_due = Instant::now() + LAG_INTERVAL;
             }
-            if Instant::now() >= mutes_due {
+            if held.waiting.is_some() && Instant::now() >= mutes_due {
                 held.mutes = self.patiently(|| mutes.now(self.log.as_ref()))?;
                 mutes_due = Instant::now() + MUTES_INTERVAL;
             }
@@ -226,7 +226,7 @@ impl LogReader {
                     member.seek(partition, first.offset)?;
                     member.pause(partition)?;
                 } else {
-                    held.waiting = Some(Fetched { partition, records, mutes: Arc::clone(&held.mutes) });
+                    held.waiting = Some(Fetched { partition, records, mutes: Arc::default() });
                 }
             }
             Polled::Idle => {}

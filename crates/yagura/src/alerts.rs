@@ -1,8 +1,9 @@
 //! `alerts`: what is to be looked at, and what people decided about it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use yagura_detect::worker::ALERTS;
 use yagura_event::alert::{Queue, Severity};
 use yagura_event::clock::{self, Micros};
-use yagura_log::{LogError, Stored};
+use yagura_log::{Log, LogError, Record, Whole};
 use yagura_respond::alerts_of;
 use yagura_respond::cases::{Case, CaseKey, Cases, DECISIONS, Decision, Mute, State, Verdict, What};
 use yagura_respond::picture::Drawn;
@@ -52,7 +53,7 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         svg: Option<PathBuf>,
     },
-    /// Print cases when they begin, return or are decided, until Ctrl-C.
+    /// Print cases when they begin, count, return or are decided, until Ctrl-C.
     Follow(Of),
     /// Say that somebody looks after a case.
     Acknowledge(Decide),
@@ -229,41 +230,62 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     }
 }
 
-/// All cases of the log as they are now.
-fn read(config: &Config) -> Result<Cases, Failure> {
-    let log = plant::following(config)?;
-    let mut cases = Cases::default();
-    for topic in [DECISIONS, ALERTS] {
-        let partitions = match log.partitions(topic) {
-            Err(LogError::NoTopic(_)) => 0,
-            known => known?,
-        };
-        for partition in 0..partitions {
-            let held = log.held(topic, partition)?;
-            let mut reader = log.reader(topic, partition, held.start)?;
-            while reader.position() < held.end {
-                let records = reader.read(8 << 20, Duration::from_secs(10))?;
-                if records.is_empty() {
-                    break;
-                }
-                records.iter().for_each(|stored| take(&mut cases, topic, stored));
-            }
-        }
-    }
-    Ok(cases)
+/// The cases of a log, and what has come since they were read last.
+struct Watched {
+    log: Arc<dyn Log>,
+    topics: [(&'static str, Whole); 2],
+    cases: Cases,
 }
 
-/// Takes a record; what cannot be read is told and passed over.
-fn take(cases: &mut Cases, topic: &str, stored: &Stored) {
-    let problem = match topic {
-        DECISIONS => Decision::of_record(&stored.record).map(|d| cases.decide(d)).map_err(|e| e.to_string()),
-        _ => alerts_of(&stored.record)
-            .map(|alerts| alerts.into_iter().for_each(|alert| cases.alert(alert)))
-            .map_err(|e| e.to_string()),
-    };
-    if let Err(problem) = problem {
-        tracing::warn!(topic, offset = stored.offset, problem, "a record is passed over");
+impl Watched {
+    fn new(config: &Config) -> Result<Self, Failure> {
+        let topics = [DECISIONS, ALERTS].map(|topic| (topic, Whole::of(topic)));
+        Ok(Watched { log: plant::following(config)?, topics, cases: Cases::default() })
     }
+
+    /// Reads what there is; answers the cases that it is about. What cannot be read is told and passed over.
+    fn read(&mut self) -> Result<BTreeSet<CaseKey>, LogError> {
+        let (cases, mut touched) = (&mut self.cases, BTreeSet::new());
+        for (topic, whole) in &mut self.topics {
+            whole.read(self.log.as_ref(), |_, stored| {
+                let read = match *topic {
+                    DECISIONS => decision(cases, &stored.record),
+                    _ => alerts(cases, &stored.record),
+                };
+                match read {
+                    Ok(keys) => touched.extend(keys),
+                    Err(problem) => {
+                        tracing::warn!(topic, offset = stored.offset, problem, "a record is passed over");
+                    }
+                }
+            })?;
+        }
+        Ok(touched)
+    }
+}
+
+fn decision(cases: &mut Cases, record: &Record) -> Result<Vec<CaseKey>, String> {
+    let decision = Decision::of_record(record).map_err(|e| e.to_string())?;
+    let about = match &decision.what {
+        What::Case { case, .. } => vec![case.clone()],
+        What::Mute(_) | What::Unmute { .. } => Vec::new(),
+    };
+    cases.decide(decision);
+    Ok(about)
+}
+
+fn alerts(cases: &mut Cases, record: &Record) -> Result<Vec<CaseKey>, String> {
+    let alerts = alerts_of(record).map_err(|e| e.to_string())?;
+    let about = alerts.iter().map(CaseKey::of).collect();
+    alerts.into_iter().for_each(|alert| cases.alert(alert));
+    Ok(about)
+}
+
+/// All cases of the log as they are now.
+fn read(config: &Config) -> Result<Cases, Failure> {
+    let mut watched = Watched::new(config)?;
+    watched.read()?;
+    Ok(watched.cases)
 }
 
 fn one<'a>(cases: &'a Cases, id: &'a str) -> Result<(&'a Case, State), Failure> {
@@ -392,33 +414,19 @@ fn draw(case: &Case, folder: &std::path::Path) -> Result<Option<PathBuf>, Failur
     Ok(Some(file))
 }
 
-/// How long a look at one partition waits for something new.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long it rests between two looks.
+const REST: Duration = Duration::from_millis(500);
 
 fn follow(of: &Of, format: Format) -> Result<(), Failure> {
-    let config = Config::load(&of.config)?;
-    let mut cases = read(&config)?;
-    let log = plant::following(&config)?;
-    let mut readers = Vec::new();
-    for topic in [DECISIONS, ALERTS] {
-        for partition in 0..log.partitions(topic)? {
-            let end = log.held(topic, partition)?.end;
-            readers.push((topic, log.reader(topic, partition, end)?));
-        }
-    }
+    let mut watched = Watched::new(&Config::load(&of.config)?)?;
+    watched.read()?;
     loop {
-        let before: BTreeMap<_, _> =
-            cases.iter().map(|(case, state)| (CaseKey::of(&case.alert), (state, case.alerts()))).collect();
-        for (topic, reader) in &mut readers {
-            reader.read(1 << 20, LOOK)?.iter().for_each(|stored| take(&mut cases, topic, stored));
-        }
-        for (case, state) in cases.iter() {
-            if before.get(&CaseKey::of(&case.alert)) == Some(&(state, case.alerts())) {
-                continue;
-            }
+        std::thread::park_timeout(REST);
+        for key in watched.read()? {
+            let Some((case, state)) = watched.cases.get(&key) else { continue };
             match format {
-                Format::Json => say!("{}", document(&cases, case, state)),
-                Format::Text => say!("{}", line(&cases, case, state)),
+                Format::Json => say!("{}", document(&watched.cases, case, state)),
+                Format::Text => say!("{}", line(&watched.cases, case, state)),
             }
         }
     }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 use yagura_event::clock;
-use yagura_log::{Log, LogError};
+use yagura_log::{Log, Whole};
 use yagura_respond::undelivered::{Letter, UNDELIVERED};
 use yagura_respond::{SinkConfig, Verdict, probe};
 
@@ -134,8 +133,8 @@ fn test(config: &Config, sinks: &[&SinkConfig], format: Format) -> Result<(), Fa
 /// Prints each refused alert once: a crash may have written one twice.
 fn refused(log: &dyn Log, name: Option<&str>, format: Format) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
-    each_letter(log, |letter| {
-        let Letter { sink, reason, time, alert } = &letter;
+    Whole::of(UNDELIVERED).read(log, |_, stored| {
+        let Some(Letter { sink, reason, time, alert }) = &Letter::of(&stored.record) else { return };
         if name.is_some_and(|name| name != sink) || !seen.insert((sink.clone(), alert.uid, alert.revision)) {
             return;
         }
@@ -152,28 +151,6 @@ fn refused(log: &dyn Log, name: Option<&str>, format: Format) -> Result<(), Fail
     })?;
     if format == Format::Text {
         say!("{} alerts refused", seen.len());
-    }
-    Ok(())
-}
-
-fn each_letter(log: &dyn Log, mut with: impl FnMut(Letter)) -> Result<(), LogError> {
-    let partitions = match log.partitions(UNDELIVERED) {
-        Err(LogError::NoTopic(_)) => return Ok(()),
-        known => known?,
-    };
-    for partition in 0..partitions {
-        let held = log.held(UNDELIVERED, partition)?;
-        if held.is_empty() {
-            continue;
-        }
-        let mut reader = log.reader(UNDELIVERED, partition, held.start)?;
-        while reader.position() < held.end {
-            let records = reader.read(1 << 20, Duration::from_secs(10))?;
-            if records.is_empty() {
-                return Err(LogError::silent(UNDELIVERED, partition));
-            }
-            records.iter().filter_map(|stored| Letter::of(&stored.record)).for_each(&mut with);
-        }
     }
     Ok(())
 }
