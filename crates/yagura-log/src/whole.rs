@@ -60,7 +60,7 @@ mod tests {
         let mut whole = Whole::of("t");
         let mut read = |whole: &mut Whole| {
             let mut values = Vec::new();
-            whole.read(&log, |_, stored| values.push(stored.record.value)).expect("read");
+            whole.read(&log, |_, stored| values.push(stored.record.value[0])).expect("read");
             values.sort();
             values
         };
@@ -75,9 +75,9 @@ mod tests {
             appender.flush().expect("durable");
         };
         append(0..9);
-        assert_eq!(read(&mut whole), (0..9).map(|value| vec![value]).collect::<Vec<_>>());
+        assert_eq!(read(&mut whole), (0..9).collect::<Vec<u8>>());
         append(9..11);
-        assert_eq!(read(&mut whole), [[9], [10]]);
+        assert_eq!(read(&mut whole), [9, 10]);
         assert_eq!(read(&mut whole).len(), 0);
     }
 }

@@ -6,6 +6,7 @@ use std::future::pending;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::formats::Format;
 use crate::message::Message;
 use crate::sink::{Answer, Boxed, Connection, SinkError, Verdict};
 
@@ -54,8 +55,13 @@ pub(crate) struct Most {
 /// Makes a message ready.
 pub(crate) type Encode = Box<dyn Fn(&Message<'_>) -> String + Send>;
 
+/// Messages as lines of a format, of at most `bytes_max` bytes.
+pub(crate) fn lines(format: Format, bytes_max: usize) -> Encode {
+    Box::new(move |message| format.line(message, bytes_max))
+}
+
 /// A connection that delivers batches, one after the other.
-pub(crate) struct Batched<D> {
+struct Batched<D> {
     encode: Encode,
     most: Most,
     /// How many of the first that wait were refused together: one of them, or more, is at fault.
@@ -73,8 +79,13 @@ enum State<D> {
     Lost,
 }
 
+/// A connection to what delivers batches.
+pub(crate) fn batched(deliver: impl Deliver, most: Most, encode: Encode) -> Box<dyn Connection> {
+    Box::new(Batched::new(deliver, most, encode))
+}
+
 impl<D: Deliver> Batched<D> {
-    pub fn new(deliver: D, most: Most, encode: Encode) -> Self {
+    fn new(deliver: D, most: Most, encode: Encode) -> Self {
         Self {
             encode,
             most,

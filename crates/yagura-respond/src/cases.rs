@@ -228,11 +228,6 @@ impl Case {
         self.counts.len()
     }
 
-    /// Whether an alert is one of its.
-    pub fn has(&self, alert: Uuid) -> bool {
-        self.counts.contains_key(&alert)
-    }
-
     /// Up to when it is known: what a decision about it says.
     pub fn seen(&self) -> Micros {
         self.last.max(self.observed)

@@ -52,6 +52,20 @@ pub(crate) enum Credential {
 }
 
 impl Credential {
+    /// Of settings that may name either a token's file, under that name, or a user with a password's file.
+    pub fn either(
+        (scheme, setting, token): (&'static str, &'static str, Option<PathBuf>),
+        user: Option<String>,
+        password: Option<PathBuf>,
+    ) -> Result<Option<Self>, String> {
+        match (token, user, password) {
+            (None, None, None) => Ok(None),
+            (Some(file), None, None) => Ok(Some(Credential::Token { scheme, file })),
+            (None, Some(user), Some(file)) => Ok(Some(Credential::Password { user, file })),
+            _ => Err(format!("`{setting}`, or both `user` and `password_file`")),
+        }
+    }
+
     /// Reads the file: at start, to find what is missing, and at each connection, so that a
     /// renewed secret needs no restart.
     fn header(&self) -> Result<HeaderValue, ConfigError> {

@@ -29,7 +29,12 @@ pub trait Sink: Send + Sync {
         Duration::from_secs(30)
     }
 
-    /// Takes the log that alerts come from, for a sink that writes into it.
+    /// Whether it writes into the log that alerts come from, so that it needs [`Sink::attach`].
+    fn needs_log(&self) -> bool {
+        false
+    }
+
+    /// Takes the log that alerts come from.
     fn attach(&mut self, log: &Arc<dyn Log>) {
         let _ = log;
     }

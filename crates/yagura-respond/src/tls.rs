@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -170,6 +170,38 @@ impl Peer {
             .map_err(|_| self.late("shaking hands"))?
             .map_err(|cause| SinkError::Tls { address: self.address.clone(), cause })?;
         Ok(Box::new(stream))
+    }
+
+    /// Writes all of it, within [`PATIENCE`]; `what` the receiver did not do otherwise.
+    pub async fn write(
+        &self,
+        stream: &mut dyn Stream,
+        bytes: &[u8],
+        what: &'static str,
+    ) -> Result<(), SinkError> {
+        let written = timeout(PATIENCE, async {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        });
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(cause)) => Err(self.broken(&cause)),
+            Err(_) => Err(self.late(what)),
+        }
+    }
+
+    /// Closes this side, within [`PATIENCE`].
+    pub async fn close(&self, stream: &mut dyn Stream) -> Result<(), SinkError> {
+        match timeout(PATIENCE, stream.shutdown()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(cause)) => Err(self.broken(&cause)),
+            Err(_) => Err(self.late("closing the connection")),
+        }
+    }
+
+    /// The receiver ended the connection.
+    pub fn closed(&self) -> SinkError {
+        SinkError::Closed { address: self.address.clone(), cause: "the receiver closed it".into() }
     }
 
     /// What an error of the connection means. With TLS 1.3 a receiver refuses a certificate after

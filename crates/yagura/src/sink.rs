@@ -82,7 +82,7 @@ fn test(config: &Config, sinks: &[&SinkConfig], format: Format) -> Result<(), Fa
     let mut failed = 0;
     for sink in sinks {
         let mut built = sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?;
-        if sink.kind == "topic" {
+        if built.needs_log() {
             built.attach(&plant::log(config, false)?);
         }
         let (meaning, receiver) = (built.meaning(), built.describe());

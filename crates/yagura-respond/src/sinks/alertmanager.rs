@@ -9,7 +9,7 @@
 //! firing is sent again each minute while this program runs, and comes back after a restart of Alertmanager.
 //! Its 200 means that this one instance has it in memory; name each instance of a cluster as a sink of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use yagura_event::clock::{self, Micros, rfc3339};
 
 use crate::amounts::Time;
-use crate::batch::{Batched, Deliver, Delivered, Item, Most};
+use crate::batch::{Deliver, Delivered, Item, Most, batched};
 use crate::http::{Client, Credential, Place, SINK_PATIENCE};
 use crate::message::{Activity, Kind, Message};
 use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, window_of};
@@ -74,12 +74,8 @@ impl super::Settings for Settings {
         if hold < 2 * AGAIN || hold > Duration::from_secs(30 * 86_400) {
             return Err(bad("`hold` is 2m to 720h".into()));
         }
-        let credential = match (self.token_file, self.user, self.password_file) {
-            (None, None, None) => None,
-            (Some(file), None, None) => Some(Credential::Token { scheme: "Bearer", file }),
-            (None, Some(user), Some(file)) => Some(Credential::Password { user, file }),
-            _ => return Err(bad("`token_file`, or both `user` and `password_file`".into())),
-        };
+        let token = ("Bearer", "token_file", self.token_file);
+        let credential = Credential::either(token, self.user, self.password_file).map_err(bad)?;
         let place = Place::new(name, &self.url, self.tls, credential, folder)?.without_query(name)?;
         Ok(Box::new(Alertmanager { place, hold, window, firing: Arc::default() }))
     }
@@ -119,7 +115,7 @@ impl Sink for Alertmanager {
             let encode =
                 Box::new(move |message: &Message<'_>| alert(message, hold, clock::now()).to_string());
             let most = Most { items: self.window, bytes: 1 << 20 };
-            Ok(Box::new(Batched::new(poster, most, encode)) as Box<dyn Connection>)
+            Ok(batched(poster, most, encode))
         })
     }
 }
@@ -178,29 +174,41 @@ fn texts(pairs: &[(&str, &str)], chars_max: usize) -> Map<String, Value> {
 /// What is firing, by its labels.
 #[derive(Default)]
 struct Firing {
-    alerts: BTreeMap<String, Value>,
+    alerts: BTreeMap<String, (Micros, Value)>,
+    /// When they end, and their labels.
+    ends: BTreeSet<(Micros, String)>,
 }
 
 impl Firing {
     /// Notes what Alertmanager has taken.
     fn note(&mut self, alert: Value, now: Micros) {
-        let labels = alert["labels"].to_string();
-        match ends_of(&alert) > now {
-            true => self.alerts.insert(labels, alert),
-            false => self.alerts.remove(&labels),
-        };
+        let (labels, ends) = (alert["labels"].to_string(), ends_of(&alert));
+        self.forget(&labels);
+        if ends > now {
+            self.ends.insert((ends, labels.clone()));
+            self.alerts.insert(labels, (ends, alert));
+        }
         if self.alerts.len() > FIRING_MAX
-            && let Some(first) = self.alerts.iter().min_by_key(|(_, alert)| ends_of(alert))
+            && let Some((_, labels)) = self.ends.pop_first()
         {
-            let labels = first.0.clone();
             self.alerts.remove(&labels);
+        }
+    }
+
+    fn forget(&mut self, labels: &str) {
+        if let Some((ends, _)) = self.alerts.remove(labels) {
+            self.ends.remove(&(ends, labels.to_string()));
         }
     }
 
     /// What is firing at `now`; what is not is forgotten.
     fn at(&mut self, now: Micros) -> Vec<Value> {
-        self.alerts.retain(|_, alert| ends_of(alert) > now);
-        self.alerts.values().cloned().collect()
+        while self.ends.first().is_some_and(|(ends, _)| *ends <= now) {
+            if let Some((_, labels)) = self.ends.pop_first() {
+                self.alerts.remove(&labels);
+            }
+        }
+        self.alerts.values().map(|(_, alert)| alert.clone()).collect()
     }
 }
 

@@ -14,10 +14,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::batch::{Batched, Deliver, Delivered, Item, Most};
+use crate::batch::{Deliver, Delivered, Item, Most, batched, lines};
 use crate::formats::Format;
 use crate::http::{Client, Credential, Place, SINK_PATIENCE};
-use crate::message::Message;
 use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, Verdict, window_of};
 use crate::syslog::LINE_BYTES_MAX;
 use crate::tls::Tls;
@@ -68,12 +67,8 @@ impl super::Settings for Settings {
                 self.index
             )));
         }
-        let credential = match (self.api_key_file, self.user, self.password_file) {
-            (None, None, None) => None,
-            (Some(file), None, None) => Some(Credential::Token { scheme: "ApiKey", file }),
-            (None, Some(user), Some(file)) => Some(Credential::Password { user, file }),
-            _ => return Err(bad("`api_key_file`, or both `user` and `password_file`".into())),
-        };
+        let key = ("ApiKey", "api_key_file", self.api_key_file);
+        let credential = Credential::either(key, self.user, self.password_file).map_err(bad)?;
         let place = Place::new(name, &self.url, self.tls, credential, folder)?.without_query(name)?;
         Ok(Box::new(Elasticsearch { place, index: self.index, format: self.format, window }))
     }
@@ -108,10 +103,9 @@ impl Sink for Elasticsearch {
     fn connect(&self) -> Boxed<'_, Result<Box<dyn Connection>, SinkError>> {
         Box::pin(async move {
             let bulk = Bulk { client: self.place.client().await?, index: self.index.clone() };
-            let format = self.format;
-            let encode = Box::new(move |message: &Message<'_>| format.line(message, LINE_BYTES_MAX));
+            let encode = lines(self.format, LINE_BYTES_MAX);
             let most = Most { items: self.window, bytes: REQUEST_BYTES_MAX };
-            Ok(Box::new(Batched::new(bulk, most, encode)) as Box<dyn Connection>)
+            Ok(batched(bulk, most, encode))
         })
     }
 }

@@ -12,9 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::amounts::Bytes;
-use crate::batch::{Batched, Deliver, Delivered, Item, Most};
+use crate::batch::{Deliver, Delivered, Item, Most, batched, lines};
 use crate::formats::Format;
-use crate::message::Message;
 use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, blocking, window_of};
 use crate::syslog::LINE_BYTES_MAX;
 
@@ -97,11 +96,10 @@ impl Sink for File {
         Box::pin(async move {
             let place = self.place.clone();
             let appender = blocking(move || Appender::open(place)).await?;
-            let format = self.format;
-            let encode = Box::new(move |message: &Message<'_>| format.line(message, LINE_BYTES_MAX - 1));
+            let encode = lines(self.format, LINE_BYTES_MAX - 1);
             let most = Most { items: self.window, bytes: 1 << 20 };
             let writing = Writing { appender: Some(appender) };
-            Ok(Box::new(Batched::new(writing, most, encode)) as Box<dyn Connection>)
+            Ok(batched(writing, most, encode))
         })
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use bytes::{Buf, BytesMut};
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::formats::Format;
@@ -121,15 +121,8 @@ impl Session {
     async fn command(&mut self, command: &str, data: &[u8]) -> Result<u32, SinkError> {
         self.transaction = if self.transaction >= TRANSACTION_MAX { 1 } else { self.transaction + 1 };
         write_frame(&mut self.output, self.transaction, command, data);
-        let sent = timeout(PATIENCE, async {
-            self.stream.write_all(&self.output).await?;
-            self.stream.flush().await
-        });
-        match sent.await {
-            Ok(Ok(())) => Ok(self.transaction),
-            Ok(Err(cause)) => Err(self.peer.broken(&cause)),
-            Err(_) => Err(self.peer.late("taking a frame")),
-        }
+        self.peer.write(&mut *self.stream, &self.output, "taking a frame").await?;
+        Ok(self.transaction)
     }
 
     async fn answer_in_time(&mut self, transaction: u32, what: &'static str) -> Result<String, SinkError> {
@@ -159,10 +152,7 @@ impl Session {
                 None => {}
             }
             match self.stream.read_buf(&mut self.input).await {
-                Ok(0) => {
-                    let cause = "the receiver closed it".to_string();
-                    return Err(SinkError::Closed { address: self.peer.address.clone(), cause });
-                }
+                Ok(0) => return Err(self.peer.closed()),
                 Ok(_) => {}
                 Err(cause) => return Err(self.peer.broken(&cause)),
             }
@@ -207,11 +197,7 @@ impl Connection for Session {
                 let transaction = self.command("close", b"").await?;
                 self.answer_in_time(transaction, "closing the session").await?;
             }
-            match timeout(PATIENCE, self.stream.shutdown()).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(cause)) => Err(self.peer.broken(&cause)),
-                Err(_) => Err(self.peer.late("closing the connection")),
-            }
+            self.peer.close(&mut *self.stream).await
         })
     }
 }

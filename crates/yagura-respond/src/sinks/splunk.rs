@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use yagura_event::clock::Micros;
 
-use crate::batch::{Batched, Deliver, Delivered, Item, Most};
+use crate::batch::{Deliver, Delivered, Item, Most, batched};
 use crate::formats::Format;
 use crate::http::{Client, Credential, Place, Reply, SINK_PATIENCE};
 use crate::message::Message;
@@ -113,7 +113,7 @@ impl Sink for Splunk {
             let frame = self.frame.clone();
             let encode = Box::new(move |message: &Message<'_>| frame.event(message));
             let most = Most { items: self.window, bytes: REQUEST_BYTES_MAX };
-            Ok(Box::new(Batched::new(collector, most, encode)) as Box<dyn Connection>)
+            Ok(batched(collector, most, encode))
         })
     }
 }

@@ -10,14 +10,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::io::AsyncReadExt as _;
 
 use crate::formats::Format;
 use crate::message::Message;
 use crate::sink::{Answer, Boxed, ConfigError, Connection, Meaning, Sink, SinkError, window_of};
 use crate::syslog::Formatter;
-use crate::tls::{PATIENCE, Peer, Stream, Tls};
+use crate::tls::{Peer, Stream, Tls};
 
 /// What users write for a syslog sink.
 #[derive(Clone, Debug, Deserialize)]
@@ -168,15 +167,7 @@ struct Session {
 
 impl Session {
     async fn write(&mut self, frame: &[u8]) -> Result<(), SinkError> {
-        let sent = timeout(PATIENCE, async {
-            self.stream.write_all(frame).await?;
-            self.stream.flush().await
-        });
-        match sent.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(cause)) => Err(self.peer.broken(&cause)),
-            Err(_) => Err(self.peer.late("taking a message")),
-        }
+        self.peer.write(&mut *self.stream, frame, "taking a message").await
     }
 }
 
@@ -207,10 +198,7 @@ impl Connection for Session {
             let mut bytes = [0; 256];
             loop {
                 match self.stream.read(&mut bytes).await {
-                    Ok(0) => {
-                        let cause = "the receiver closed it".to_string();
-                        return Err(SinkError::Closed { address: self.peer.address.clone(), cause });
-                    }
+                    Ok(0) => return Err(self.peer.closed()),
                     Ok(_) => {}
                     Err(cause) => return Err(self.peer.broken(&cause)),
                 }
@@ -220,14 +208,9 @@ impl Connection for Session {
 
     fn close(&mut self) -> Boxed<'_, Result<(), SinkError>> {
         Box::pin(async move {
-            match timeout(PATIENCE, self.stream.shutdown()).await {
-                Ok(Ok(())) => {
-                    self.last.clear();
-                    Ok(())
-                }
-                Ok(Err(cause)) => Err(self.peer.broken(&cause)),
-                Err(_) => Err(self.peer.late("closing the connection")),
-            }
+            self.peer.close(&mut *self.stream).await?;
+            self.last.clear();
+            Ok(())
         })
     }
 }

@@ -12,9 +12,8 @@ use serde::Deserialize;
 use serde_json::json;
 use yagura_log::{Appender, Log, LogError, Record};
 
-use crate::batch::{Batched, Deliver, Delivered, Item, Most};
+use crate::batch::{Deliver, Delivered, Item, Most, batched, lines};
 use crate::formats::Format;
-use crate::message::Message;
 use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, blocking, window_of};
 use crate::syslog::LINE_BYTES_MAX;
 
@@ -72,6 +71,10 @@ impl Sink for Topic {
         self.window
     }
 
+    fn needs_log(&self) -> bool {
+        true
+    }
+
     fn attach(&mut self, log: &Arc<dyn Log>) {
         self.log = Some(Arc::clone(log));
     }
@@ -87,10 +90,9 @@ impl Sink for Topic {
             });
             let appending =
                 Appending { appender: Some(appender.await?), address: self.describe(), format: self.format };
-            let format = self.format;
-            let encode = Box::new(move |message: &Message<'_>| format.line(message, LINE_BYTES_MAX));
+            let encode = lines(self.format, LINE_BYTES_MAX);
             let most = Most { items: self.window, bytes: 1 << 20 };
-            Ok(Box::new(Batched::new(appending, most, encode)) as Box<dyn Connection>)
+            Ok(batched(appending, most, encode))
         })
     }
 }

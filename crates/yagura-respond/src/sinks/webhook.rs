@@ -14,10 +14,9 @@ use ring::hmac;
 use serde::Deserialize;
 use yagura_event::clock;
 
-use crate::batch::{Batched, Deliver, Delivered, Item, Most};
+use crate::batch::{Deliver, Delivered, Item, Most, batched, lines};
 use crate::formats::Format;
 use crate::http::{Client, Credential, Place, SINK_PATIENCE, secret};
-use crate::message::Message;
 use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, window_of};
 use crate::syslog::LINE_BYTES_MAX;
 use crate::tls::Tls;
@@ -102,11 +101,10 @@ impl Sink for Webhook {
                     "text/plain; charset=utf-8"
                 },
             };
-            let format = self.format;
-            let encode = Box::new(move |message: &Message<'_>| format.line(message, LINE_BYTES_MAX));
+            let encode = lines(self.format, LINE_BYTES_MAX);
             // One a request: receivers are simple.
             let most = Most { items: 1, bytes: LINE_BYTES_MAX };
-            Ok(Box::new(Batched::new(post, most, encode)) as Box<dyn Connection>)
+            Ok(batched(post, most, encode))
         })
     }
 }
