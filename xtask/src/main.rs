@@ -112,9 +112,9 @@ fn test() -> Result<()> {
     cargo(&["test", "--workspace", "--locked"])?;
     // Live capture is no part of the program unless it is asked for. The whole workspace stays
     // selected, so that what others wrote is not built again with other features.
-    let live =
-        ["--features", "yagura-capture/pcap,yagura-collect/pcap", "--test", "live", "--test", "interface"];
-    cargo(&[&["test", "--workspace", "--locked"], &live[..]].concat())?;
+    let captured = ["test", "--workspace", "--locked", "--features", "yagura-capture/pcap,yagura-collect/pcap"];
+    cargo(&[&captured[..], &["--test", "live"]].concat())?;
+    cargo(&[&captured[..], &["--test", "sources", "interface"]].concat())?;
     cargo(&["run", "--locked", "--package", "yagura", "--", "test", "pipelines"])?;
     fuzz::run(&fuzz::Wanted { target: None, effort: Effort::Inputs(FUZZ_INPUTS_TESTED) })
 }
