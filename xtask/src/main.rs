@@ -112,7 +112,8 @@ fn test() -> Result<()> {
     cargo(&["test", "--workspace", "--locked"])?;
     // Live capture is no part of the program unless it is asked for. The whole workspace stays
     // selected, so that what others wrote is not built again with other features.
-    let captured = ["test", "--workspace", "--locked", "--features", "yagura-capture/pcap,yagura-collect/pcap"];
+    let captured =
+        ["test", "--workspace", "--locked", "--features", "yagura-capture/pcap,yagura-collect/pcap"];
     cargo(&[&captured[..], &["--test", "live"]].concat())?;
     cargo(&[&captured[..], &["--test", "sources", "interface"]].concat())?;
     cargo(&["run", "--locked", "--package", "yagura", "--", "test", "pipelines"])?;

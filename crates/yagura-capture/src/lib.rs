@@ -24,7 +24,6 @@ pub mod live;
 mod notices;
 mod registry;
 mod ring;
-pub mod sizes;
 mod stream;
 mod table;
 mod tunnels;

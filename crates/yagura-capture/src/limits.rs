@@ -1,6 +1,7 @@
 //! How much memory and time the engine may spend: every bound is a setting.
 
 use serde::{Deserialize, Serialize};
+use yagura_event::amounts::duration;
 use yagura_event::clock::{Micros, SECOND};
 
 /// How much memory and time the engine may spend. What goes over a limit is dropped and said in
@@ -82,77 +83,6 @@ impl Default for Limits {
     }
 }
 
-/// Times as people write them.
-pub mod duration {
-    use serde::de::{Error, Visitor};
-    use serde::{Deserializer, Serializer};
-    use yagura_event::clock::{Micros, SECOND};
-
-    const UNITS: [(&str, Micros); 6] = [
-        ("us", 1),
-        ("ms", 1000),
-        ("s", SECOND),
-        ("m", 60 * SECOND),
-        ("h", 3600 * SECOND),
-        ("d", 24 * 3600 * SECOND),
-    ];
-
-    /// Writes a time with the largest unit that it is a whole number of.
-    pub fn serialize<S: Serializer>(time: &Micros, to: S) -> Result<S::Ok, S::Error> {
-        let (name, unit) = UNITS.into_iter().rev().find(|(_, unit)| time % unit == 0).unwrap_or(UNITS[0]);
-        to.serialize_str(&format!("{}{name}", time / unit))
-    }
-
-    /// Reads a time with its unit.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Micros, D::Error> {
-        from.deserialize_any(Duration)
-    }
-
-    struct Duration;
-
-    impl Visitor<'_> for Duration {
-        type Value = Micros;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a time: a number of seconds, or a number with us, ms, s, m, h or d, such as `90s`")
-        }
-
-        fn visit_u64<E: Error>(self, seconds: u64) -> Result<Micros, E> {
-            self.visit_f64(seconds as f64)
-        }
-
-        fn visit_i64<E: Error>(self, seconds: i64) -> Result<Micros, E> {
-            self.visit_f64(seconds as f64)
-        }
-
-        fn visit_f64<E: Error>(self, seconds: f64) -> Result<Micros, E> {
-            micros(seconds, SECOND)
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Micros, E> {
-            let text = text.trim();
-            let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-            let unit = match &text[digits.len()..] {
-                "" => Some(SECOND),
-                name => UNITS.iter().find(|(unit, _)| *unit == name).map(|(_, unit)| *unit),
-            };
-            match (digits.trim_end().parse(), unit) {
-                (Ok(number), Some(unit)) => micros(number, unit),
-                _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
-            }
-        }
-    }
-
-    fn micros<E: Error>(number: f64, unit: Micros) -> Result<Micros, E> {
-        const YEAR: f64 = 366.0 * 24.0 * 3600e6;
-        let time = number * unit as f64;
-        if !(0.0..=YEAR).contains(&time) {
-            return Err(E::custom("a time is between 0 and a year"));
-        }
-        Ok(time.round() as Micros)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,7 +107,7 @@ mod tests {
         for (wrong, part) in [
             (r#"{"flow_max": 7}"#, "flow_max"),
             (r#"{"linger": "5 weeks"}"#, "5 weeks"),
-            (r#"{"linger": -1}"#, "between 0 and a year"),
+            (r#"{"linger": -1}"#, "between 0 and a century"),
         ] {
             let error = serde_json::from_str::<Limits>(wrong).err().map(|e| e.to_string());
             assert!(error.as_deref().is_some_and(|e| e.contains(part)), "{error:?}");

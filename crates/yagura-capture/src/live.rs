@@ -19,11 +19,10 @@ mod reader;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use yagura_event::amounts::{duration, size};
 use yagura_event::clock::{Micros, SECOND};
 
-use crate::limits::duration;
 use crate::ring::RingOptions;
-use crate::sizes;
 
 #[cfg(feature = "pcap")]
 pub use reader::Live;
@@ -51,13 +50,13 @@ pub struct Tuning {
     /// Whether to take frames for other hosts as well: what a mirror port shows is all of that kind.
     pub promiscuous: bool,
     /// The most bytes that are captured of a packet.
-    #[serde(with = "sizes")]
+    #[serde(with = "size")]
     pub snap_bytes: u64,
     /// The kernel's buffer for each interface.
-    #[serde(with = "sizes")]
+    #[serde(with = "size")]
     pub kernel_bytes: u64,
     /// The most bytes that wait to be read, all interfaces together; the oldest go first.
-    #[serde(with = "sizes")]
+    #[serde(with = "size")]
     pub queue_bytes: u64,
     /// The kernel hands packets over after this time at the latest.
     #[serde(with = "duration")]

@@ -10,11 +10,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use yagura_event::amounts::{duration, size};
 use yagura_event::clock::{Micros, SECOND};
 
 use crate::engine::Packet;
-use crate::limits::duration;
-use crate::sizes;
 
 const BATCH: usize = 1 << 20;
 const INTERFACES_MAX: usize = 256;
@@ -26,10 +25,10 @@ const SUFFIX: &str = ".pcapng";
 #[serde(default, deny_unknown_fields)]
 pub struct RingOptions {
     /// The most bytes of all files; the oldest file goes first.
-    #[serde(with = "sizes")]
+    #[serde(with = "size")]
     pub bytes_max: u64,
     /// A file is closed when it has this many bytes, or a quarter of the whole.
-    #[serde(with = "sizes")]
+    #[serde(with = "size")]
     pub file_bytes_max: u64,
     /// A file whose last packet is older than this goes.
     #[serde(with = "duration")]

@@ -5,7 +5,6 @@
 //! end: [`live::collect`] writes what it brings within about a second. The kinds that there are stand
 //! in [`sources`]; a new one is one file and two lines there.
 
-pub mod amounts;
 pub mod backoff;
 pub mod blind;
 pub mod complaints;

@@ -19,11 +19,11 @@ use serde::Deserialize;
 use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::vocabulary::coverage;
 
-use crate::amounts::{Bytes, Time};
 use crate::complaints::Complaints;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opening, Seen, SourceError};
+use yagura_event::amounts::{Bytes, Time};
 
 mod file;
 pub(crate) mod order;

@@ -9,6 +9,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use uuid::Uuid;
+use yagura_event::amounts;
 use yagura_event::clock::{Micros, SECOND};
 use yagura_event::vocabulary::context;
 use yagura_event::{Kind, Queue, Severity};
@@ -775,16 +776,8 @@ fn check_places(
     }
 }
 
-/// `90s`, `10m`, `2h`, `1d` in microseconds.
+/// `90s`, `10m`, `2h`, `1d` in microseconds. The unit is never left out: a reader would have to guess it.
 pub fn duration(text: &str) -> Option<Micros> {
-    let text = text.trim();
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let factor = match unit.trim() {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    number.parse::<i64>().ok()?.checked_mul(factor)?.checked_mul(SECOND)
+    let unit = text.trim_end().ends_with(|c: char| c.is_ascii_alphabetic());
+    unit.then(|| amounts::duration::read(text).ok()).flatten()
 }

@@ -5,6 +5,7 @@
 //! (Arrow IPC with LZ4) and also accepts one JSON object a row.
 
 pub mod alert;
+pub mod amounts;
 pub mod assets;
 pub mod clock;
 pub mod codec;

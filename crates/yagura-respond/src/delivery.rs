@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use yagura_event::alert::{Alert, Queue, Severity};
 
-use crate::amounts::Time;
 use crate::redact::Redaction;
+use yagura_event::amounts::Time;
 
 /// What goes to a sink; every alert but what is the fab's own in it, and a heartbeat each minute, without a setting.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +49,8 @@ impl Delivery {
                 Value::Bool(false) => None,
                 Value::String(text) if text == "off" => None,
                 _ => {
-                    let every = Time::deserialize(heartbeat).map_err(|e| format!("`heartbeat`: {e}"))?.0;
+                    let every =
+                        Time::deserialize(heartbeat).map_err(|e| format!("`heartbeat`: {e}"))?.duration();
                     if !(Duration::from_secs(5)..=Duration::from_secs(3600)).contains(&every) {
                         return Err("`heartbeat` is 5s to 1h, or off".into());
                     }

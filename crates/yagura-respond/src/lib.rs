@@ -18,7 +18,6 @@ pub mod techniques;
 pub mod text;
 pub mod undelivered;
 
-mod amounts;
 mod batch;
 mod delivery;
 mod forward;

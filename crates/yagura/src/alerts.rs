@@ -11,6 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use yagura_detect::worker::ALERTS;
 use yagura_event::alert::{Queue, Severity};
+use yagura_event::amounts::Period;
 use yagura_event::clock::{self, Micros};
 use yagura_log::{Log, LogError, Record, Whole};
 use yagura_respond::alerts_of;
@@ -146,8 +147,8 @@ struct MuteArguments {
     #[command(flatten)]
     by: By,
     /// How long: 30m, 8h, 2d.
-    #[arg(long = "for", value_parser = time)]
-    time: Micros,
+    #[arg(long = "for")]
+    time: Period,
     /// Only this detection.
     #[arg(long, short)]
     detection: Option<String>,
@@ -161,7 +162,7 @@ struct MuteArguments {
     #[arg(long)]
     cell: Option<String>,
     /// Only where the key has this value, as NAME=VALUE.
-    #[arg(long, value_parser = pair)]
+    #[arg(long, value_parser = crate::pair)]
     key: Vec<(String, String)>,
 }
 
@@ -196,17 +197,6 @@ fn severity(text: &str) -> Result<Severity, String> {
     serde_json::from_value(text.into()).map_err(|_| {
         format!("`{text}` is no severity; there are informational, low, medium, high and critical")
     })
-}
-
-fn time(text: &str) -> Result<Micros, String> {
-    let time: yagura_collect::amounts::Time = serde_json::from_value(text.into())
-        .map_err(|_| format!("`{text}` is no time; write such as 30m, 8h or 2d"))?;
-    if time.0 > 0 { Ok(time.0) } else { Err("it must be longer than nothing".into()) }
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or(format!("`{text}` is not NAME=VALUE"))?;
-    Ok((name.to_string(), value.to_string()))
 }
 
 /// Does what is asked.
@@ -446,7 +436,7 @@ fn muted(mute: &MuteArguments, format: Format) -> Result<(), Failure> {
     let what = Mute {
         id: mute.id.clone(),
         from,
-        until: from.saturating_add(mute.time),
+        until: from.saturating_add(mute.time.micros()),
         detection: mute.detection.clone(),
         cell: mute.cell.clone(),
         queue: mute.queue,

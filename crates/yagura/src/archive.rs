@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -16,6 +15,7 @@ use yagura_archive::{Keep, Progress, Store, store};
 use yagura_detect::pipeline::duration;
 use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_event::Kind;
+use yagura_event::amounts::Period;
 use yagura_log::{Log, LogError};
 
 use crate::Failure;
@@ -29,8 +29,7 @@ pub struct ArchiveConfig {
     /// A folder, or `s3://BUCKET/PREFIX`.
     pub store: String,
     /// How long a row may wait for others before it is written to a file.
-    #[serde(default)]
-    pub flush_every: Every,
+    pub flush_every: Option<Period>,
     /// For how many days rows are kept: `90d`, or by kind `{ all: 90d, sample: 30d }`; for good
     /// without it.
     #[serde(default)]
@@ -47,12 +46,7 @@ fn yes() -> bool {
 impl ArchiveConfig {
     /// Into a store, with everything else as it is by default.
     pub fn into_store(store: impl Into<String>) -> Self {
-        ArchiveConfig {
-            store: store.into(),
-            flush_every: Every::default(),
-            keep: KeepFor::default(),
-            compact: true,
-        }
+        ArchiveConfig { store: store.into(), flush_every: None, keep: KeepFor::default(), compact: true }
     }
 
     /// A folder becomes relative to that of the configuration.
@@ -68,40 +62,13 @@ impl ArchiveConfig {
     }
 
     fn options(&self) -> Options {
+        let usual = Options::default();
         Options {
-            flush_every: self.flush_every.0,
+            flush_every: self.flush_every.map_or(usual.flush_every, Period::duration),
             keep: self.keep.0.clone(),
             compact: self.compact,
-            ..Options::default()
+            ..usual
         }
-    }
-}
-
-/// A time as people write it: `90s`, `10m`, `2h`.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Every(Duration);
-
-impl Every {
-    /// The time.
-    pub fn duration(self) -> Duration {
-        self.0
-    }
-}
-
-impl Default for Every {
-    fn default() -> Self {
-        Every(Options::default().flush_every)
-    }
-}
-
-impl TryFrom<String> for Every {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let micros = duration(&text).filter(|time| *time > 0);
-        let micros = micros.ok_or_else(|| format!("`{text}` is no time; write `90s`, `10m` or `2h`"))?;
-        Ok(Every(Duration::from_micros(micros as u64)))
     }
 }
 
@@ -288,6 +255,8 @@ impl Collector for ArchiveMetrics {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn read(text: &str) -> Result<ArchiveConfig, String> {
@@ -310,7 +279,7 @@ mod tests {
         for (text, told) in [
             ("store: h\nkeep: 90h", "write `90d`"),
             ("store: h\nkeep: { samples: 3d }", "there are: all, message"),
-            ("store: h\nflush_every: often", "write `90s`"),
+            ("store: h\nflush_every: often", "such as `90s`"),
             ("keep: 3d", "store"),
         ] {
             let error = read(text).unwrap_err();

@@ -124,7 +124,7 @@ enum Command {
         #[command(flatten)]
         of: Of,
         /// What a key is of, as NAME=VALUE: tool=ETCH-07 chamber=A.
-        #[arg(required = true, value_parser = pair)]
+        #[arg(required = true, value_parser = crate::pair)]
         keys: Vec<(String, String)>,
         #[command(flatten)]
         by: By,
@@ -187,12 +187,6 @@ impl std::str::FromStr for At {
             }),
         }
     }
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) =
-        text.split_once('=').ok_or(format!("`{text}` is not NAME=VALUE, such as tool=ETCH-07"))?;
-    Ok((name.to_string(), value.to_string()))
 }
 
 /// Does what is asked.

@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use yagura_collect::amounts::Bytes;
 use yagura_collect::sources::CollectorConfig;
 use yagura_collect::spool;
 use yagura_detect::baseline::Trust;
 use yagura_detect::passing;
 use yagura_event::Asset;
+use yagura_event::amounts::{Bytes, Period};
 use yagura_respond::SinkConfig;
 
 use crate::Failure;
-use crate::archive::{ArchiveConfig, Every};
+use crate::archive::ArchiveConfig;
 use crate::certificates;
 
 /// All settings of a run. Paths are relative to the file's folder.
@@ -85,7 +85,7 @@ pub struct Config {
     /// How often what was judged is kept, at least: what came since is judged again after a crash.
     /// Half a minute without.
     #[serde(default)]
-    pub snapshot_every: Option<Every>,
+    pub snapshot_every: Option<Period>,
     /// Whose signatures count for what detections learn; anybody may approve it without an entry.
     #[serde(default)]
     pub baselines: Trust,

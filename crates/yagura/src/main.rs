@@ -81,6 +81,13 @@ pub enum Format {
     Json,
 }
 
+/// `NAME=VALUE` of an argument.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) =
+        text.split_once('=').ok_or(format!("`{text}` is not NAME=VALUE, such as tool=ETCH-07"))?;
+    Ok((name.to_string(), value.to_string()))
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Play a recorded scene of a fab cell: no set-up, no root, no network.

@@ -20,13 +20,13 @@ use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::vocabulary::coverage;
 use yagura_log::{Log, LogError};
 
-use crate::amounts::{self, Time};
 use crate::backoff::Backoff;
 use crate::complaints::Complaints;
 use crate::names::Signals;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, OpenLog, Opened, Opening, Seen, Settings, SourceError};
+use yagura_event::amounts::{self, Time};
 
 use format::{Format, FormatSettings};
 use partition::{Partition, Reading};

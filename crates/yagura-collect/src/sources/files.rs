@@ -8,11 +8,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::amounts::{Bytes, Time};
 use crate::mapping::{Mapper, Mapping};
 use crate::names::Signals;
 use crate::source::{Opened, Opening, Settings, SourceError};
 use crate::tail::{Options, Patterns, Tail};
+use yagura_event::amounts::{Bytes, Time};
 
 mod csv;
 mod jsonl;

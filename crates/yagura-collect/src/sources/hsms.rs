@@ -24,11 +24,11 @@ use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::rows::{LogRow, Row, RowSink};
 use yagura_event::vocabulary::coverage;
 
-use crate::amounts::{Bytes as Size, Time};
 use crate::feed::{Outlet, feed};
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Plant, Seen, Settings, SourceError};
+use yagura_event::amounts::{Bytes as Size, Time};
 
 pub mod client;
 mod connection;

@@ -20,7 +20,6 @@ use yagura_event::clock::{self, Micros};
 
 use self::body::Budget;
 use self::serve::{Arrived, Content, Outcome, Refusal, Server};
-use crate::amounts::{Bytes, Time};
 use crate::complaints::Complaints;
 use crate::door::{bind, cannot_listen};
 use crate::feed::{Feed, Outlet, feed};
@@ -31,6 +30,7 @@ use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
 use crate::tls::server::ServerTls;
+use yagura_event::amounts::{Bytes, Time};
 
 mod body;
 mod openapi;

@@ -22,12 +22,12 @@ use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::rows::{IdentityRow, Row};
 use yagura_event::vocabulary::coverage;
 
-use crate::amounts::Time;
 use crate::feed::{self, Feed, Outlet};
 use crate::names::{Given, Reading, Signals};
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
+use yagura_event::amounts::Time;
 
 use client::{Held, Identity, meaning};
 use device::{Device, News, Pace, RANGES_TOLD, Target, What};

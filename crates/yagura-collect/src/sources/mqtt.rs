@@ -19,7 +19,6 @@ use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::rows::{Row, RowSink};
 use yagura_event::vocabulary::coverage;
 
-use crate::amounts::{Bytes, Time};
 use crate::complaints::Complaints;
 use crate::feed::{Feed, Outlet, feed};
 use crate::fresh::Fresh;
@@ -29,6 +28,7 @@ use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
 use crate::tls::client::ClientTls;
+use yagura_event::amounts::{Bytes, Time};
 
 mod births;
 pub(crate) mod payload;

@@ -33,9 +33,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use yagura_event::clock::SECOND;
 
-use crate::amounts::{Bytes, Time};
 use crate::fresh::Fresh;
 use crate::source::{Opened, Opening, Settings, SourceError};
+use yagura_event::amounts::{Bytes, Time};
 
 mod link;
 mod live;

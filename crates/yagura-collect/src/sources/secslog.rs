@@ -18,11 +18,11 @@ use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::rows::{Row, RowSink};
 use yagura_event::vocabulary::coverage;
 
-use crate::amounts::{Bytes as Size, Time};
 use crate::complaints::Complaints;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Plant, Seen, Settings, SourceError};
+use yagura_event::amounts::{Bytes as Size, Time};
 
 use super::hsms::replies::{data_header, push_frame};
 

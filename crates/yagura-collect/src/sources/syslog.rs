@@ -22,7 +22,6 @@ use yagura_event::vocabulary::coverage;
 
 use self::listen::{Batch, Shared};
 use self::message::Rows;
-use crate::amounts::{Bytes, Time};
 use crate::door::{bind, cannot_listen};
 use crate::feed::{Feed, Outlet, feed};
 use crate::fresh::Fresh;
@@ -30,6 +29,7 @@ use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
 use crate::tls::server::ServerTls;
+use yagura_event::amounts::{Bytes, Time};
 
 mod frames;
 mod listen;

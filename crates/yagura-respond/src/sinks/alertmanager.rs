@@ -19,12 +19,12 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use yagura_event::clock::{self, Micros, rfc3339};
 
-use crate::amounts::Time;
 use crate::batch::{Deliver, Delivered, Item, Most, batched};
 use crate::http::{Client, Credential, Place, SINK_PATIENCE};
 use crate::message::{Activity, Kind, Message};
 use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, window_of};
 use crate::tls::Tls;
+use yagura_event::amounts::Time;
 
 /// What users write for an Alertmanager sink.
 #[derive(Clone, Debug, Deserialize)]
@@ -70,7 +70,7 @@ impl super::Settings for Settings {
     fn build(self, name: &str, folder: &Path) -> Result<Box<dyn Sink>, ConfigError> {
         let bad = |problem: String| ConfigError::Setting { sink: name.into(), problem };
         let window = window_of(name, self.window)?;
-        let hold = self.hold.map_or(HOLD, |hold| hold.0);
+        let hold = self.hold.map_or(HOLD, Time::duration);
         if hold < 2 * AGAIN || hold > Duration::from_secs(30 * 86_400) {
             return Err(bad("`hold` is 2m to 720h".into()));
         }

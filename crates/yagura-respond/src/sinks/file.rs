@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::amounts::Bytes;
 use crate::batch::{Deliver, Delivered, Item, Most, batched, lines};
 use crate::formats::Format;
 use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, blocking, window_of};
 use crate::syslog::LINE_BYTES_MAX;
+use yagura_event::amounts::Bytes;
 
 /// What users write for a file.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,7 +1,9 @@
-//! Amounts of bytes as people write them: `65536`, `512KiB`, `64MiB`, `16GiB`, `100MB`.
+//! Amounts of bytes: `65536`, `512KiB`, `64MiB`, `16GiB`, `100MB`; for `#[serde(with)]`.
 
 use serde::de::{Error, Visitor};
 use serde::{Deserializer, Serializer};
+
+use super::parts;
 
 const UNITS: [(&str, u64); 8] = [
     ("B", 1),
@@ -23,12 +25,12 @@ pub fn serialize<S: Serializer>(bytes: &u64, to: S) -> Result<S::Ok, S::Error> {
 
 /// Reads an amount with its unit.
 pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    from.deserialize_any(Bytes)
+    from.deserialize_any(Reader)
 }
 
-struct Bytes;
+struct Reader;
 
-impl Visitor<'_> for Bytes {
+impl Visitor<'_> for Reader {
     type Value = u64;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -44,12 +46,12 @@ impl Visitor<'_> for Bytes {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
-        let digits = text.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit = match &text.trim()[digits.len()..] {
+        let (number, unit) = parts(text);
+        let unit = match unit {
             "" => Some(1),
             name => UNITS.iter().find(|(unit, _)| *unit == name).map(|(_, unit)| *unit),
         };
-        let number: Option<u64> = digits.trim_end().parse().ok();
+        let number: Option<u64> = number.parse().ok();
         number
             .zip(unit)
             .and_then(|(number, unit)| number.checked_mul(unit))
