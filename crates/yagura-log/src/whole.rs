@@ -58,7 +58,7 @@ mod tests {
     fn what_has_come_since_is_handed_over_once() {
         let log = memory::open(Options::default()).expect("a log");
         let mut whole = Whole::of("t");
-        let mut read = |whole: &mut Whole| {
+        let read = |whole: &mut Whole| {
             let mut values = Vec::new();
             whole.read(&log, |_, stored| values.push(stored.record.value[0])).expect("read");
             values.sort();

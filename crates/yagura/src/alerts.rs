@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use yagura_detect::worker::ALERTS;
 use yagura_event::alert::{Queue, Severity};
 use yagura_event::amounts::Period;
-use yagura_event::clock::{self, Micros};
+use yagura_event::clock;
 use yagura_log::{Log, LogError, Record, Whole};
 use yagura_respond::alerts_of;
 use yagura_respond::cases::{Case, CaseKey, Cases, DECISIONS, Decision, Mute, State, Verdict, What};
