@@ -16,6 +16,7 @@ mod mistakes;
 mod outputs;
 mod placement;
 mod read;
+mod serve;
 mod sinks;
 mod sources;
 mod study;

@@ -1,11 +1,13 @@
 //! What a source is: something that is read to its end, or as it happens.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use yagura_capture::EngineOptions;
+use yagura_door::{Fresh, Unusable};
 use yagura_event::AssetTable;
 use yagura_event::clock::Micros;
 use yagura_event::rows::{OwnedRow, RowSink};
@@ -143,11 +145,29 @@ impl Opening<'_> {
         SourceError::Open { file: file.display().to_string(), cause: format!("cannot be read: {cause}") }
     }
 
+    /// What cannot be used of a port that listens.
+    pub fn unusable(&self, problem: Unusable) -> SourceError {
+        match problem {
+            Unusable::File { file, cause } => self.unreadable(&file, cause),
+            Unusable::Setting(problem) => self.wrong(problem),
+        }
+    }
+
     /// A secret out of a file, without the line's end.
     pub fn secret(&self, file: &Path) -> Result<String, SourceError> {
-        let file = self.path(file);
-        let text = std::fs::read_to_string(&file).map_err(|cause| self.unreadable(&file, cause))?;
-        Ok(text.trim_end_matches(['\r', '\n']).to_string())
+        yagura_door::secret(&self.path(file)).map_err(|problem| self.unusable(problem))
+    }
+
+    /// Something that is made of files of the settings, and made anew when they change.
+    pub fn fresh<T>(
+        &self,
+        files: &[&Path],
+        make: impl Fn(&Opening<'_>) -> Result<T, SourceError> + Send + Sync + 'static,
+    ) -> Result<Fresh<T>, SourceError> {
+        let paths = files.iter().map(|file| self.path(file)).collect();
+        let (collector, folder, plant) =
+            (self.collector.to_string(), self.folder.to_owned(), self.plant.clone());
+        Fresh::new(paths, move || make(&Opening { collector: &collector, folder: &folder, plant: &plant }))
     }
 }
 
@@ -238,3 +258,19 @@ pub enum SourceError {
 }
 
 impl PlacedSink for Vec<OwnedRow> {}
+
+/// Listens for connections.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, SourceError> {
+    let bound =
+        TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    bound.map_err(|e| cannot_listen(address, &e))
+}
+
+/// Why nothing can be received at an address of this machine.
+pub(crate) fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> SourceError {
+    SourceError::Peer {
+        peer: address.to_string(),
+        cause: format!("cannot listen: {cause}"),
+        remedy: "stop what listens there, give another address of this machine, or, for a port below 1024, the capability cap_net_bind_service".into(),
+    }
+}

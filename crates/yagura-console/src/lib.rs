@@ -1,9 +1,11 @@
 //! HTTP for those who run Yagura: `/metrics` for Prometheus, `/live` and `/ready` for whoever
-//! starts and stops it, and `/` for a person with a browser.
+//! starts and stops it, and `/` for a person with a browser; read-only, and bound to loopback unless the
+//! configuration says otherwise.
 //!
-//! Read-only, and bound to loopback unless the configuration says otherwise. Deliberately absent: alerts and
-//! anything else about the plant; those go through the log and its sinks.
+//! [`alerts`] is for other programs, on an address of its own, with tokens. Deliberately absent there: events,
+//! which the history answers.
 
+pub mod alerts;
 mod health;
 mod server;
 mod standing;

@@ -564,6 +564,7 @@ impl Shard {
                 control::BASELINE => self.baseline(&subject, &payload, decided),
                 control::ROLLBACK => self.roll_back(&subject, &payload, decided),
                 control::MAINTENANCE => self.maintenance(&subject, &payload, decided),
+                control::FALSE_ALARM => self.called_false(&subject, &payload),
                 control::RELEASE => {
                     let Ok(serde_json::Value::Object(entry)) = serde_json::from_str(&payload) else {
                         self.saved.stats.unreadable_records += 1;

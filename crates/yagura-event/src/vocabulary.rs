@@ -163,6 +163,9 @@ pub mod control {
     /// Maintenance was recorded: the level of these keys (`payload`) is learned anew, for a detection
     /// (`subject`) or for all (`*`).
     pub const MAINTENANCE: &str = "maintenance";
+    /// An alarm of these keys (`payload`) was false: how far they came then is usual for them, in a detection
+    /// (`subject`).
+    pub const FALSE_ALARM: &str = "false-alarm";
     /// How far a cell's incidents of a detection (`subject`) came, on its way to whoever holds the budget.
     pub const TAIL: &str = "tail";
     /// What the limits of a detection (`subject`) are multiplied by from now on, to hold its budget.

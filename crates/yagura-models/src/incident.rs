@@ -266,6 +266,17 @@ impl Incidents {
         }
     }
 
+    /// An alarm of the key was false: as far as it came, so far it usually comes from now on, as long as peaks are
+    /// remembered. What comes farther than that alerts as ever. Its incident ends.
+    pub fn called_false(&mut self, key: u64) {
+        if let Some(open) = self.open.remove(&key) {
+            self.end(&open);
+        }
+        for (_, known) in self.known.range_mut((key, 0)..=(key, u8::MAX)) {
+            known.peaks[1] = known.peaks[0];
+        }
+    }
+
     /// How far the incidents of this cell came.
     pub fn tail(&self) -> &Tail {
         &self.tail
@@ -377,6 +388,25 @@ mod tests {
         assert!(incidents.observe(&candidate(day, 4.0)).is_some(), "one event is not usual");
         assert!(incidents.observe(&candidate(2 * day, 4.5)).is_none());
         assert!(incidents.observe(&candidate(2 * day + 1, 9.0)).is_some());
+    }
+
+    #[test]
+    fn what_was_called_false_once_must_come_farther_until_it_is_forgotten() {
+        let (mut incidents, mut others) = (incidents(), incidents());
+        let day = 24 * 60;
+        for one in [&mut incidents, &mut others] {
+            assert!(one.observe(&candidate(0, 4.0)).is_some());
+        }
+        incidents.called_false(7);
+        others.called_false(8);
+        assert_eq!(incidents.open().count(), 0, "it has ended");
+        assert!(others.observe(&candidate(day, 4.5)).is_some(), "another key was meant");
+        assert!(incidents.observe(&candidate(day, 4.5)).is_none());
+        assert!(incidents.observe(&candidate(day + 1, 9.0)).is_some(), "it comes farther than usual");
+        let mut again = self::incidents();
+        assert!(again.observe(&candidate(0, 4.0)).is_some());
+        again.called_false(7);
+        assert!(again.observe(&candidate(20 * 7 * day, 4.0)).is_some(), "long ago");
     }
 
     #[test]

@@ -10,6 +10,9 @@
 //! which time its author had seen the case, so that what cases are does not depend on the order in which two topics
 //! are read: what comes later than that is a return.
 
+mod selection;
+mod watched;
+
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +21,9 @@ use yagura_event::alert::{Alert, Queue};
 use yagura_event::clock::Micros;
 use yagura_event::{Encoding, Envelope, Kind};
 use yagura_log::Record;
+
+pub use selection::{Selection, document};
+pub use watched::Watched;
 
 /// The topic of decisions.
 pub const DECISIONS: &str = "yagura.decisions";
@@ -120,6 +126,12 @@ pub struct Mute {
 }
 
 impl Mute {
+    /// Whether it names nothing, and so would mute every alert of the plant.
+    pub fn is_of_everything(&self) -> bool {
+        let Mute { id: _, from: _, until: _, detection, cell, queue, tool, key } = self;
+        detection.is_none() && cell.is_none() && queue.is_none() && tool.is_none() && key.is_empty()
+    }
+
     /// Whether it mutes an alert.
     pub fn mutes(&self, alert: &Alert) -> bool {
         let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);

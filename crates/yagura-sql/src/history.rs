@@ -56,6 +56,29 @@ pub struct History {
     runtime: tokio::runtime::Runtime,
 }
 
+/// The catalogue of the tables, which PostgreSQL's clients call a database.
+pub(crate) const CATALOG: &str = "yagura";
+
+/// A session over the tables of a store.
+pub(crate) fn session(
+    store: &Arc<dyn Store>,
+    memory: usize,
+    threads: usize,
+) -> Result<SessionContext, QueryError> {
+    let failed = |cause: DataFusionError| QueryError::Failed(cause.to_string());
+    let limits = RuntimeEnvBuilder::new().with_memory_limit(memory, 1.0).build_arc().map_err(failed)?;
+    let config = SessionConfig::new()
+        .with_information_schema(true)
+        .with_default_catalog_and_schema(CATALOG, "public")
+        .with_target_partitions(threads);
+    let session = SessionContext::new_with_config_rt(config, limits);
+    for kind in Kind::ALL {
+        let table = Table { kind, store: Arc::clone(store), schema: table(kind) };
+        session.register_table(kind.name(), Arc::new(table)).map_err(failed)?;
+    }
+    Ok(session)
+}
+
 /// The columns of a kind's table: those of its files, and `date`.
 pub fn table(kind: Kind) -> SchemaRef {
     let mut fields: Vec<_> = columns::schema(kind).fields().iter().cloned().collect();
@@ -73,16 +96,7 @@ impl History {
             .enable_all()
             .build()
             .map_err(|cause| failed(&cause))?;
-        let limits = RuntimeEnvBuilder::new()
-            .with_memory_limit(memory, 1.0)
-            .build_arc()
-            .map_err(|cause| failed(&cause))?;
-        let config = SessionConfig::new().with_information_schema(true).with_target_partitions(threads);
-        let session = SessionContext::new_with_config_rt(config, limits);
-        for kind in Kind::ALL {
-            let table = Table { kind, store: Arc::clone(store), schema: table(kind) };
-            session.register_table(kind.name(), Arc::new(table)).map_err(|cause| failed(&cause))?;
-        }
+        let session = session(store, memory, threads)?;
         Ok(History { session, runtime })
     }
 

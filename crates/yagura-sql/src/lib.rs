@@ -2,6 +2,7 @@
 //! user of DataFusion.
 
 pub mod history;
+pub mod postgres;
 
 use std::collections::HashSet;
 use std::sync::Arc;

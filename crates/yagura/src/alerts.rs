@@ -1,28 +1,26 @@
 //! `alerts`: what is to be looked at, and what people decided about it.
 
-use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 use yagura_detect::worker::ALERTS;
 use yagura_event::alert::{Queue, Severity};
 use yagura_event::amounts::Period;
 use yagura_event::clock;
-use yagura_log::{Log, LogError, Record, Whole};
-use yagura_respond::alerts_of;
-use yagura_respond::cases::{Case, CaseKey, Cases, DECISIONS, Decision, Mute, State, Verdict, What};
+use yagura_respond::cases::{
+    Case, CaseKey, Cases, Decision, Mute, Selection, State, Verdict, Watched, What, document,
+};
 use yagura_respond::picture::Drawn;
 use yagura_respond::text::{Style, render};
 
 use crate::config::Config;
 use crate::say::say;
 use crate::tap::plain;
-use crate::{Failure, Format, handed, plant};
+use crate::{Failure, Format, decided, handed, plant};
 
 /// Arguments of `alerts`.
 #[derive(Args)]
@@ -176,15 +174,14 @@ enum StateName {
 }
 
 impl StateName {
-    fn is(self, state: State) -> bool {
-        let own = match self {
+    fn state(self) -> State {
+        match self {
             StateName::New => State::New,
             StateName::Reopened => State::Reopened,
             StateName::Acknowledged => State::Acknowledged,
             StateName::Resolved => State::Resolved,
             StateName::FalsePositive => State::FalsePositive,
-        };
-        own == state
+        }
     }
 }
 
@@ -205,10 +202,10 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
         Command::List(list) => shown(list, format),
         Command::Show { of, svg } => show(of, svg.as_deref(), format),
         Command::Follow(of) => follow(of, format),
-        Command::Acknowledge(decide) => decided(decide, Verdict::Acknowledged, format),
-        Command::Resolve(decide) => decided(decide, Verdict::Resolved, format),
-        Command::FalsePositive(decide) => decided(decide, Verdict::FalsePositive, format),
-        Command::Reopen(decide) => decided(decide, Verdict::Reopened, format),
+        Command::Acknowledge(decide) => decide_about(decide, Verdict::Acknowledged, format),
+        Command::Resolve(decide) => decide_about(decide, Verdict::Resolved, format),
+        Command::FalsePositive(decide) => decide_about(decide, Verdict::FalsePositive, format),
+        Command::Reopen(decide) => decide_about(decide, Verdict::Reopened, format),
         Command::Mute(mute) => muted(mute, format),
         Command::Unmute { id, of, by } => unmute(id, of, by, format),
         Command::Mutes(of) => mutes(of, format),
@@ -220,62 +217,11 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     }
 }
 
-/// The cases of a log, and what has come since they were read last.
-struct Watched {
-    log: Arc<dyn Log>,
-    topics: [(&'static str, Whole); 2],
-    cases: Cases,
-}
-
-impl Watched {
-    fn new(config: &Config) -> Result<Self, Failure> {
-        let topics = [DECISIONS, ALERTS].map(|topic| (topic, Whole::of(topic)));
-        Ok(Watched { log: plant::following(config)?, topics, cases: Cases::default() })
-    }
-
-    /// Reads what there is; answers the cases that it is about. What cannot be read is told and passed over.
-    fn read(&mut self) -> Result<BTreeSet<CaseKey>, LogError> {
-        let (cases, mut touched) = (&mut self.cases, BTreeSet::new());
-        for (topic, whole) in &mut self.topics {
-            whole.read(self.log.as_ref(), |_, stored| {
-                let read = match *topic {
-                    DECISIONS => decision(cases, &stored.record),
-                    _ => alerts(cases, &stored.record),
-                };
-                match read {
-                    Ok(keys) => touched.extend(keys),
-                    Err(problem) => {
-                        tracing::warn!(topic, offset = stored.offset, problem, "a record is passed over");
-                    }
-                }
-            })?;
-        }
-        Ok(touched)
-    }
-}
-
-fn decision(cases: &mut Cases, record: &Record) -> Result<Vec<CaseKey>, String> {
-    let decision = Decision::of_record(record).map_err(|e| e.to_string())?;
-    let about = match &decision.what {
-        What::Case { case, .. } => vec![case.clone()],
-        What::Mute(_) | What::Unmute { .. } => Vec::new(),
-    };
-    cases.decide(decision);
-    Ok(about)
-}
-
-fn alerts(cases: &mut Cases, record: &Record) -> Result<Vec<CaseKey>, String> {
-    let alerts = alerts_of(record).map_err(|e| e.to_string())?;
-    let about = alerts.iter().map(CaseKey::of).collect();
-    alerts.into_iter().for_each(|alert| cases.alert(alert));
-    Ok(about)
-}
-
 /// All cases of the log as they are now.
 fn read(config: &Config) -> Result<Cases, Failure> {
-    let mut watched = Watched::new(config)?;
+    let mut watched = Watched::new(plant::following(config)?, ALERTS);
     watched.read()?;
-    Ok(watched.cases)
+    Ok(watched.into_cases())
 }
 
 fn one<'a>(cases: &'a Cases, id: &'a str) -> Result<(&'a Case, State), Failure> {
@@ -294,23 +240,15 @@ fn one<'a>(cases: &'a Cases, id: &'a str) -> Result<(&'a Case, State), Failure> 
 
 fn shown(list: &ListArguments, format: Format) -> Result<(), Failure> {
     let cases = read(&Config::load(&list.of.config)?)?;
-    let wanted = |case: &Case, state: State| {
-        let alert = &case.alert;
-        (match list.state.is_empty() {
-            true => state.is_open(),
-            false => list.state.iter().any(|name| name.is(state)),
-        }) && list.queue.is_none_or(|queue| queue == alert.queue)
-            && list.severity.is_none_or(|severity| alert.severity >= severity)
-            && list.tool.as_ref().is_none_or(|tool| *tool == alert.tool)
-            && list.cell.as_ref().is_none_or(|cell| *cell == alert.cell)
+    let selection = Selection {
+        states: list.state.iter().map(|name| name.state()).collect(),
+        queue: list.queue,
+        severity: list.severity,
+        tool: list.tool.clone(),
+        cell: list.cell.clone(),
+        muted: list.muted,
     };
-    let mut chosen: Vec<_> = cases.iter().filter(|(case, state)| wanted(case, *state)).collect();
-    let before = chosen.len();
-    chosen.retain(|(case, _)| list.muted || cases.muted(case).is_none());
-    let hidden = before - chosen.len();
-    chosen.sort_by_key(|(case, state)| {
-        (std::cmp::Reverse(case.alert.severity), *state, std::cmp::Reverse(case.last))
-    });
+    let (chosen, hidden) = selection.of(&cases);
     for (case, state) in &chosen {
         match format {
             Format::Json => say!("{}", document(&cases, case, *state)),
@@ -342,18 +280,6 @@ fn line(cases: &Cases, case: &Case, state: State) -> String {
         case.count(),
         alert.title
     ))
-}
-
-/// A case as a program reads it.
-fn document(cases: &Cases, case: &Case, state: State) -> Value {
-    let muted = cases
-        .muted(case)
-        .map(|(mute, decision)| json!({"mute": mute, "by": decision.by, "why": decision.why}));
-    json!({
-        "id": case.id, "state": state, "count": case.count(), "alerts": case.alerts(),
-        "first": clock::rfc3339(case.first), "last": clock::rfc3339(case.last), "muted": muted,
-        "decisions": cases.decisions(case), "alert": case.alert,
-    })
 }
 
 fn show(of: &One, svg: Option<&std::path::Path>, format: Format) -> Result<(), Failure> {
@@ -408,21 +334,21 @@ fn draw(case: &Case, folder: &std::path::Path) -> Result<Option<PathBuf>, Failur
 const REST: Duration = Duration::from_millis(500);
 
 fn follow(of: &Of, format: Format) -> Result<(), Failure> {
-    let mut watched = Watched::new(&Config::load(&of.config)?)?;
+    let mut watched = Watched::new(plant::following(&Config::load(&of.config)?)?, ALERTS);
     watched.read()?;
     loop {
         std::thread::park_timeout(REST);
         for key in watched.read()? {
-            let Some((case, state)) = watched.cases.get(&key) else { continue };
+            let Some((case, state)) = watched.cases().get(&key) else { continue };
             match format {
-                Format::Json => say!("{}", document(&watched.cases, case, state)),
-                Format::Text => say!("{}", line(&watched.cases, case, state)),
+                Format::Json => say!("{}", document(watched.cases(), case, state)),
+                Format::Text => say!("{}", line(watched.cases(), case, state)),
             }
         }
     }
 }
 
-fn decided(decide: &Decide, to: Verdict, format: Format) -> Result<(), Failure> {
+fn decide_about(decide: &Decide, to: Verdict, format: Format) -> Result<(), Failure> {
     let config = Config::load(&decide.one.of.config)?;
     let cases = read(&config)?;
     let (case, _) = one(&cases, &decide.one.id)?;
@@ -443,8 +369,7 @@ fn muted(mute: &MuteArguments, format: Format) -> Result<(), Failure> {
         tool: mute.tool.clone(),
         key: mute.key.iter().cloned().collect(),
     };
-    let all = Mute { id: what.id.clone(), from, until: what.until, ..Mute::default() };
-    if what == all {
+    if what.is_of_everything() {
         return Err(Failure::Input(
             "this would mute every alert of the plant: say of which detection, queue, tool, cell or key"
                 .into(),
@@ -489,7 +414,7 @@ fn write(config: &Config, by: &By, what: What, about: &str, format: Format) -> R
         return Err(Failure::Input("--why is empty; whoever reads it next will want to know".into()));
     }
     let decision = Decision { time: clock::now(), by: by.by.clone(), why: by.why.clone(), what };
-    let handed = handed::write(config, DECISIONS, &[decision.to_record()])?;
+    let handed = handed::write(config, &decided::records(&decision))?;
     match format {
         Format::Json => say!("{}", json!({"decision": decision, "handed": handed})),
         Format::Text if handed => {

@@ -14,6 +14,7 @@ use yagura_respond::SinkConfig;
 use crate::Failure;
 use crate::archive::ArchiveConfig;
 use crate::certificates;
+use crate::serve::{ApiConfig, PostgresConfig};
 
 /// All settings of a run. Paths are relative to the file's folder.
 #[derive(Clone, Debug, Deserialize)]
@@ -76,6 +77,12 @@ pub struct Config {
     /// Where the history is kept; none without it.
     #[serde(default)]
     pub archive: Option<ArchiveConfig>,
+    /// Where other programs see alerts and decide about them; nowhere without it.
+    #[serde(default)]
+    pub api: Option<ApiConfig>,
+    /// Where PostgreSQL's clients ask the history; nowhere without it.
+    #[serde(default)]
+    pub postgres: Option<PostgresConfig>,
     /// Address of metrics and health; `none` listens nowhere.
     #[serde(default = "default_console")]
     pub console: String,
@@ -114,6 +121,8 @@ impl Default for Config {
             pace: None,
             sinks: Vec::new(),
             archive: None,
+            api: None,
+            postgres: None,
             console: default_console(),
             detect_threads: default_threads(),
             snapshot_every: None,
@@ -134,12 +143,14 @@ pub enum Role {
     Respond,
     /// Keep the history.
     Archive,
+    /// Answer other programs: alerts over HTTP, the history over PostgreSQL's protocol.
+    Serve,
 }
 
 impl Role {
     /// Every role.
     pub fn all() -> Vec<Role> {
-        vec![Role::Collect, Role::Detect, Role::Respond, Role::Archive]
+        vec![Role::Collect, Role::Detect, Role::Respond, Role::Archive, Role::Serve]
     }
 }
 
@@ -225,7 +236,7 @@ impl Config {
         if self.roles.is_empty() {
             return Err("`roles` is empty: nothing would be done".into());
         }
-        let whole = Role::all().iter().all(|role| self.has(*role));
+        let whole = Role::all().iter().all(|role| self.has(*role) || *role == Role::Serve);
         if matches!(self.log, LogConfig::Embedded(_)) && !whole {
             return Err(
                 "`roles` goes with a log on Kafka: an embedded log belongs to one process that does everything".into(),
@@ -268,6 +279,12 @@ impl Config {
         }
         if config.partitions == 0 || config.detect_threads == 0 {
             return Err(wrong("`partitions` and `detect_threads` are at least 1".into()));
+        }
+        if config.postgres.is_some() && config.archive.is_none() {
+            return Err(wrong(
+                "`postgres` asks the history, and there is none: add `archive: { store: data/history }`"
+                    .into(),
+            ));
         }
         if config.pace.is_some_and(|pace| pace <= 0.0 || !pace.is_finite()) {
             return Err(wrong("`pace` is more than 0".into()));

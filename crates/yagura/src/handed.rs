@@ -35,17 +35,19 @@ fn folder(data: &Path) -> PathBuf {
 }
 
 /// Appends records to the log, or hands them to the instance that holds it; answers whether that is so.
-pub fn write(config: &Config, topic: &str, records: &[Record]) -> Result<bool, Failure> {
+pub fn write(config: &Config, by_topic: &[(&'static str, Vec<Record>)]) -> Result<bool, Failure> {
     let log = match plant::log(config, false) {
         Ok(log) => log,
         Err(Failure::Failed(cause)) if matches!(cause.downcast_ref(), Some(LogError::Locked { .. })) => {
-            hand(&folder(&config.data), topic, records)?;
+            hand(&folder(&config.data), by_topic)?;
             return Ok(true);
         }
         Err(other) => return Err(other),
     };
     plant::ensure_topics(log.as_ref(), config.partitions)?;
-    append(log.as_ref(), topic, records)?;
+    for (topic, records) in by_topic {
+        append(log.as_ref(), topic, records)?;
+    }
     Ok(false)
 }
 
@@ -57,12 +59,12 @@ fn append(log: &dyn Log, topic: &str, records: &[Record]) -> Result<(), LogError
     appender.flush()
 }
 
-fn hand(folder: &Path, topic: &str, records: &[Record]) -> anyhow::Result<()> {
+fn hand(folder: &Path, by_topic: &[(&'static str, Vec<Record>)]) -> anyhow::Result<()> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut lines = String::new();
-    for record in records {
+    for (topic, record) in by_topic.iter().flat_map(|(topic, all)| all.iter().map(move |one| (topic, one))) {
         let line = Line {
-            topic: topic.into(),
+            topic: (*topic).into(),
             key: text(&record.key),
             header: text(&record.header),
             value: text(&record.value),

@@ -25,6 +25,7 @@ use crate::handed;
 use crate::metrics::RunMetrics;
 use crate::nodes::{self, Nodes};
 use crate::say::say;
+use crate::serve::Serving;
 use crate::watch::Watch;
 use crate::{Failure, Format, plant};
 
@@ -95,6 +96,8 @@ pub struct Running {
     /// Keeps the history, if that is wanted.
     archiving: Option<Archiving>,
     responders: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
+    /// Answers other programs.
+    serving: Serving,
     /// Where decisions are handed over, if nobody else can write the log.
     decisions: Option<PathBuf>,
 }
@@ -157,6 +160,8 @@ impl Running {
             ))?),
         };
 
+        let serving = Serving::start(config, &log, runtime.handle(), &stopped)?;
+
         let signal = Arc::new(AtomicBool::new(false));
         listen_for_signals(&runtime, Arc::clone(&signal));
         let stop_detecting = Arc::new(AtomicBool::new(false));
@@ -206,6 +211,7 @@ impl Running {
             detectors,
             archiving,
             responders,
+            serving,
             decisions: matches!(config.log, LogConfig::Embedded(_)).then(|| config.data.clone()),
         })
     }
@@ -214,6 +220,7 @@ impl Running {
         let log = self.log.describe();
         let metrics = self.console.map(|console| format!("http://{console}/metrics"));
         let history = self.archiving.as_ref().map(|archiving| &archiving.place);
+        let (api, postgres) = (self.serving.api, self.serving.postgres);
         match format {
             Format::Text => {
                 say!("log      {log}");
@@ -223,9 +230,18 @@ impl Running {
                 if let Some(place) = history {
                     say!("history  {place}");
                 }
+                if let Some(api) = api {
+                    say!("alerts   {api}/v1/openapi.json");
+                }
+                if let Some(postgres) = postgres {
+                    say!("postgres {postgres}");
+                }
             }
             Format::Json => {
-                say!("{}", serde_json::json!({"log": log, "metrics": metrics, "history": history}));
+                say!(
+                    "{}",
+                    serde_json::json!({"log": log, "metrics": metrics, "history": history, "api": api, "postgres": postgres})
+                );
             }
         }
     }

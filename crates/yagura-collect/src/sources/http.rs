@@ -21,15 +21,14 @@ use yagura_event::clock::{self, Micros};
 use self::body::Budget;
 use self::serve::{Arrived, Content, Outcome, Refusal, Server};
 use crate::complaints::Complaints;
-use crate::door::{bind, cannot_listen};
 use crate::feed::{Feed, Outlet, feed};
-use crate::fresh::Fresh;
 use crate::mapping::{Mapper, Mapping};
 use crate::names::Signals;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
-use crate::tls::server::ServerTls;
+use crate::source::{bind, cannot_listen};
+use yagura_door::{Fresh, ServerTls};
 use yagura_event::amounts::{Bytes, Time};
 
 mod body;
@@ -179,9 +178,9 @@ impl Http {
     fn open(settings: HttpSettings, at: &Opening<'_>) -> Result<Self, SourceError> {
         let needs_no_token = settings.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let tokens = match &settings.token_file {
-            Some(file) => Some(Fresh::new(at, &[file], {
+            Some(file) => Some(at.fresh(&[file], {
                 let file = file.clone();
-                move |at| tokens(&file, at)
+                move |at| yagura_door::lines(&at.path(&file), "token").map_err(|problem| at.unusable(problem))
             })?),
             None if settings.anonymous || needs_no_token || settings.listen.ip().is_loopback() => None,
             None => {
@@ -233,7 +232,11 @@ impl Http {
             batch: settings.batch.0,
             runtime: at.plant.runtime.clone(),
             server: Arc::new(server),
-            tls: settings.tls.map(|tls| tls.acceptor(at)).transpose()?,
+            tls: settings
+                .tls
+                .map(|tls| tls.acceptor(at.folder))
+                .transpose()
+                .map_err(|problem| at.unusable(problem))?,
             feed,
             outlet,
             stop: watch::Sender::new(false),
@@ -409,16 +412,5 @@ impl LiveSource for Http {
 impl Drop for Http {
     fn drop(&mut self) {
         self.stop.send_replace(true);
-    }
-}
-
-/// The tokens of a file, one a line; lines with `#` are comments.
-fn tokens(file: &std::path::Path, at: &Opening<'_>) -> Result<Vec<String>, SourceError> {
-    let text = at.secret(file)?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let tokens: Vec<String> = lines.map(str::to_string).collect();
-    match tokens.is_empty() {
-        true => Err(at.unreadable(&at.path(file), "it holds no token; write one a line")),
-        false => Ok(tokens),
     }
 }

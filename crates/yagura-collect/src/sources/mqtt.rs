@@ -21,13 +21,13 @@ use yagura_event::vocabulary::coverage;
 
 use crate::complaints::Complaints;
 use crate::feed::{Feed, Outlet, feed};
-use crate::fresh::Fresh;
 use crate::mapping::{Mapper, Mapping};
 use crate::names::Signals;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
-use crate::tls::client::ClientTls;
+use crate::tls::ClientTls;
+use yagura_door::Fresh;
 use yagura_event::amounts::{Bytes, Time};
 
 mod births;
@@ -236,7 +236,7 @@ const TEXT_MAX: usize = u16::MAX as usize;
 
 fn password(file: &Path, at: &Opening<'_>) -> Result<Fresh<String>, SourceError> {
     let own = file.to_owned();
-    Fresh::new(at, &[file], move |at| match at.secret(&own)? {
+    at.fresh(&[file], move |at| match at.secret(&own)? {
         password if password.len() > TEXT_MAX => Err(at.wrong("a password has at most 65535 bytes")),
         password => Ok(password),
     })

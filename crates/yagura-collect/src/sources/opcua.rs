@@ -33,7 +33,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use yagura_event::clock::SECOND;
 
-use crate::fresh::Fresh;
 use crate::source::{Opened, Opening, Settings, SourceError};
 use yagura_event::amounts::{Bytes, Time};
 
@@ -294,7 +293,7 @@ impl OpcUa {
             }
             let password = server.password_file.as_deref().map(|file| {
                 let own = file.to_owned();
-                Fresh::new(at, &[file], move |at| at.secret(&own))
+                at.fresh(&[file], move |at| at.secret(&own))
             });
             let password = password.transpose()?;
             profiles.push(

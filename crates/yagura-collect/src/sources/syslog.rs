@@ -22,13 +22,12 @@ use yagura_event::vocabulary::coverage;
 
 use self::listen::{Batch, Shared};
 use self::message::Rows;
-use crate::door::{bind, cannot_listen};
 use crate::feed::{Feed, Outlet, feed};
-use crate::fresh::Fresh;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
-use crate::tls::server::ServerTls;
+use crate::source::{bind, cannot_listen};
+use yagura_door::{Fresh, ServerTls};
 use yagura_event::amounts::{Bytes, Time};
 
 mod frames;
@@ -168,7 +167,9 @@ struct Sockets {
 impl Syslog {
     fn open(settings: SyslogSettings, at: &Opening<'_>) -> Result<Self, SourceError> {
         let tls = match (settings.tls_listen, &settings.tls) {
-            (Some(address), Some(tls)) => Some((address, tls.acceptor(at)?)),
+            (Some(address), Some(tls)) => {
+                Some((address, tls.acceptor(at.folder).map_err(|problem| at.unusable(problem))?))
+            }
             (None, None) => None,
             _ => {
                 return Err(

@@ -1,5 +1,7 @@
 //! What a person decides about baselines, as records of the log.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::json;
 use yagura_event::clock::Micros;
@@ -32,6 +34,13 @@ pub enum Decision<'a> {
         /// Names and values of what a key is of.
         keys: &'a serde_json::Map<String, serde_json::Value>,
     },
+    /// An alarm of these keys was false.
+    FalseAlarm {
+        /// The detection.
+        detection: &'a str,
+        /// Names and values of the alert's key.
+        keys: &'a BTreeMap<String, String>,
+    },
 }
 
 impl Decision<'_> {
@@ -56,6 +65,9 @@ impl Decision<'_> {
             }
             Decision::Maintenance { detection, keys } => {
                 vec![(control::MAINTENANCE, detection, serde_json::to_string(keys).unwrap_or_default())]
+            }
+            Decision::FalseAlarm { detection, keys } => {
+                vec![(control::FALSE_ALARM, detection, serde_json::to_string(keys).unwrap_or_default())]
             }
         }
     }

@@ -84,6 +84,11 @@ impl Budgeted {
         Some(self.incidents.tail().clone())
     }
 
+    /// An alarm of the key was false.
+    pub(super) fn called_false(&mut self, key: u64) {
+        self.incidents.called_false(key);
+    }
+
     pub(super) fn set_factors(&mut self, factors: &Factors) {
         self.incidents.set_factors(factors);
     }

@@ -394,6 +394,19 @@ impl Shard {
         }
     }
 
+    /// An alarm of these keys was false.
+    pub(super) fn called_false(&mut self, subject: &str, payload: &str) {
+        let Ok(keys) = serde_json::from_str::<Map<String, Value>>(payload) else {
+            self.saved.stats.unreadable_records += 1;
+            return;
+        };
+        for (detection, operator) in self.pipeline.detections.iter().zip(&mut self.operators) {
+            if detection.id == subject {
+                operator.called_false(&keys, &self.saved.series);
+            }
+        }
+    }
+
     /// Detections without a state have nothing in force.
     pub(super) fn retire_baselines(&mut self, detections: &[usize]) {
         for &index in detections {

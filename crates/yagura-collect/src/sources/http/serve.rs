@@ -15,7 +15,6 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Map, Value, json};
-use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -24,10 +23,9 @@ use yagura_event::clock::{self, Micros};
 
 use super::body::{self, BadRow, Budget, Charge, Form, Samples, start_of};
 use crate::complaints::Complaints;
-use crate::door::{Door, Stream, stopped};
 use crate::feed::Feed;
-use crate::fresh::Fresh;
 use crate::mapping::Mapper;
+use yagura_door::{Door, Fresh, Stream, bearer, same, stopped};
 
 /// The most bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -287,14 +285,8 @@ impl Server {
     fn authorise(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let Some(tokens) = &self.tokens else { return Ok(()) };
         let given = headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
-        let scheme = given.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Bearer "));
-        let token = if scheme { given[7..].trim_ascii() } else { b"" };
-        // All are compared, each in constant time.
-        let known = tokens
-            .get()
-            .iter()
-            .fold(subtle::Choice::from(0), |known, one| known | one.as_bytes().ct_eq(token));
-        match bool::from(known) {
+        let known = same(tokens.get().iter().map(String::as_str), bearer(given)).is_some();
+        match known {
             true => Ok(()),
             false => Err(Refusal::new(
                 StatusCode::UNAUTHORIZED,

@@ -21,8 +21,8 @@ use yagura_event::clock::{self, Micros};
 use super::wire::{self, Message, Packet, Protocol, Reader};
 use crate::backoff::Backoff;
 use crate::feed::Feed;
-use crate::fresh::Fresh;
-use crate::tls::client;
+use crate::tls;
+use yagura_door::Fresh;
 
 /// How long a broker may take for an answer, or for taking what is written.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -530,7 +530,7 @@ fn closed(tls: bool) -> Failure {
 }
 
 fn broken(cause: &io::Error, tls: bool) -> Failure {
-    match client::explain(cause) {
+    match tls::explain(cause) {
         Some((cause, remedy)) => Failure::new(format!("TLS: {cause}"), remedy),
         None if cause.kind() == io::ErrorKind::UnexpectedEof => closed(tls),
         None => Failure::new(format!("the connection broke: {cause}"), closed(tls).remedy),
@@ -538,7 +538,7 @@ fn broken(cause: &io::Error, tls: bool) -> Failure {
 }
 
 fn handshake(cause: &io::Error) -> Failure {
-    match client::explain(cause) {
+    match tls::explain(cause) {
         Some(_) => broken(cause, true),
         None => Failure::new(
             format!("TLS: it broke off the handshake: {cause}"),

@@ -19,7 +19,7 @@ use yagura_event::clock;
 
 use super::trust::{self, Believed, Trouble, Trust};
 use super::{PATIENCE, Policy, Server};
-use crate::fresh::Fresh;
+use yagura_door::Fresh;
 
 /// Bytes of a message that are taken, in chunks of at most 64 KiB.
 const CHUNKS_MAX: usize = 256;

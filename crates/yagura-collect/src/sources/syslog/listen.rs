@@ -14,9 +14,8 @@ use yagura_event::clock::{self, Micros};
 
 use super::frames::{Frame, Frames};
 use crate::complaints::Complaints;
-use crate::door::{Door, Stream, stopped};
 use crate::feed::Feed;
-use crate::fresh::Fresh;
+use yagura_door::{Door, Fresh, Stream, stopped};
 
 /// Read in one step, in bytes.
 const READ_BYTES: usize = 64 << 10;

@@ -85,19 +85,25 @@ impl Guard {
 
     /// Maintenance of the keys that have these values.
     pub(super) fn maintain_those(&mut self, keys: &Map<String, Value>, all: &Blocks<Series>) -> usize {
-        let Some(wanted) = self.form_of().places(keys) else { return 0 };
         let mut concerned = 0;
-        for slot in 0..self.saved.states.len() {
+        for slot in self.meant(keys, all) {
             let Some(reference) = self.saved.states[slot].reference() else { continue };
-            let Some((key, _)) = self.key_of(slot, all) else { continue };
-            if wanted.iter().all(|(at, value)| key[*at] == *value) {
-                // However often it is recorded, the limit counts from what a person approved.
-                let approved = *self.saved.approved_levels.entry(slot as u32).or_insert(reference.level);
-                self.saved.states[slot].maintain(approved);
-                concerned += 1;
-            }
+            // However often it is recorded, the limit counts from what a person approved.
+            let approved = *self.saved.approved_levels.entry(slot as u32).or_insert(reference.level);
+            self.saved.states[slot].maintain(approved);
+            concerned += 1;
         }
         concerned
+    }
+
+    /// The slots of these keys.
+    pub(super) fn meant(&self, keys: &Map<String, Value>, all: &Blocks<Series>) -> Vec<usize> {
+        let Some(wanted) = self.form_of().places(keys) else { return Vec::new() };
+        let is_meant = |slot: &usize| {
+            let key = self.key_of(*slot, all);
+            key.is_some_and(|(key, _)| wanted.iter().all(|(at, value)| key[*at] == *value))
+        };
+        (0..self.saved.states.len()).filter(is_meant).collect()
     }
 }
 

@@ -1,13 +1,12 @@
 //! What is made from files is made anew when they change: certificates, keys, tokens and passwords are renewed while a
-//! collector runs. What cannot be made anew is told, and the last good one stays in force.
+//! process runs. What cannot be made anew is told, and the last good one stays in force.
 
+use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use yagura_event::clock::{self, Micros, SECOND};
-
-use crate::source::{Opening, SourceError};
 
 /// How often files are looked at, at most.
 const LOOKS_EVERY: Micros = SECOND;
@@ -17,7 +16,7 @@ pub struct Fresh<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
     files: Vec<PathBuf>,
-    make: Box<dyn Fn() -> Result<T, SourceError> + Send + Sync>,
+    make: Box<dyn Fn() -> Result<T, String> + Send + Sync>,
     held: Mutex<Held<T>>,
 }
 
@@ -38,18 +37,15 @@ impl<T> Clone for Fresh<T> {
 }
 
 impl<T> Fresh<T> {
-    /// Makes it the first time; `files` are paths of the settings.
-    pub fn new(
-        at: &Opening<'_>,
-        files: &[&Path],
-        make: impl Fn(&Opening<'_>) -> Result<T, SourceError> + Send + Sync + 'static,
-    ) -> Result<Self, SourceError> {
-        let files: Vec<PathBuf> = files.iter().map(|file| at.path(file)).collect();
+    /// Makes it the first time, of these files.
+    pub fn new<E: Display>(
+        files: Vec<PathBuf>,
+        make: impl Fn() -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<Self, E> {
         // Before they are read: a change in between is seen the next time.
         let stamps = files.iter().map(|file| stamp(file)).collect();
-        let made = Arc::new(make(at)?);
-        let (collector, folder, plant) = (at.collector.to_string(), at.folder.to_owned(), at.plant.clone());
-        let make = Box::new(move || make(&Opening { collector: &collector, folder: &folder, plant: &plant }));
+        let made = Arc::new(make()?);
+        let make = Box::new(move || make().map_err(|cause| cause.to_string()));
         let held = Mutex::new(Held { made, stamps, looked: clock::steady() });
         Ok(Fresh(Arc::new(Inner { files, make, held })))
     }
@@ -89,22 +85,21 @@ fn stamp(file: &Path) -> Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Plant;
+    use crate::{Unusable, secret};
 
     #[test]
     fn the_last_good_one_stays_until_a_better_one_comes() {
         let folder = tempfile::tempdir().expect("a folder");
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let plant = Plant::unknown(runtime.handle());
-        let at = Opening { collector: "c", folder: folder.path(), plant: &plant };
         let file = folder.path().join("secret");
-        let read = |at: &Opening<'_>| {
-            let text = at.secret(Path::new("secret"))?;
-            if text.is_empty() { Err(at.wrong("it is empty")) } else { Ok(text) }
+        let own = file.clone();
+        let read = move || match secret(&own)? {
+            text if text.is_empty() => Err(Unusable::file(&own, "it is empty")),
+            text => Ok(text),
         };
-        assert!(Fresh::new(&at, &[Path::new("secret")], read).is_err());
+        let fresh = |read| Fresh::new(vec![file.clone()], read);
+        assert!(fresh(read.clone()).is_err());
         std::fs::write(&file, "one\n").expect("a file");
-        let fresh = Fresh::new(&at, &[Path::new("secret")], read).expect("a secret");
+        let fresh = fresh(read).expect("a secret");
         let look = |text: &str| {
             let new = folder.path().join("new");
             std::fs::write(&new, text).expect("a file");

@@ -1,0 +1,199 @@
+//! The role `serve`: alerts over HTTP for other programs, and the history for PostgreSQL's clients.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tokio::sync::watch;
+use yagura_console::alerts::{Alerts, People};
+use yagura_detect::worker::ALERTS;
+use yagura_door::{Fresh, ServerTls, Unusable, lines};
+use yagura_event::amounts::Bytes;
+use yagura_log::Log;
+use yagura_sql::postgres::{Postgres, Serving as Answering, Users};
+
+use crate::config::{Config, Role};
+use crate::{Failure, decided};
+
+/// Alerts for other programs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Where it listens: `127.0.0.1:9601`.
+    listen: SocketAddr,
+    /// Certificates; beyond this machine they are a must.
+    tls: Option<ServerTls>,
+    /// A file of `NAME ROLE TOKEN`, a line each.
+    token_file: PathBuf,
+    /// How many connections at a time.
+    #[serde(default = "connections_default")]
+    connections: usize,
+}
+
+/// The history for PostgreSQL's clients.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresConfig {
+    /// Where it listens: `127.0.0.1:5432`.
+    listen: SocketAddr,
+    /// Certificates; beyond this machine they are a must.
+    tls: Option<ServerTls>,
+    /// A file of `NAME:PASSWORD`, a line each.
+    users_file: PathBuf,
+    /// How many connections at a time.
+    #[serde(default = "connections_default")]
+    connections: usize,
+    /// What all queries may take together.
+    #[serde(default = "memory_default")]
+    memory: Bytes,
+}
+
+fn connections_default() -> usize {
+    64
+}
+
+fn memory_default() -> Bytes {
+    Bytes(1 << 30)
+}
+
+/// Both doors under way.
+pub struct Serving {
+    /// Where alerts are served.
+    pub api: Option<SocketAddr>,
+    /// Where the history is.
+    pub postgres: Option<SocketAddr>,
+    /// Ends when it is dropped.
+    _answering: Option<Answering>,
+}
+
+impl Serving {
+    /// Opens what the configuration says; alerts are served by `runtime` until `stopped` is set.
+    pub fn start(
+        config: &Config,
+        log: &Arc<dyn Log>,
+        runtime: &tokio::runtime::Handle,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Self, Failure> {
+        let wanted = config.has(Role::Serve);
+        let api = config.api.as_ref().filter(|_| wanted);
+        let api = api.map(|api| api.open(&config.folder)).transpose()?;
+        let postgres = config.postgres.as_ref().filter(|_| wanted);
+        let postgres = postgres.map(|postgres| postgres.open(&config.folder)).transpose()?;
+        let answering = match postgres {
+            None => None,
+            Some(postgres) => {
+                // The configuration has one where it has `postgres`.
+                let archive = config.archive.as_ref();
+                let store = archive.map(|archive| archive.open()).transpose()?;
+                let answering = store.map(|store| postgres.start(&store)).transpose();
+                answering.map_err(|cause| Failure::Input(format!("postgres: {cause}")))?
+            }
+        };
+        let mut place = None;
+        if let Some(alerts) = api {
+            place = alerts.listener.local_addr().ok();
+            let (log, stopped) = (Arc::clone(log), stopped.clone());
+            runtime.spawn(async move {
+                if let Err(cause) = alerts.serve(log, ALERTS, stopped).await {
+                    tracing::error!(%cause, "alerts are not served");
+                }
+            });
+        }
+        let postgres = answering.as_ref().map(|answering| answering.address);
+        Ok(Serving { api: place, postgres, _answering: answering })
+    }
+}
+
+impl ApiConfig {
+    fn open(&self, folder: &Path) -> Result<Alerts, Failure> {
+        let door = Door { name: "api", listen: self.listen, tls: self.tls.as_ref(), folder };
+        let file = folder.join(&self.token_file);
+        let own = file.clone();
+        let people = Fresh::new(vec![file], move || People::read(&own)).map_err(|e| door.wrong(&e))?;
+        let (listener, tls) = door.open()?;
+        let connections = self.connections.max(1);
+        Ok(Alerts { listener, tls, people, connections, records: decided::records })
+    }
+}
+
+impl PostgresConfig {
+    fn open(&self, folder: &Path) -> Result<Postgres, Failure> {
+        let door = Door { name: "postgres", listen: self.listen, tls: self.tls.as_ref(), folder };
+        let file = folder.join(&self.users_file);
+        let own = file.clone();
+        let users = Fresh::new(vec![file], move || users(&own)).map_err(|e| door.wrong(&e))?;
+        let (listener, tls) = door.open()?;
+        let memory = self.memory.len();
+        Ok(Postgres { listener, tls, users, connections: self.connections.max(1), memory })
+    }
+}
+
+/// The shortest password.
+const PASSWORD_CHARS_MIN: usize = 12;
+
+fn users(file: &Path) -> Result<Users, Unusable> {
+    let mut users = Users::new();
+    for line in lines(file, "user (`NAME:PASSWORD`)")? {
+        let wrong = |what: &str| Unusable::file(file, what);
+        let (name, password) = line.split_once(':').ok_or_else(|| wrong("a line is not NAME:PASSWORD"))?;
+        if password.len() < PASSWORD_CHARS_MIN {
+            return Err(wrong(&format!(
+                "the password of `{name}` has less than {PASSWORD_CHARS_MIN} characters"
+            )));
+        }
+        users.insert(name.trim().into(), password.into());
+    }
+    Ok(users)
+}
+
+/// A port of the settings `name`.
+struct Door<'a> {
+    name: &'static str,
+    listen: SocketAddr,
+    tls: Option<&'a ServerTls>,
+    folder: &'a Path,
+}
+
+impl Door<'_> {
+    fn wrong(&self, problem: &dyn std::fmt::Display) -> Failure {
+        Failure::Input(format!("{}: {problem}", self.name))
+    }
+
+    fn open(&self) -> Result<(TcpListener, Option<Fresh<tokio_rustls::TlsAcceptor>>), Failure> {
+        if self.tls.is_none() && !self.listen.ip().is_loopback() {
+            return Err(self.wrong(&format!(
+                "{} is beyond this machine: give `tls: {{ certificate: …, key: … }}`, or listen on 127.0.0.1",
+                self.listen
+            )));
+        }
+        let tls = self.tls.map(|tls| tls.acceptor(self.folder)).transpose().map_err(|e| self.wrong(&e))?;
+        let listener = TcpListener::bind(self.listen).map_err(|cause| {
+            self.wrong(&format!("cannot listen on {}: {cause}; stop what listens there, or give another address of this machine", self.listen))
+        })?;
+        Ok((listener, tls))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_have_long_passwords_and_the_network_has_tls() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("users");
+        let read = |text: &str| {
+            std::fs::write(&file, text).expect("a file");
+            users(&file).map_err(|e| e.to_string())
+        };
+        let read_one = read("# Grafana\ngrafana:correct:horse-battery\n").expect("users");
+        assert_eq!(read_one["grafana"], "correct:horse-battery");
+        assert!(read("grafana:short").expect_err("short").contains("less than 12 characters"));
+        assert!(read("grafana").expect_err("no password").contains("NAME:PASSWORD"));
+        let listen = "192.0.2.1:5432".parse().expect("an address");
+        let door = Door { name: "postgres", listen, tls: None, folder: folder.path() };
+        let Err(Failure::Input(error)) = door.open() else { panic!("it opened") };
+        assert!(error.starts_with("postgres: 192.0.2.1:5432 is beyond this machine: give `tls:"), "{error}");
+    }
+}
