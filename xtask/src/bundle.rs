@@ -10,6 +10,21 @@ use crate::{bill, cargo, image, package, run};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What people read where there is no internet, and what it is called in the bundle.
+const DOCUMENTS: &[(&str, &str)] = &[
+    ("deploy/README.md", "README.md"),
+    ("deploy/threat-model.md", "threat-model.md"),
+    ("deploy/runbooks", "runbooks"),
+    ("deploy/prometheus", "prometheus"),
+    ("deploy/grafana", "grafana"),
+    ("deploy/siem", "siem"),
+    ("deploy/helm/yagura/ci", "helm/yagura/ci"),
+    ("README.md", "project.md"),
+    ("CHANGELOG.md", "CHANGELOG.md"),
+    ("crates/yagura-collect/README.md", "collectors.md"),
+    ("crates/yagura-respond/README.md", "sinks.md"),
+];
+
 /// Builds the program as it ships; answers where it is.
 fn program() -> Result<PathBuf> {
     // The whole workspace, so that nothing is built again with other features.
@@ -55,10 +70,10 @@ pub fn make() -> Result<()> {
     run(Command::new(helm::program(&build))
         .args(["package", "deploy/helm/yagura", "--destination"])
         .arg(&folder))?;
-    for documents in ["README.md", "runbooks", "prometheus", "grafana", "helm/yagura/ci"] {
-        let to = folder.join("documents").join(documents);
+    for (from, to) in DOCUMENTS {
+        let to = folder.join("documents").join(to);
         std::fs::create_dir_all(to.parent().context("a folder")?)?;
-        run(Command::new("cp").arg("-rL").arg(Path::new("deploy").join(documents)).arg(to))?;
+        run(Command::new("cp").arg("-rL").arg(from).arg(to))?;
     }
     std::fs::write(folder.join("image-digest"), format!("{digest}\n"))?;
     sums(&folder)?;

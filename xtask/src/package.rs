@@ -59,7 +59,9 @@ pub fn write(program: &Path, version: &str, folder: &Path) -> Result<PathBuf> {
     put(&tree.join("deploy/systemd/yagura.service"), "usr/lib/systemd/system/yagura.service", 0o644)?;
     put(&tree.join("deploy/systemd/yagura.yaml"), "etc/yagura/yagura.yaml", 0o640)?;
     put(&tree.join("deploy/README.md"), "usr/share/doc/yagura/README.md", 0o644)?;
+    put(&tree.join("README.md"), "usr/share/doc/yagura/project.md", 0o644)?;
     put(&tree.join("crates/yagura-collect/README.md"), "usr/share/doc/yagura/collectors.md", 0o644)?;
+    put(&tree.join("crates/yagura-respond/README.md"), "usr/share/doc/yagura/sinks.md", 0o644)?;
     put(&tree.join("LICENSE"), "usr/share/doc/yagura/copyright", 0o644)?;
     std::fs::set_permissions(root.join("etc/yagura"), std::fs::Permissions::from_mode(0o750))?;
     let control = root.join("DEBIAN");
