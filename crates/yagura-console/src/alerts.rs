@@ -402,7 +402,7 @@ async fn mute(
     let Json(Muting { id, time, why, detection, cell, queue, tool, key }) = muting?;
     let from = clock::now();
     let until = from.saturating_add(time.micros());
-    let mute = Mute { id, from, until, detection, cell, queue, tool, key };
+    let mute = Mute { id, from, until, detection, cell, queue, tool, key, declared: false };
     if mute.is_of_everything() {
         return Err(Problem::request(
             "this would mute every alert of the plant: say of which detection, queue, tool, cell or key",

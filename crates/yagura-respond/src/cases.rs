@@ -123,25 +123,51 @@ pub struct Mute {
     /// Columns of the key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub key: BTreeMap<String, String>,
+    /// Whether it stands in a file of the configuration, and ends when it stands there no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub declared: bool,
 }
 
 impl Mute {
     /// Whether it names nothing, and so would mute every alert of the plant.
     pub fn is_of_everything(&self) -> bool {
-        let Mute { id: _, from: _, until: _, detection, cell, queue, tool, key } = self;
+        let Mute { id: _, from: _, until: _, detection, cell, queue, tool, key, declared: _ } = self;
         detection.is_none() && cell.is_none() && queue.is_none() && tool.is_none() && key.is_empty()
     }
 
     /// Whether it mutes an alert.
     pub fn mutes(&self, alert: &Alert) -> bool {
-        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
-        (self.from..self.until).contains(&alert.observed)
-            && is(&self.detection, &alert.detection)
-            && is(&self.cell, &alert.cell)
-            && is(&self.tool, &alert.tool)
-            && self.queue.is_none_or(|queue| queue == alert.queue)
-            && self.key.iter().all(|(column, value)| alert.key.get(column) == Some(value))
+        let Alert { observed, detection, cell, tool, queue, key, .. } = alert;
+        self.covers(&About { observed: *observed, detection, cell, tool, queue: *queue, key })
     }
+
+    /// Whether it mutes what is so.
+    pub fn covers(&self, about: &About<'_>) -> bool {
+        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
+        (self.from..self.until).contains(&about.observed)
+            && is(&self.detection, about.detection)
+            && is(&self.cell, about.cell)
+            && is(&self.tool, about.tool)
+            && self.queue.is_none_or(|queue| queue == about.queue)
+            && self.key.iter().all(|(column, value)| about.key.get(column) == Some(value))
+    }
+}
+
+/// What a mute looks at of an alert.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The collector's clock of the newest causing row.
+    pub observed: Micros,
+    /// The detection.
+    pub detection: &'a str,
+    /// The cell.
+    pub cell: &'a str,
+    /// The equipment.
+    pub tool: &'a str,
+    /// The queue.
+    pub queue: Queue,
+    /// The key.
+    pub key: &'a BTreeMap<String, String>,
 }
 
 /// How a case stands.

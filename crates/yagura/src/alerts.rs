@@ -368,6 +368,7 @@ fn muted(mute: &MuteArguments, format: Format) -> Result<(), Failure> {
         queue: mute.queue,
         tool: mute.tool.clone(),
         key: mute.key.iter().cloned().collect(),
+        declared: false,
     };
     if what.is_of_everything() {
         return Err(Failure::Input(

@@ -74,6 +74,9 @@ pub struct Config {
     /// Where alerts go.
     #[serde(default)]
     pub sinks: Vec<SinkConfig>,
+    /// Files of mutes.
+    #[serde(default)]
+    pub mutes: Vec<PathBuf>,
     /// Where the history is kept; none without it.
     #[serde(default)]
     pub archive: Option<ArchiveConfig>,
@@ -120,6 +123,7 @@ impl Default for Config {
             collectors: Vec::new(),
             pace: None,
             sinks: Vec::new(),
+            mutes: Vec::new(),
             archive: None,
             api: None,
             postgres: None,
@@ -297,6 +301,7 @@ impl Config {
         config.plant_key_file.iter_mut().for_each(place);
         config.dictionaries.iter_mut().for_each(place);
         config.names.iter_mut().for_each(place);
+        config.mutes.iter_mut().for_each(place);
         match &mut config.log {
             LogConfig::Embedded(embedded) => embedded.folder.iter_mut().for_each(place),
             LogConfig::Kafka(options) => {

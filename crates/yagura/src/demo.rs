@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
         // The customary port may be taken; a free one serves as well.
         running = Running::start(&Config { console: "127.0.0.1:0".into(), ..config.clone() }, &pipeline);
     }
-    let running = running?;
+    let mut running = running?;
     teller.address(&running);
     let mut tail = Tail::new(running.log.as_ref())?;
     let mut alerts: Vec<Alert> = Vec::new();

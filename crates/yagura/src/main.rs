@@ -29,6 +29,7 @@ mod decided;
 mod demo;
 mod handed;
 mod metrics;
+mod mutes;
 mod names;
 mod nodes;
 mod pack;

@@ -23,6 +23,7 @@ use crate::collectors::Collectors;
 use crate::config::{Config, LogConfig, Role};
 use crate::handed;
 use crate::metrics::RunMetrics;
+use crate::mutes::Keeping;
 use crate::nodes::{self, Nodes};
 use crate::say::say;
 use crate::serve::Serving;
@@ -59,7 +60,7 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
         config.check_roles().map_err(|what| Failure::Input(format!("--roles: {what}")))?;
     }
     let pipeline = plant::pipeline(&config.pipelines, &config.baselines)?;
-    let running = Running::start(&config, &pipeline)?;
+    let mut running = Running::start(&config, &pipeline)?;
     running.announce(format);
     let progress = std::io::stderr().is_terminal();
     running.wait(arguments.until_done, |line| {
@@ -98,6 +99,8 @@ pub struct Running {
     responders: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
     /// Answers other programs.
     serving: Serving,
+    /// Mutes that stand in files.
+    mutes: Option<Keeping>,
     /// Where decisions are handed over, if nobody else can write the log.
     decisions: Option<PathBuf>,
 }
@@ -160,6 +163,9 @@ impl Running {
             ))?),
         };
 
+        let mut mutes = if config.has(Role::Respond) { Keeping::of(&config.mutes, &log)? } else { None };
+        // Before the first alert goes anywhere.
+        mutes.as_mut().map(Keeping::look).transpose()?;
         let serving = Serving::start(config, &log, runtime.handle(), &stopped)?;
 
         let signal = Arc::new(AtomicBool::new(false));
@@ -212,6 +218,7 @@ impl Running {
             archiving,
             responders,
             serving,
+            mutes,
             decisions: matches!(config.log, LogConfig::Embedded(_)).then(|| config.data.clone()),
         })
     }
@@ -247,11 +254,12 @@ impl Running {
     }
 
     /// Waits for a signal, or until everything is done; says how far it is twice a second.
-    pub fn wait(&self, until_done: bool, mut say: impl FnMut(&str)) -> anyhow::Result<()> {
+    pub fn wait(&mut self, until_done: bool, mut say: impl FnMut(&str)) -> anyhow::Result<()> {
         loop {
             std::thread::park_timeout(Duration::from_millis(if until_done { 50 } else { 500 }));
             say(&self.line());
             self.take_decisions();
+            self.keep_mutes();
             if self.signal.load(Ordering::Acquire) {
                 return Ok(());
             }
@@ -278,6 +286,13 @@ impl Running {
             && let Err(cause) = handed::take(data, self.log.as_ref())
         {
             tracing::warn!(cause = format!("{cause:#}"), "a decision waits");
+        }
+    }
+
+    /// Makes the log's mutes those of the files.
+    fn keep_mutes(&mut self) {
+        if let Some(Err(cause)) = self.mutes.as_mut().map(Keeping::look) {
+            tracing::warn!(%cause, "mutes of files wait for the log");
         }
     }
 
