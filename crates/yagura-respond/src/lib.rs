@@ -16,6 +16,7 @@ pub mod sinks;
 pub mod syslog;
 pub mod techniques;
 pub mod text;
+pub mod told;
 pub mod undelivered;
 
 mod batch;

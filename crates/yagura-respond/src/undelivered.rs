@@ -10,6 +10,7 @@ use yagura_event::clock::Micros;
 use yagura_log::Record;
 
 use crate::message::Message;
+use crate::told::Decided;
 
 /// The topic. It has one partition: refusals are rare, and their order is one.
 pub const UNDELIVERED: &str = "yagura.undelivered";
@@ -28,6 +29,8 @@ pub struct Letter {
     pub time: Micros,
     /// The alert.
     pub alert: Alert,
+    /// What was decided about it, where that is what was refused.
+    pub decided: Option<Decided>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,12 +40,19 @@ struct Header {
     revision_uid: String,
     reason: String,
     time: Micros,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    decided: Option<Decided>,
 }
 
 impl Letter {
+    /// What was refused.
+    pub fn message(&self) -> Message<'_> {
+        Message { decided: self.decided.as_ref(), ..Message::of(&self.alert) }
+    }
+
     /// The record to write.
     pub fn to_record(&self) -> Record {
-        let revision_uid = Message::of(&self.alert).revision_uid();
+        let revision_uid = self.message().revision_uid();
         let key = format!("{}/{revision_uid}", self.sink);
         let header = Header {
             version: VERSION,
@@ -50,6 +60,7 @@ impl Letter {
             revision_uid,
             reason: self.reason.clone(),
             time: self.time,
+            decided: self.decided.clone(),
         };
         Record {
             key: key.into(),
@@ -62,23 +73,30 @@ impl Letter {
     pub fn of(record: &Record) -> Option<Self> {
         let header: Header = serde_json::from_slice(&record.header).ok()?;
         let alert = serde_json::from_slice(&record.value).ok()?;
-        let letter = Letter { sink: header.sink, reason: header.reason, time: header.time, alert };
-        (header.version == VERSION).then_some(letter)
+        let Header { version, sink, reason, time, decided, .. } = header;
+        let letter = Letter { sink, reason, time, alert, decided };
+        (version == VERSION).then_some(letter)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cases::Verdict;
     use crate::fixtures;
+    use crate::told::tests::decided;
 
     #[test]
     fn a_letter_comes_back() {
         let alert = fixtures::alert(3);
-        let letter = Letter { sink: "siem".into(), reason: "400 no".into(), time: 7, alert };
+        let letter = Letter { sink: "siem".into(), reason: "400 no".into(), time: 7, alert, decided: None };
         let record = letter.to_record();
         assert_eq!(record.key, format!("siem/{}-r1", letter.alert.uid));
-        assert_eq!(Letter::of(&record), Some(letter));
+        assert_eq!(Letter::of(&record).as_ref(), Some(&letter));
+        let decided = Some(decided(Verdict::Resolved));
+        let letter = Letter { decided, ..Letter::of(&record).expect("a letter") };
+        assert_eq!(Letter::of(&letter.to_record()), Some(letter.clone()));
+        assert_ne!(letter.to_record().key, record.key);
         assert_eq!(Letter::of(&fixtures::record(&[fixtures::alert(3)])), None);
         assert_eq!(Letter::of(&Record::default()), None);
     }

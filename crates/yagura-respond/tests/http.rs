@@ -12,6 +12,7 @@ use yagura_respond::message::Message;
 use yagura_respond::undelivered::{Letter, UNDELIVERED};
 use yagura_testkit::certificates::Certificates;
 
+#[expect(dead_code, reason = "tests of other receivers use the rest")]
 mod common;
 
 use common::server::{Seen, secret, serve};

@@ -407,7 +407,7 @@ fn decide<'a>(
             "nothing is judged that this would change, so nothing was written; `yagura baseline list` shows what there is".into(),
         ));
     }
-    let waits = handed::write(config, EVENTS, &records)?;
+    let waits = handed::write(config, &[(EVENTS, &records)])?;
     shown::decided(&changes, waits, format);
     Ok(())
 }

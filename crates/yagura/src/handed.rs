@@ -4,12 +4,11 @@
 //! record a line, which the running instance appends and removes. A crash between the two appends it twice;
 //! its rows have their numbers, so a shard judges it once.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use yagura_detect::worker::EVENTS;
+use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_log::{Log, LogError, Record};
 use yagura_respond::cases::DECISIONS;
 
@@ -19,8 +18,11 @@ use crate::{Failure, plant};
 /// The most bytes of a file that is read.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
-/// Where decisions may go: about baselines, and about alerts.
-const TOPICS: [&str; 2] = [EVENTS, DECISIONS];
+/// Where decisions may go: about baselines, and about alerts, with what sinks hear of these.
+const TOPICS: [&str; 3] = [EVENTS, ALERTS, DECISIONS];
+
+/// Records for a topic.
+pub type Handed<'a> = (&'static str, &'a [Record]);
 
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -34,18 +36,18 @@ fn folder(data: &Path) -> PathBuf {
     data.join("decisions")
 }
 
-/// Appends records to the log, or hands them to the instance that holds it; answers whether that is so.
-pub fn write(config: &Config, topic: &str, records: &[Record]) -> Result<bool, Failure> {
+/// Appends records to the log, topic by topic, or hands them to the instance that holds it; answers whether that is so.
+pub fn write(config: &Config, all: &[Handed<'_>]) -> Result<bool, Failure> {
     let log = match plant::log(config, false) {
         Ok(log) => log,
         Err(Failure::Failed(cause)) if matches!(cause.downcast_ref(), Some(LogError::Locked { .. })) => {
-            hand(&folder(&config.data), topic, records)?;
+            hand(&folder(&config.data), all)?;
             return Ok(true);
         }
         Err(other) => return Err(other),
     };
     plant::ensure_topics(log.as_ref(), config.partitions)?;
-    append(log.as_ref(), topic, records)?;
+    all.iter().try_for_each(|(topic, records)| append(log.as_ref(), topic, records))?;
     Ok(false)
 }
 
@@ -57,12 +59,12 @@ fn append(log: &dyn Log, topic: &str, records: &[Record]) -> Result<(), LogError
     appender.flush()
 }
 
-fn hand(folder: &Path, topic: &str, records: &[Record]) -> anyhow::Result<()> {
+fn hand(folder: &Path, all: &[Handed<'_>]) -> anyhow::Result<()> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut lines = String::new();
-    for record in records {
+    for (topic, record) in all.iter().flat_map(|(topic, records)| records.iter().map(move |r| (topic, r))) {
         let line = Line {
-            topic: topic.into(),
+            topic: (*topic).into(),
             key: text(&record.key),
             header: text(&record.header),
             value: text(&record.value),
@@ -106,20 +108,23 @@ pub fn take(data: &Path, log: &dyn Log) -> anyhow::Result<usize> {
 }
 
 /// By topic, in the file's order.
-fn read(file: &Path) -> anyhow::Result<BTreeMap<String, Vec<Record>>> {
+fn read(file: &Path) -> anyhow::Result<Vec<(String, Vec<Record>)>> {
     anyhow::ensure!(
         std::fs::metadata(file)?.len() <= FILE_BYTES_MAX,
         "it has more than {FILE_BYTES_MAX} bytes"
     );
     let text = std::fs::read_to_string(file)?;
-    let mut records: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    let mut all: Vec<(String, Vec<Record>)> = Vec::new();
     for line in text.lines() {
         let Line { topic, key, header, value } = serde_json::from_str(line)?;
         anyhow::ensure!(TOPICS.contains(&topic.as_str()), "decisions do not go to `{topic}`");
         let record = Record { key: key.into(), header: header.into(), value: value.into() };
-        records.entry(topic).or_default().push(record);
+        match all.last_mut() {
+            Some((last, records)) if *last == topic => records.push(record),
+            _ => all.push((topic, vec![record])),
+        }
     }
-    Ok(records)
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -133,7 +138,7 @@ mod tests {
         log.ensure_topic(EVENTS, 1).unwrap();
         assert_eq!(take(data.path(), &log).unwrap(), 0, "no folder");
         let record = Record { key: "bay".into(), header: "{}".into(), value: "é\n".into() };
-        hand(&folder(data.path()), EVENTS, &[record.clone(), record.clone()]).unwrap();
+        hand(&folder(data.path()), &[(EVENTS, &[record.clone(), record.clone()])]).unwrap();
         std::fs::write(folder(data.path()).join("0.json"), "no line").unwrap();
         assert_eq!(take(data.path(), &log).unwrap(), 2);
         assert_eq!(take(data.path(), &log).unwrap(), 0);
