@@ -96,8 +96,10 @@ impl<'a> Message<'a> {
 
 /// What a message is made of, while it waits for its answer.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct News {
+pub struct News {
+    /// The alert.
     pub alert: Alert,
+    /// What was decided about it, if that is what is told.
     pub decided: Option<Arc<Decided>>,
 }
 

@@ -2,12 +2,15 @@
 //! receiver cannot take holds no other back and is lost nowhere.
 //!
 //! A record's key is the sink's name and the revision's id, its header says why, its value is the alert as the
-//! log's topic of alerts has it, so that any Kafka tool shows it. A crash may write one twice.
+//! log's topic of alerts has it, so that any Kafka tool shows it. A crash may write one twice. A record under the same
+//! key without a value says that the receiver has taken it since: it was sent again.
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use yagura_event::alert::Alert;
 use yagura_event::clock::Micros;
-use yagura_log::Record;
+use yagura_log::{Log, LogError, Record, Whole};
 
 use crate::message::Message;
 use crate::told::Decided;
@@ -33,6 +36,15 @@ pub struct Letter {
     pub decided: Option<Decided>,
 }
 
+/// What the header of a record without a value says.
+#[derive(Serialize, Deserialize)]
+struct TakenHeader {
+    version: u16,
+    sink: String,
+    revision_uid: String,
+    taken: Micros,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Header {
     version: u16,
@@ -50,10 +62,23 @@ impl Letter {
         Message { decided: self.decided.as_ref(), ..Message::of(&self.alert) }
     }
 
+    /// The record that says that the receiver has taken it at `time`.
+    pub fn taken_record(&self, time: Micros) -> Record {
+        let revision_uid = self.message().revision_uid();
+        let key = self.key();
+        let header = TakenHeader { version: VERSION, sink: self.sink.clone(), revision_uid, taken: time };
+        let header = serde_json::to_vec(&header).unwrap_or_default().into();
+        Record { key: key.into(), header, ..Record::default() }
+    }
+
+    fn key(&self) -> String {
+        format!("{}/{}", self.sink, self.message().revision_uid())
+    }
+
     /// The record to write.
     pub fn to_record(&self) -> Record {
         let revision_uid = self.message().revision_uid();
-        let key = format!("{}/{revision_uid}", self.sink);
+        let key = self.key();
         let header = Header {
             version: VERSION,
             sink: self.sink.clone(),
@@ -79,6 +104,51 @@ impl Letter {
     }
 }
 
+/// The letters of a log, each once, in the order in which they were refused first.
+#[derive(Default)]
+pub struct Letters {
+    /// With when the receiver took it after all.
+    all: Vec<(Letter, Option<Micros>)>,
+    places: HashMap<String, usize>,
+}
+
+impl Letters {
+    /// Those that the log holds.
+    pub fn of(log: &dyn Log) -> Result<Self, LogError> {
+        let mut letters = Letters::default();
+        Whole::of(UNDELIVERED).read(log, |_, stored| letters.take(&stored.record))?;
+        Ok(letters)
+    }
+
+    fn take(&mut self, record: &Record) {
+        if let Some(letter) = Letter::of(record) {
+            match self.places.get(&letter.key()) {
+                // Refused once more.
+                Some(&place) => self.all[place] = (letter, None),
+                None => {
+                    self.places.insert(letter.key(), self.all.len());
+                    self.all.push((letter, None));
+                }
+            }
+        } else if let Ok(header) = serde_json::from_slice::<TakenHeader>(&record.header)
+            && header.version == VERSION
+            && let Some(&place) = self.places.get(&format!("{}/{}", header.sink, header.revision_uid))
+        {
+            self.all[place].1 = Some(header.taken);
+        }
+    }
+
+    /// All of them, with when the receiver took them after all.
+    pub fn iter(&self) -> impl Iterator<Item = (&Letter, Option<Micros>)> {
+        self.all.iter().map(|(letter, taken)| (letter, *taken))
+    }
+
+    /// Those that no receiver has.
+    pub fn standing(&self) -> impl Iterator<Item = &Letter> {
+        self.iter().filter(|(_, taken)| taken.is_none()).map(|(letter, _)| letter)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +169,31 @@ mod tests {
         assert_ne!(letter.to_record().key, record.key);
         assert_eq!(Letter::of(&fixtures::record(&[fixtures::alert(3)])), None);
         assert_eq!(Letter::of(&Record::default()), None);
+    }
+    #[test]
+    fn a_letter_stands_until_its_receiver_has_it_and_again_when_it_is_refused_again() {
+        let letter = |number, sink: &str, reason: &str| Letter {
+            sink: sink.into(),
+            reason: reason.into(),
+            time: 7,
+            alert: fixtures::alert(number),
+            decided: None,
+        };
+        let mut letters = Letters::default();
+        let standing = |letters: &Letters| -> Vec<String> {
+            letters.standing().map(|letter| format!("{} {}", letter.sink, letter.reason)).collect()
+        };
+        for (number, sink) in [(1, "siem"), (1, "hook"), (2, "siem"), (1, "siem")] {
+            letters.take(&letter(number, sink, &format!("{number}")).to_record());
+        }
+        letters.take(&Record::default());
+        assert_eq!(standing(&letters), ["siem 1", "hook 1", "siem 2"]);
+        assert_eq!(Letter::of(&letter(1, "siem", "").taken_record(9)), None, "no letter to older versions");
+        letters.take(&letter(1, "siem", "").taken_record(9));
+        letters.take(&letter(5, "siem", "").taken_record(9));
+        assert_eq!(standing(&letters), ["hook 1", "siem 2"]);
+        assert_eq!(letters.iter().map(|(_, taken)| taken).collect::<Vec<_>>(), [Some(9), None, None]);
+        letters.take(&letter(1, "siem", "again").to_record());
+        assert_eq!(standing(&letters), ["siem again", "hook 1", "siem 2"]);
     }
 }

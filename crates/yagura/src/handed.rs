@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_log::{Log, LogError, Record};
 use yagura_respond::cases::DECISIONS;
+use yagura_respond::undelivered::UNDELIVERED;
 
 use crate::config::Config;
 use crate::{Failure, plant};
@@ -18,8 +19,8 @@ use crate::{Failure, plant};
 /// The most bytes of a file that is read.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
-/// Where decisions may go: about baselines, and about alerts, with what sinks hear of these.
-const TOPICS: [&str; 3] = [EVENTS, ALERTS, DECISIONS];
+/// Where decisions may go: about baselines, about alerts, with what sinks hear of these, and about what was refused.
+const TOPICS: [&str; 4] = [EVENTS, ALERTS, DECISIONS, UNDELIVERED];
 
 /// Records for a topic.
 pub type Handed<'a> = (&'static str, &'a [Record]);
