@@ -102,6 +102,12 @@ impl Running {
         self.progress.committed().get(&0).copied().unwrap_or(0)
     }
 
+    /// Ends it as a crash does: what is on its way and what is not committed is forgotten.
+    pub async fn crash(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|ended| ended.is_cancelled()), "it ended by itself");
+    }
+
     pub async fn stop(self) -> Registry {
         self.stop.send(()).expect("it still runs");
         self.task.await.expect("no panic").expect("a clean end");
