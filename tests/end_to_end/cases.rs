@@ -45,6 +45,7 @@ impl Fab {
         let all = json!({
             "version": 1, "data": "data", "console": "127.0.0.1:0", "default_cell": "bay", "pipelines": ["p.yaml"],
             "collectors": collectors.collect::<Vec<_>>(),
+            "sinks": [{"name": "local", "kind": "file", "path": "told.jsonl"}],
         });
         std::fs::write(&self.config, all.to_string()).expect("a configuration");
     }
@@ -63,6 +64,19 @@ impl Fab {
         let out = yagura(&self.arguments(command, more));
         assert_eq!(out.status.code(), Some(2), "{}", text(&out.stdout));
         text(&out.stderr)
+    }
+
+    /// Detection, tool and status of each finding that the sink was told, without heartbeats.
+    fn sunk(&self) -> Vec<String> {
+        let written = std::fs::read_to_string(self.home.path().join("told.jsonl")).unwrap_or_default();
+        let events = written.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        events
+            .filter(|event| event["class_uid"] == 2004)
+            .map(|event| {
+                let (detection, tool) = (&event["metadata"]["event_code"], &event["device"]["name"]);
+                format!("{} {} {}", text_of(detection), text_of(tool), text_of(&event["status"]))
+            })
+            .collect()
     }
 
     /// Tool, state and count of each case that a list has.
@@ -108,11 +122,24 @@ fn a_case_is_acknowledged_resolved_and_returns() {
         assert!(shown.contains(said), "{said}: {shown}");
     }
 
+    let before = fab.sunk();
+    assert_eq!(before.len(), 3, "{before:?}");
+
     // It happens again: what was resolved is open, what was called false stays so.
     fab.happens(midnight + 3600 * SECOND, &[("DOCK", "trouble"), ("DOOR", "noise"), ("GATE", "trouble")]);
     run_to_the_end(Path::new(&fab.config));
     assert_eq!(fab.list(&[]), ["DOCK reopened 2", "GATE acknowledged 2"]);
     assert_eq!(fab.list(&["--state", "false-positive"]), ["DOOR false-positive 2"]);
+    // The sink has heard what was decided before it hears of what came then.
+    let decided = ["trouble GATE In Progress", "trouble DOCK Resolved", "noise DOOR Suppressed"];
+    let after = ["trouble DOCK New", "noise DOOR New", "trouble GATE New"];
+    let sunk = fab.sunk();
+    assert_eq!(&sunk[3..6], decided);
+    let mut rest = sunk[6..].to_vec();
+    rest.sort();
+    let mut expected = after.to_vec();
+    expected.sort_unstable();
+    assert_eq!(rest, expected);
     let whole = fab.told("export", &[]);
     let of_dock = whole.iter().find(|case| case["id"] == json!(dock)).expect("exported");
     assert_eq!((&of_dock["alerts"], &of_dock["decisions"][0]["by"]), (&json!(2), &json!("sato")));
@@ -138,6 +165,9 @@ fn mutes_end_and_a_running_instance_takes_decisions() {
     run_to_the_end(Path::new(&fab.config));
     assert_eq!(fab.list(&[]), ["DOCK new 1", "GATE new 1"], "one of the gate's two is muted");
     assert_eq!(fab.list(&["--muted"]).len(), 3);
+    let mut sunk = fab.sunk();
+    sunk.sort();
+    assert_eq!(sunk, ["noise GATE New", "trouble DOCK New"], "the muted one reaches no sink");
     let muted = fab.told("list", &["--muted", "--tool", "GATE", "--queue", "security"]);
     assert_eq!(muted[0]["muted"]["why"], json!("the pump is replaced"));
     let mutes = fab.told("mutes", &[]);
@@ -150,6 +180,7 @@ fn mutes_end_and_a_running_instance_takes_decisions() {
         fab.told("acknowledge", &[&id, "--why", "I see it"])[0]["handed"] == json!(true)
     });
     wait_for("it takes the decision", || fab.list(&["--tool", "DOCK"]) == ["DOCK acknowledged 1"]);
+    wait_for("its sink hears of it", || fab.sunk().contains(&"trouble DOCK In Progress".into()));
     fab.told("unmute", &["pm", "--why", "done"]);
     wait_for("the mute ends", || fab.told("mutes", &[])[0]["holds"] == json!(false));
     let stop = std::process::Command::new("kill").args(["-TERM", &running.id().to_string()]).status();

@@ -2,25 +2,28 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
 use crate::{configure, folder, run_to_the_end, scene, text, yagura};
 
-/// A receiver that refuses everything that it is sent by HTTP; it ends with the test's process.
-fn refusing() -> SocketAddr {
+/// A receiver that refuses everything that it is sent by HTTP until it is mended; it ends with the test's process.
+fn refusing(mended: &Arc<AtomicBool>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
+    let mended = Arc::clone(mended);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let stream = stream.expect("a connection");
-            std::thread::spawn(move || while refuse(&stream).is_ok() {});
+            let (stream, mended) = (stream.expect("a connection"), Arc::clone(&mended));
+            std::thread::spawn(move || while answer(&stream, &mended).is_ok() {});
         }
     });
     address
 }
 
-fn refuse(mut stream: &TcpStream) -> std::io::Result<()> {
+fn answer(mut stream: &TcpStream, mended: &AtomicBool) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut length = 0;
     loop {
@@ -36,6 +39,9 @@ fn refuse(mut stream: &TcpStream) -> std::io::Result<()> {
         }
     }
     reader.read_exact(&mut vec![0; length])?;
+    if mended.load(Ordering::SeqCst) {
+        return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    }
     stream.write_all(b"HTTP/1.1 422 Unprocessable\r\nContent-Length: 11\r\n\r\nnot for me\x1b")
 }
 
@@ -44,12 +50,13 @@ fn sinks_are_tried_and_what_they_refuse_is_listed() {
     let folder = folder();
     let scene = scene(folder.path());
     let run = folder.path().join("run");
+    let mended = Arc::<AtomicBool>::default();
     let sinks = format!(
         "sinks:
 - {{ name: local, kind: file, path: alerts.jsonl, when: {{ queues: [security] }} }}
 - {{ name: hook, kind: webhook, url: 'http://{}', tls: false, secret_file: hook.secret }}
 - {{ name: old, kind: syslog, address: '127.0.0.1:9', tls: false, when: {{ cells: [nowhere] }} }}",
-        refusing()
+        refusing(&mended)
     );
     std::fs::create_dir_all(&run).expect("a folder");
     std::fs::write(run.join("hook.secret"), "0123456789abcdef").expect("a secret");
@@ -87,8 +94,8 @@ fn sinks_are_tried_and_what_they_refuse_is_listed() {
     assert!(out.status.success(), "{}", text(&out.stderr));
     let refused: Vec<Value> =
         text(&out.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let log = crate::embedded(&run);
-    assert_eq!(refused.len(), crate::alerts_of(&log).len(), "every alert, of every queue");
+    // The log is let go: it has one owner.
+    assert_eq!(refused.len(), crate::alerts_of(&crate::embedded(&run)).len(), "every alert, of every queue");
     assert!(refused[0]["reason"].as_str().is_some_and(|reason| reason.starts_with("422 not for me")));
     let out = yagura(&["sink", "refused", "-c", &config_text]);
     assert!(
@@ -97,4 +104,26 @@ fn sinks_are_tried_and_what_they_refuse_is_listed() {
         text(&out.stdout)
     );
     assert!(!text(&out.stdout).contains('\u{1b}'), "what came over the wire writes no commands");
+
+    let still = |all: &[&str]| {
+        let out =
+            yagura(&[&["sink", "refused", "hook", "-c", &config_text, "--format", "json"], all].concat());
+        text(&out.stdout).lines().count()
+    };
+    let out = yagura(&["sink", "resend", "hook", "-c", &config_text]);
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stdout));
+    let said = text(&out.stdout);
+    assert!(said.contains("REFUSED again") && said.contains("422 not for me"), "{said}");
+    assert_eq!(still(&[]), refused.len());
+    mended.store(true, Ordering::SeqCst);
+    let first = refused[0]["revision_uid"].as_str().expect("an id");
+    let out = yagura(&["sink", "resend", "hook", "-c", &config_text, "--id", first]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).contains("1 of 1 taken"), "{}", text(&out.stdout));
+    assert_eq!((still(&[]), still(&["--all"])), (refused.len() - 1, refused.len()));
+    let out = yagura(&["sink", "resend", "hook", "-c", &config_text, "--id", first]);
+    assert_eq!(out.status.code(), Some(2), "it has been taken: {}", text(&out.stdout));
+    let out = yagura(&["sink", "resend", "hook", "-c", &config_text]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert_eq!((still(&[]), still(&["--all"])), (0, refused.len()));
 }

@@ -31,7 +31,7 @@ use yagura_event::amounts::Period;
 use yagura_event::clock;
 use yagura_log::{Log, LogError, Record};
 use yagura_respond::cases::{
-    self, Case, CaseKey, Decision, Mute, Selection, Verdict, Watched, What, document,
+    self, Case, CaseKey, Cases, Decision, Mute, Selection, Verdict, Watched, What, document,
 };
 use yagura_respond::picture::Drawn;
 
@@ -72,7 +72,7 @@ pub struct Alerts {
 }
 
 /// The records of a decision, by topic.
-pub type Records = fn(&Decision) -> Vec<(&'static str, Vec<Record>)>;
+pub type Records = fn(&Decision, &Cases) -> Vec<(&'static str, Vec<Record>)>;
 
 type Shared = Arc<Inner>;
 
@@ -224,12 +224,18 @@ impl Inner {
         Ok(watched)
     }
 
-    fn write(&self, person: &people::Person, why: String, what: What) -> Result<Decision, Problem> {
+    fn write(
+        &self,
+        cases: &Cases,
+        person: &people::Person,
+        why: String,
+        what: What,
+    ) -> Result<Decision, Problem> {
         if why.trim().is_empty() {
             return Err(Problem::request("`why` is empty; whoever reads it next will want to know"));
         }
         let decision = Decision { time: clock::now(), by: person.name.clone(), why, what };
-        for (topic, records) in (self.records)(&decision) {
+        for (topic, records) in (self.records)(&decision, cases) {
             let mut appender = self.log.appender(topic)?;
             records.into_iter().try_for_each(|record| appender.append(record))?;
             appender.flush()?;
@@ -344,7 +350,7 @@ async fn decide(
     with(&shared, move |watched| {
         let (case, _) = named(watched, &id)?;
         let what = What::Case { case: CaseKey::of(&case.alert), to: judged.to, seen: case.seen() };
-        let decision = writing.write(&person, judged.why, what)?;
+        let decision = writing.write(watched.cases(), &person, judged.why, what)?;
         Ok((StatusCode::CREATED, Json(json!({ "case": case.id, "decision": decision }))).into_response())
     })
     .await
@@ -409,8 +415,8 @@ async fn mute(
         ));
     }
     let writing = Arc::clone(&shared);
-    with(&shared, move |_| {
-        let decision = writing.write(&person, why, What::Mute(mute))?;
+    with(&shared, move |watched| {
+        let decision = writing.write(watched.cases(), &person, why, What::Mute(mute))?;
         Ok((StatusCode::CREATED, Json(json!({ "decision": decision }))).into_response())
     })
     .await
@@ -434,7 +440,7 @@ async fn unmute(
         if !watched.cases().mutes().any(|(mute, _)| mute.id == id) {
             return Err(Problem(StatusCode::NOT_FOUND, format!("there is no mute `{id}`")));
         }
-        let decision = writing.write(&person, why, What::Unmute { id })?;
+        let decision = writing.write(watched.cases(), &person, why, What::Unmute { id })?;
         Ok((StatusCode::CREATED, Json(json!({ "decision": decision }))).into_response())
     })
     .await

@@ -8,7 +8,7 @@
 //! Alerts with the same cell, detection and key are one case, with their counts added and a last time. Decisions are
 //! records of the topic [`DECISIONS`], beside that of the alerts and keyed by cell as it is. A decision says up to
 //! which time its author had seen the case, so that what cases are does not depend on the order in which two topics
-//! are read: what comes later than that is a return.
+//! are read: what comes later than that is a return. What sinks hear of them is in [`crate::told`].
 
 mod selection;
 mod watched;
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use yagura_event::alert::{Alert, Queue};
+use yagura_event::alert::{Alert, Queue, Severity};
 use yagura_event::clock::Micros;
 use yagura_event::{Encoding, Envelope, Kind};
 use yagura_log::Record;
@@ -25,11 +25,13 @@ use yagura_log::Record;
 pub use selection::{Selection, document};
 pub use watched::Watched;
 
+use crate::told::{Decided, NAMED_MAX, Named, Told};
+
 /// The topic of decisions.
 pub const DECISIONS: &str = "yagura.decisions";
 
 /// The collector's name in the envelopes of decisions.
-const AUTHOR: &str = "people";
+pub(crate) const AUTHOR: &str = "people";
 
 /// What alerts of one case have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -97,6 +99,32 @@ pub enum Verdict {
     FalsePositive,
     /// It is as it was when it was new.
     Reopened,
+}
+
+impl Verdict {
+    /// The name that users write.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Acknowledged => "acknowledged",
+            Verdict::Resolved => "resolved",
+            Verdict::FalsePositive => "false-positive",
+            Verdict::Reopened => "reopened",
+        }
+    }
+
+    /// Whether nobody needs to look at it any more.
+    pub fn closes(self) -> bool {
+        matches!(self, Verdict::Resolved | Verdict::FalsePositive)
+    }
+
+    /// What receivers were told of an alert when this is told as well. Who looks after a case that came back opens
+    /// nothing that was closed before.
+    fn after(self, told: Option<Verdict>) -> Option<Verdict> {
+        match told {
+            Some(before) if before.closes() && self == Verdict::Acknowledged => told,
+            _ => Some(self),
+        }
+    }
 }
 
 /// Alerts that are muted. All that is given must hold.
@@ -221,8 +249,30 @@ pub struct Case {
     pub last: Micros,
     /// The newest collector clock of a causing row.
     observed: Micros,
-    /// By alert, its newest revision and its count.
-    counts: HashMap<Uuid, (u32, u64)>,
+    known: HashMap<Uuid, Known>,
+}
+
+/// What is kept of each alert of a case: of its newest revision.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    revision: u32,
+    count: u64,
+    severity: Severity,
+    observed: Micros,
+    /// Up to when it is known.
+    seen: Micros,
+}
+
+impl Known {
+    fn of(alert: &Alert) -> Known {
+        Known {
+            revision: alert.revision,
+            count: alert.count,
+            severity: alert.severity,
+            observed: alert.observed,
+            seen: alert.last_time.max(alert.observed),
+        }
+    }
 }
 
 impl Case {
@@ -232,19 +282,18 @@ impl Case {
             first: alert.time,
             last: alert.last_time,
             observed: alert.observed,
-            counts: HashMap::new(),
+            known: HashMap::new(),
             alert,
         };
-        case.counts.insert(case.id, (case.alert.revision, case.alert.count));
+        case.known.insert(case.id, Known::of(&case.alert));
         case
     }
 
     fn add(&mut self, alert: Alert) {
-        let (revision, count) = self.counts.entry(alert.uid).or_default();
-        if alert.revision <= *revision {
+        if self.known.get(&alert.uid).is_some_and(|known| alert.revision <= known.revision) {
             return;
         }
-        (*revision, *count) = (alert.revision, alert.count);
+        self.known.insert(alert.uid, Known::of(&alert));
         if (alert.time, alert.uid) < (self.first, self.id) {
             (self.first, self.id) = (alert.time, alert.uid);
         }
@@ -258,12 +307,12 @@ impl Case {
 
     /// Rows counted by all its alerts.
     pub fn count(&self) -> u64 {
-        self.counts.values().map(|(_, count)| count).sum()
+        self.known.values().map(|known| known.count).sum()
     }
 
     /// How many alerts it has.
     pub fn alerts(&self) -> usize {
-        self.counts.len()
+        self.known.len()
     }
 
     /// Up to when it is known: what a decision about it says.
@@ -321,12 +370,49 @@ impl Cases {
     /// The cases that have an alert whose id begins so.
     pub fn named<'a>(&'a self, id: &'a str) -> impl Iterator<Item = (&'a Case, State)> {
         let begins = move |uid: &Uuid| uid.to_string().starts_with(id);
-        self.iter().filter(move |(case, _)| case.counts.keys().any(begins))
+        self.iter().filter(move |(case, _)| case.known.keys().any(begins))
     }
 
     /// What was decided about a case.
     pub fn decisions(&self, case: &Case) -> &[Decision] {
         self.decisions.get(&CaseKey::of(&case.alert)).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is to be written for a decision. One about a case that is not here is only itself.
+    pub fn records(&self, decision: &Decision) -> Records {
+        let told = match &decision.what {
+            What::Case { case, to, seen } => self.told(case, decision, *to, *seen),
+            What::Mute(_) | What::Unmute { .. } => Vec::new(),
+        };
+        Records { told, decision: decision.to_record() }
+    }
+
+    /// The alerts of a case for whose receivers a decision changes something, in the order in which they began.
+    fn told(&self, key: &CaseKey, decision: &Decision, to: Verdict, seen: Micros) -> Vec<Record> {
+        let Some(case) = self.cases.get(key) else { return Vec::new() };
+        let before = self.decisions.get(key).map_or(&[][..], Vec::as_slice);
+        let changes = |known: &Known| {
+            let told = before.iter().fold(None, |told, earlier| match &earlier.what {
+                What::Case { to, seen, .. } if known.seen <= *seen => to.after(told),
+                _ => told,
+            });
+            known.seen <= seen && to.after(told) != told
+        };
+        let changed = case.known.iter().filter(|(_, known)| changes(known));
+        let mut named: Vec<Named> = changed
+            .map(|(&uid, &Known { revision, count, severity, observed, .. })| Named {
+                uid,
+                revision,
+                count,
+                severity,
+                observed,
+            })
+            .collect();
+        named.sort_by_key(|named| (named.observed, named.uid));
+        let Decision { time, by, why, .. } = decision;
+        let decided = Decided { to, time: *time, by: by.clone(), why: why.clone() };
+        let told = |part: &[Named]| Told::new(decided.clone(), case.alert.clone(), part.to_vec()).to_record();
+        named.chunks(NAMED_MAX).map(told).collect()
     }
 
     /// What mutes the newest alert of a case, and the decision that says so.
@@ -354,6 +440,16 @@ impl Cases {
             Some((Verdict::Resolved, _)) => State::Resolved,
         }
     }
+}
+
+/// What is written for one decision.
+#[derive(Clone, Debug)]
+pub struct Records {
+    /// To the topic of alerts, and first: if that is all that was written, somebody decides again, and receivers hear
+    /// it twice instead of never.
+    pub told: Vec<Record>,
+    /// To [`DECISIONS`].
+    pub decision: Record,
 }
 
 /// Why a record holds no decision.
@@ -441,6 +537,67 @@ mod tests {
         cases.alert(fixtures::alert(12));
         assert_eq!(only(&cases).1, State::FalsePositive, "it stays what people called it");
         assert_eq!(cases.decisions(only(&cases).0).len(), 3);
+    }
+
+    #[test]
+    fn a_decision_names_the_alerts_for_which_it_changes_something() {
+        let mut cases = Cases::default();
+        let decide = |cases: &mut Cases, to, time| {
+            let decision = decided(only(cases).0, to, time);
+            let Records { told, decision: record } = cases.records(&decision);
+            assert_eq!(Decision::of_record(&record).expect("a decision"), decision);
+            cases.decide(decision);
+            let read = |record: &Record| match crate::record::read(record).expect("readable") {
+                crate::record::Entry::Told(told) => *told,
+                crate::record::Entry::Alerts(_) => panic!("no decision"),
+            };
+            let told: Vec<Told> = told.iter().map(read).collect();
+            assert!(told.iter().all(|told| (told.decided.to, told.decided.time) == (to, time)));
+            told.into_iter()
+                .flat_map(|told| told.of)
+                .map(|named| (named.uid, named.revision))
+                .collect::<Vec<_>>()
+        };
+        let revised = |number, revision| Alert {
+            revision,
+            last_time: fixtures::alert(number).time + i64::from(revision) * 100_000_000,
+            ..fixtures::alert(number)
+        };
+        let uid = |number| fixtures::alert(number).uid;
+        for number in [3, 1, 2] {
+            cases.alert(fixtures::alert(number));
+        }
+        cases.alert(revised(2, 2));
+        let all = [(uid(1), 1), (uid(2), 2), (uid(3), 1)];
+        assert_eq!(decide(&mut cases, Verdict::Acknowledged, 1), all);
+        assert_eq!(decide(&mut cases, Verdict::Acknowledged, 2), []);
+        assert_eq!(decide(&mut cases, Verdict::Resolved, 3), all);
+        assert_eq!(decide(&mut cases, Verdict::Resolved, 4), []);
+        // One counts on and another comes: the third stays closed, whoever looks after the case.
+        cases.alert(revised(2, 3));
+        cases.alert(revised(500, 1));
+        assert_eq!(decide(&mut cases, Verdict::Acknowledged, 5), [(uid(2), 3), (uid(500), 1)]);
+        assert_eq!(decide(&mut cases, Verdict::Resolved, 6), [(uid(2), 3), (uid(500), 1)]);
+        assert_eq!(decide(&mut cases, Verdict::Reopened, 7).len(), 4);
+        assert_eq!(decide(&mut cases, Verdict::FalsePositive, 8).len(), 4);
+        let mute = What::Mute(Mute { id: "pm".into(), ..Mute::default() });
+        let mute = Decision { time: 9, by: "ito".into(), why: "work".into(), what: mute };
+        assert!(cases.records(&mute).told.is_empty());
+        assert!(Cases::default().records(&decided(only(&cases).0, Verdict::Resolved, 9)).told.is_empty());
+    }
+
+    #[test]
+    fn a_case_of_many_alerts_is_told_in_bounded_records() {
+        let mut cases = Cases::default();
+        let count = 3 * NAMED_MAX + 1;
+        for number in 0..count as u64 {
+            let evidence = "x".repeat(if number as usize == count - 1 { 900_000 } else { 0 }).into();
+            cases.alert(Alert { evidence, ..fixtures::alert(number) });
+        }
+        let decision = Decision { why: "y".repeat(900_000), ..decided(only(&cases).0, Verdict::Resolved, 1) };
+        let told = cases.records(&decision).told;
+        assert_eq!(told.len(), 4);
+        assert!(told.iter().all(|record| record.size() < 600_000 && record.key == "bay-3"));
     }
 
     #[test]

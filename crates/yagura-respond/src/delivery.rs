@@ -1,13 +1,19 @@
 //! What goes to a sink whatever its kind: which alerts, what of them, and how often a sign of life.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use yagura_event::alert::{Alert, Queue, Severity};
-
-use crate::redact::Redaction;
 use yagura_event::amounts::Time;
+use yagura_log::Record;
+
+use crate::cases::Mute;
+use crate::message::News;
+use crate::record::{Entry, RecordError, read};
+use crate::redact::Redaction;
+use crate::told::Told;
 
 /// What goes to a sink; every alert but what is the fab's own in it, and a heartbeat each minute, without a setting.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +68,57 @@ impl Delivery {
     }
 }
 
+/// What of a record goes to a sink.
+#[derive(Debug, Default)]
+pub(crate) struct Chosen {
+    pub news: Vec<News>,
+    /// Those that the sink's condition does not let through.
+    pub passed_over: u64,
+    /// Those that are muted.
+    pub muted: u64,
+}
+
+impl Delivery {
+    /// Chooses from a record of the topic. Of what nobody was told, no decision is told.
+    pub(crate) fn choose(&self, record: &Record, mutes: &[Mute]) -> Result<Chosen, RecordError> {
+        let mut chosen = Chosen::default();
+        match read(record)? {
+            Entry::Alerts(alerts) => {
+                for alert in alerts {
+                    if chosen.takes(self, mutes, &alert) {
+                        chosen.news.push(self.redact.apply(alert).into());
+                    }
+                }
+            }
+            Entry::Told(told) => {
+                let Told { decided, alert, of } = *told;
+                let (mut shown, decided) = self.redact.apply_both(alert.clone(), decided);
+                shown.evidence = Value::Null;
+                let (mut judged, decided) = (alert, Arc::new(decided));
+                for named in of {
+                    named.put_into(&mut judged);
+                    if chosen.takes(self, mutes, &judged) {
+                        let mut alert = shown.clone();
+                        named.put_into(&mut alert);
+                        chosen.news.push(News { alert, decided: Some(Arc::clone(&decided)) });
+                    }
+                }
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+impl Chosen {
+    /// Whether an alert goes to the sink; counts it where it does not.
+    fn takes(&mut self, delivery: &Delivery, mutes: &[Mute], alert: &Alert) -> bool {
+        let (wanted, muted) = (delivery.when.holds(alert), mutes.iter().any(|mute| mute.mutes(alert)));
+        self.passed_over += u64::from(!wanted);
+        self.muted += u64::from(wanted && muted);
+        wanted && !muted
+    }
+}
+
 /// Which alerts go to a sink: those for which all of this holds.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -109,7 +166,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cases::Verdict;
     use crate::fixtures;
+    use crate::told::tests::told;
 
     #[test]
     fn all_conditions_must_hold() {
@@ -127,6 +186,29 @@ mod tests {
             let read: When = serde_json::from_value(when.clone()).expect("a condition");
             assert_eq!(read.holds(&alert), expected, "{when}");
         }
+    }
+
+    #[test]
+    fn decisions_go_where_their_alerts_went_and_take_no_evidence_along() {
+        let mut told = told(Verdict::Resolved, 0..4);
+        told.of[1].severity = Severity::Low;
+        told.alert.evidence["lot"] = json!("LOT4711");
+        told.alert.summary = "LOT4711 waits".into();
+        let mut delivery = Delivery::default();
+        delivery.when.severity = Some(Severity::Medium);
+        let from = told.of[2].observed;
+        let mute = Mute { id: "pm".into(), from, until: from + 1, ..Mute::default() };
+        let chosen = delivery.choose(&told.to_record(), &[mute]).expect("a decision");
+        assert_eq!((chosen.passed_over, chosen.muted), (1, 1));
+        let uids: Vec<_> = chosen.news.iter().map(|news| news.alert.uid).collect();
+        assert_eq!(uids, [told.of[0].uid, told.of[3].uid]);
+        for News { alert, decided } in &chosen.news {
+            assert_eq!((&alert.evidence, alert.summary.as_str()), (&Value::Null, "[left out] waits"));
+            assert_eq!(decided.as_ref().map(|decided| decided.to), Some(Verdict::Resolved));
+        }
+        let chosen = delivery.choose(&fixtures::record(&[fixtures::alert(1)]), &[]).expect("alerts");
+        assert_eq!(chosen.news, [fixtures::alert(1).into()]);
+        assert!(delivery.choose(&Record::default(), &[]).is_err());
     }
 
     #[test]

@@ -18,11 +18,10 @@ use yagura_event::clock::{self, Micros};
 use yagura_log::{Log, LogError, Stored};
 
 use crate::cases::Mute;
-use crate::delivery::Delivery;
-use crate::message::{Beat, Kind, Message};
+use crate::delivery::{Chosen, Delivery};
+use crate::message::{Beat, Kind, News};
 use crate::metrics::{Metrics, SinkMetrics};
 use crate::reader::{Fetched, LogReader, Orders, Progress, Revoked};
-use crate::record::alerts_of;
 use crate::sink::{Answer, Boxed, Connection, Sink, SinkError, Verdict};
 use crate::undelivered::{Letter, UNDELIVERED};
 use crate::window::Window;
@@ -65,7 +64,7 @@ pub enum ForwardError {
 
 /// Forwards the alerts of a log to one sink.
 ///
-/// Delivers every alert at least once. Within a run, a repeated (cell, sequence) of the
+/// Delivers every alert, and what people decided about it, at least once and in the order of the log. Within a run, a repeated (cell, sequence) of the
 /// same alert revision is dropped; after a crash, what was acknowledged since the last commit (some hundred
 /// milliseconds' worth) is sent again under the same `metadata.uid`. Memory is bounded by the
 /// sink's window and a few batches. An alert that the receiver refuses for good goes to the topic
@@ -308,7 +307,7 @@ impl<'a> Flow<'a> {
         while self.window.len() < self.sink.window()
             && let Some((partition, stored)) = self.backlog.pop_front()
         {
-            let mut alerts = alerts_of(&stored.record).unwrap_or_else(|error| {
+            let chosen = self.delivery.choose(&stored.record, &self.mutes).unwrap_or_else(|error| {
                 self.metrics.error("record");
                 if !std::mem::replace(&mut self.poisoned, true) {
                     tracing::error!(
@@ -316,16 +315,11 @@ impl<'a> Flow<'a> {
                         "a record of the alerts' topic holds no alerts and is skipped; further ones are only counted"
                     );
                 }
-                Vec::new()
+                Chosen::default()
             });
-            let all = alerts.len();
-            alerts.retain(|alert| self.delivery.when.holds(alert));
-            self.metrics.passed_over.inc_by((all - alerts.len()) as u64);
-            let wanted = alerts.len();
-            alerts.retain(|alert| !self.mutes.iter().any(|mute| mute.mutes(alert)));
-            self.metrics.muted.inc_by((wanted - alerts.len()) as u64);
-            let alerts = alerts.into_iter().map(|alert| self.delivery.redact.apply(alert)).collect();
-            let repeats = self.window.admit(partition, stored.offset + 1, alerts);
+            self.metrics.passed_over.inc_by(chosen.passed_over);
+            self.metrics.muted.inc_by(chosen.muted);
+            let repeats = self.window.admit(partition, stored.offset + 1, chosen.news);
             self.metrics.repeats.inc_by(repeats);
         }
         self.commit();
@@ -333,8 +327,8 @@ impl<'a> Flow<'a> {
 
     async fn send(&mut self) -> Result<(), SinkError> {
         let Link::Up(connection) = &mut self.link else { return Ok(()) };
-        while let Some((token, alert)) = self.window.next_to_send(self.sink.window()) {
-            let message = Message::of(alert);
+        while let Some((token, news)) = self.window.next_to_send(self.sink.window()) {
+            let message = news.message();
             connection.send(token, &message).await?;
             let counter = match message.kind {
                 Kind::Alert => &self.metrics.sent,
@@ -358,17 +352,18 @@ impl<'a> Flow<'a> {
                 self.metrics.acknowledged.inc();
                 self.beats.acknowledged += 1;
             }
-            (Verdict::Refused(reason), Some(alert)) => {
+            (Verdict::Refused(reason), Some(news)) => {
                 self.metrics.refused.inc();
                 if self.beats.refused == 0 {
                     tracing::error!(
-                        sink = self.name, alert = %alert.uid, reason,
+                        sink = self.name, alert = %news.alert.uid, reason,
                         "the receiver refused an alert for good; it and further ones are in the topic `{UNDELIVERED}`"
                     );
                 }
                 self.beats.refused += 1;
-                let (sink, alert, time) = (self.name.to_string(), alert.clone(), clock::now());
-                self.orders.keep(Letter { sink, reason, time, alert });
+                let News { alert, decided } = news.clone();
+                let (sink, decided) = (self.name.to_string(), decided.map(Arc::unwrap_or_clone));
+                self.orders.keep(Letter { sink, reason, time: clock::now(), alert, decided });
             }
             (Verdict::Refused(reason), None) => {
                 tracing::warn!(sink = self.name, reason, "the receiver refused a heartbeat");

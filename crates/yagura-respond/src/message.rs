@@ -1,17 +1,20 @@
-//! What goes to a receiver: one revision of an alert, and what is known about it.
+//! What goes to a receiver: one revision of an alert, or what was decided about it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::json;
 use yagura_event::alert::{Alert, Cause, Queue, Severity};
 use yagura_event::clock::Micros;
+
+use crate::told::Decided;
 
 /// What happened to the alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// It is new.
     Create,
-    /// It was known: it counts further rows.
+    /// It was known: it counts further rows, or somebody looks after it or opens it again.
     Update,
     /// Nobody needs to look at it any more.
     Close,
@@ -45,8 +48,9 @@ pub enum Kind {
 pub struct Message<'a> {
     /// The alert.
     pub alert: &'a Alert,
-    /// What happened to it.
-    pub activity: Activity,
+    /// What was decided about it, if that is what is told. Then its evidence is not told again, and of its times and
+    /// numbers only the revision and the count are its own.
+    pub decided: Option<&'a Decided>,
     /// Whether it is one.
     pub kind: Kind,
     /// The length in bytes of the text before it was cut, where it had to be cut.
@@ -60,17 +64,55 @@ pub const HEARTBEAT: &str = "yagura.heartbeat";
 pub const TEST: &str = "yagura.test";
 
 impl<'a> Message<'a> {
-    /// The message of an alert: the first revision creates, each further one updates.
+    /// The message of an alert.
     pub fn of(alert: &'a Alert) -> Self {
-        let activity = if alert.revision <= 1 { Activity::Create } else { Activity::Update };
         let kind = if alert.detection == HEARTBEAT { Kind::Heartbeat } else { Kind::Alert };
-        Self { alert, activity, kind, untruncated: None }
+        Self { alert, decided: None, kind, untruncated: None }
     }
 
-    /// The identifier of this revision: `<uid>-r<revision>`. A receiver that keys by it stores each
-    /// revision once, however often it comes.
+    /// What happened: the first revision creates, each further one updates, a decision updates or closes.
+    pub fn activity(&self) -> Activity {
+        match self.decided {
+            Some(decided) if decided.to.closes() => Activity::Close,
+            None if self.alert.revision <= 1 => Activity::Create,
+            _ => Activity::Update,
+        }
+    }
+
+    /// When it happened: when the collector had the causing row, or when it was decided.
+    pub fn time(&self) -> Micros {
+        self.decided.map_or(self.alert.observed, |decided| decided.time)
+    }
+
+    /// The identifier of this message: `<uid>-r<revision>`, or `<uid>-d<time>` of a decision. A receiver that keys by
+    /// it stores each once, however often it comes.
     pub fn revision_uid(&self) -> String {
-        format!("{}-r{}", self.alert.uid, self.alert.revision)
+        match self.decided {
+            Some(decided) => format!("{}-d{}", self.alert.uid, decided.time),
+            None => format!("{}-r{}", self.alert.uid, self.alert.revision),
+        }
+    }
+}
+
+/// What a message is made of, while it waits for its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct News {
+    /// The alert.
+    pub alert: Alert,
+    /// What was decided about it, if that is what is told.
+    pub decided: Option<Arc<Decided>>,
+}
+
+impl News {
+    /// The message.
+    pub fn message(&self) -> Message<'_> {
+        Message { decided: self.decided.as_deref(), ..Message::of(&self.alert) }
+    }
+}
+
+impl From<Alert> for News {
+    fn from(alert: Alert) -> Self {
+        News { alert, decided: None }
     }
 }
 
@@ -152,16 +194,25 @@ fn notice(detection: &str, sink: &str, epoch: Micros, number: u64, now: Micros) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cases::Verdict;
     use crate::fixtures;
+    use crate::told::tests::decided;
 
     #[test]
     fn revisions_have_ids_of_their_own_and_the_first_creates() {
         let mut alert = fixtures::alert(3);
-        assert_eq!(Message::of(&alert).activity, Activity::Create);
+        assert_eq!(Message::of(&alert).activity(), Activity::Create);
         assert_eq!(Message::of(&alert).revision_uid(), format!("{}-r1", alert.uid));
         alert.revision = 2;
-        assert_eq!(Message::of(&alert).activity, Activity::Update);
+        assert_eq!(Message::of(&alert).activity(), Activity::Update);
         assert_eq!(Message::of(&alert).revision_uid(), format!("{}-r2", alert.uid));
+        let resolved = decided(Verdict::Resolved);
+        let message = Message { decided: Some(&resolved), ..Message::of(&alert) };
+        assert_eq!((message.activity(), message.time()), (Activity::Close, resolved.time));
+        assert_eq!(message.revision_uid(), format!("{}-d{}", alert.uid, resolved.time));
+        let acknowledged = decided(Verdict::Acknowledged);
+        let message = Message { decided: Some(&acknowledged), ..Message::of(&alert) };
+        assert_eq!(message.activity(), Activity::Update);
     }
 
     #[test]

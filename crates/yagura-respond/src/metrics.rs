@@ -70,15 +70,19 @@ impl Metrics {
             )?,
             heartbeats: counter("yagura_sink_heartbeats_total", "Signs of life sent.", &["sink"])?,
             guaranteed,
-            sent: counter("yagura_sink_sent_total", "Alerts sent, again or for the first time.", &["sink"])?,
+            sent: counter(
+                "yagura_sink_sent_total",
+                "Alerts and decisions about them sent, again or for the first time.",
+                &["sink"],
+            )?,
             acknowledged: counter(
                 "yagura_sink_acknowledged_total",
-                "Alerts that the receiver acknowledged.",
+                "Alerts and decisions about them that the receiver acknowledged.",
                 &["sink"],
             )?,
             repeats: counter(
                 "yagura_sink_repeats_total",
-                "Alerts in the log that had been handled before, and were not sent.",
+                "Alerts in the log that had been handled before, and decisions that a return has overtaken: not sent.",
                 &["sink"],
             )?,
             errors: counter(

@@ -4,6 +4,8 @@ use yagura_event::alert::Alert;
 use yagura_event::{Encoding, Envelope, EventError, Kind};
 use yagura_log::Record;
 
+use crate::told::Told;
+
 /// Why a record holds no alerts.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -32,10 +34,31 @@ pub enum RecordError {
         /// What is wrong with it.
         problem: serde_json::Error,
     },
+    /// Without rows, and no decision.
+    #[error("it has no rows and is no decision: {0}")]
+    Told(serde_json::Error),
+}
+
+/// What a record of the topic holds.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// Alerts; none where a collector only says that it lives.
+    Alerts(Vec<Alert>),
+    /// What was decided about some.
+    Told(Box<Told>),
+}
+
+/// Reads a record of the topic.
+pub(crate) fn read(record: &Record) -> Result<Entry, RecordError> {
+    let alerts = alerts_of(record)?;
+    match alerts.is_empty() && !record.value.is_empty() {
+        true => serde_json::from_slice(&record.value).map(Entry::Told).map_err(RecordError::Told),
+        false => Ok(Entry::Alerts(alerts)),
+    }
 }
 
 /// The alerts of one record: an [`Envelope`] of kind `alert` in the header, and one JSON object
-/// of [`Alert`] a line in the value.
+/// of [`Alert`] a line in the value; none of a record without rows.
 pub fn alerts_of(record: &Record) -> Result<Vec<Alert>, RecordError> {
     let envelope = Envelope::from_header(&record.header)?;
     if envelope.kind != Kind::Alert {

@@ -5,13 +5,16 @@
 //! A column that this table does not know is left out as `process`: pipelines and mappings make columns of their
 //! own, and nobody has said yet that theirs may leave. A sink's `redact: { keep: [column] }` says so.
 //!
-//! Values that are left out are also left out of the summary and of the alert's key, where templates put them.
+//! Values that are left out are also left out of the summary and of the alert's key, where templates put them. Of a
+//! decision, who made it is the column `decided_by` and why is `comment`.
 
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::Value;
 use yagura_event::alert::{Alert, Queue, reading};
+
+use crate::told::Decided;
 
 /// What may be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -116,9 +119,11 @@ const INTERNAL: &[&str] = &[
 const CLASSES: &[(&str, Class)] = &[
     ("author", Class::Personal),
     ("badge", Class::Personal),
+    ("decided_by", Class::Personal),
     ("holder", Class::Personal),
     ("operator", Class::Personal),
     ("user", Class::Personal),
+    ("comment", Class::Secret),
     ("description", Class::Secret),
     ("detail", Class::Secret),
     ("payload", Class::Secret),
@@ -162,8 +167,19 @@ impl Redaction {
 
     /// The alert without what is left out.
     pub fn apply(&self, mut alert: Alert) -> Alert {
+        self.cover(&mut alert, None);
+        alert
+    }
+
+    /// An alert and what was decided about it, without what is left out.
+    pub(crate) fn apply_both(&self, mut alert: Alert, mut decided: Decided) -> (Alert, Decided) {
+        self.cover(&mut alert, Some(&mut decided));
+        (alert, decided)
+    }
+
+    fn cover(&self, alert: &mut Alert, decided: Option<&mut Decided>) {
         if self.classes.is_empty() {
-            return alert;
+            return;
         }
         let mut found = Found { redaction: self, queue: alert.queue, hidden: BTreeSet::new() };
         found.walk("", &mut alert.evidence, false);
@@ -174,15 +190,23 @@ impl Redaction {
                 *value = class.mark().into();
             }
         }
+        let mut fields = vec![&mut alert.summary, &mut alert.title, &mut alert.then];
+        if let Some(Decided { by, why, .. }) = decided {
+            for (column, text) in [("decided_by", by), ("comment", why)] {
+                match found.class(column, false) {
+                    Some(class) => *text = class.mark().into(),
+                    None => fields.push(text),
+                }
+            }
+        }
         // The longer first, so that none is cut into by a shorter one.
         let mut hidden: Vec<&String> = found.hidden.iter().collect();
         hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
         for text in hidden {
-            for field in [&mut alert.summary, &mut alert.title, &mut alert.then] {
-                *field = without(field, text);
+            for field in &mut fields {
+                **field = without(field, text);
             }
         }
-        alert
     }
 }
 
@@ -262,7 +286,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cases::Verdict;
     use crate::fixtures;
+    use crate::told::tests::decided;
 
     fn applied(redaction: &Redaction, evidence: Value, summary: &str) -> Alert {
         let mut alert = fixtures::alert(1);
@@ -321,6 +347,24 @@ mod tests {
         assert_eq!(out.key["tool"], "ETCH-07");
         let counted = applied(&Redaction::default(), json!({ "seen": 12, "server": "10.0.0.1" }), "12 times");
         assert_eq!((counted.evidence["seen"].clone(), counted.summary.as_str()), (json!(12), "12 times"));
+    }
+
+    #[test]
+    fn who_decided_and_why_stay_unless_they_are_to_leave() {
+        let mut alert = fixtures::alert(1);
+        alert.evidence = json!({ "lot": "LOT4711" });
+        alert.summary = "LOT4711 waits".into();
+        let mut made = decided(Verdict::Resolved);
+        made.why = "LOT4711 is scrapped".into();
+        let both = |redaction: &Redaction| redaction.apply_both(alert.clone(), made.clone());
+        let (shown, said) = both(&Redaction::default());
+        assert_eq!((shown.summary.as_str(), said.by.as_str()), ("[left out] waits", "[personal]"));
+        assert_eq!((said.why.as_str(), said.time, said.to), ("[secret]", made.time, made.to));
+        let keeping: Redaction =
+            serde_json::from_value(json!({ "keep": ["decided_by", "comment"] })).expect("settings");
+        let (_, said) = both(&keeping);
+        assert_eq!((said.by.as_str(), said.why.as_str()), ("mori", "[left out] is scrapped"));
+        assert_eq!(both(&Redaction::off()).1, made);
     }
 
     #[test]

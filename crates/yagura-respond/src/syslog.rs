@@ -39,7 +39,7 @@ impl Formatter {
     pub fn line(&self, message: &Message<'_>) -> String {
         let alert = message.alert;
         let priority = FACILITY * 8 + severity(alert.severity);
-        let time = match clock::rfc3339(alert.observed) {
+        let time = match clock::rfc3339(message.time()) {
             // RFC 5424 knows years of four digits only.
             time if time.len() == 27 => time,
             _ => "-".to_string(),
@@ -51,14 +51,18 @@ impl Formatter {
             }
             cell.push(if c.is_control() { ' ' } else { c });
         }
+        // A number for each revision, or what was decided about one.
+        let (name, last) = match message.decided {
+            Some(decided) => ("decision", decided.to.name().to_string()),
+            None => ("sequence", alert.sequence.to_string()),
+        };
         format!(
-            "<{priority}>1 {time} {} yagura {} {} [yagura@32473 uid=\"{}\" revision=\"{}\" cell=\"{cell}\" sequence=\"{}\"] {}",
+            "<{priority}>1 {time} {} yagura {} {} [yagura@32473 uid=\"{}\" revision=\"{}\" cell=\"{cell}\" {name}=\"{last}\"] {}",
             self.host,
             self.process,
             self.format.name(),
             alert.uid,
             alert.revision,
-            alert.sequence,
             self.format.line(message, LINE_BYTES_MAX - HEADER_BYTES_MAX),
         )
     }

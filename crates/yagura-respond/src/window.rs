@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use uuid::Uuid;
 use yagura_event::alert::Alert;
+
+use crate::message::News;
 
 /// Sequences of a cell that are remembered to recognise repeats.
 const REMEMBERED: usize = 1024;
@@ -10,6 +13,10 @@ const REMEMBERED: usize = 1024;
 /// Cells of a partition that are remembered; over it the memory begins anew, which at worst
 /// repeats an alert and never loses one.
 const CELLS_MAX: usize = 4096;
+
+/// Alerts of a partition whose newest revision is remembered, likewise: at worst a decision is told that a return
+/// has overtaken.
+const REVISIONS_MAX: usize = 8192;
 
 /// Alerts between the log and the receiver, in order.
 #[derive(Default)]
@@ -25,7 +32,7 @@ struct Slot {
     token: u64,
     /// None for what the program says in its own name.
     origin: Option<Origin>,
-    alert: Alert,
+    news: News,
     acknowledged: bool,
 }
 
@@ -45,24 +52,26 @@ struct Partition {
     first: u64,
     /// For each cell, marks of the alerts with its last sequences, by sequence.
     seen: HashMap<String, Box<[u64; REMEMBERED]>>,
+    /// The newest revision of those that came last.
+    newest: HashMap<Uuid, u32>,
 }
 
 impl Window {
-    /// Takes the alerts of the record before offset `next`; answers how many were repeats.
-    pub fn admit(&mut self, partition: u32, next: u64, alerts: Vec<Alert>) -> u64 {
+    /// Takes what the record before offset `next` tells; answers how much of it was repeats, or overtaken.
+    pub fn admit(&mut self, partition: u32, next: u64, news: Vec<News>) -> u64 {
         let state = self.partitions.entry(partition).or_default();
         let record = state.first + state.records.len() as u64;
         let mut repeats = 0;
         let mut open = 0;
-        for alert in alerts {
-            if state.is_repeat(&alert) {
+        for news in news {
+            if state.is_old(&news) {
                 repeats += 1;
                 continue;
             }
             open += 1;
             self.token += 1;
             let origin = Some(Origin { partition, record });
-            self.slots.push_back(Slot { token: self.token, origin, alert, acknowledged: false });
+            self.slots.push_back(Slot { token: self.token, origin, news, acknowledged: false });
         }
         state.records.push_back((next, open));
         repeats
@@ -72,7 +81,12 @@ impl Window {
     /// sent again when the connection breaks.
     pub fn admit_notice(&mut self, alert: Alert) {
         self.token += 1;
-        self.slots.push_back(Slot { token: self.token, origin: None, alert, acknowledged: false });
+        self.slots.push_back(Slot {
+            token: self.token,
+            origin: None,
+            news: alert.into(),
+            acknowledged: false,
+        });
     }
 
     /// Whether such a notice has not been acknowledged yet.
@@ -82,11 +96,11 @@ impl Window {
 
     /// The next alert to send, when fewer than `limit` are on their way. Call
     /// [`Window::mark_sent`] once it is.
-    pub fn next_to_send(&self, limit: usize) -> Option<(u64, &Alert)> {
+    pub fn next_to_send(&self, limit: usize) -> Option<(u64, &News)> {
         if self.sent >= limit {
             return None;
         }
-        self.slots.get(self.sent).map(|slot| (slot.token, &slot.alert))
+        self.slots.get(self.sent).map(|slot| (slot.token, &slot.news))
     }
 
     /// The alert of [`Window::next_to_send`] is on its way.
@@ -101,11 +115,11 @@ impl Window {
         std::mem::take(&mut self.sent)
     }
 
-    /// The alert of the log under a token; none for a notice, and for what is not open any more.
-    pub fn open(&self, token: u64) -> Option<&Alert> {
+    /// What of the log stands under a token; none for a notice, and for what is not open any more.
+    pub fn open(&self, token: u64) -> Option<&News> {
         let at = self.slots.binary_search_by_key(&token, |slot| slot.token).ok()?;
         let slot = &self.slots[at];
-        (slot.origin.is_some() && !slot.acknowledged).then_some(&slot.alert)
+        (slot.origin.is_some() && !slot.acknowledged).then_some(&slot.news)
     }
 
     /// Notes an acknowledgement; false when it is for nothing that is still open (a partition
@@ -168,6 +182,21 @@ impl Window {
 }
 
 impl Partition {
+    /// Whether it was told before, or decides about an alert that has counted on since somebody looked: that came
+    /// back, and its receiver is not told that it is over.
+    fn is_old(&mut self, news: &News) -> bool {
+        let News { alert, decided } = news;
+        if decided.is_some() {
+            return self.newest.get(&alert.uid).is_some_and(|newest| *newest > alert.revision);
+        }
+        if self.newest.len() >= REVISIONS_MAX && !self.newest.contains_key(&alert.uid) {
+            self.newest.clear();
+        }
+        let newest = self.newest.entry(alert.uid).or_default();
+        *newest = alert.revision.max(*newest);
+        self.is_repeat(alert)
+    }
+
     /// Whether the alert is among the last [`REMEMBERED`] of its cell; remembers it.
     ///
     /// A repeat has the cell's sequence and the same revision of the same alert. Should a cell's
@@ -191,8 +220,16 @@ impl Partition {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::cases::Verdict;
     use crate::fixtures;
+    use crate::told::tests::decided;
+
+    fn alerts(sequences: std::ops::Range<u64>) -> Vec<News> {
+        sequences.map(|number| fixtures::alert(number).into()).collect()
+    }
 
     fn send_all(window: &mut Window) -> Vec<u64> {
         let mut tokens = Vec::new();
@@ -206,9 +243,9 @@ mod tests {
     #[test]
     fn offsets_follow_the_acknowledged_prefix_only() {
         let mut window = Window::default();
-        window.admit(0, 1, vec![fixtures::alert(0), fixtures::alert(1)]);
+        window.admit(0, 1, alerts(0..2));
         window.admit(0, 2, vec![]);
-        window.admit(0, 3, vec![fixtures::alert(2)]);
+        window.admit(0, 3, alerts(2..3));
         let tokens = send_all(&mut window);
         assert_eq!(tokens.len(), 3);
         assert!(window.acknowledge(tokens[2]));
@@ -225,7 +262,7 @@ mod tests {
     #[test]
     fn a_broken_connection_sends_the_open_ones_again() {
         let mut window = Window::default();
-        window.admit(0, 1, (0..4).map(fixtures::alert).collect());
+        window.admit(0, 1, alerts(0..4));
         let tokens = send_all(&mut window);
         assert!(window.acknowledge(tokens[0]));
         assert!(window.acknowledge(tokens[2]));
@@ -239,7 +276,7 @@ mod tests {
     #[test]
     fn the_limit_bounds_what_is_on_its_way() {
         let mut window = Window::default();
-        window.admit(0, 1, (0..4).map(fixtures::alert).collect());
+        window.admit(0, 1, alerts(0..4));
         for _ in 0..2 {
             assert!(window.next_to_send(2).is_some());
             window.mark_sent();
@@ -251,7 +288,7 @@ mod tests {
     #[test]
     fn a_notice_holds_nothing_back_and_is_not_sent_again() {
         let mut window = Window::default();
-        window.admit(0, 1, vec![fixtures::alert(0)]);
+        window.admit(0, 1, alerts(0..1));
         window.admit_notice(fixtures::alert(9));
         let tokens = send_all(&mut window);
         assert!(window.acknowledge(tokens[0]));
@@ -270,12 +307,12 @@ mod tests {
     #[test]
     fn repeats_are_dropped_and_still_hold_the_offset_back() {
         let mut window = Window::default();
-        assert_eq!(window.admit(0, 1, vec![fixtures::alert(0), fixtures::alert(1)]), 0);
-        assert_eq!(window.admit(0, 2, vec![fixtures::alert(1)]), 1);
+        assert_eq!(window.admit(0, 1, alerts(0..2)), 0);
+        assert_eq!(window.admit(0, 2, alerts(1..2)), 1);
         assert_eq!(window.take_commits(), [], "the repeated one has not arrived yet");
         let mut revised = fixtures::alert(1);
         revised.revision = 2;
-        assert_eq!(window.admit(0, 3, vec![revised]), 0, "another revision is no repeat");
+        assert_eq!(window.admit(0, 3, vec![revised.into()]), 0, "another revision is no repeat");
         for token in send_all(&mut window) {
             window.acknowledge(token);
         }
@@ -285,16 +322,41 @@ mod tests {
     #[test]
     fn a_partition_that_comes_back_is_not_taken_for_a_repeat() {
         let mut window = Window::default();
-        window.admit(0, 1, vec![fixtures::alert(0)]);
-        window.admit(1, 1, vec![fixtures::alert(5)]);
+        window.admit(0, 1, alerts(0..1));
+        window.admit(1, 1, alerts(5..6));
         let tokens = send_all(&mut window);
         window.forget(0);
         assert!(!window.acknowledge(tokens[0]), "an answer for what is somebody else's");
         assert_eq!(window.on_their_way(), 1);
-        assert_eq!(window.admit(0, 1, vec![fixtures::alert(0)]), 0);
+        assert_eq!(window.admit(0, 1, alerts(0..1)), 0);
         assert!(window.acknowledge(tokens[1]));
         assert_eq!(window.take_commits(), [(1, 1)]);
         assert_eq!(window.len(), 1);
+    }
+
+    #[test]
+    fn a_decision_is_told_unless_its_alert_has_counted_on() {
+        let decision = |number, revision| {
+            let alert = Alert { revision, ..fixtures::alert(number) };
+            News { alert, decided: Some(Arc::new(decided(Verdict::Resolved))) }
+        };
+        let mut window = Window::default();
+        window.admit(0, 1, alerts(0..1));
+        window.admit(0, 2, vec![Alert { revision: 2, ..fixtures::alert(0) }.into()]);
+        assert_eq!(window.admit(0, 3, vec![decision(0, 1), decision(0, 2), decision(7, 1)]), 1);
+        let tokens = send_all(&mut window);
+        assert_eq!(tokens.len(), 4);
+        let told: Vec<bool> =
+            tokens.iter().filter_map(|token| window.open(*token)).map(|n| n.decided.is_some()).collect();
+        assert_eq!(told, [false, false, true, true], "in the log's order");
+        tokens[..3].iter().for_each(|token| assert!(window.acknowledge(*token)));
+        assert_eq!(window.take_commits(), [(0, 2)]);
+        assert!(window.acknowledge(tokens[3]));
+        assert_eq!(window.take_commits(), [(0, 3)]);
+        for number in 0..REVISIONS_MAX as u64 + 9 {
+            window.admit(1, number, alerts(number..number + 1));
+        }
+        assert!(window.partitions[&1].newest.len() <= REVISIONS_MAX);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use yagura_event::clock;
 use yagura_log::Log;
+use yagura_respond::cases::Verdict;
 use yagura_testkit::alertmanager::Alertmanager;
 
 #[expect(dead_code, reason = "tests of other receivers use the rest")]
@@ -57,11 +58,22 @@ async fn alerts_fire_there_stay_and_survive_its_restart() {
     assert_eq!(alerts.len(), 3);
     assert_eq!(of_tool(&alerts, "ETCH-07")["annotations"]["count"], "7");
 
+    // What is resolved is over there.
+    common::decide(log.as_ref(), &[other.clone()], Verdict::Resolved, clock::now());
+    wait_for("the commit", || running.committed() == 5).await;
+    let alerts = alertmanager.alerts().expect("alerts");
+    assert_eq!(alerts.len(), 2, "{alerts:?}");
+    assert!(alerts.iter().all(|alert| alert["labels"]["tool"] != "ETCH-08"));
+    common::decide(log.as_ref(), &[other], Verdict::Reopened, clock::now());
+    wait_for("the commit", || running.committed() == 6).await;
+    let reopened = of_tool(&alertmanager.alerts().expect("alerts"), "ETCH-08");
+    assert_eq!(reopened["annotations"]["decision"], "reopened");
+
     // It forgets all when it is killed; over the next connection it is told again.
     alertmanager.restart().expect("it starts again");
     assert!(alertmanager.alerts().expect("alerts").is_empty(), "in memory");
     common::append_alerts(log.as_ref(), 5..6);
-    wait_for("the commit", || running.committed() == 5).await;
+    wait_for("the commit", || running.committed() == 7).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(alertmanager.alerts().expect("alerts").len(), 3);
     let registry = running.stop().await;

@@ -2,14 +2,17 @@
 //! receiver's manual says. It is no Splunk and no product; a real one of these cannot be installed from a registry.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ring::hmac;
 use serde_json::{Value, json};
 use yagura_log::Log;
+use yagura_respond::cases::Verdict;
 use yagura_respond::formats::Format;
 use yagura_respond::message::Message;
-use yagura_respond::undelivered::{Letter, UNDELIVERED};
+use yagura_respond::undelivered::{Letter, Letters, UNDELIVERED};
+use yagura_respond::{SinkConfig, Verdict as Answered, resend, to_resend};
 use yagura_testkit::certificates::Certificates;
 
 mod common;
@@ -73,6 +76,53 @@ async fn a_webhook_is_signed_and_goes_on_until_each_has_its_2xx() {
     let records = reader.read(1 << 20, std::time::Duration::from_secs(5)).expect("records");
     let letter = Letter::of(&records[0].record).expect("a letter");
     assert_eq!((records.len(), letter.reason.as_str(), &letter.alert), (1, "422 no such tool", &alerts[4]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_taken_after_a_mend_and_ends_where_the_log_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log: Arc<dyn Log> = common::log();
+    let alerts: Vec<_> = (0..5).map(fixtures::alert).collect();
+    common::append_these(log.as_ref(), &alerts);
+    common::decide(log.as_ref(), &alerts[..2], Verdict::Resolved, 1_795_403_300_000_000);
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    let (told, mended) = (Arc::clone(&seen), Arc::<AtomicBool>::default());
+    let is_mended = Arc::clone(&mended);
+    let address = serve(None, move |request| {
+        // It refuses alerts with even numbers until it is mended, and one even then.
+        let number = |n: u64| request.body.contains(&format!("\"sequence\":{n},"));
+        if number(4) || !is_mended.load(Ordering::SeqCst) && (number(0) || number(2)) {
+            return (422, "not this one".into());
+        }
+        told.lock().expect("no panic").push(request.header("idempotency-key").to_string());
+        (200, String::new())
+    })
+    .await;
+    let config = json!({
+        "name": "hook", "kind": "webhook", "url": format!("http://{address}"), "tls": false,
+        "secret_file": secret(folder.path(), "0123456789abcdef"),
+    });
+    let running = Running::start(&log, config.clone());
+    wait_for("the commit", || running.committed() == 6).await;
+    running.stop().await;
+    let id = |number: usize| Message::of(&alerts[number]).revision_uid();
+    let decided = |number: usize| format!("{}-d1795403300000000", alerts[number].uid);
+    assert_eq!(std::mem::take(&mut *seen.lock().expect("no panic")), [id(1), id(3), decided(0), decided(1)]);
+
+    let letters: Vec<Letter> = Letters::of(log.as_ref()).expect("letters").standing().cloned().collect();
+    let refused: Vec<String> = letters.iter().map(|letter| letter.message().revision_uid()).collect();
+    assert_eq!(refused, [id(0), id(2), id(4)]);
+    mended.store(true, Ordering::SeqCst);
+    let config: SinkConfig = serde_json::from_value(config).expect("settings");
+    let sink = config.build(folder.path()).expect("a sink");
+    let news = to_resend(log.as_ref(), common::TOPIC, &config.delivery, &letters).expect("news");
+    let mut answers = Vec::new();
+    resend(sink.as_ref(), &news, |number, verdict| answers.push((number, verdict))).await.expect("answers");
+    answers.sort_by_key(|(number, _)| *number);
+    let no = Answered::Refused("422 not this one".into());
+    assert_eq!(answers, [(0, Answered::Taken), (1, Answered::Taken), (2, no), (3, Answered::Taken)]);
+    // The first is resolved: its receiver has it open for no longer than it takes to say so again.
+    assert_eq!(seen.lock().expect("no panic").as_slice(), [id(0), id(2), decided(0)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use yagura_event::Severity;
+use yagura_respond::cases::Verdict;
 use yagura_respond::formats::{Format, ocsf};
-use yagura_respond::message::{Activity, Beat, Message, test_alert};
+use yagura_respond::message::{Beat, Message, test_alert};
+use yagura_respond::told::Decided;
 
 #[path = "../src/fixtures.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
@@ -33,8 +35,14 @@ fn findings_are_valid_ocsf_1_8() {
             let mut alert = fixtures::alert(7);
             (alert.severity, alert.revision) = (severity, revision);
             events.push(ocsf::event(&Message::of(&alert)));
-            events.push(ocsf::event(&Message { activity: Activity::Close, ..Message::of(&alert) }));
         }
+    }
+    let verdicts = [Verdict::Acknowledged, Verdict::Resolved, Verdict::FalsePositive, Verdict::Reopened];
+    for (to, why) in verdicts.into_iter().flat_map(|to| [(to, "the cable is replaced"), (to, "")]) {
+        let decided = Decided { to, time: 1_795_403_107_250_000, by: "mori".into(), why: why.into() };
+        let mut alert = fixtures::alert(7);
+        alert.evidence = Value::Null;
+        events.push(ocsf::event(&Message { decided: Some(&decided), ..Message::of(&alert) }));
     }
     let mut bare = fixtures::alert(8);
     bare.tool.clear();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use yagura_event::Alert;
 use yagura_log::Log;
+use yagura_respond::cases::Verdict;
 use yagura_respond::undelivered::{Letter, UNDELIVERED};
 use yagura_testkit::http::ask;
 use yagura_testkit::opensearch::OpenSearch;
@@ -53,15 +54,32 @@ async fn each_revision_is_stored_once_whatever_happens_to_the_server() {
     running.stop().await;
     assert_eq!(count(&opensearch, "alerts-ecs"), ALERTS + 1);
 
+    // A decision is a document of its own, and one that is written twice is stored once.
+    let alerts: Vec<Alert> = (0..3).map(fixtures::alert).collect();
+    let running = Running::start(&log, sink(&opensearch, "alerts-ecs", "ecs"));
+    for _ in 0..2 {
+        common::decide(log.as_ref(), &alerts[..2], Verdict::Resolved, 1_795_403_300_000_000);
+    }
+    wait_for("the commit", || running.committed() == ALERTS + 3).await;
+    running.stop().await;
+    assert_eq!(count(&opensearch, "alerts-ecs"), ALERTS + 3);
+    let query = json!({ "query": { "bool": { "filter": [
+        { "term": { "event.action.keyword": "alert-resolved" } },
+        { "term": { "yagura.alert.uid.keyword": alerts[1].uid } },
+    ] } } });
+    let answer = ask(opensearch.web, "POST", "/alerts-ecs/_search", &query.to_string()).expect("an answer");
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    assert_eq!(answer["hits"]["total"]["value"], 1);
+
     // Another group reads all again: the server knows each by its id.
     let mut config = sink(&opensearch, "alerts-ecs", "ecs");
     config["name"] = json!("again");
     let running = Running::start(&log, config);
-    wait_for("the commit", || running.committed() == ALERTS + 1).await;
+    wait_for("the commit", || running.committed() == ALERTS + 3).await;
     let registry = running.stop().await;
-    assert_eq!(metric(&registry, "yagura_sink_acknowledged_total", None), ALERTS as f64 + 1.0);
+    assert_eq!(metric(&registry, "yagura_sink_acknowledged_total", None), ALERTS as f64 + 5.0);
     assert_eq!(metric(&registry, "yagura_sink_refused_total", None), 0.0);
-    assert_eq!(count(&opensearch, "alerts-ecs"), ALERTS + 1);
+    assert_eq!(count(&opensearch, "alerts-ecs"), ALERTS + 3);
 
     // What a person looks for is found under ECS's names.
     let query = json!({ "query": { "bool": { "filter": [

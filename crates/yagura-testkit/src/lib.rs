@@ -4,6 +4,7 @@
 pub mod alertmanager;
 pub mod certificates;
 pub mod helm;
+pub mod hook;
 pub mod http;
 pub mod kafka;
 pub mod maven;
@@ -13,6 +14,7 @@ pub mod peers;
 mod ports;
 pub mod prometheus;
 pub mod rsyslog;
+pub mod way;
 
 pub use ports::free_port;
 

@@ -353,7 +353,7 @@ fn decide_about(decide: &Decide, to: Verdict, format: Format) -> Result<(), Fail
     let cases = read(&config)?;
     let (case, _) = one(&cases, &decide.one.id)?;
     let what = What::Case { case: CaseKey::of(&case.alert), to, seen: case.seen() };
-    write(&config, &decide.by, what, &format!("case {}", case.id), format)
+    write(&config, &cases, &decide.by, what, &format!("case {}", case.id), format)
 }
 
 fn muted(mute: &MuteArguments, format: Format) -> Result<(), Failure> {
@@ -376,7 +376,8 @@ fn muted(mute: &MuteArguments, format: Format) -> Result<(), Failure> {
                 .into(),
         ));
     }
-    write(&config, &mute.by, What::Mute(what), &format!("mute `{}`", mute.id), format)
+    let about = format!("mute `{}`", mute.id);
+    write(&config, &Cases::default(), &mute.by, What::Mute(what), &about, format)
 }
 
 fn unmute(id: &str, of: &Of, by: &By, format: Format) -> Result<(), Failure> {
@@ -386,7 +387,7 @@ fn unmute(id: &str, of: &Of, by: &By, format: Format) -> Result<(), Failure> {
         let all: Vec<_> = cases.mutes().map(|(mute, _)| mute.id.clone()).collect();
         return Err(Failure::Input(format!("there is no mute `{id}`; there are: {}", all.join(", "))));
     }
-    write(&config, by, What::Unmute { id: id.into() }, &format!("mute `{id}`"), format)
+    write(&config, &cases, by, What::Unmute { id: id.into() }, &format!("mute `{id}`"), format)
 }
 
 fn mutes(of: &Of, format: Format) -> Result<(), Failure> {
@@ -409,13 +410,20 @@ fn mutes(of: &Of, format: Format) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a decision, and says so.
-fn write(config: &Config, by: &By, what: What, about: &str, format: Format) -> Result<(), Failure> {
+/// Writes a decision, with what sinks hear of it, and says so.
+fn write(
+    config: &Config,
+    cases: &Cases,
+    by: &By,
+    what: What,
+    about: &str,
+    format: Format,
+) -> Result<(), Failure> {
     if by.why.trim().is_empty() {
         return Err(Failure::Input("--why is empty; whoever reads it next will want to know".into()));
     }
     let decision = Decision { time: clock::now(), by: by.by.clone(), why: by.why.clone(), what };
-    let handed = handed::write(config, &decided::records(&decision))?;
+    let handed = handed::write(config, &decided::records(&decision, cases))?;
     match format {
         Format::Json => say!("{}", json!({"decision": decision, "handed": handed})),
         Format::Text if handed => {

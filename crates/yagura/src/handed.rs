@@ -4,14 +4,14 @@
 //! record a line, which the running instance appends and removes. A crash between the two appends it twice;
 //! its rows have their numbers, so a shard judges it once.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use yagura_detect::worker::EVENTS;
+use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_log::{Log, LogError, Record};
 use yagura_respond::cases::DECISIONS;
+use yagura_respond::undelivered::UNDELIVERED;
 
 use crate::config::Config;
 use crate::{Failure, plant};
@@ -19,8 +19,11 @@ use crate::{Failure, plant};
 /// The most bytes of a file that is read.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
-/// Where decisions may go: about baselines, and about alerts.
-const TOPICS: [&str; 2] = [EVENTS, DECISIONS];
+/// Where decisions may go: about baselines, about alerts, with what sinks hear of these, and about what was refused.
+const TOPICS: [&str; 4] = [EVENTS, ALERTS, DECISIONS, UNDELIVERED];
+
+/// Records, by topic.
+pub type ByTopic = [(&'static str, Vec<Record>)];
 
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -35,7 +38,7 @@ fn folder(data: &Path) -> PathBuf {
 }
 
 /// Appends records to the log, or hands them to the instance that holds it; answers whether that is so.
-pub fn write(config: &Config, by_topic: &[(&'static str, Vec<Record>)]) -> Result<bool, Failure> {
+pub fn write(config: &Config, by_topic: &ByTopic) -> Result<bool, Failure> {
     let log = match plant::log(config, false) {
         Ok(log) => log,
         Err(Failure::Failed(cause)) if matches!(cause.downcast_ref(), Some(LogError::Locked { .. })) => {
@@ -59,7 +62,7 @@ fn append(log: &dyn Log, topic: &str, records: &[Record]) -> Result<(), LogError
     appender.flush()
 }
 
-fn hand(folder: &Path, by_topic: &[(&'static str, Vec<Record>)]) -> anyhow::Result<()> {
+fn hand(folder: &Path, by_topic: &ByTopic) -> anyhow::Result<()> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut lines = String::new();
     for (topic, record) in by_topic.iter().flat_map(|(topic, all)| all.iter().map(move |one| (topic, one))) {
@@ -108,20 +111,23 @@ pub fn take(data: &Path, log: &dyn Log) -> anyhow::Result<usize> {
 }
 
 /// By topic, in the file's order.
-fn read(file: &Path) -> anyhow::Result<BTreeMap<String, Vec<Record>>> {
+fn read(file: &Path) -> anyhow::Result<Vec<(String, Vec<Record>)>> {
     anyhow::ensure!(
         std::fs::metadata(file)?.len() <= FILE_BYTES_MAX,
         "it has more than {FILE_BYTES_MAX} bytes"
     );
     let text = std::fs::read_to_string(file)?;
-    let mut records: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    let mut all: Vec<(String, Vec<Record>)> = Vec::new();
     for line in text.lines() {
         let Line { topic, key, header, value } = serde_json::from_str(line)?;
         anyhow::ensure!(TOPICS.contains(&topic.as_str()), "decisions do not go to `{topic}`");
         let record = Record { key: key.into(), header: header.into(), value: value.into() };
-        records.entry(topic).or_default().push(record);
+        match all.last_mut() {
+            Some((last, records)) if *last == topic => records.push(record),
+            _ => all.push((topic, vec![record])),
+        }
     }
-    Ok(records)
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -135,7 +141,7 @@ mod tests {
         log.ensure_topic(EVENTS, 1).unwrap();
         assert_eq!(take(data.path(), &log).unwrap(), 0, "no folder");
         let record = Record { key: "bay".into(), header: "{}".into(), value: "é\n".into() };
-        hand(&folder(data.path()), EVENTS, &[record.clone(), record.clone()]).unwrap();
+        hand(&folder(data.path()), &[(EVENTS, &[record.clone(), record.clone()])]).unwrap();
         std::fs::write(folder(data.path()).join("0.json"), "no line").unwrap();
         assert_eq!(take(data.path(), &log).unwrap(), 2);
         assert_eq!(take(data.path(), &log).unwrap(), 0);

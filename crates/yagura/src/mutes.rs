@@ -113,7 +113,10 @@ pub fn read(files: &[PathBuf]) -> Result<Vec<Declared>, String> {
             format!("{place}:{line}:{column}: {}", e.without_snippet())
         })?;
         if read.version != 1 {
-            return Err(format!("{place}: version {} is not one that this program reads; it is 1", read.version));
+            return Err(format!(
+                "{place}: version {} is not one that this program reads; it is 1",
+                read.version
+            ));
         }
         for written in read.mutes {
             let wrong = |what: String| format!("{place}: mute `{}`: {what}", written.id);
@@ -145,7 +148,10 @@ impl Written {
             return Err("`until` is not after `from`".into());
         }
         if mute.is_of_everything() {
-            return Err("it would mute every alert of the plant: say of which detection, queue, tool, cell or key".into());
+            return Err(
+                "it would mute every alert of the plant: say of which detection, queue, tool, cell or key"
+                    .into(),
+            );
         }
         if self.why.trim().is_empty() || self.by.trim().is_empty() {
             return Err("`why` or `by` is empty; whoever reads it next will want to know".into());
@@ -191,7 +197,7 @@ impl Keeping {
         self.looked = Some(now);
         self.watched.decisions()?;
         for decision in changes(&self.files.get(), &self.watched, clock::now()) {
-            for (topic, records) in decided::records(&decision) {
+            for (topic, records) in decided::records(&decision, self.watched.cases()) {
                 let mut appender = self.log.appender(topic)?;
                 records.into_iter().try_for_each(|record| appender.append(record))?;
                 appender.flush()?;
@@ -211,10 +217,11 @@ fn changes(files: &[Declared], watched: &Watched, now: Micros) -> Vec<Decision> 
             **mute == declared.mute && decision.by == declared.by && decision.why == declared.why
         })
     };
-    let new = files.iter().filter(|declared| declared.mute.until > now && !stands(declared)).map(|declared| {
-        let Declared { mute, by, why } = declared.clone();
-        Decision { time: now, by, why, what: What::Mute(mute) }
-    });
+    let new =
+        files.iter().filter(|declared| declared.mute.until > now && !stands(declared)).map(|declared| {
+            let Declared { mute, by, why } = declared.clone();
+            Decision { time: now, by, why, what: What::Mute(mute) }
+        });
     let named = |id: &str| files.iter().any(|declared| declared.mute.id == id);
     let gone = there.values().filter(|(mute, _)| mute.declared && mute.until > now && !named(&mute.id));
     let gone = gone.map(|(mute, decision)| Decision {
@@ -234,8 +241,8 @@ pub fn is_one(file: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use yagura_log::memory;
     use yagura_log::embedded::Options;
+    use yagura_log::memory;
 
     use super::*;
 

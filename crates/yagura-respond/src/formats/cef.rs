@@ -3,7 +3,8 @@
 //!
 //! `externalId` is the alert's id, `cs1` (`revisionId`) names one revision, `act` says whether it
 //! creates, updates or closes, `cn1` (`sequence`) numbers the cell's revisions without holes.
-//! Severities are CEF's 0 to 10: informational 1, low 3, medium 5, high 8, critical 10.
+//! A decision of people has no sequence and no evidence; its `cs6` (`decision`) says what was decided, `suser` by whom,
+//! `reason` why, and `rt` when. Severities are CEF's 0 to 10: informational 1, low 3, medium 5, high 8, critical 10.
 //!
 //! The header escapes `|` and `\`, an extension's value `\`, `=` and line breaks (`\n`, `\r`). Line
 //! breaks in a header, which has no escape for them, and other control characters become spaces.
@@ -26,11 +27,13 @@ pub fn line(message: &Message<'_>) -> String {
     );
     let mut extension = Extension { line: &mut line, first: true };
     extension.put("externalId", &alert.uid.to_string());
-    extension.put("act", message.activity.name());
+    extension.put("act", message.activity().name());
     extension.put("cat", alert.queue.name());
-    extension.put("rt", &millis(alert.observed).to_string());
-    extension.put("start", &millis(alert.time).to_string());
-    extension.put("end", &millis(alert.last_time).to_string());
+    extension.put("rt", &millis(message.time()).to_string());
+    if message.decided.is_none() {
+        extension.put("start", &millis(alert.time).to_string());
+        extension.put("end", &millis(alert.last_time).to_string());
+    }
     extension.put("cnt", &signed(alert.count).to_string());
     extension.put("msg", &alert.summary);
     extension.put("dhost", &alert.tool);
@@ -44,14 +47,22 @@ pub fn line(message: &Message<'_>) -> String {
         }
     }
     extension.put("app", alert.evidence["protocol"].as_str().unwrap_or_default());
-    extension.labelled("cn1", "sequence", &signed(alert.sequence).to_string());
+    if let Some(decided) = message.decided {
+        extension.put("suser", &decided.by);
+        extension.put("reason", &decided.why);
+    } else {
+        extension.labelled("cn1", "sequence", &signed(alert.sequence).to_string());
+    }
     extension.labelled("cn2", "revision", &alert.revision.to_string());
     extension.labelled("cs1", "revisionId", &message.revision_uid());
     extension.labelled("cs2", "cell", &alert.cell);
     extension.labelled("cs3", "techniques", &alert.techniques.join(","));
     extension.labelled("cs4", "doFirst", &alert.then);
     extension.labelled("cs5", "key", &json_text(&alert.key));
-    extension.labelled("cs6", "evidence", &alert.evidence.to_string());
+    match message.decided {
+        Some(decided) => extension.labelled("cs6", "decision", decided.to.name()),
+        None => extension.labelled("cs6", "evidence", &alert.evidence.to_string()),
+    }
     if let Some(whole) = message.untruncated {
         extension.labelled("cn3", "truncatedFromBytes", &whole.to_string());
     }

@@ -5,9 +5,13 @@
 //! under `yagura`. Evidence is there as one text: detections have different columns, and an index
 //! that maps each by its first value would refuse what comes later with another type.
 //!
+//! A decision of people is a document of its own: `event.action` is `alert-acknowledged`, `alert-resolved`,
+//! `alert-false-positive` or `alert-reopened`, `event.reason` why, `user.name` who; `yagura.alert.activity` is `close`
+//! where nobody needs to look any more. The newest document of a `yagura.alert.uid` says how it stands.
+//!
 //! `event.severity` has the numbers that Elastic's own detections use: informational 1, low 21,
 //! medium 47, high 73, critical 99. `@timestamp` is when the collector received the causing
-//! row; `event.start` and `event.end` are the device's own times.
+//! row, or when something was decided; `event.start` and `event.end` are the device's own times.
 
 use serde_json::{Map, Value, json};
 use yagura_event::alert::{Alert, Queue, Severity};
@@ -27,12 +31,12 @@ const DATE_BYTES: usize = "2026-11-23T03:04:14.290000Z".len();
 pub const ENCODING: Encoding =
     Encoding { name: "ecs", json: true, bytes_max: 1 << 20, encode: |message| document(message).to_string() };
 
-/// The message as one document: `event.kind` is `alert`, and `state` for a heartbeat.
+/// The message as one document: `event.kind` is `alert`, `event` for a decision, and `state` for a heartbeat.
 pub fn document(message: &Message<'_>) -> Value {
     let alert = message.alert;
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| document.insert(name.to_string(), value);
-    put("@timestamp", json!(rfc3339(alert.observed)));
+    put("@timestamp", json!(rfc3339(message.time())));
     put("ecs", json!({ "version": VERSION }));
     put("message", json!(alert.summary));
     put("tags", json!(alert.protects));
@@ -80,6 +84,10 @@ pub fn document(message: &Message<'_>) -> Value {
     if !alert.tool.is_empty() {
         related.insert("hosts".into(), json!([alert.tool]));
     }
+    if let Some(decided) = message.decided {
+        put("user", json!({ "name": decided.by }));
+        related.insert("user".into(), json!([decided.by]));
+    }
     if !related.is_empty() {
         put("related", Value::Object(related));
     }
@@ -89,11 +97,11 @@ pub fn document(message: &Message<'_>) -> Value {
 
 fn event(message: &Message<'_>) -> Value {
     let alert = message.alert;
-    let (kind, action) = match (message.kind, message.activity) {
-        (Kind::Heartbeat, _) => ("state", "heartbeat"),
-        (Kind::Alert, Activity::Create) => ("alert", "alert-created"),
-        (Kind::Alert, Activity::Update) => ("alert", "alert-updated"),
-        (Kind::Alert, Activity::Close) => ("alert", "alert-closed"),
+    let (kind, action) = match (message.kind, message.decided) {
+        (Kind::Heartbeat, _) => ("state", "heartbeat".to_string()),
+        (Kind::Alert, Some(decided)) => ("event", format!("alert-{}", decided.to.name())),
+        (Kind::Alert, None) if message.activity() == Activity::Create => ("alert", "alert-created".into()),
+        (Kind::Alert, None) => ("alert", "alert-updated".into()),
     };
     // ECS has no category for equipment; `host` is the machine that something happened on.
     let category = if alert.queue == Queue::Security { "intrusion_detection" } else { "host" };
@@ -108,10 +116,13 @@ fn event(message: &Message<'_>) -> Value {
         "id": message.revision_uid(),
         "code": alert.detection,
         "severity": severity(alert.severity),
-        "sequence": signed(alert.sequence),
-        "reason": alert.summary,
-        "created": rfc3339(alert.observed),
+        "reason": message.decided.map_or(&alert.summary, |decided| &decided.why),
+        "created": rfc3339(message.time()),
     });
+    if message.decided.is_some() {
+        return event;
+    }
+    event["sequence"] = json!(signed(alert.sequence));
     for (name, time) in [("start", alert.time), ("end", alert.last_time)] {
         let text = rfc3339(time);
         // An index refuses a document whose device says a year that no date has.
@@ -134,17 +145,27 @@ fn own(message: &Message<'_>) -> Value {
     let key: Vec<String> = alert.key.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut own = json!({
         "alert": {
-            "uid": alert.uid, "revision": alert.revision, "activity": message.activity.name(),
-            "count": signed(alert.count), "late": alert.late, "outcomes": alert.outcomes,
-            "matrix": alert.matrix, "key": key,
+            "uid": alert.uid, "revision": alert.revision, "activity": message.activity().name(),
+            "count": signed(alert.count), "outcomes": alert.outcomes, "matrix": alert.matrix, "key": key,
         },
         "queue": alert.queue.name(),
         "cell": alert.cell,
-        "cause": {
-            "collector": alert.cause.collector, "epoch": signed(alert.cause.epoch), "row": signed(alert.cause.row),
-        },
-        "evidence": alert.evidence.to_string(),
     });
+    match message.decided {
+        Some(decided) => {
+            own["decision"] = json!({
+                "to": decided.to.name(), "by": decided.by, "comment": decided.why, "time": rfc3339(decided.time),
+            });
+        }
+        None => {
+            own["alert"]["late"] = json!(alert.late);
+            own["cause"] = json!({
+                "collector": alert.cause.collector, "epoch": signed(alert.cause.epoch),
+                "row": signed(alert.cause.row),
+            });
+            own["evidence"] = json!(alert.evidence.to_string());
+        }
+    }
     if let Some(whole) = message.untruncated {
         own["truncated_from_bytes"] = json!(whole);
     }
@@ -164,8 +185,10 @@ fn severity(severity: Severity) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cases::Verdict;
     use crate::fixtures;
     use crate::message::Beat;
+    use crate::told::tests::decided;
 
     #[test]
     fn an_alert_stands_in_the_fields_that_dashboards_look_for() {
@@ -195,8 +218,22 @@ mod tests {
         alert.revision = 2;
         let message = Message::of(&alert);
         assert_eq!(document(&message)["event"]["action"], "alert-updated");
-        let closed = Message { activity: Activity::Close, ..message };
-        assert_eq!(document(&closed)["event"]["action"], "alert-closed");
+        let decided = decided(Verdict::FalsePositive);
+        let closed = document(&Message { decided: Some(&decided), ..message });
+        assert_eq!(
+            (&closed["event"]["action"], &closed["event"]["kind"]),
+            (&json!("alert-false-positive"), &json!("event"))
+        );
+        assert_eq!(
+            (&closed["event"]["reason"], &closed["user"]["name"]),
+            (&json!(decided.why), &json!("mori"))
+        );
+        assert_eq!(closed["yagura"]["alert"]["activity"], "close");
+        assert_eq!(closed["yagura"]["decision"]["to"], "false-positive");
+        assert_eq!(closed["@timestamp"], rfc3339(decided.time));
+        for absent in ["sequence", "start", "end"] {
+            assert!(closed["event"].get(absent).is_none(), "{absent}");
+        }
         let beat = Beat { sink: "siem", start: 1, number: 4, acknowledged: 2, refused: 0, lag: 0 }.alert(5);
         let document = document(&Message::of(&beat));
         assert_eq!(

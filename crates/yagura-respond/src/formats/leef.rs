@@ -5,6 +5,9 @@
 //! updates or closes, `sequence` numbers the cell's revisions without holes. `sev` is LEEF's 1 to
 //! 10: informational 1, low 3, medium 5, high 8, critical 10. `devTime` and other times are milliseconds since 1970.
 //!
+//! A decision of people has the attributes `decision`, `usrName` (by whom) and `reason`, `devTime` is when it was made,
+//! and neither a sequence nor evidence.
+//!
 //! LEEF has no escapes. So each line names as its delimiter a character that is in none of its
 //! values, and values stand as they are; control characters become spaces. In the header, where
 //! a bar would end a field, the detection's id has `_` for `|` and `\`; the attribute `detection` has it as it is.
@@ -56,7 +59,7 @@ fn attributes(message: &Message<'_>) -> Vec<(&'static str, String)> {
     };
     put("cat", alert.queue.name());
     put("sev", &out_of_ten(alert.severity).to_string());
-    put("devTime", &millis(alert.observed).to_string());
+    put("devTime", &millis(message.time()).to_string());
     let ends = endpoints(&alert.evidence);
     for ((address, port), end) in [("src", "srcPort"), ("dst", "dstPort")].into_iter().zip(ends) {
         if let Some(end) = end {
@@ -68,14 +71,23 @@ fn attributes(message: &Message<'_>) -> Vec<(&'static str, String)> {
     put("policy", &alert.title);
     put("alertId", &alert.uid.to_string());
     put("revisionId", &message.revision_uid());
-    put("activity", message.activity.name());
-    put("sequence", &signed(alert.sequence).to_string());
+    put("activity", message.activity().name());
+    match message.decided {
+        Some(decided) => {
+            put("decision", decided.to.name());
+            put("usrName", &decided.by);
+            put("reason", &decided.why);
+        }
+        None => put("sequence", &signed(alert.sequence).to_string()),
+    }
     put("revision", &alert.revision.to_string());
     put("detection", &alert.detection);
     put("cell", &alert.cell);
     put("collector", &alert.cause.collector);
-    put("firstTime", &millis(alert.time).to_string());
-    put("lastTime", &millis(alert.last_time).to_string());
+    if message.decided.is_none() {
+        put("firstTime", &millis(alert.time).to_string());
+        put("lastTime", &millis(alert.last_time).to_string());
+    }
     put("count", &signed(alert.count).to_string());
     put("techniques", &alert.techniques.join(","));
     put("summary", &alert.summary);
@@ -83,7 +95,9 @@ fn attributes(message: &Message<'_>) -> Vec<(&'static str, String)> {
     if !alert.key.is_empty() {
         put("key", &serde_json::json!(alert.key).to_string());
     }
-    put("evidence", &alert.evidence.to_string());
+    if message.decided.is_none() {
+        put("evidence", &alert.evidence.to_string());
+    }
     if let Some(whole) = message.untruncated {
         put("truncatedFromBytes", &whole.to_string());
     }

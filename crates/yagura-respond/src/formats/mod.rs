@@ -10,6 +10,7 @@ use yagura_event::alert::{Alert, Severity};
 use yagura_event::clock::Micros;
 
 use crate::message::Message;
+use crate::told::Decided;
 
 pub mod cef;
 pub mod ecs;
@@ -73,15 +74,16 @@ impl Format {
             return whole;
         }
         let mut short = message.alert.clone();
-        let again = |short: &Alert| {
-            (self.0.encode)(&Message { alert: short, untruncated: Some(whole.len()), ..*message })
+        let mut decided = message.decided.cloned();
+        let again = |short: &Alert, decided: Option<&Decided>| {
+            (self.0.encode)(&Message { alert: short, decided, untruncated: Some(whole.len()), ..*message })
         };
         short.evidence = json!({ "left_out": "larger than the receiver takes; see the alert in Yagura" });
-        let cut = again(&short);
+        let cut = again(&short, decided.as_ref());
         if cut.len() <= bytes_max {
             return cut;
         }
-        // Eight texts, written some twenty times in all, at up to six bytes for each of theirs.
+        // Eight texts, or ten, written some twenty times in all, at up to six bytes for each of theirs.
         let each = bytes_max / 256;
         short.key.clear();
         for list in [&mut short.protects, &mut short.outcomes, &mut short.techniques] {
@@ -100,7 +102,11 @@ impl Format {
         ] {
             cut_text(text, each);
         }
-        again(&short)
+        if let Some(Decided { by, why, .. }) = &mut decided {
+            cut_text(by, each);
+            cut_text(why, each);
+        }
+        again(&short, decided.as_ref())
     }
 }
 

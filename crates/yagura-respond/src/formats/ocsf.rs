@@ -4,15 +4,21 @@
 //! one revision (`<uid>-r<revision>`), so that a receiver that keys by it stores each once, even
 //! when it was delivered twice.
 //!
+//! What people decide about an alert updates or closes the finding: acknowledged is In Progress (2), resolved is
+//! Resolved (4), reopened is New (1), and a false positive is Suppressed (3), which OCSF keeps for what "was reviewed,
+//! determined to be benign or a false positive". `comment` says why, `unmapped.decision` who and when. A later
+//! revision is New again: the cause is back, or still there.
+//!
 //! Times: `time` is when the collector received the causing row, because searches go by it and
 //! a device's clock may be years off; the device's own times are `start_time`, `end_time` and
-//! those of `finding_info`. What OCSF has no attribute for stands under `unmapped`.
+//! those of `finding_info`. Of a decision `time` is when it was made. What OCSF has no attribute for stands under `unmapped`.
 
 use serde_json::{Map, Value, json};
 use yagura_event::alert::{Alert, Severity};
 use yagura_event::clock::rfc3339;
 
 use super::{Encoding, endpoints, millis, signed};
+use crate::cases::Verdict;
 use crate::message::{Activity, Kind, Message};
 use crate::techniques;
 
@@ -31,27 +37,36 @@ pub fn event(message: &Message<'_>) -> Value {
     let mut put = |name: &str, value: Value| event.insert(name.to_string(), value);
     put("severity_id", json!(alert.severity as u8));
     put("severity", json!(severity_caption(alert.severity)));
-    put("time", json!(millis(alert.observed)));
-    put("start_time", json!(millis(alert.time)));
-    put("end_time", json!(millis(alert.last_time)));
+    put("time", json!(millis(message.time())));
     put("count", json!(signed(alert.count)));
     put("message", json!(alert.summary));
     put("metadata", metadata(message));
-    put(
-        "unmapped",
-        json!({
-            "queue": alert.queue.name(),
-            "protects": alert.protects,
-            "outcomes": alert.outcomes,
-            "cell": alert.cell,
-            "sequence": alert.sequence,
-            "revision": alert.revision,
-            "count": alert.count,
-            "key": alert.key,
-            "late": alert.late,
-            "cause": { "collector": alert.cause.collector, "epoch": alert.cause.epoch, "row": alert.cause.row },
-        }),
-    );
+    let mut unmapped = json!({
+        "queue": alert.queue.name(),
+        "protects": alert.protects,
+        "outcomes": alert.outcomes,
+        "cell": alert.cell,
+        "revision": alert.revision,
+        "count": alert.count,
+        "key": alert.key,
+    });
+    match message.decided {
+        Some(decided) => {
+            put("comment", json!(decided.why));
+            unmapped["decision"] =
+                json!({ "to": decided.to.name(), "by": decided.by, "time": rfc3339(decided.time) });
+        }
+        None => {
+            put("start_time", json!(millis(alert.time)));
+            put("end_time", json!(millis(alert.last_time)));
+            unmapped["sequence"] = json!(alert.sequence);
+            unmapped["late"] = json!(alert.late);
+            unmapped["cause"] = json!({
+                "collector": alert.cause.collector, "epoch": alert.cause.epoch, "row": alert.cause.row,
+            });
+        }
+    }
+    put("unmapped", unmapped);
     match message.kind {
         Kind::Alert => add_finding(message, &mut event),
         Kind::Heartbeat => add_heartbeat(alert, &mut event),
@@ -62,10 +77,16 @@ pub fn event(message: &Message<'_>) -> Value {
 fn add_finding(message: &Message<'_>, event: &mut Map<String, Value>) {
     let alert = message.alert;
     let mut put = |name: &str, value: Value| event.insert(name.to_string(), value);
-    let (activity, activity_name, status, status_name) = match message.activity {
-        Activity::Create => (1, "Create", 1, "New"),
-        Activity::Update => (2, "Update", 1, "New"),
-        Activity::Close => (3, "Close", 4, "Resolved"),
+    let (activity, activity_name) = match message.activity() {
+        Activity::Create => (1, "Create"),
+        Activity::Update => (2, "Update"),
+        Activity::Close => (3, "Close"),
+    };
+    let (status, status_name) = match message.decided.map(|decided| decided.to) {
+        None | Some(Verdict::Reopened) => (1, "New"),
+        Some(Verdict::Acknowledged) => (2, "In Progress"),
+        Some(Verdict::FalsePositive) => (3, "Suppressed"),
+        Some(Verdict::Resolved) => (4, "Resolved"),
     };
     put("category_uid", json!(2));
     put("category_name", json!("Findings"));
@@ -78,8 +99,10 @@ fn add_finding(message: &Message<'_>, event: &mut Map<String, Value>) {
     put("status_id", json!(status));
     put("status", json!(status_name));
     put("is_alert", json!(true));
-    put("finding_info", finding_info(alert));
-    put("evidences", json!([evidence(alert)]));
+    put("finding_info", finding_info(message));
+    if message.decided.is_none() {
+        put("evidences", json!([evidence(alert)]));
+    }
     let observables = observables(alert);
     if !observables.is_empty() {
         put("observables", Value::Array(observables));
@@ -115,10 +138,12 @@ fn metadata(message: &Message<'_>) -> Value {
         "event_code": alert.detection,
         "log_name": "alerts",
         "log_source": alert.cause.collector,
-        "original_time": rfc3339(alert.time),
-        "sequence": signed(alert.sequence),
         "product": { "name": "Yagura", "vendor_name": "Yagura", "version": env!("CARGO_PKG_VERSION") },
     });
+    if message.decided.is_none() {
+        metadata["original_time"] = json!(rfc3339(alert.time));
+        metadata["sequence"] = json!(signed(alert.sequence));
+    }
     if let Some(whole) = message.untruncated {
         metadata["is_truncated"] = json!(true);
         metadata["untruncated_size"] = json!(whole);
@@ -126,7 +151,8 @@ fn metadata(message: &Message<'_>) -> Value {
     metadata
 }
 
-fn finding_info(alert: &Alert) -> Value {
+fn finding_info(message: &Message<'_>) -> Value {
+    let alert = message.alert;
     let attacks: Vec<Value> = alert
         .techniques
         .iter()
@@ -143,11 +169,16 @@ fn finding_info(alert: &Alert) -> Value {
         "title": alert.title,
         "desc": alert.summary,
         "analytic": { "type_id": 1, "type": "Rule", "uid": alert.detection, "name": alert.title },
-        "first_seen_time": millis(alert.time),
-        "last_seen_time": millis(alert.last_time),
         "created_time": millis(alert.observed),
         "data_sources": [alert.cause.collector],
     });
+    match message.decided {
+        Some(decided) => info["modified_time"] = json!(millis(decided.time)),
+        None => {
+            info["first_seen_time"] = json!(millis(alert.time));
+            info["last_seen_time"] = json!(millis(alert.last_time));
+        }
+    }
     if !attacks.is_empty() {
         info["attacks"] = Value::Array(attacks);
     }
@@ -200,6 +231,7 @@ mod tests {
     use super::*;
     use crate::fixtures;
     use crate::message::Beat;
+    use crate::told::tests::decided;
 
     #[test]
     fn a_new_alert_is_a_created_finding_with_its_ids() {
@@ -225,16 +257,42 @@ mod tests {
         let mut alert = fixtures::alert(7);
         let first = event(&Message::of(&alert));
         alert.revision = 3;
-        let closing = event(&Message { activity: Activity::Close, ..Message::of(&alert) });
-        assert_eq!(
-            (closing["type_uid"].clone(), closing["status"].clone()),
-            (json!(200_403), json!("Resolved"))
-        );
         let event = event(&Message::of(&alert));
         assert_eq!(event["activity_id"], 2);
         assert_eq!(event["type_uid"], 200_402);
         assert_eq!(event["finding_info"]["uid"], first["finding_info"]["uid"]);
         assert_ne!(event["metadata"]["uid"], first["metadata"]["uid"]);
+    }
+
+    #[test]
+    fn what_people_decide_updates_or_closes_the_finding() {
+        let alert = fixtures::alert(7);
+        for (to, activity, status) in [
+            (Verdict::Acknowledged, 2, "In Progress"),
+            (Verdict::Resolved, 3, "Resolved"),
+            (Verdict::FalsePositive, 3, "Suppressed"),
+            (Verdict::Reopened, 2, "New"),
+        ] {
+            let decided = decided(to);
+            let event = event(&Message { decided: Some(&decided), ..Message::of(&alert) });
+            assert_eq!((&event["activity_id"], &event["status"]), (&json!(activity), &json!(status)));
+            assert_eq!(event["type_uid"], 200_400 + activity);
+            assert_eq!(event["finding_info"]["uid"], alert.uid.to_string());
+            assert_eq!(event["metadata"]["uid"], format!("{}-d{}", alert.uid, decided.time));
+            assert_eq!(
+                (&event["comment"], &event["time"]),
+                (&json!(decided.why), &json!(decided.time / 1000))
+            );
+            let by = &event["unmapped"]["decision"];
+            assert_eq!((&by["by"], &by["to"]), (&json!("mori"), &json!(to.name())));
+            for absent in ["evidences", "start_time", "end_time"] {
+                assert!(event.get(absent).is_none(), "{absent}");
+            }
+            assert!(
+                event["metadata"].get("sequence").is_none(),
+                "a repeated number would look like a repeat"
+            );
+        }
     }
 
     #[test]

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use yagura_event::alert::Alert;
 
 use super::*;
+use crate::cases::Verdict;
 use crate::fixtures;
-use crate::message::{Activity, Beat, test_alert};
+use crate::message::{Beat, test_alert};
+use crate::told::tests::decided;
 
 /// A reader of CEF by its specification: the header's seven fields and the extension.
 fn read_cef(line: &str) -> (Vec<String>, BTreeMap<String, String>) {
@@ -163,12 +165,16 @@ proptest! {
         let mut alert = alert_with(&long);
         alert.techniques = vec![texts[0].repeat(times); 9];
         for format in Format::all() {
+            let mut decided = decided(Verdict::Resolved);
+            (decided.by, decided.why) = (long[0].clone(), long[1].clone());
             for bytes_max in [if format.is_json() { 16_000 } else { 3_800 }, 62_000] {
-                let line = format.line(&Message::of(&alert), bytes_max);
-                prop_assert!(line.len() <= bytes_max, "{}: {} of {bytes_max}", format.name(), line.len());
-                prop_assert!(!line.contains(['\n', '\r']));
-                let revision = Message::of(&alert).revision_uid();
-                prop_assert!(line.contains(&revision));
+                for decided in [None, Some(&decided)] {
+                    let message = Message { decided, ..Message::of(&alert) };
+                    let line = format.line(&message, bytes_max);
+                    prop_assert!(line.len() <= bytes_max, "{}: {} of {bytes_max}", format.name(), line.len());
+                    prop_assert!(!line.contains(['\n', '\r']));
+                    prop_assert!(line.contains(&message.revision_uid()));
+                }
             }
         }
     }
@@ -182,15 +188,20 @@ fn every_message_says_what_it_is_in_every_format() {
     let beat =
         Beat { sink: "siem", start: 1, number: 41, acknowledged: 2, refused: 0, lag: 0 }.alert(5_000_000);
     let test = test_alert("siem", 5_000_000);
-    let close = Message { activity: Activity::Close, ..Message::of(&revised) };
+    let resolved = decided(Verdict::Resolved);
+    let close = Message { decided: Some(&resolved), ..Message::of(&revised) };
     for format in Format::all() {
         let line = |message: &Message<'_>| format.line(message, 1 << 20);
         let name = format.name();
         let (created, updated, closed) =
             (line(&Message::of(&alert)), line(&Message::of(&revised)), line(&close));
-        for (line, revision) in [(&created, 1), (&updated, 3), (&closed, 3)] {
-            assert!(line.contains(&format!("{}-r{revision}", alert.uid)), "{name}");
+        for (line, revision) in [(&created, "r1"), (&updated, "r3"), (&closed, "d1795403107250000")] {
+            assert!(line.contains(&format!("{}-{revision}", alert.uid)), "{name}");
         }
+        for said in ["resolved", "mori", "the cable is replaced"] {
+            assert!(closed.contains(said), "{name}: {said}");
+        }
+        assert!(!closed.contains("body_bytes"), "{name}: evidence is told once");
         let word = |line: &str, word: &str| line.to_lowercase().contains(word);
         assert!(word(&created, "create") && !word(&created, "update") && !word(&created, "close"), "{name}");
         assert!(word(&updated, "update") && !word(&updated, "create\""), "{name}");

@@ -5,7 +5,9 @@
 //! detection), `severity`, `queue`, `cell`, `tool`. Two alerts of a detection on one tool are therefore one
 //! there, with the newer one's annotations: it is for calling people, and no store of alerts.
 //!
-//! An alert is firing there for `hold` after its last revision. Alertmanager keeps alerts in memory, so what is
+//! An alert is firing there for `hold` after its last revision, or until its case is resolved or called false; then
+//! the next one that has its labels is told instead, where there is one. That somebody looks after it is not told:
+//! Alertmanager has silences for that, and an old alert would fire again. Alertmanager keeps alerts in memory, so what is
 //! firing is sent again each minute while this program runs, and comes back after a restart of Alertmanager.
 //! Its 200 means that this one instance has it in memory; name each instance of a cluster as a sink of its own.
 
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 use yagura_event::clock::{self, Micros, rfc3339};
 
 use crate::batch::{Deliver, Delivered, Item, Most, batched};
+use crate::cases::Verdict;
 use crate::http::{Client, Credential, Place, SINK_PATIENCE};
 use crate::message::{Activity, Kind, Message};
 use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, window_of};
@@ -112,8 +115,10 @@ impl Sink for Alertmanager {
             let client = self.place.client().await?;
             let poster = Poster { client, firing: Arc::clone(&self.firing), again: Instant::now() };
             let hold = self.hold;
-            let encode =
-                Box::new(move |message: &Message<'_>| alert(message, hold, clock::now()).to_string());
+            let encode = Box::new(move |message: &Message<'_>| match message.decided {
+                Some(decided) if decided.to == Verdict::Acknowledged => String::new(),
+                _ => alert(message, hold, clock::now()).to_string(),
+            });
             let most = Most { items: self.window, bytes: 1 << 20 };
             Ok(batched(poster, most, encode))
         })
@@ -127,7 +132,7 @@ fn alert(message: &Message<'_>, hold: Duration, now: Micros) -> Value {
         Kind::Alert => hold,
         Kind::Heartbeat => HEARTBEAT_HOLD,
     };
-    let ends = match message.activity {
+    let ends = match message.activity() {
         Activity::Close => now,
         Activity::Create | Activity::Update => {
             now.saturating_add(i64::try_from(hold.as_micros()).unwrap_or(i64::MAX))
@@ -142,7 +147,7 @@ fn alert(message: &Message<'_>, hold: Duration, now: Micros) -> Value {
     ];
     let (uid, revision, count) = (alert.uid.to_string(), message.revision_uid(), alert.count.to_string());
     let (techniques, sequence) = (alert.techniques.join(" "), alert.sequence.to_string());
-    let annotations = [
+    let mut annotations = vec![
         ("title", alert.title.as_str()),
         ("summary", &alert.summary),
         ("do_first", &alert.then),
@@ -150,9 +155,16 @@ fn alert(message: &Message<'_>, hold: Duration, now: Micros) -> Value {
         ("techniques", &techniques),
         ("uid", &uid),
         ("revision_uid", &revision),
-        ("activity", message.activity.name()),
-        ("sequence", &sequence),
+        ("activity", message.activity().name()),
     ];
+    match message.decided {
+        Some(decided) => annotations.extend([
+            ("decision", decided.to.name()),
+            ("decided_by", &decided.by),
+            ("comment", &decided.why),
+        ]),
+        None => annotations.push(("sequence", &sequence)),
+    }
     // A start after the end, or before all years, is refused, whatever a clock said.
     let starts = alert.observed.clamp(0, ends.max(0));
     json!({
@@ -171,44 +183,76 @@ fn texts(pairs: &[(&str, &str)], chars_max: usize) -> Map<String, Value> {
         .collect()
 }
 
-/// What is firing, by its labels.
-#[derive(Default)]
+/// What is firing.
+#[derive(Clone, Default)]
 struct Firing {
-    alerts: BTreeMap<String, (Micros, Value)>,
-    /// When they end, and their labels.
-    ends: BTreeSet<(Micros, String)>,
+    /// By labels and the alert's id, when it ends and what was posted.
+    alerts: BTreeMap<(String, String), (Micros, Value)>,
+    /// When they end, and which.
+    ends: BTreeSet<(Micros, (String, String))>,
+}
+
+/// Labels and id of what is posted.
+fn key_of(alert: &Value) -> (String, String) {
+    (alert["labels"].to_string(), alert["annotations"]["uid"].as_str().unwrap_or_default().to_string())
 }
 
 impl Firing {
     /// Notes what Alertmanager has taken.
     fn note(&mut self, alert: Value, now: Micros) {
-        let (labels, ends) = (alert["labels"].to_string(), ends_of(&alert));
-        self.forget(&labels);
+        let (key, ends) = (key_of(&alert), ends_of(&alert));
+        if let Some((before, _)) = self.alerts.remove(&key) {
+            self.ends.remove(&(before, key.clone()));
+        }
         if ends > now {
-            self.ends.insert((ends, labels.clone()));
-            self.alerts.insert(labels, (ends, alert));
+            self.ends.insert((ends, key.clone()));
+            self.alerts.insert(key, (ends, alert));
         }
         if self.alerts.len() > FIRING_MAX
-            && let Some((_, labels)) = self.ends.pop_first()
+            && let Some((_, key)) = self.ends.pop_first()
         {
-            self.alerts.remove(&labels);
+            self.alerts.remove(&key);
         }
     }
 
-    fn forget(&mut self, labels: &str) {
-        if let Some((ends, _)) = self.alerts.remove(labels) {
-            self.ends.remove(&(ends, labels.to_string()));
-        }
+    /// Those that have these labels.
+    fn labelled<'a>(&'a self, labels: &'a str) -> impl Iterator<Item = &'a (Micros, Value)> {
+        let all = self.alerts.range((labels.to_string(), String::new())..);
+        all.take_while(move |((of, _), _)| of == labels).map(|(_, ending)| ending)
     }
 
-    /// What is firing at `now`; what is not is forgotten.
+    /// Alerts as they are to be posted: where one ends and another has its labels, that one.
+    fn to_post(&self, alerts: &[Value], now: Micros) -> Vec<Value> {
+        let mut after = Firing::default();
+        let labels: BTreeSet<String> = alerts.iter().map(|alert| alert["labels"].to_string()).collect();
+        let held = labels.iter().flat_map(|labels| self.labelled(labels));
+        held.for_each(|(_, alert)| after.note(alert.clone(), now));
+        let post = |alert: &Value| {
+            after.note(alert.clone(), now);
+            let labels = alert["labels"].to_string();
+            let other =
+                || after.labelled(&labels).max_by_key(|(ends, _)| *ends).map(|(_, other)| other.clone());
+            let over = ends_of(alert) <= now;
+            over.then(other).flatten().unwrap_or_else(|| alert.clone())
+        };
+        alerts.iter().map(post).collect()
+    }
+
+    /// What is firing at `now`, of those with the same labels the one that ends last; what is not is forgotten.
     fn at(&mut self, now: Micros) -> Vec<Value> {
         while self.ends.first().is_some_and(|(ends, _)| *ends <= now) {
-            if let Some((_, labels)) = self.ends.pop_first() {
-                self.alerts.remove(&labels);
+            if let Some((_, key)) = self.ends.pop_first() {
+                self.alerts.remove(&key);
             }
         }
-        self.alerts.values().map(|(_, alert)| alert.clone()).collect()
+        let mut last: BTreeMap<&str, &(Micros, Value)> = BTreeMap::new();
+        for ((labels, _), ending) in &self.alerts {
+            let shown = last.entry(labels).or_insert(ending);
+            if ending.0 >= shown.0 {
+                *shown = ending;
+            }
+        }
+        last.into_values().map(|(_, alert)| alert.clone()).collect()
     }
 }
 
@@ -251,12 +295,15 @@ impl Deliver for Poster {
                     self.post(some).await?;
                 }
             }
+            // What is not for Alertmanager has no body.
             let alerts: Vec<Value> =
                 batch.iter().filter_map(|item| serde_json::from_str(&item.body).ok()).collect();
             if alerts.is_empty() {
                 return Ok(Delivered::all(batch));
             }
-            if let Some(refused) = self.post(&alerts).await? {
+            let now = clock::now();
+            let to_post = firing.lock().unwrap_or_else(PoisonError::into_inner).to_post(&alerts, now);
+            if let Some(refused) = self.post(&to_post).await? {
                 return Ok(refused);
             }
             let mut firing = firing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -274,6 +321,7 @@ impl Deliver for Poster {
 mod tests {
     use super::*;
     use crate::fixtures;
+    use crate::told::tests::decided;
 
     const NOW: Micros = 1_795_403_100_000_000;
 
@@ -302,10 +350,31 @@ mod tests {
             firing.note(alert(&Message::of(source), HOLD, NOW), NOW);
         }
         assert_eq!(firing.at(NOW).len(), 2);
-        let closed = Message { activity: Activity::Close, ..Message::of(&one) };
-        firing.note(alert(&closed, HOLD, NOW), NOW);
+        let resolved = decided(Verdict::Resolved);
+        let closed = alert(&Message { decided: Some(&resolved), ..Message::of(&one) }, HOLD, NOW);
+        assert_eq!(
+            (&closed["endsAt"], &closed["annotations"]["comment"]),
+            (&json!(rfc3339(NOW)), &json!(resolved.why))
+        );
+        assert_eq!(firing.to_post(std::slice::from_ref(&closed), NOW), [closed.clone()]);
+        firing.note(closed.clone(), NOW);
         assert_eq!(firing.at(NOW).len(), 1);
         assert_eq!(firing.at(NOW + 5 * 3600 * clock::SECOND).len(), 0);
+        // Another that has the labels of what is closed goes on firing, whichever of them came first.
+        let [first, second] =
+            [3, 4].map(|number| alert(&Message::of(&fixtures::alert(number)), HOLD, NOW + number as i64));
+        firing.note(alert(&Message::of(&one), HOLD, NOW), NOW);
+        assert_eq!(
+            firing.to_post(&[first.clone(), second.clone(), closed.clone()], NOW),
+            [first.clone(), second.clone(), second.clone()]
+        );
+        for open in [&first, &second] {
+            firing.note(open.clone(), NOW);
+        }
+        assert_eq!(firing.to_post(std::slice::from_ref(&closed), NOW), [second.clone()]);
+        firing.note(closed, NOW);
+        assert_eq!(firing.at(NOW), [second]);
+        let mut firing = Firing::default();
         for number in 0..FIRING_MAX as i64 + 5 {
             other.tool = number.to_string();
             firing.note(alert(&Message::of(&other), HOLD, NOW + number), NOW);

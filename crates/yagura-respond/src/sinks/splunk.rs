@@ -144,14 +144,18 @@ impl Frame {
         let alert = message.alert;
         let line = self.format.line(message, LINE_BYTES_MAX);
         let mut frame = json!({
-            "time": seconds(alert.observed),
+            "time": seconds(message.time()),
             "source": "yagura",
             "sourcetype": self.sourcetype,
             "fields": {
-                "alert_uid": alert.uid, "revision_uid": message.revision_uid(), "activity": message.activity.name(),
-                "cell": alert.cell, "sequence": alert.sequence.to_string(),
+                "alert_uid": alert.uid, "revision_uid": message.revision_uid(), "activity": message.activity().name(),
+                "cell": alert.cell,
             },
         });
+        match message.decided {
+            Some(decided) => frame["fields"]["decision"] = json!(decided.to.name()),
+            None => frame["fields"]["sequence"] = json!(alert.sequence.to_string()),
+        }
         if !alert.tool.is_empty() {
             frame["host"] = json!(alert.tool);
         }

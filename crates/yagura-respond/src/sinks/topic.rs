@@ -1,7 +1,7 @@
 //! A topic of Yagura's own log: where that is on Kafka, alerts in a format that others read with plain Kafka tools,
 //! beside `yagura.alerts`, which has Yagura's own.
 //!
-//! A record's key is the alert's id, so that a compacted topic keeps the newest revision of each; its header says
+//! A record's key is the alert's id, so that a compacted topic keeps the newest message about each; its header says
 //! the format and the revision's id; its value is the line. Acknowledged when the log has made it durable
 //! (`acks=all`). What is sent again after a crash is in the topic twice, under the same revision id.
 
@@ -129,8 +129,11 @@ impl Deliver for Appending {
     }
 }
 
+/// A UUID's text, with which every id of a message begins.
+const UID_CHARS: usize = 36;
+
 fn record(item: &Item, format: Format) -> Record {
-    let uid = item.id.rsplit_once("-r").map_or(item.id.as_str(), |(uid, _)| uid);
+    let uid = item.id.get(..UID_CHARS).unwrap_or(&item.id);
     let header = json!({ "format": format.name(), "revision_uid": item.id });
     Record { key: uid.to_string().into(), header: header.to_string().into(), value: item.body.clone().into() }
 }

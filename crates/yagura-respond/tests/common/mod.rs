@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use yagura_event::Alert;
+use yagura_event::clock::Micros;
 use yagura_log::embedded::{Embedded, Options};
 use yagura_log::{Log, Record, memory};
+use yagura_respond::cases::{CaseKey, Cases, Decision, Verdict, What};
+use yagura_respond::told::Decided;
 use yagura_respond::{ForwardError, Forwarder, Metrics, Progress, SinkConfig};
 use yagura_testkit::certificates::Certificates;
 
@@ -56,6 +59,17 @@ pub fn append_these(log: &dyn Log, alerts: &[Alert]) {
     append(log, alerts.iter().map(|alert| fixtures::record(std::slice::from_ref(alert))));
 }
 
+/// Decides about the case of these alerts, as somebody does who has seen them; answers what was decided.
+pub fn decide(log: &dyn Log, alerts: &[Alert], to: Verdict, time: Micros) -> Decided {
+    let mut cases = Cases::default();
+    alerts.iter().for_each(|alert| cases.alert(alert.clone()));
+    let (case, _) = cases.iter().next().expect("a case");
+    let (by, why) = ("mori".to_string(), "the cable is replaced".to_string());
+    let what = What::Case { case: CaseKey::of(&case.alert), to, seen: case.seen() };
+    append(log, cases.records(&Decision { time, by: by.clone(), why: why.clone(), what }).told);
+    Decided { to, time, by, why }
+}
+
 /// A forwarder at work.
 pub struct Running {
     pub registry: Registry,
@@ -86,6 +100,12 @@ impl Running {
     /// The offset before which the receiver has acknowledged everything.
     pub fn committed(&self) -> u64 {
         self.progress.committed().get(&0).copied().unwrap_or(0)
+    }
+
+    /// Ends it as a crash does: what is on its way and what is not committed is forgotten.
+    pub async fn crash(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|ended| ended.is_cancelled()), "it ended by itself");
     }
 
     pub async fn stop(self) -> Registry {
