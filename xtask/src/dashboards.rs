@@ -1,5 +1,6 @@
 //! Grafana's dashboards, from short descriptions: `cargo xtask dashboards` writes them to `deploy/grafana`.
 
+mod analyst;
 mod management;
 mod operation;
 mod shift;
@@ -46,17 +47,22 @@ enum Shown {
     Course,
     /// The last values as bars, one below the other.
     Bars,
+    /// Rows of the history.
+    Table,
 }
 
-/// PromQL, and what a line of it is called.
+/// PromQL and what a line of it is called, or the SQL of a table.
 struct Query(&'static str, &'static str);
+
+/// What Grafana calls its source of PostgreSQL.
+const HISTORY: &str = "grafana-postgresql-datasource";
 
 /// The columns of Grafana's grid, and how many rows a panel is high.
 const WIDTH: usize = 24;
 const HEIGHT: usize = 7;
 
 fn all() -> Vec<Dashboard> {
-    vec![operation::dashboard(), shift::dashboard(), management::dashboard()]
+    vec![operation::dashboard(), shift::dashboard(), analyst::dashboard(), management::dashboard()]
 }
 
 /// Writes every dashboard.
@@ -97,8 +103,11 @@ fn shown(dashboard: &Dashboard) -> Value {
         }
         y += HEIGHT;
     }
-    let source =
-        json!({ "name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus" });
+    let source = |name: &str, label: &str, query: &str| json!({ "name": name, "label": label, "type": "datasource", "query": query });
+    let mut sources = vec![source("datasource", "Prometheus", "prometheus")];
+    if dashboard.rows.iter().flat_map(|row| &row.panels).any(|panel| panel.shown == Shown::Table) {
+        sources.push(source("history", "Yagura's history", HISTORY));
+    }
     json!({
         "uid": format!("yagura-{}", dashboard.name),
         "title": dashboard.title,
@@ -109,26 +118,32 @@ fn shown(dashboard: &Dashboard) -> Value {
         "timezone": "browser",
         "refresh": "30s",
         "time": { "from": dashboard.from, "to": "now" },
-        "templating": { "list": [source] },
+        "templating": { "list": sources },
         "panels": panels,
     })
 }
 
 fn drawn(panel: &Panel, id: usize, place: &Value) -> Value {
-    let source = json!({ "type": "prometheus", "uid": "${datasource}" });
-    let targets: Vec<Value> = ('A'..='Z')
-        .zip(&panel.queries)
-        .map(|(letter, Query(expr, legend))| {
-            json!({
-                "refId": letter.to_string(),
-                "datasource": source,
-                "expr": expr,
+    let source = match panel.shown {
+        Shown::Table => json!({ "type": HISTORY, "uid": "${history}" }),
+        _ => json!({ "type": "prometheus", "uid": "${datasource}" }),
+    };
+    let target = |(letter, Query(text, legend)): (char, &Query)| {
+        let mut target = match panel.shown {
+            Shown::Table => {
+                json!({ "rawSql": text, "format": "table", "rawQuery": true, "editorMode": "code" })
+            }
+            shown => json!({
+                "expr": text,
                 "legendFormat": legend,
-                "instant": panel.shown != Shown::Course,
-                "range": panel.shown == Shown::Course,
-            })
-        })
-        .collect();
+                "instant": shown != Shown::Course,
+                "range": shown == Shown::Course,
+            }),
+        };
+        (target["refId"], target["datasource"]) = (letter.to_string().into(), source.clone());
+        target
+    };
+    let targets: Vec<Value> = ('A'..='Z').zip(&panel.queries).map(target).collect();
     let reduce = json!({ "calcs": ["lastNotNull"], "fields": "", "values": false });
     let (kind, options) = match panel.shown {
         Shown::Number => {
@@ -138,6 +153,7 @@ fn drawn(panel: &Panel, id: usize, place: &Value) -> Value {
             "bargauge",
             json!({ "reduceOptions": reduce, "orientation": "horizontal", "displayMode": "basic" }),
         ),
+        Shown::Table => ("table", json!({ "showHeader": true, "cellHeight": "sm" })),
         Shown::Course => (
             "timeseries",
             json!({ "legend": { "displayMode": "list", "placement": "bottom" }, "tooltip": { "mode": "multi", "sort": "desc" } }),

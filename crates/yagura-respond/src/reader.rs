@@ -2,6 +2,7 @@
 //! polled whether the receiver answers or not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -111,6 +112,7 @@ impl Orders {
 #[derive(Debug, Default)]
 pub struct Progress {
     committed: Mutex<BTreeMap<u32, u64>>,
+    turns: AtomicU64,
 }
 
 impl Progress {
@@ -118,6 +120,11 @@ impl Progress {
     /// acknowledged everything, as committed.
     pub fn committed(&self) -> BTreeMap<u32, u64> {
         self.lock().clone()
+    }
+
+    /// How often it has asked the log since it joined: several times a second, whatever the receiver does.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, u64>> {
@@ -154,6 +161,7 @@ impl LogReader {
         let mut held = Held::default();
         let (mut lag_due, mut mutes_due, mut mutes) = (Instant::now(), Instant::now(), Mutes::default());
         while !self.orders.stopped() && !self.fetched.is_closed() {
+            self.progress.turns.fetch_add(1, Ordering::Relaxed);
             self.commit(member.as_mut(), &mut held);
             if Instant::now() >= lag_due {
                 self.measure_lag(member.as_ref(), &held);

@@ -27,7 +27,7 @@ use crate::mutes::Keeping;
 use crate::nodes::{self, Nodes};
 use crate::say::say;
 use crate::serve::Serving;
-use crate::watch::Watch;
+use crate::watch::{SinksWatch, Watch};
 use crate::{Failure, Format, plant};
 
 /// Arguments of `run`.
@@ -152,6 +152,15 @@ impl Running {
         let stop_nodes = Arc::new(AtomicBool::new(false));
         let nodes = nodes(config, &registry, &log, &stop_nodes)?;
         let (stop_responding, stopped) = tokio::sync::watch::channel(false);
+        let forwarders: Vec<(String, Forwarder)> = sinks
+            .into_iter()
+            .map(|(name, sink, delivery)| {
+                let forwarder = Forwarder::new(&name, sink, Arc::clone(&log), ALERTS, &sink_metrics);
+                (name, forwarder.delivering(delivery))
+            })
+            .collect();
+        let forwarding: Vec<(String, Arc<Forwarding>)> =
+            forwarders.iter().map(|(name, forwarder)| (name.clone(), forwarder.progress())).collect();
         let console = match config.console.as_str() {
             "none" => None,
             address => Some(runtime.block_on(console(
@@ -159,6 +168,7 @@ impl Running {
                 registry.clone(),
                 Arc::clone(&log),
                 config.has(Role::Detect).then(|| Arc::clone(&detecting)),
+                forwarding.clone(),
                 stopped.clone(),
             ))?),
         };
@@ -185,13 +195,9 @@ impl Running {
                 Ok(worker::run(log.as_ref(), &pipeline, &options, &stop, &progress)?)
             })?);
         }
-        let mut forwarding = Vec::new();
-        let responders = sinks
+        let responders = forwarders
             .into_iter()
-            .map(|(name, sink, delivery)| {
-                let forwarder = Forwarder::new(&name, sink, Arc::clone(&log), ALERTS, &sink_metrics);
-                let forwarder = forwarder.delivering(delivery);
-                forwarding.push(forwarder.progress());
+            .map(|(_, forwarder)| {
                 let mut stopped = stopped.clone();
                 runtime.spawn(async move {
                     let stop = async move {
@@ -207,7 +213,7 @@ impl Running {
             console,
             collectors,
             detecting,
-            forwarding,
+            forwarding: forwarding.into_iter().map(|(_, progress)| progress).collect(),
             runtime,
             signal,
             stop_nodes,
@@ -402,6 +408,7 @@ async fn console(
     registry: Registry,
     log: Arc<dyn Log>,
     detecting: Option<Arc<Detecting>>,
+    forwarding: Vec<(String, Arc<Forwarding>)>,
     stopped: tokio::sync::watch::Receiver<bool>,
 ) -> anyhow::Result<std::net::SocketAddr> {
     let health = Health::new(Duration::from_secs(60));
@@ -409,20 +416,24 @@ async fn console(
         let ready = health.gate("detect", "no partition is assigned yet");
         (detecting, ready, Watch::new(health.clone()))
     });
+    let mut sinks = SinksWatch::new(&health, &forwarding);
     let bound = yagura_console::bind(address, registry, health).await?;
     let address = bound.address();
     let mut watched = stopped.clone();
     tokio::spawn(async move {
-        let Some((detecting, ready, mut watch)) = watching else { return };
+        let mut watching = watching;
         while !*watched.borrow() {
-            let (log, progress) = (Arc::clone(&log), Arc::clone(&detecting));
-            // The log may take its time to answer.
-            let ends = tokio::task::spawn_blocking(move || progress.look_at_ends(log.as_ref())).await;
-            watch.look(&detecting.turns(), &detecting.done(), &ends.unwrap_or_default());
-            if detecting.done().is_empty() {
-                ready.shut("no partition is assigned");
-            } else {
-                ready.open();
+            sinks.look();
+            if let Some((detecting, ready, watch)) = &mut watching {
+                let (log, progress) = (Arc::clone(&log), Arc::clone(detecting));
+                // The log may take its time to answer.
+                let ends = tokio::task::spawn_blocking(move || progress.look_at_ends(log.as_ref())).await;
+                watch.look(&detecting.turns(), &detecting.done(), &ends.unwrap_or_default());
+                if detecting.done().is_empty() {
+                    ready.shut("no partition is assigned");
+                } else {
+                    ready.open();
+                }
             }
             // Ends with the run, or after a second.
             let _ = tokio::time::timeout(Duration::from_secs(1), watched.changed()).await;

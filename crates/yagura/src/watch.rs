@@ -1,9 +1,12 @@
-//! Whether detecting gets on: every worker finishes its turns, and what there is to read is judged.
+//! Whether detecting gets on, so that every worker finishes its turns and what there is to read is judged; and whether
+//! sinks do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use yagura_console::{Component, Health};
+use yagura_console::{Component, Gate, Health};
 use yagura_detect::worker::Turns;
+use yagura_respond::Progress as Forwarding;
 
 /// Tells the console's health how far the workers are.
 pub struct Watch {
@@ -48,6 +51,43 @@ impl Watch {
         }
         self.behind = behind;
         self.done.clone_from(done);
+    }
+}
+
+/// Tells the console's health whether sinks get on: each asks the log again and again, whether its receiver answers or
+/// not.
+pub struct SinksWatch(Vec<Watched>);
+
+struct Watched {
+    progress: Arc<Forwarding>,
+    component: Component,
+    ready: Gate,
+    seen: u64,
+}
+
+impl SinksWatch {
+    /// Of these sinks.
+    pub fn new(health: &Health, sinks: &[(String, Arc<Forwarding>)]) -> Self {
+        let watched = |(name, progress): &(String, Arc<Forwarding>)| {
+            let name = format!("respond: sink {name}");
+            let ready = health.gate(&name, "it has not joined the log yet");
+            Watched { progress: Arc::clone(progress), component: health.component(&name), ready, seen: 0 }
+        };
+        SinksWatch(sinks.iter().map(watched).collect())
+    }
+
+    /// Looks at them.
+    pub fn look(&mut self) {
+        for sink in &mut self.0 {
+            let turns = sink.progress.turns();
+            if turns > 0 {
+                sink.ready.open();
+            }
+            if turns != sink.seen {
+                sink.component.advance();
+            }
+            sink.seen = turns;
+        }
     }
 }
 

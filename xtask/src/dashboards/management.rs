@@ -8,7 +8,7 @@ pub fn dashboard() -> Dashboard {
         title: "Yagura: management",
         description: "A month: how much was watched, what was found, whether people were drowned.",
         from: "now-30d",
-        rows: vec![watched(), found()],
+        rows: vec![watched(), found(), covered()],
     }
 }
 
@@ -91,6 +91,53 @@ fn found() -> Row {
                 queries: vec![Query(
                     "max by (sink) (increase(yagura_sink_acknowledged_total[30d]))",
                     "{{sink}}",
+                )],
+            },
+        ],
+    }
+}
+
+/// Of the guideline's six practices, what Yagura supports is the watching and what it feeds; outcomes are those that
+/// detections name.
+fn covered() -> Row {
+    Row {
+        title: "What was watched for",
+        panels: vec![
+            Panel {
+                title: "Outcomes that alerts supported",
+                description: "Of NIST CSF 2.0 and of the CPSF, as the detections name them. Yagura supports them; it proves nothing.",
+                shown: Shown::Table,
+                unit: "short",
+                limits: None,
+                queries: vec![Query(
+                    "SELECT outcome, CASE WHEN outcome LIKE 'CPS.%' THEN 'CPSF' ELSE 'NIST CSF 2.0' END AS of, \
+                     count(DISTINCT uid) AS alerts, count(DISTINCT detection) AS detections, count(DISTINCT cell) AS cells FROM \
+                     (SELECT uid, detection, cell, unnest(string_to_array(outcomes, ' ')) AS outcome FROM alert \
+                     WHERE $__timeFilter(observed) AND outcomes <> '') GROUP BY outcome ORDER BY outcome",
+                    "",
+                )],
+            },
+            Panel {
+                title: "The six practices",
+                description: "Of the guidelines for semiconductor device factories, with what Yagura recorded for each in the time that is looked at.",
+                shown: Shown::Table,
+                unit: "short",
+                limits: None,
+                queries: vec![Query(
+                    "SELECT 1 AS practice, 'know your assets: devices that said what they are' AS supported, \
+                     count(DISTINCT address) AS recorded FROM identity WHERE $__timeFilter(observed) \
+                     UNION ALL SELECT 2, 'know their weaknesses: devices whose firmware is known', count(DISTINCT address) \
+                     FROM identity WHERE $__timeFilter(observed) AND firmware <> '' \
+                     UNION ALL SELECT 3, 'limit the damage: alerts about what crosses between areas', count(DISTINCT uid) \
+                     FROM alert WHERE $__timeFilter(observed) AND outcomes LIKE '%CPS.AE-1%' \
+                     UNION ALL SELECT 4, 'watch continuously: cells that were seen', count(DISTINCT cell) \
+                     FROM coverage WHERE $__timeFilter(observed) \
+                     UNION ALL SELECT 5, 'be ready to respond and recover: alerts with evidence', count(DISTINCT uid) \
+                     FROM alert WHERE $__timeFilter(observed) AND queue = 'security' \
+                     UNION ALL SELECT 6, 'guard the doors: entries and log-ins that were recorded', count(*) \
+                     FROM log WHERE $__timeFilter(observed) AND category IN ('badge', 'access') \
+                     ORDER BY practice",
+                    "",
                 )],
             },
         ],

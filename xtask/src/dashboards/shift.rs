@@ -8,7 +8,7 @@ pub fn dashboard() -> Dashboard {
         title: "Yagura: shift",
         description: "Alerts of the last eight hours, and whether anything is not watched.",
         from: "now-8h",
-        rows: vec![now(), alerts()],
+        rows: vec![now(), places(), alerts()],
     }
 }
 
@@ -54,6 +54,27 @@ fn now() -> Row {
                 )],
             },
         ],
+    }
+}
+
+/// Where, what and since when: Prometheus may not know.
+fn places() -> Row {
+    Row {
+        title: "Where and since when",
+        panels: vec![Panel {
+            title: "What is wrong, and where",
+            description: "Alerts of security and equipment, by place; the worst and newest first.",
+            shown: Shown::Table,
+            unit: "short",
+            limits: None,
+            queries: vec![Query(
+                "SELECT severity, tool, cell, title, min(time) AS since, max(last_time) AS last, count(DISTINCT uid) AS alerts \
+                 FROM alert WHERE $__timeFilter(observed) AND queue IN ('security', 'equipment') \
+                 GROUP BY severity, tool, cell, title ORDER BY CASE severity WHEN 'critical' THEN 0 WHEN 'high' THEN 1 \
+                 WHEN 'medium' THEN 2 WHEN 'low' THEN 3 ELSE 4 END, last DESC LIMIT 200",
+                "",
+            )],
+        }],
     }
 }
 

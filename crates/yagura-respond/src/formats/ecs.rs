@@ -160,7 +160,7 @@ fn own(message: &Message<'_>) -> Value {
         None => {
             own["alert"]["late"] = json!(alert.late);
             own["cause"] = json!({
-                "collector": alert.cause.collector, "epoch": signed(alert.cause.epoch),
+                "collector": alert.cause.collector, "epoch": alert.cause.epoch.to_string(),
                 "row": signed(alert.cause.row),
             });
             own["evidence"] = json!(alert.evidence.to_string());

@@ -150,6 +150,28 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Columns of evidence whose numbers are names: half of them are larger than a receiver's integers.
+const IDS: &[&str] = &["epoch", "flow"];
+
+/// The value with ids as texts, whatever their size, and other numbers beyond a receiver's integers, too: an index
+/// that takes the type of a field from the first document would refuse later ones.
+fn ids_as_text(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(columns) => {
+            for (name, value) in columns {
+                let is_id = value.is_number() && IDS.contains(&name.as_str());
+                *value = if is_id { value.to_string().into() } else { ids_as_text(value.take()) };
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| *value = ids_as_text(value.take())),
+        Value::Number(number) if number.as_u64().is_some_and(|n| i64::try_from(n).is_err()) => {
+            value = number.to_string().into();
+        }
+        _ => {}
+    }
+    value
+}
+
 /// Milliseconds since 1970.
 fn millis(time: Micros) -> i64 {
     time.div_euclid(1000)

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use yagura_event::alert::{Alert, Severity};
 use yagura_event::clock::rfc3339;
 
-use super::{Encoding, endpoints, millis, signed};
+use super::{Encoding, endpoints, ids_as_text, millis, signed};
 use crate::cases::Verdict;
 use crate::message::{Activity, Kind, Message};
 use crate::techniques;
@@ -62,7 +62,8 @@ pub fn event(message: &Message<'_>) -> Value {
             unmapped["sequence"] = json!(alert.sequence);
             unmapped["late"] = json!(alert.late);
             unmapped["cause"] = json!({
-                "collector": alert.cause.collector, "epoch": alert.cause.epoch, "row": alert.cause.row,
+                "collector": alert.cause.collector, "epoch": alert.cause.epoch.to_string(),
+                "row": signed(alert.cause.row),
             });
         }
     }
@@ -187,7 +188,7 @@ fn finding_info(message: &Message<'_>) -> Value {
 
 /// The causing row, with its two ends where it has addresses.
 fn evidence(alert: &Alert) -> Value {
-    let mut evidence = json!({ "data": alert.evidence });
+    let mut evidence = json!({ "data": ids_as_text(alert.evidence.clone()) });
     for (name, end) in ["src_endpoint", "dst_endpoint"].into_iter().zip(endpoints(&alert.evidence)) {
         if let Some(end) = end {
             evidence[name] = json!({ "ip": end.ip.to_string() });

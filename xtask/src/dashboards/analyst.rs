@@ -1,0 +1,109 @@
+//! For the security analyst: which alerts, by which techniques, and how far what they rest on has been learned.
+
+use super::{Dashboard, Panel, Query, Row, Shown};
+
+pub fn dashboard() -> Dashboard {
+    Dashboard {
+        name: "analyst",
+        title: "Yagura: analyst",
+        description: "Alerts with what they say, techniques, and the state of the baselines. Cases are decided about with `yagura alerts` or over the interface.",
+        from: "now-24h",
+        rows: vec![alerts(), techniques(), baselines()],
+    }
+}
+
+/// The newest revision of each alert in the time that is looked at.
+macro_rules! newest {
+    ($columns:literal, $rest:literal) => {
+        concat!(
+            "WITH newest AS (SELECT *, row_number() OVER (PARTITION BY uid ORDER BY revision DESC) AS place",
+            " FROM alert WHERE $__timeFilter(observed)) SELECT ",
+            $columns,
+            " FROM newest WHERE place = 1 AND queue = 'security' ",
+            $rest
+        )
+    };
+}
+
+fn table(title: &'static str, description: &'static str, sql: &'static str) -> Panel {
+    Panel {
+        title,
+        description,
+        shown: Shown::Table,
+        unit: "short",
+        limits: None,
+        queries: vec![Query(sql, "")],
+    }
+}
+
+fn alerts() -> Row {
+    Row {
+        title: "Alerts",
+        panels: vec![table(
+            "Security alerts",
+            "The newest revision of each; the id is what `yagura alerts show` takes.",
+            newest!(
+                "time, severity, tool, cell, title, summary, techniques, count, uid",
+                "ORDER BY time DESC LIMIT 500"
+            ),
+        )],
+    }
+}
+
+fn techniques() -> Row {
+    Row {
+        title: "Techniques and causes",
+        panels: vec![
+            table(
+                "Techniques",
+                "Of MITRE ATT&CK for ICS 18.1, with their alerts and equipment.",
+                "SELECT technique, count(DISTINCT uid) AS alerts, count(DISTINCT tool) AS tools FROM \
+                 (SELECT uid, tool, unnest(string_to_array(techniques, ' ')) AS technique FROM alert \
+                 WHERE $__timeFilter(observed) AND queue = 'security' AND techniques <> '') \
+                 GROUP BY technique ORDER BY alerts DESC, technique",
+            ),
+            table(
+                "Who did what",
+                "Detections by equipment, the busiest first.",
+                newest!(
+                    "detection, tool, count(*) AS alerts, sum(count) AS rows, max(last_time) AS last",
+                    "GROUP BY detection, tool ORDER BY alerts DESC, detection, tool LIMIT 100"
+                ),
+            ),
+        ],
+    }
+}
+
+fn baselines() -> Row {
+    let bars = |title, description, query, legend| Panel {
+        title,
+        description,
+        shown: Shown::Bars,
+        unit: "short",
+        limits: None,
+        queries: vec![Query(query, legend)],
+    };
+    Row {
+        title: "Baselines",
+        panels: vec![
+            bars(
+                "Keys by state",
+                "What alerts rest on: approved, proposed, or still learning.",
+                "sum by (state) (yagura_detect_keys)",
+                "{{state}}",
+            ),
+            bars(
+                "Keys ready for approval",
+                "Learned for long enough: `yagura baseline show` and `approve`.",
+                "sum by (detection) (yagura_detect_ready_keys) > 0",
+                "{{detection}}",
+            ),
+            table(
+                "What people decided about baselines",
+                "Approvals, roll-backs and maintenance, as the log has them.",
+                "SELECT time, author, action, subject, cell FROM control WHERE $__timeFilter(observed) AND action IN \
+                 ('approve', 'baseline', 'rollback', 'maintenance', 'false-alarm') ORDER BY time DESC LIMIT 100",
+            ),
+        ],
+    }
+}
