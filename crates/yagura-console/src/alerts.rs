@@ -205,7 +205,11 @@ async fn with<T: Send + 'static>(
     work: impl FnOnce(&Watched) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let shared = Arc::clone(shared);
-    let done = tokio::task::spawn_blocking(move || work(&shared.now()?)).await;
+    let done = tokio::task::spawn_blocking(move || {
+        let watched = shared.now()?;
+        work(&watched)
+    });
+    let done = done.await;
     done.unwrap_or_else(|panic| Err(Problem(StatusCode::INTERNAL_SERVER_ERROR, panic.to_string())))
 }
 

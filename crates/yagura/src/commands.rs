@@ -11,7 +11,7 @@ use yagura_detect::selftest;
 use crate::archive::ArchiveConfig;
 use crate::config::Config;
 use crate::say::say;
-use crate::{Failure, Format, mutes, plant};
+use crate::{Failure, Format, mutes, plant, serve};
 
 /// Arguments of `validate`.
 #[derive(Args)]
@@ -80,6 +80,7 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
             connect(config, &plant, format)?;
         }
         config.archive.as_ref().map(ArchiveConfig::open).transpose()?;
+        serve::check(config)?;
         mutes::read(&config.mutes).map_err(Failure::Input)?;
         for sink in &config.sinks {
             sink.build(&config.folder).map_err(|e| Failure::Input(e.to_string()))?;

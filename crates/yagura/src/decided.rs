@@ -1,6 +1,6 @@
 //! What a decision writes into the log, whoever makes it: on the command line, over the interface, in a file.
 
-use yagura_detect::baseline;
+use yagura_detect::baseline::decision::Decision as Recorded;
 use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_log::Record;
 use yagura_respond::cases::{Cases, DECISIONS, Decision, Records, Verdict, What};
@@ -12,7 +12,7 @@ pub fn records(decision: &Decision, cases: &Cases) -> Vec<(&'static str, Vec<Rec
     let Records { told, decision: record } = cases.records(decision);
     let mut out = vec![(ALERTS, told), (DECISIONS, vec![record])];
     if let What::Case { case, to: Verdict::FalsePositive, .. } = &decision.what {
-        let told = baseline::Decision::FalseAlarm { detection: &case.detection, keys: &case.key };
+        let told = Recorded::FalseAlarm { detection: &case.detection, keys: &case.key };
         out.push((EVENTS, told.records(&case.cell, &decision.by, decision.time)));
     }
     out.retain(|(_, records)| !records.is_empty());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -69,8 +70,9 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
     let mut tail = Tail::new(running.log.as_ref())?;
     let mut alerts: Vec<Alert> = Vec::new();
     let mut failed = None;
+    let log = Arc::clone(&running.log);
     running.wait(true, |line| {
-        match tail.next(running.log.as_ref()) {
+        match tail.next(log.as_ref()) {
             Ok(new) => {
                 for alert in new {
                     teller.alert(&alert);

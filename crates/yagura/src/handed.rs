@@ -141,7 +141,7 @@ mod tests {
         log.ensure_topic(EVENTS, 1).unwrap();
         assert_eq!(take(data.path(), &log).unwrap(), 0, "no folder");
         let record = Record { key: "bay".into(), header: "{}".into(), value: "é\n".into() };
-        hand(&folder(data.path()), &[(EVENTS, &[record.clone(), record.clone()])]).unwrap();
+        hand(&folder(data.path()), &[(EVENTS, vec![record.clone(), record.clone()])]).unwrap();
         std::fs::write(folder(data.path()).join("0.json"), "no line").unwrap();
         assert_eq!(take(data.path(), &log).unwrap(), 2);
         assert_eq!(take(data.path(), &log).unwrap(), 0);

@@ -298,7 +298,7 @@ mutes:
         let mut watched = Watched::new(Arc::clone(&log), ALERTS);
         let mut keep = |text: &str| {
             let files = written(folder.path(), text);
-            let mut keeping = Keeping::of(&files, &log).expect("mutes").expect("some");
+            let mut keeping = Keeping::of(&files, &log).ok().flatten().expect("mutes");
             keeping.look().expect("a log that answers");
             watched.read().expect("a log that answers");
             let cases = watched.cases();

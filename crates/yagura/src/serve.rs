@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use yagura_console::alerts::{Alerts, People};
 use yagura_detect::worker::ALERTS;
 use yagura_door::{Fresh, ServerTls, Unusable, lines};
@@ -105,9 +106,28 @@ impl Serving {
     }
 }
 
+/// Whether both doors could be opened; none is.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    if let Some(api) = &config.api {
+        let door = api.door(&config.folder);
+        door.tls()?;
+        People::read(&config.folder.join(&api.token_file)).map_err(|e| door.wrong(&e))?;
+    }
+    if let Some(postgres) = &config.postgres {
+        let door = postgres.door(&config.folder);
+        door.tls()?;
+        users(&config.folder.join(&postgres.users_file)).map_err(|e| door.wrong(&e))?;
+    }
+    Ok(())
+}
+
 impl ApiConfig {
+    fn door<'a>(&'a self, folder: &'a Path) -> Door<'a> {
+        Door { name: "api", listen: self.listen, tls: self.tls.as_ref(), folder }
+    }
+
     fn open(&self, folder: &Path) -> Result<Alerts, Failure> {
-        let door = Door { name: "api", listen: self.listen, tls: self.tls.as_ref(), folder };
+        let door = self.door(folder);
         let file = folder.join(&self.token_file);
         let own = file.clone();
         let people = Fresh::new(vec![file], move || People::read(&own)).map_err(|e| door.wrong(&e))?;
@@ -118,8 +138,12 @@ impl ApiConfig {
 }
 
 impl PostgresConfig {
+    fn door<'a>(&'a self, folder: &'a Path) -> Door<'a> {
+        Door { name: "postgres", listen: self.listen, tls: self.tls.as_ref(), folder }
+    }
+
     fn open(&self, folder: &Path) -> Result<Postgres, Failure> {
-        let door = Door { name: "postgres", listen: self.listen, tls: self.tls.as_ref(), folder };
+        let door = self.door(folder);
         let file = folder.join(&self.users_file);
         let own = file.clone();
         let users = Fresh::new(vec![file], move || users(&own)).map_err(|e| door.wrong(&e))?;
@@ -160,14 +184,18 @@ impl Door<'_> {
         Failure::Input(format!("{}: {problem}", self.name))
     }
 
-    fn open(&self) -> Result<(TcpListener, Option<Fresh<tokio_rustls::TlsAcceptor>>), Failure> {
+    fn tls(&self) -> Result<Option<Fresh<TlsAcceptor>>, Failure> {
         if self.tls.is_none() && !self.listen.ip().is_loopback() {
             return Err(self.wrong(&format!(
                 "{} is beyond this machine: give `tls: {{ certificate: …, key: … }}`, or listen on 127.0.0.1",
                 self.listen
             )));
         }
-        let tls = self.tls.map(|tls| tls.acceptor(self.folder)).transpose().map_err(|e| self.wrong(&e))?;
+        self.tls.map(|tls| tls.acceptor(self.folder)).transpose().map_err(|e| self.wrong(&e))
+    }
+
+    fn open(&self) -> Result<(TcpListener, Option<Fresh<TlsAcceptor>>), Failure> {
+        let tls = self.tls()?;
         let listener = TcpListener::bind(self.listen).map_err(|cause| {
             self.wrong(&format!("cannot listen on {}: {cause}; stop what listens there, or give another address of this machine", self.listen))
         })?;

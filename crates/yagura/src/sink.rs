@@ -217,7 +217,7 @@ fn send_again(config: &Config, sink: &SinkConfig, ids: &[String], format: Format
         handed::write(config, &[(UNDELIVERED, taken)])?;
     }
     if format == Format::Text {
-        say!("{} of {} taken, {} refused again", taken.len(), mine.len(), sent.refused);
+        say!("{} of {} taken, {} refused again", sent.taken.len(), mine.len(), sent.refused);
     }
     match sent.trouble {
         Some(trouble) => Err(Failure::Failed(anyhow::anyhow!("{trouble}"))),

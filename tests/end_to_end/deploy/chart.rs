@@ -98,6 +98,10 @@ fn mount(pod: &Value, manifests: &[Value], into: &Path, owner: &str) -> Vec<Path
                 std::fs::copy(pipeline(), place).expect("a pipeline");
                 return;
             }
+            Some("tokens") => {
+                return std::fs::write(place, "mori analyst 0123456789abcdef0123\n").expect("tokens");
+            }
+            Some("users") => return std::fs::write(place, "grafana:0123456789abcdef\n").expect("users"),
             _ => return std::fs::write(place, "0123456789abcdef0123456789abcdef\n").expect("a file"),
         };
         std::fs::copy(certificates.file(from), place).expect("a copy");
@@ -233,7 +237,9 @@ fn nothing_reaches_the_plant_and_only_who_is_named_is_let_in() {
     let siem = Host::outside([10, 40, 0, 5]);
     let sender = Host::outside([10, 30, 0, 77]);
     let plant = [[10, 21, 4, 7], [10, 20, 1, 11], [10, 21, 5, 2]].map(Host::outside);
-    let parts = ["detect", "respond", "archive", "collect-gateway", "collect-hosts"];
+    let (bucket, analyst) = (Host::outside([10, 40, 0, 9]), Host::outside([10, 50, 0, 7]));
+    let grafana = Host::pod("monitoring", "app.kubernetes.io/name", "grafana");
+    let parts = ["detect", "respond", "archive", "serve", "collect-gateway", "collect-hosts"];
     for part in parts {
         let labels = labels(workloads(&manifests), part);
         let out = |other: &Host, port| lets(&policies, &labels, "Egress", other, port);
@@ -249,18 +255,24 @@ fn nothing_reaches_the_plant_and_only_who_is_named_is_let_in() {
         assert!(out(&kafka, (9093, "TCP")) && !out(&kafka, (9092, "TCP")), "{part}");
         assert!(out(&dns, (53, "UDP")) && !out(&dns, (443, "TCP")), "{part}");
         assert_eq!(out(&siem, (2514, "TCP")), part == "respond", "{part}");
+        assert_eq!(out(&bucket, (443, "TCP")), ["archive", "serve"].contains(&part), "{part}");
+        for asker in [&grafana, &analyst] {
+            assert_eq!(into(asker, (5432, "TCP")) && into(asker, (9601, "TCP")), part == "serve", "{part}");
+        }
+        assert!(!into(&stranger, (5432, "TCP")) && !into(&sender, (9601, "TCP")), "{part}");
         assert!(into(&prometheus, (9600, "TCP")) && !into(&stranger, (9600, "TCP")), "{part}");
         assert_eq!(into(&sender, (8443, "TCP")), part == "collect-gateway", "{part}");
         assert_eq!(into(&sender, (5514, "UDP")), part == "collect-hosts", "{part}");
         assert!(!into(&stranger, (8443, "TCP")) && !into(&sender, (9600, "TCP")), "{part}");
     }
-    // A port that a sender may reach is one that the pod listens on, and a service leads to it.
+    // A port that somebody may reach is one that the pod listens on, and a service leads to it.
     for service in of_kind(&manifests, "Service").filter(|s| s["spec"]["clusterIP"] != "None") {
         let part = word(&service["spec"]["selector"]["app.kubernetes.io/component"]);
         let selected = labels(workloads(&manifests), part);
+        let comes = if part == "serve" { &analyst } else { &sender };
         for port in each(&service["spec"]["ports"]) {
             let of = (port["port"].as_u64().expect("a port"), word(&port["protocol"]));
-            assert!(lets(&policies, &selected, "Ingress", &sender, of), "{service}");
+            assert!(lets(&policies, &selected, "Ingress", comes, of), "{service}");
         }
     }
 }
@@ -277,7 +289,11 @@ fn values_that_do_not_fit_are_refused() {
         ("kafka", "detect.replicas=7", "detect.replicas is more than partitions"),
         ("kafka", "networkPolicy.kafka.peers=null", "networkPolicy.kafka.peers"),
         ("kafka", "networkPolicy.sinks.peers=null", "networkPolicy.sinks.peers"),
-        ("kafka", "archive.store=s3://history/fab", "networkPolicy.store.peers"),
+        ("kafka", "networkPolicy.store.peers=null", "networkPolicy.store.peers"),
+        ("kafka", "archive.store=", "serve.postgres needs a history"),
+        ("kafka", "serve.from=null", "serve.from is empty"),
+        ("kafka", "serve.tlsSecret=", "serve.tlsSecret is empty"),
+        ("single-node", "serve.api.tokenSecret.name=", "/serve/api"),
         ("kafka", "settings.console=0.0.0.0:1", "'console' not allowed"),
         ("single-node", "runAsUser=0", "/runAsUser"),
         ("single-node", "collectors[0].from=null", "/collectors/0/from"),

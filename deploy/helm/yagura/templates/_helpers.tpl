@@ -54,9 +54,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $sources = concat $sources .sources -}}
 {{- $ports = concat $ports .ports -}}
 {{- end -}}
+{{- $doors := list -}}
+{{- if .Values.serve.api.enabled -}}{{- $doors = append $doors (dict "name" "api" "port" 9601) -}}{{- end -}}
+{{- if .Values.serve.postgres.enabled -}}{{- $doors = append $doors (dict "name" "postgres" "port" 5432) -}}{{- end -}}
 {{- if eq .Values.mode "single" -}}
-{{- $roles := list "collect" "detect" "respond" "archive" -}}
-{{- $parts = append $parts (dict "name" "single" "for" (list "collect" "detect" "respond" "archive") "roles" $roles "sources" $sources "ports" $ports) -}}
+{{- $roles := list "collect" "detect" "respond" "archive" "serve" -}}
+{{- $parts = append $parts (dict "name" "single" "for" $roles "roles" $roles "sources" $sources "ports" (concat $ports $doors)) -}}
 {{- else -}}
 {{- $parts = append $parts (dict "name" "detect" "for" (list "detect") "roles" (list "detect") "sources" list "ports" list) -}}
 {{- if .Values.sinks -}}
@@ -64,6 +67,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- if .Values.archive.enabled -}}
 {{- $parts = append $parts (dict "name" "archive" "for" (list "archive") "roles" (list "archive") "sources" list "ports" list) -}}
+{{- end -}}
+{{- if $doors -}}
+{{- $parts = append $parts (dict "name" "serve" "for" (list "serve") "roles" (list "serve") "sources" list "ports" $doors) -}}
 {{- end -}}
 {{- range .Values.collectors -}}
 {{- $parts = append $parts (dict "name" (printf "collect-%s" .name) "for" (list "collect") "roles" (list "collect") "sources" .sources "ports" .ports) -}}
@@ -110,7 +116,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if eq $v.mode "kafka" -}}{{- $_ := set $config "spool" (dict "bytes" .spool) -}}{{- end -}}
 {{- end -}}
 {{- if has "respond" $part.for -}}{{- $_ := set $config "sinks" $v.sinks -}}{{- end -}}
-{{- if and (has "archive" $part.for) $v.archive.enabled -}}
+{{- if has "serve" $part.for -}}
+{{- $tls := dict "certificate" "serve-tls/tls.crt" "key" "serve-tls/tls.key" -}}
+{{- if $v.serve.api.enabled -}}
+{{- $_ := set $config "api" (dict "listen" "0.0.0.0:9601" "tls" $tls "token_file" "api-tokens/tokens") -}}
+{{- end -}}
+{{- if $v.serve.postgres.enabled -}}
+{{- $_ := set $config "postgres" (dict "listen" "0.0.0.0:5432" "tls" $tls "users_file" "postgres-users/users" "memory" $v.serve.postgres.memory) -}}
+{{- end -}}
+{{- end -}}
+{{- $asks := and (has "serve" $part.for) $v.serve.postgres.enabled -}}
+{{- if and (or (has "archive" $part.for) $asks) $v.archive.enabled -}}
 {{- $archive := dict "store" (default "/var/lib/yagura/history" $v.archive.store) "keep" $v.archive.keep "flush_every" $v.archive.flushEvery "compact" $v.archive.compact -}}
 {{- $_ := set $config "archive" $archive -}}
 {{- end -}}
@@ -124,7 +140,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $for := .part.for -}}
 {{- range $v.files -}}
 {{- $meant := false -}}
-{{- range (default (list "detect" "respond" "archive" "collect") .parts) -}}{{- if has . $for -}}{{- $meant = true -}}{{- end -}}{{- end -}}
+{{- range (default (list "detect" "respond" "archive" "serve" "collect") .parts) -}}{{- if has . $for -}}{{- $meant = true -}}{{- end -}}{{- end -}}
 {{- if $meant -}}
 {{- $source := ternary (dict "secret" (dict "secretName" .secret "defaultMode" 288)) (dict "configMap" (dict "name" .configMap)) (hasKey . "secret") -}}
 {{- $out = append $out (merge (dict "name" .name) $source) -}}
@@ -132,6 +148,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- if and (has "collect" $for) $v.plantKeySecret.name -}}
 {{- $out = append $out (dict "name" "plant-key" "secret" (dict "secretName" $v.plantKeySecret.name "defaultMode" 288 "items" (list (dict "key" $v.plantKeySecret.key "path" "plant.key")))) -}}
+{{- end -}}
+{{- if has "serve" $for -}}
+{{- if or $v.serve.api.enabled $v.serve.postgres.enabled -}}
+{{- $out = append $out (dict "name" "serve-tls" "secret" (dict "secretName" $v.serve.tlsSecret "defaultMode" 288)) -}}
+{{- end -}}
+{{- with $v.serve.api -}}{{- if .enabled -}}
+{{- $out = append $out (dict "name" "api-tokens" "secret" (dict "secretName" .tokenSecret.name "defaultMode" 288 "items" (list (dict "key" .tokenSecret.key "path" "tokens")))) -}}
+{{- end -}}{{- end -}}
+{{- with $v.serve.postgres -}}{{- if .enabled -}}
+{{- $out = append $out (dict "name" "postgres-users" "secret" (dict "secretName" .usersSecret.name "defaultMode" 288 "items" (list (dict "key" .usersSecret.key "path" "users")))) -}}
+{{- end -}}{{- end -}}
 {{- end -}}
 {{- if eq $v.mode "kafka" -}}
 {{- with $v.kafka.tls -}}
