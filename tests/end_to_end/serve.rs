@@ -18,6 +18,7 @@ struct Run {
     child: Child,
     api: String,
     postgres: String,
+    metrics: std::net::SocketAddr,
     certificates: Certificates,
 }
 
@@ -45,7 +46,9 @@ impl Run {
             let address = told[name].as_str().expect("an address");
             address.rsplit(':').next().expect("a port").to_string()
         };
-        Run { api: port("api"), postgres: port("postgres"), home, config, child, certificates }
+        let metrics = told["metrics"].as_str().and_then(|url| url.split('/').nth(2)?.parse().ok());
+        let metrics = metrics.expect("an address");
+        Run { metrics, api: port("api"), postgres: port("postgres"), home, config, child, certificates }
     }
 
     /// What the interface answers: a status and a document.
@@ -175,14 +178,22 @@ fn alerts_are_seen_followed_and_decided_about_by_those_who_may() {
     assert_eq!(run.ask("POST", "/v1/mutes/pm/end", ANALYST, Some(&json!({ "why": "done" }))).0, 201);
     assert_eq!(run.ask("GET", "/v1/mutes", READER, None).1["mutes"][0]["holds"], json!(false));
 
+    // What a reader sees is redacted as what goes to sinks.
+    let seen_by =
+        |token: &str| run.ask("GET", "/v1/alerts?state=new,acknowledged", token, None).1.to_string();
+    assert!(seen_by(READER).contains("[process]") && !seen_by(ANALYST).contains("[process]"));
+
     // Some alert has something to draw.
     let all = list("?state=new,acknowledged").1;
     let drawn = all["cases"].as_array().expect("cases").iter().any(|case| {
         let id = case["id"].as_str().expect("an id");
-        let (status, text) = run.ask_text("GET", &format!("/v1/alerts/{id}/picture.svg"), READER, None);
+        let (status, text) = run.ask_text("GET", &format!("/v1/alerts/{id}/picture.svg"), ANALYST, None);
         status == 200 && text.starts_with("<svg")
     });
     assert!(drawn, "no alert of the scene has a picture");
+
+    let metrics = yagura_testkit::prometheus::get(run.metrics, "/metrics").expect("metrics");
+    assert!(metrics.contains("yagura_serve_denied_total{door=\"api\"} 2"), "{metrics}");
 
     // What the description names is there.
     let (status, described) = run.ask("GET", "/v1/openapi.json", "", None);

@@ -10,8 +10,9 @@ use serde_json::Value;
 const ONLY: &[(&str, &[&str])] = &[
     ("datafusion", &["yagura-sql"]),
     ("rdkafka", &["yagura-kafka"]),
-    ("rustls", &["yagura-respond", "yagura-collect"]),
-    ("tokio-rustls", &["yagura-respond", "yagura-collect"]),
+    ("datafusion-postgres", &["yagura-sql"]),
+    ("rustls", &["yagura-respond", "yagura-collect", "yagura-door"]),
+    ("tokio-rustls", &["yagura-respond", "yagura-collect", "yagura-door"]),
     ("async-opcua-client", &["yagura-collect"]),
     ("axum", &["yagura-console"]),
     ("pcap", &["yagura-capture", "yagura-bench"]),

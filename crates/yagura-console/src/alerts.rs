@@ -20,16 +20,17 @@ use futures::stream::{Stream, unfold};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use prometheus::IntCounter;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
-use tokio_rustls::TlsAcceptor;
-use yagura_door::{Door, Fresh, stopped};
+use yagura_door::{Door, Fresh, TlsAcceptor, stopped};
 use yagura_event::alert::{Queue, Severity};
 use yagura_event::amounts::Period;
 use yagura_event::clock;
 use yagura_log::{Log, LogError, Record};
+use yagura_respond::Redaction;
 use yagura_respond::cases::{
     self, Case, CaseKey, Cases, Decision, Mute, Selection, Verdict, Watched, What, document,
 };
@@ -69,6 +70,8 @@ pub struct Alerts {
     pub connections: usize,
     /// What a decision writes, by topic.
     pub records: Records,
+    /// Counts requests without a valid token.
+    pub denied: IntCounter,
 }
 
 /// The records of a decision, by topic.
@@ -81,7 +84,15 @@ struct Inner {
     people: Fresh<People>,
     records: Records,
     watched: Mutex<Watched>,
-    changes: broadcast::Sender<Arc<str>>,
+    denied: IntCounter,
+    changes: broadcast::Sender<Change>,
+}
+
+/// A case that changed, as a reader and as an analyst may see it.
+#[derive(Clone)]
+struct Change {
+    redacted: Arc<str>,
+    whole: Arc<str>,
 }
 
 impl Alerts {
@@ -96,7 +107,14 @@ impl Alerts {
         let listener = TcpListener::from_std(self.listener)?;
         let (changes, _) = broadcast::channel(CHANGES);
         let watched = Mutex::new(Watched::new(Arc::clone(&log), alerts));
-        let inner = Arc::new(Inner { log, people: self.people, records: self.records, watched, changes });
+        let inner = Arc::new(Inner {
+            log,
+            people: self.people,
+            records: self.records,
+            denied: self.denied,
+            watched,
+            changes,
+        });
         let router = Router::new()
             .route("/v1/openapi.json", get(async || Json(openapi::description())))
             .route("/v1/alerts", get(list))
@@ -221,8 +239,11 @@ impl Inner {
         if self.changes.receiver_count() > 0 {
             for key in touched {
                 let Some((case, state)) = watched.cases().get(&key) else { continue };
+                let told =
+                    |redact: &Redaction| document(watched.cases(), case, state, redact).to_string().into();
+                let change = Change { redacted: told(&Redaction::default()), whole: told(&Redaction::off()) };
                 // Nobody follows any more when it fails.
-                let _ = self.changes.send(document(watched.cases(), case, state).to_string().into());
+                let _ = self.changes.send(change);
             }
         }
         Ok(watched)
@@ -263,7 +284,7 @@ struct Wanted {
 }
 
 async fn list(
-    _: Reader,
+    Reader(person): Reader,
     State(shared): State<Shared>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
@@ -283,13 +304,16 @@ async fn list(
         cell: wanted.cell,
         muted: wanted.muted,
     };
-    let limit = wanted.limit.unwrap_or(LIMIT);
+    let (limit, redact) = (wanted.limit.unwrap_or(LIMIT), person.redaction());
     with(&shared, move |watched| {
         let cases = watched.cases();
         let (chosen, muted) = selection.of(cases);
         let all = chosen.len();
-        let shown: Vec<Value> =
-            chosen.into_iter().take(limit).map(|(case, state)| document(cases, case, state)).collect();
+        let shown: Vec<Value> = chosen
+            .into_iter()
+            .take(limit)
+            .map(|(case, state)| document(cases, case, state, &redact))
+            .collect();
         Ok(Json(json!({ "cases": shown, "all": all, "muted": muted })))
     })
     .await
@@ -310,19 +334,19 @@ fn named<'a>(watched: &'a Watched, id: &'a str) -> Result<(&'a Case, cases::Stat
 }
 
 async fn one(
-    _: Reader,
+    Reader(person): Reader,
     State(shared): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     with(&shared, move |watched| {
         let (case, state) = named(watched, &id)?;
-        Ok(Json(document(watched.cases(), case, state)))
+        Ok(Json(document(watched.cases(), case, state, &person.redaction())))
     })
     .await
 }
 
 async fn picture(
-    _: Reader,
+    _: Analyst,
     State(shared): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -361,12 +385,15 @@ async fn decide(
 }
 
 async fn follow(
-    _: Reader,
+    Reader(person): Reader,
     State(shared): State<Shared>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let changes = unfold(shared.changes.subscribe(), async |mut changes| {
+    let sees_all = person.redaction() == Redaction::off();
+    let changes = unfold(shared.changes.subscribe(), async move |mut changes| {
         let event = match changes.recv().await {
-            Ok(document) => Event::default().event("case").data(&*document),
+            Ok(Change { redacted, whole }) => {
+                Event::default().event("case").data(if sees_all { &*whole } else { &*redacted })
+            }
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 Event::default().event("missed").data(missed.to_string())
             }

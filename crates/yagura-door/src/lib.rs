@@ -14,6 +14,7 @@ pub use door::{Door, Stream, stopped, take};
 pub use fresh::Fresh;
 pub use secrets::{bearer, lines, same, secret};
 pub use tls::ServerTls;
+pub use tokio_rustls::TlsAcceptor;
 
 /// A file or a setting that cannot be used.
 #[derive(Debug, thiserror::Error)]

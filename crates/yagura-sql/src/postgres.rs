@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::common::ParamValues;
@@ -37,13 +38,16 @@ use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontend
 use datafusion_postgres::pgwire::tokio::process_socket;
 use datafusion_postgres::{DfSessionService, QueryHook};
 use futures::Sink;
+use prometheus::IntCounter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 use yagura_archive::Store;
-use yagura_door::Fresh;
+use yagura_door::{Fresh, TlsAcceptor};
 
 use crate::history::{CATALOG, QueryError, session};
+
+/// How long one who is not let in waits for that answer.
+const DENIED_WAIT: Duration = Duration::from_millis(500);
 
 /// Names and passwords of who may ask.
 pub type Users = BTreeMap<String, String>;
@@ -60,6 +64,8 @@ pub struct Postgres {
     pub connections: usize,
     /// What all queries may take together, in bytes.
     pub memory: usize,
+    /// Counts those who were not let in.
+    pub denied: IntCounter,
 }
 
 /// A server under way; it ends when it is dropped.
@@ -92,10 +98,10 @@ impl Postgres {
         };
         let (stop, stopped) = watch::channel(false);
         let manager = Arc::new(ConnectionManager::new());
-        let (tls, users) = (self.tls, self.users);
+        let (tls, users, denied) = (self.tls, self.users, self.denied);
         let serve = move |stream: TcpStream, peer: SocketAddr| {
             let tls = tls.as_ref().map(|tls| TlsAcceptor::clone(&tls.get()));
-            let client = Arc::new(Client::new(&session, &users, tls.is_some(), &manager));
+            let client = Arc::new(Client::new(&session, &users, tls.is_some(), &manager, &denied));
             async move {
                 if let Err(cause) = process_socket(stream, tls, client).await {
                     tracing::debug!(%peer, %cause, "a connection to the history broke");
@@ -138,6 +144,7 @@ impl Client {
         users: &Fresh<Users>,
         encrypted: bool,
         manager: &Arc<ConnectionManager>,
+        denied: &IntCounter,
     ) -> Self {
         let own = Arc::new(SessionContext::new_with_state(session.state()));
         let hooks: Vec<Arc<dyn QueryHook>> = vec![
@@ -152,7 +159,7 @@ impl Client {
             .with_connection_manager(Arc::clone(manager));
         Client {
             service: Arc::new(DfSessionService::new_with_hooks(own, hooks)),
-            startup: Arc::new(Startup { sasl, encrypted }),
+            startup: Arc::new(Startup { sasl, encrypted, denied: denied.clone() }),
             cancel: Arc::new(DefaultCancelHandler::new(Arc::clone(manager))),
         }
     }
@@ -180,6 +187,7 @@ impl PgWireServerHandlers for Client {
 struct Startup {
     sasl: SASLAuthStartupHandler<DefaultServerParameterProvider>,
     encrypted: bool,
+    denied: IntCounter,
 }
 
 #[async_trait]
@@ -197,7 +205,13 @@ impl StartupHandler for Startup {
                 "connections are encrypted here: connect with sslmode=require or better",
             ));
         }
-        self.sasl.on_startup(client, message).await
+        let outcome = self.sasl.on_startup(client, message).await;
+        if outcome.is_err() {
+            self.denied.inc();
+            // Who guesses waits.
+            tokio::time::sleep(DENIED_WAIT).await;
+        }
+        outcome
     }
 }
 

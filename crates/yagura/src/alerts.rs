@@ -11,6 +11,7 @@ use yagura_detect::worker::ALERTS;
 use yagura_event::alert::{Queue, Severity};
 use yagura_event::amounts::Period;
 use yagura_event::clock;
+use yagura_respond::Redaction;
 use yagura_respond::cases::{
     Case, CaseKey, Cases, Decision, Mute, Selection, State, Verdict, Watched, What, document,
 };
@@ -211,7 +212,9 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
         Command::Mutes(of) => mutes(of, format),
         Command::Export(of) => {
             let cases = read(&Config::load(&of.config)?)?;
-            cases.iter().for_each(|(case, state)| say!("{}", document(&cases, case, state)));
+            cases
+                .iter()
+                .for_each(|(case, state)| say!("{}", document(&cases, case, state, &Redaction::off())));
             Ok(())
         }
     }
@@ -251,7 +254,7 @@ fn shown(list: &ListArguments, format: Format) -> Result<(), Failure> {
     let (chosen, hidden) = selection.of(&cases);
     for (case, state) in &chosen {
         match format {
-            Format::Json => say!("{}", document(&cases, case, *state)),
+            Format::Json => say!("{}", document(&cases, case, *state, &Redaction::off())),
             Format::Text => say!("{}", line(&cases, case, *state)),
         }
     }
@@ -287,7 +290,7 @@ fn show(of: &One, svg: Option<&std::path::Path>, format: Format) -> Result<(), F
     let (case, state) = one(&cases, &of.id)?;
     let picture = svg.map(|folder| draw(case, folder)).transpose()?.flatten();
     if format == Format::Json {
-        let mut told = document(&cases, case, state);
+        let mut told = document(&cases, case, state, &Redaction::off());
         if let Some(picture) = picture {
             told["picture"] = picture.display().to_string().into();
         }
@@ -341,7 +344,7 @@ fn follow(of: &Of, format: Format) -> Result<(), Failure> {
         for key in watched.read()? {
             let Some((case, state)) = watched.cases().get(&key) else { continue };
             match format {
-                Format::Json => say!("{}", document(watched.cases(), case, state)),
+                Format::Json => say!("{}", document(watched.cases(), case, state, &Redaction::off())),
                 Format::Text => say!("{}", line(watched.cases(), case, state)),
             }
         }

@@ -176,7 +176,7 @@ impl Running {
         let mut mutes = if config.has(Role::Respond) { Keeping::of(&config.mutes, &log)? } else { None };
         // Before the first alert goes anywhere.
         mutes.as_mut().map(Keeping::look).transpose()?;
-        let serving = Serving::start(config, &log, runtime.handle(), &stopped)?;
+        let serving = Serving::start(config, &log, runtime.handle(), &stopped, &registry)?;
 
         let signal = Arc::new(AtomicBool::new(false));
         listen_for_signals(&runtime, Arc::clone(&signal));

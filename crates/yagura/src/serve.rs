@@ -4,18 +4,22 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 use yagura_console::alerts::{Alerts, People};
 use yagura_detect::worker::ALERTS;
-use yagura_door::{Fresh, ServerTls, Unusable, lines};
+use yagura_door::{Fresh, ServerTls, TlsAcceptor, Unusable, lines};
 use yagura_event::amounts::Bytes;
 use yagura_log::Log;
 use yagura_sql::postgres::{Postgres, Serving as Answering, Users};
 
 use crate::config::{Config, Role};
 use crate::{Failure, decided};
+
+const DENIED: &str = "yagura_serve_denied_total";
+const DENIED_HELP: &str =
+    "Requests and connections that were refused for want of a token or password, by door.";
 
 /// Alerts for other programs.
 #[derive(Clone, Debug, Deserialize)]
@@ -75,12 +79,17 @@ impl Serving {
         log: &Arc<dyn Log>,
         runtime: &tokio::runtime::Handle,
         stopped: &watch::Receiver<bool>,
+        registry: &Registry,
     ) -> Result<Self, Failure> {
+        let denied = IntCounterVec::new(Opts::new(DENIED, DENIED_HELP), &["door"])?;
+        registry.register(Box::new(denied.clone()))?;
+        let denied = |door: &str| denied.with_label_values(&[door]);
         let wanted = config.has(Role::Serve);
         let api = config.api.as_ref().filter(|_| wanted);
-        let api = api.map(|api| api.open(&config.folder)).transpose()?;
+        let api = api.map(|api| api.open(&config.folder, denied("api"))).transpose()?;
         let postgres = config.postgres.as_ref().filter(|_| wanted);
-        let postgres = postgres.map(|postgres| postgres.open(&config.folder)).transpose()?;
+        let postgres =
+            postgres.map(|postgres| postgres.open(&config.folder, denied("postgres"))).transpose()?;
         let answering = match postgres {
             None => None,
             Some(postgres) => {
@@ -126,14 +135,14 @@ impl ApiConfig {
         Door { name: "api", listen: self.listen, tls: self.tls.as_ref(), folder }
     }
 
-    fn open(&self, folder: &Path) -> Result<Alerts, Failure> {
+    fn open(&self, folder: &Path, denied: IntCounter) -> Result<Alerts, Failure> {
         let door = self.door(folder);
         let file = folder.join(&self.token_file);
         let own = file.clone();
         let people = Fresh::new(vec![file], move || People::read(&own)).map_err(|e| door.wrong(&e))?;
         let (listener, tls) = door.open()?;
         let connections = self.connections.max(1);
-        Ok(Alerts { listener, tls, people, connections, records: decided::records })
+        Ok(Alerts { listener, tls, people, connections, records: decided::records, denied })
     }
 }
 
@@ -142,14 +151,14 @@ impl PostgresConfig {
         Door { name: "postgres", listen: self.listen, tls: self.tls.as_ref(), folder }
     }
 
-    fn open(&self, folder: &Path) -> Result<Postgres, Failure> {
+    fn open(&self, folder: &Path, denied: IntCounter) -> Result<Postgres, Failure> {
         let door = self.door(folder);
         let file = folder.join(&self.users_file);
         let own = file.clone();
         let users = Fresh::new(vec![file], move || users(&own)).map_err(|e| door.wrong(&e))?;
         let (listener, tls) = door.open()?;
         let memory = self.memory.len();
-        Ok(Postgres { listener, tls, users, connections: self.connections.max(1), memory })
+        Ok(Postgres { listener, tls, users, connections: self.connections.max(1), memory, denied })
     }
 }
 

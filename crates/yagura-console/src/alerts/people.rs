@@ -1,6 +1,7 @@
 //! Who may use the interface, and for what.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -8,19 +9,23 @@ use axum::http::header::{AUTHORIZATION, HeaderValue};
 use axum::http::request::Parts;
 use serde::Serialize;
 use yagura_door::{Unusable, bearer, lines, same};
+use yagura_respond::Redaction;
 
 use super::{Problem, Shared};
 
 /// The shortest token: a hundred bits, written in base64 or hexadecimal digits.
 const TOKEN_CHARS_MIN: usize = 20;
 
+/// How long one without a valid token waits for that answer.
+const DENIED_WAIT: Duration = Duration::from_millis(500);
+
 /// What somebody may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// See alerts and mutes.
+    /// See alerts and mutes, without process values, names of people and texts that may hold anything.
     Reader,
-    /// Decide about them, too.
+    /// See all of them, and decide.
     Analyst,
 }
 
@@ -35,6 +40,16 @@ pub struct Person {
 
 /// All who have one.
 pub struct People(Vec<Person>);
+
+impl Person {
+    /// What is left out for this one: what is left out for sinks, too.
+    pub fn redaction(&self) -> Redaction {
+        match self.role {
+            Role::Reader => Redaction::default(),
+            Role::Analyst => Redaction::off(),
+        }
+    }
+}
 
 impl People {
     /// Reads a file of lines `NAME ROLE TOKEN`; `#` begins a comment.
@@ -75,17 +90,22 @@ impl People {
 }
 
 /// Somebody who may see.
-pub struct Reader;
+pub struct Reader(pub Person);
 
 /// Somebody who may decide.
 pub struct Analyst(pub Person);
 
-fn allowed(parts: &Parts, shared: &Shared, least: Role) -> Result<Person, Problem> {
-    let person = shared.people.get().who(parts.headers.get(AUTHORIZATION));
-    let person = person.ok_or(Problem(
-        StatusCode::UNAUTHORIZED,
-        "no valid token: send `Authorization: Bearer TOKEN` with one out of the `token_file` of `api`".into(),
-    ))?;
+async fn allowed(parts: &Parts, shared: &Shared, least: Role) -> Result<Person, Problem> {
+    let Some(person) = shared.people.get().who(parts.headers.get(AUTHORIZATION)) else {
+        shared.denied.inc();
+        // Who guesses waits.
+        tokio::time::sleep(DENIED_WAIT).await;
+        return Err(Problem(
+            StatusCode::UNAUTHORIZED,
+            "no valid token: send `Authorization: Bearer TOKEN` with one out of the `token_file` of `api`"
+                .into(),
+        ));
+    };
     match person.role >= least {
         true => Ok(person),
         false => {
@@ -99,7 +119,7 @@ impl FromRequestParts<Shared> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        allowed(parts, shared, Role::Reader).map(|_| Reader)
+        allowed(parts, shared, Role::Reader).await.map(Reader)
     }
 }
 
@@ -107,7 +127,7 @@ impl FromRequestParts<Shared> for Analyst {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        allowed(parts, shared, Role::Analyst).map(Analyst)
+        allowed(parts, shared, Role::Analyst).await.map(Analyst)
     }
 }
 

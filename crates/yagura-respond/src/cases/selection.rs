@@ -7,6 +7,7 @@ use yagura_event::alert::{Queue, Severity};
 use yagura_event::clock;
 
 use super::{Case, Cases, State};
+use crate::redact::Redaction;
 
 /// Which cases: those for which all of this holds.
 #[derive(Clone, Debug, Default)]
@@ -48,15 +49,15 @@ impl Selection {
     }
 }
 
-/// A case as a program reads it.
-pub fn document(cases: &Cases, case: &Case, state: State) -> Value {
+/// A case as a program reads it, without what is left out for whoever asks.
+pub fn document(cases: &Cases, case: &Case, state: State, redact: &Redaction) -> Value {
     let muted = cases
         .muted(case)
         .map(|(mute, decision)| json!({"mute": mute, "by": decision.by, "why": decision.why}));
     json!({
         "id": case.id, "state": state, "count": case.count(), "alerts": case.alerts(),
         "first": clock::rfc3339(case.first), "last": clock::rfc3339(case.last), "muted": muted,
-        "decisions": cases.decisions(case), "alert": case.alert,
+        "decisions": cases.decisions(case), "alert": redact.apply(case.alert.clone()),
     })
 }
 
