@@ -27,7 +27,8 @@ impl Bodies {
         if self.0.len() == TRANSFERS_MAX {
             self.0.remove(0);
         }
-        let mac = Hmac::new_from_slice(&cx.settings.plant_key).ok();
+        let key = &cx.settings.plant_key;
+        let mac = if key.is_empty() { None } else { Hmac::new_from_slice(key).ok() };
         self.0.push(Body { id, name, mac, bytes: 0 });
     }
 
@@ -50,9 +51,12 @@ impl Bodies {
     pub fn finish(&mut self, id: &str, draft: &mut Draft) {
         let Some(at) = self.0.iter().position(|body| body.id == id) else { return };
         let body = self.0.remove(at);
-        if let (Some(mac), true) = (body.mac, body.bytes > 0) {
-            draft.body_bytes = Some(body.bytes);
-            draft.body_hmac.clear();
+        if body.bytes == 0 {
+            return;
+        }
+        draft.body_bytes = Some(body.bytes);
+        draft.body_hmac.clear();
+        if let Some(mac) = body.mac {
             json::push_hex_digits(&mut draft.body_hmac, &mac.finalize().into_bytes());
         }
     }
