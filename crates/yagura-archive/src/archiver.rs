@@ -17,6 +17,7 @@ use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::UInt32Type;
 use parquet::errors::ParquetError;
 use yagura_event::clock::{self, Micros};
+use yagura_event::redact::Redaction;
 use yagura_event::{Envelope, EventError, Kind, codec};
 use yagura_log::{Log, LogError, Member, Pauses, Polled, Stored};
 
@@ -44,6 +45,8 @@ pub struct Options {
     pub keep: Keep,
     /// Whether small files become large ones.
     pub compact: bool,
+    /// What of alerts and rows is left out.
+    pub redact: Redaction,
     /// How often retention and compaction look.
     pub tidy_every: Duration,
     /// How long files stay after a larger one replaced them, for those who are reading them.
@@ -58,6 +61,7 @@ impl Default for Options {
             flush_every: Duration::from_secs(600),
             keep: Keep::default(),
             compact: true,
+            redact: Redaction::off(),
             tidy_every: Duration::from_secs(600),
             grace: Duration::from_secs(900),
         }
@@ -491,7 +495,7 @@ impl<'a> Archiver<'a> {
         let from = partition.admitted(&envelope, &origin);
         let names = partition.names.get(&origin).map(|named| &named.names);
         // Read first: a record that cannot be read moves no mark.
-        let rows = match columns::rows(&envelope, value, from.unwrap_or(0), names) {
+        let rows = match columns::rows(&envelope, value, from.unwrap_or(0), names, &self.options.redact) {
             Ok(rows) => rows,
             Err(cause) => return Ok(Err(cause)),
         };

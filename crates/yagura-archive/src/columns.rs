@@ -1,5 +1,6 @@
 //! The columns of the history, and a record's rows in them.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
@@ -7,6 +8,7 @@ use arrow::array::{
     TimestampMicrosecondArray, UInt32Array, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
+use yagura_event::redact::Redaction;
 use yagura_event::schema::{dictionary_type, timestamp_type};
 use yagura_event::{Alert, Envelope, EventError, Kind, codec};
 
@@ -79,10 +81,11 @@ pub fn rows(
     value: &[u8],
     from: usize,
     names: Option<&Names>,
+    redact: &Redaction,
 ) -> Result<RecordBatch, EventError> {
     let mut columns = match envelope.kind {
-        Kind::Alert => alerts(envelope, value)?,
-        _ => codec::decode(envelope, value)?.columns().to_vec(),
+        Kind::Alert => alerts(envelope, value, redact)?,
+        _ => redacted(&codec::decode(envelope, value)?, envelope.kind, redact),
     };
     let count = envelope.rows as usize;
     if envelope.kind == Kind::Sample {
@@ -102,6 +105,44 @@ pub fn rows(
     Ok(if from == 0 { rows } else { rows.slice(from, count - from) })
 }
 
+/// The columns of rows without what is left out.
+fn redacted(rows: &RecordBatch, kind: Kind, redact: &Redaction) -> Vec<ArrayRef> {
+    if redact.is_off() {
+        return rows.columns().to_vec();
+    }
+    let named = |(field, column): (&Arc<Field>, &ArrayRef)| {
+        if kind == Kind::Context
+            && field.name() == "value"
+            && let Some(names) = rows.column_by_name("name").and_then(|names| texts_of(names))
+        {
+            return masked(column, |row| redact.mark_of_context(names.value(row)));
+        }
+        match redact.mark_of(field.name()) {
+            Some(mark) => masked(column, |_| Some(mark)),
+            None => Arc::clone(column),
+        }
+    };
+    rows.schema().fields().iter().zip(rows.columns()).map(named).collect()
+}
+
+/// A column of texts with marks where there are some; what is empty stays so, and what is no text.
+fn masked(column: &ArrayRef, mark: impl Fn(usize) -> Option<&'static str>) -> ArrayRef {
+    let Some(texts) = texts_of(column) else { return Arc::clone(column) };
+    let shown = (0..texts.len()).map(|row| match texts.value(row) {
+        "" => "",
+        text => mark(row).unwrap_or(text),
+    });
+    let shown: ArrayRef = Arc::new(StringArray::from_iter_values(shown));
+    // Both are texts: the type that it had.
+    arrow::compute::cast(&shown, column.data_type()).unwrap_or(shown)
+}
+
+fn texts_of(column: &ArrayRef) -> Option<StringArray> {
+    let plain = arrow::compute::cast(column, &DataType::Utf8).ok();
+    let is_text = matches!(column.data_type(), DataType::Utf8 | DataType::Dictionary(..));
+    plain.filter(|_| is_text)?.as_any().downcast_ref::<StringArray>().cloned()
+}
+
 /// A column in which every row has the same word.
 fn one_word(word: &str, rows: usize) -> ArrayRef {
     let keys = Int32Array::from(vec![0; rows]);
@@ -109,13 +150,20 @@ fn one_word(word: &str, rows: usize) -> ArrayRef {
 }
 
 /// Alerts are one JSON document a line.
-fn alerts(envelope: &Envelope, value: &[u8]) -> Result<Vec<ArrayRef>, EventError> {
+fn alerts(envelope: &Envelope, value: &[u8], redact: &Redaction) -> Result<Vec<ArrayRef>, EventError> {
     let bad = |problem: String| EventError::Payload(format!("an alert cannot be read: {problem}"));
     let lines = value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let mut read: Vec<(Alert, &str)> = Vec::new();
+    let mut read: Vec<(Alert, Cow<'_, str>)> = Vec::new();
     for line in lines {
         let text = std::str::from_utf8(line).map_err(|e| bad(e.to_string()))?;
-        read.push((serde_json::from_str(text).map_err(|e| bad(e.to_string()))?, text));
+        let alert: Alert = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+        if redact.is_off() {
+            read.push((alert, text.into()));
+        } else {
+            let alert = redact.apply(alert);
+            let text = serde_json::to_string(&alert).map_err(|e| bad(e.to_string()))?;
+            read.push((alert, text.into()));
+        }
     }
     if read.len() != envelope.rows as usize {
         return Err(bad(format!("the envelope promises {}, there are {}", envelope.rows, read.len())));
@@ -152,7 +200,7 @@ fn alerts(envelope: &Envelope, value: &[u8]) -> Result<Vec<ArrayRef>, EventError
         words(|a| &a.cause.collector),
         numbers(|a| a.cause.epoch),
         numbers(|a| a.cause.row),
-        Arc::new(StringArray::from_iter_values(read.iter().map(|(_, text)| *text))),
+        Arc::new(StringArray::from_iter_values(read.iter().map(|(_, text)| text.as_ref()))),
     ])
 }
 

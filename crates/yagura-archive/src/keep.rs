@@ -179,7 +179,11 @@ mod tests {
             _ => testing::messages("bay", 1, offset, &[&offset.to_string()]),
         };
         let mut writer = Writer::new(kind).unwrap();
-        writer.write(&columns::rows(&envelope, &value, 0, None).unwrap()).unwrap();
+        writer
+            .write(
+                &columns::rows(&envelope, &value, 0, None, &yagura_event::redact::Redaction::off()).unwrap(),
+            )
+            .unwrap();
         store.put(&name.path(), writer.finish().unwrap()).unwrap();
     }
 

@@ -15,6 +15,7 @@ pub mod envelope;
 pub mod error;
 mod ipc;
 mod lz4;
+pub mod redact;
 pub mod rows;
 pub mod schema;
 mod stream;

@@ -12,7 +12,7 @@ use yagura_log::Record;
 use crate::cases::Mute;
 use crate::message::News;
 use crate::record::{Entry, RecordError, read};
-use crate::redact::Redaction;
+use crate::redact::{Redaction, both};
 use crate::told::Told;
 
 /// What goes to a sink; every alert but what is the fab's own in it, and a heartbeat each minute, without a setting.
@@ -92,7 +92,7 @@ impl Delivery {
             }
             Entry::Told(told) => {
                 let Told { decided, alert, of } = *told;
-                let (mut shown, decided) = self.redact.apply_both(alert.clone(), decided);
+                let (mut shown, decided) = both(&self.redact, alert.clone(), decided);
                 shown.evidence = Value::Null;
                 let (mut judged, decided) = (alert, Arc::new(decided));
                 for named in of {

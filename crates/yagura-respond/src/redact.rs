@@ -1,289 +1,22 @@
-//! What of an alert leaves the fab. Every column of evidence has a class; a sink leaves out the classes that its
-//! receiver has no business with: by default process values, lots and wafers (`process`), names of people
-//! (`personal`), and what may hold parts of recipes (`secret`).
-//!
-//! A column that this table does not know is left out as `process`: pipelines and mappings make columns of their
-//! own, and nobody has said yet that theirs may leave. A sink's `redact: { keep: [column] }` says so.
-//!
-//! Values that are left out are also left out of the summary and of the alert's key, where templates put them. Of a
-//! decision, who made it is the column `decided_by` and why is `comment`.
+//! What of alerts and decisions leaves the fab, see [`yagura_event::redact`].
 
-use std::collections::BTreeSet;
+use yagura_event::Alert;
 
-use serde::Deserialize;
-use serde_json::Value;
-use yagura_event::alert::{Alert, Queue, reading};
+pub use yagura_event::redact::{Class, Redaction};
 
 use crate::told::Decided;
 
-/// What may be left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Class {
-    /// Process values, lots, wafers, carriers.
-    Process,
-    /// Names of people.
-    Personal,
-    /// Recipe parameters, and texts that may hold anything.
-    Secret,
-}
-
-impl Class {
-    /// What stands where a value was.
-    fn mark(self) -> &'static str {
-        match self {
-            Class::Process => "[process]",
-            Class::Personal => "[personal]",
-            Class::Secret => "[secret]",
-        }
-    }
-}
-
-/// Columns that may leave, whatever the sink: addresses, names of equipment and of recipes, codes, counts, times.
-/// `seen` is a count unless it is of a signal, see [`class_of`].
-const INTERNAL: &[&str] = &[
-    "address",
-    "at",
-    "body_bytes",
-    "body_hmac",
-    "category",
-    "chamber",
-    "class",
-    "client",
-    "client_area",
-    "client_bytes",
-    "client_mac",
-    "client_packets",
-    "client_port",
-    "collector",
-    "count",
-    "customary",
-    "event",
-    "exchange",
-    "factor",
-    "feature",
-    "finding",
-    "firmware",
-    "flow",
-    "from",
-    "function",
-    "initiator",
-    "last_seen",
-    "late",
-    "latency_us",
-    "learned",
-    "left_out",
-    "missing_bytes",
-    "model",
-    "name",
-    "observed",
-    "operation",
-    "protocol",
-    "provisional",
-    "quality",
-    "raised",
-    "recipe",
-    "returned",
-    "score",
-    "seen",
-    "series",
-    "serial",
-    "server",
-    "server_area",
-    "server_bytes",
-    "server_mac",
-    "server_packets",
-    "server_port",
-    "session",
-    "severity",
-    "signal",
-    "since",
-    "state",
-    "status",
-    "status_code",
-    "step",
-    "subject",
-    "target",
-    "time",
-    "to",
-    "tool",
-    "transport",
-    "unit",
-    "until",
-    "vendor",
-    "vlan",
-    "why",
-];
-
-/// Columns that hold what no sink gets unless it is said.
-const CLASSES: &[(&str, Class)] = &[
-    ("author", Class::Personal),
-    ("badge", Class::Personal),
-    ("decided_by", Class::Personal),
-    ("holder", Class::Personal),
-    ("operator", Class::Personal),
-    ("user", Class::Personal),
-    ("comment", Class::Secret),
-    ("description", Class::Secret),
-    ("detail", Class::Secret),
-    ("payload", Class::Secret),
-    ("parameters", Class::Secret),
-    ("values", Class::Secret),
-    ("top_values", Class::Secret),
-];
-
-/// The class of a column; none for what may leave. `signal` says that the row is about a signal.
-fn class_of(column: &str, signal: bool, queue: Queue) -> Option<Class> {
-    if let Some((_, class)) = CLASSES.iter().find(|(name, _)| *name == column) {
-        // What a collector says of its own work, in words and with the place.
-        return (queue != Queue::DataQuality || column != "detail").then_some(*class);
-    }
-    let internal = INTERNAL.contains(&column) && !(signal && column == "seen");
-    (!internal).then_some(Class::Process)
-}
-
-/// What a sink leaves out: all three classes without a setting.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Redaction {
-    /// Which classes.
-    pub classes: BTreeSet<Class>,
-    /// Columns that leave all the same.
-    pub keep: BTreeSet<String>,
-}
-
-impl Default for Redaction {
-    fn default() -> Self {
-        let classes = BTreeSet::from([Class::Process, Class::Personal, Class::Secret]);
-        Self { classes, keep: BTreeSet::new() }
-    }
-}
-
-impl Redaction {
-    /// Nothing is left out.
-    pub fn off() -> Self {
-        Self { classes: BTreeSet::new(), keep: BTreeSet::new() }
-    }
-
-    /// The alert without what is left out.
-    pub fn apply(&self, mut alert: Alert) -> Alert {
-        self.cover(&mut alert, None);
-        alert
-    }
-
-    /// An alert and what was decided about it, without what is left out.
-    pub(crate) fn apply_both(&self, mut alert: Alert, mut decided: Decided) -> (Alert, Decided) {
-        self.cover(&mut alert, Some(&mut decided));
-        (alert, decided)
-    }
-
-    fn cover(&self, alert: &mut Alert, decided: Option<&mut Decided>) {
-        if self.classes.is_empty() {
-            return;
-        }
-        let mut found = Found { redaction: self, queue: alert.queue, hidden: BTreeSet::new() };
-        found.walk("", &mut alert.evidence, false);
-        let signal = alert.key.contains_key("signal");
-        for (column, value) in &mut alert.key {
-            if let Some(class) = found.class(column, signal) {
-                found.hide(value);
-                *value = class.mark().into();
-            }
-        }
-        let mut fields = vec![&mut alert.summary, &mut alert.title, &mut alert.then];
-        if let Some(Decided { by, why, .. }) = decided {
-            for (column, text) in [("decided_by", by), ("comment", why)] {
-                match found.class(column, false) {
-                    Some(class) => *text = class.mark().into(),
-                    None => fields.push(text),
-                }
-            }
-        }
-        // The longer first, so that none is cut into by a shorter one.
-        let mut hidden: Vec<&String> = found.hidden.iter().collect();
-        hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        for text in hidden {
-            for field in &mut fields {
-                **field = without(field, text);
-            }
-        }
-    }
-}
-
-struct Found<'a> {
-    redaction: &'a Redaction,
-    queue: Queue,
-    /// Texts of what is left out.
-    hidden: BTreeSet<String>,
-}
-
-impl Found<'_> {
-    fn class(&self, column: &str, signal: bool) -> Option<Class> {
-        let class = class_of(column, signal, self.queue)?;
-        (self.redaction.classes.contains(&class) && !self.redaction.keep.contains(column)).then_some(class)
-    }
-
-    fn hide(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.hidden.insert(text.to_string());
-        }
-    }
-
-    /// Objects within are rows of their own; a list is of what its column is.
-    fn walk(&mut self, column: &str, value: &mut Value, signal: bool) {
-        match value {
-            Value::Object(fields) if column.is_empty() || !is_known(column) || column == "signals" => {
-                let signal = signal || fields.contains_key("signal");
-                fields.iter_mut().for_each(|(column, value)| self.walk(column, value, signal));
-            }
-            Value::Array(items) if items.iter().all(Value::is_object) => {
-                items.iter_mut().for_each(|item| self.walk("", item, signal));
-            }
-            Value::Null => {}
-            _ => {
-                let Some(class) = self.class(column, signal) else { return };
-                match &*value {
-                    Value::String(text) => self.hide(text),
-                    Value::Number(number) => {
-                        self.hide(&number.to_string());
-                        self.hide(&number.as_f64().map(reading).unwrap_or_default());
-                    }
-                    other => self.hide(&other.to_string()),
-                }
-                *value = class.mark().into();
-            }
-        }
-    }
-}
-
-/// Whether the table has the column.
-fn is_known(column: &str) -> bool {
-    INTERNAL.contains(&column) || CLASSES.iter().any(|(name, _)| *name == column)
-}
-
-/// A text without another, where that stands as a word of its own.
-fn without(text: &str, hidden: &str) -> String {
-    let joins = |a: Option<char>, b: Option<char>| {
-        a.zip(b).is_some_and(|(a, b)| a.is_alphanumeric() && b.is_alphanumeric())
-    };
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(hidden) {
-        let (before, after) = (&rest[..at], &rest[at + hidden.len()..]);
-        let last = before.chars().next_back().or_else(|| out.chars().next_back());
-        let inside =
-            joins(last, hidden.chars().next()) || joins(hidden.chars().next_back(), after.chars().next());
-        out.push_str(before);
-        out.push_str(if inside { hidden } else { "[left out]" });
-        rest = after;
-    }
-    out.push_str(rest);
-    out
+/// An alert and what was decided about it, without what is left out.
+pub(crate) fn both(redaction: &Redaction, mut alert: Alert, mut decided: Decided) -> (Alert, Decided) {
+    let texts = vec![("decided_by", &mut decided.by), ("comment", &mut decided.why)];
+    redaction.cover(&mut alert, texts);
+    (alert, decided)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
+    use yagura_event::alert::Queue;
 
     use super::*;
     use crate::cases::Verdict;
@@ -356,7 +89,7 @@ mod tests {
         alert.summary = "LOT4711 waits".into();
         let mut made = decided(Verdict::Resolved);
         made.why = "LOT4711 is scrapped".into();
-        let both = |redaction: &Redaction| redaction.apply_both(alert.clone(), made.clone());
+        let both = |redaction: &Redaction| super::both(redaction, alert.clone(), made.clone());
         let (shown, said) = both(&Redaction::default());
         assert_eq!((shown.summary.as_str(), said.by.as_str()), ("[left out] waits", "[personal]"));
         assert_eq!((said.why.as_str(), said.time, said.to), ("[secret]", made.time, made.to));

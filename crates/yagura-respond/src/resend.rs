@@ -80,7 +80,7 @@ impl Delivery {
         match letter.decided.clone() {
             None => self.redact.apply(letter.alert.clone()).into(),
             Some(decided) => {
-                let (alert, decided) = self.redact.apply_both(letter.alert.clone(), decided);
+                let (alert, decided) = crate::redact::both(&self.redact, letter.alert.clone(), decided);
                 News { alert, decided: Some(Arc::new(decided)) }
             }
         }

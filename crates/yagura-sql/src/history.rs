@@ -511,7 +511,11 @@ mod tests {
         let place = Place::new(Kind::Message, i64::from(day) * DAY, cell);
         let name = Name { place, partition: 0, first: offset, last: offset };
         let mut writer = Writer::new(Kind::Message).unwrap();
-        writer.write(&columns::rows(&envelope, &value, 0, None).unwrap()).unwrap();
+        writer
+            .write(
+                &columns::rows(&envelope, &value, 0, None, &yagura_event::redact::Redaction::off()).unwrap(),
+            )
+            .unwrap();
         store.put(&name.path(), writer.finish().unwrap()).unwrap();
     }
 

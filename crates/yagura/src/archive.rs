@@ -16,6 +16,7 @@ use yagura_detect::pipeline::duration;
 use yagura_detect::worker::{ALERTS, EVENTS};
 use yagura_event::Kind;
 use yagura_event::amounts::Period;
+use yagura_event::redact::Redaction;
 use yagura_log::{Log, LogError};
 
 use crate::Failure;
@@ -37,6 +38,9 @@ pub struct ArchiveConfig {
     /// Whether small files become large ones.
     #[serde(default = "yes")]
     pub compact: bool,
+    /// Classes that are left out: `{ classes: [personal, secret] }`; nothing without it.
+    #[serde(default = "Redaction::off")]
+    pub redact: Redaction,
 }
 
 fn yes() -> bool {
@@ -46,7 +50,13 @@ fn yes() -> bool {
 impl ArchiveConfig {
     /// Into a store, with everything else as it is by default.
     pub fn into_store(store: impl Into<String>) -> Self {
-        ArchiveConfig { store: store.into(), flush_every: None, keep: KeepFor::default(), compact: true }
+        ArchiveConfig {
+            store: store.into(),
+            flush_every: None,
+            keep: KeepFor::default(),
+            compact: true,
+            redact: Redaction::off(),
+        }
     }
 
     /// A folder becomes relative to that of the configuration.
@@ -67,6 +77,7 @@ impl ArchiveConfig {
             flush_every: self.flush_every.map_or(usual.flush_every, Period::duration),
             keep: self.keep.0.clone(),
             compact: self.compact,
+            redact: self.redact.clone(),
             ..usual
         }
     }

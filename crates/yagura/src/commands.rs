@@ -80,7 +80,9 @@ pub fn validate(arguments: &ValidateArguments, format: Format) -> Result<(), Fai
             connect(config, &plant, format)?;
         }
         if config.plant_key_file.is_none() && !config.collectors.is_empty() {
-            tracing::warn!("there is no `plant_key_file`: recipe bodies are kept by their length alone, and no detection can tell one from another");
+            tracing::warn!(
+                "there is no `plant_key_file`: recipe bodies are kept by their length alone, and no detection can tell one from another"
+            );
         }
         config.archive.as_ref().map(ArchiveConfig::open).transpose()?;
         serve::check(config)?;
