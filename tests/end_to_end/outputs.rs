@@ -108,9 +108,18 @@ fn until_done_waits_for_a_receiver_that_is_away() {
 
 /// Where a run that prints JSON serves its metrics.
 pub fn metrics_address(child: &mut Child) -> SocketAddr {
+    metrics_of(&announced(child))
+}
+
+/// What a run says first, with `--format json`.
+pub fn announced(child: &mut Child) -> serde_json::Value {
     let mut first = String::new();
     BufReader::new(child.stdout.take().expect("its output")).read_line(&mut first).expect("a line");
-    let said: serde_json::Value = serde_json::from_str(&first).expect("JSON");
+    serde_json::from_str(&first).expect("JSON")
+}
+
+/// Where its metrics are.
+pub fn metrics_of(said: &serde_json::Value) -> SocketAddr {
     let url = said["metrics"].as_str().expect("an address");
     url.trim_start_matches("http://").trim_end_matches("/metrics").parse().expect("an address")
 }
