@@ -1,15 +1,27 @@
 //! Other programs: alerts over HTTP as curl sees them, the history as psql does.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use yagura_testkit::certificates::Certificates;
 
+use crate::outputs::{announced, metrics_of};
 use crate::{command, configure, folder, scene, text, wait_for, yagura};
 
 const ANALYST: &str = "0123456789abcdef-mori";
 const READER: &str = "0123456789abcdef-wall";
+
+/// What psql prints, without its own words; or what it complains of.
+pub fn psql(place: &str, password: &str, sql: &str) -> Result<String, String> {
+    let mut psql = Command::new("psql");
+    psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1", "--command", sql]);
+    let place = format!("host=localhost dbname=yagura {place}");
+    let out = psql.arg(place).env("PGPASSWORD", password).output().expect("psql runs");
+    match out.status.success() {
+        true => Ok(text(&out.stdout).trim().to_string()),
+        false => Err(text(&out.stderr)),
+    }
+}
 
 /// A run of the scene that serves.
 struct Run {
@@ -39,16 +51,20 @@ impl Run {
         let log = std::fs::File::create(home.path().join("errors")).expect("a file");
         let run = ["run", "--config", &config, "--format", "json"];
         let mut child = command(&run).stdout(Stdio::piped()).stderr(log).spawn().expect("yagura starts");
-        let mut first = String::new();
-        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut first).expect("a line");
-        let told: Value = serde_json::from_str(&first).expect("JSON");
+        let told = announced(&mut child);
         let port = |name: &str| {
             let address = told[name].as_str().expect("an address");
             address.rsplit(':').next().expect("a port").to_string()
         };
-        let metrics = told["metrics"].as_str().and_then(|url| url.split('/').nth(2)?.parse().ok());
-        let metrics = metrics.expect("an address");
-        Run { metrics, api: port("api"), postgres: port("postgres"), home, config, child, certificates }
+        Run {
+            metrics: metrics_of(&told),
+            api: port("api"),
+            postgres: port("postgres"),
+            home,
+            config,
+            child,
+            certificates,
+        }
     }
 
     /// What the interface answers: a status and a document.
@@ -86,26 +102,8 @@ impl Run {
     }
 
     fn sql_as(&self, user: &str, password: &str, mode: &str, sql: &str) -> Result<String, String> {
-        let ca = self.certificates.file("ca.pem");
-        let place = format!(
-            "host=localhost port={} user={user} dbname=yagura sslmode={mode} sslrootcert={ca}",
-            self.postgres
-        );
-        let mut psql = Command::new("psql");
-        psql.args([
-            "--no-psqlrc",
-            "--tuples-only",
-            "--no-align",
-            "--set",
-            "ON_ERROR_STOP=1",
-            "--command",
-            sql,
-        ]);
-        let out = psql.arg(place).env("PGPASSWORD", password).output().expect("psql runs");
-        match out.status.success() {
-            true => Ok(text(&out.stdout).trim().to_string()),
-            false => Err(text(&out.stderr)),
-        }
+        let (port, ca) = (&self.postgres, self.certificates.file("ca.pem"));
+        psql(&format!("port={port} user={user} sslmode={mode} sslrootcert={ca}"), password, sql)
     }
 
     fn stop(mut self) {

@@ -21,13 +21,15 @@ use yagura_testkit::rsyslog::Rsyslog;
 use super::rules::rules;
 use super::{each, shipped, word};
 use crate::measure::{said, sleep};
-use crate::outputs::metrics_address;
+use crate::outputs::{announced, metrics_of};
 use crate::placement::configuration;
+use crate::serve::psql;
 use crate::{command, folder, start, wait_for};
 
 const PIPELINE: &str = "version: 1
 detections:
   - { id: attack, title: A line says attack, queue: security, severity: high, on: log, by: [description],
+      techniques: [T0836], outcomes: [DE.CM-01, CPS.AE-1],
       where: \"description LIKE '%attack%'\", summary: '{description}', then: Look. }
   - { id: new-event, title: An event that is new, queue: security, severity: low, on: log, by: [tool],
       known: { of: [tool, event], from: learning }, summary: '{event}', then: Look. }
@@ -35,6 +37,8 @@ detections:
       model: { name: guard, budget: 200, parameters: { limit_sigma: 25 } }, summary: '{finding} {score}', then: Look. }
 ";
 
+/// Of who asks the history.
+const PASSWORD: &str = "horse-battery-staple";
 /// Lines that say attack, of all that are written.
 const ATTACKS: usize = 5;
 const LINES: usize = 200;
@@ -48,6 +52,7 @@ struct Plant {
     folder: tempfile::TempDir,
     log: KafkaLog,
     address: SocketAddr,
+    postgres: SocketAddr,
     prometheus: Prometheus,
     children: Vec<Child>,
     _rsyslog: Rsyslog,
@@ -79,16 +84,20 @@ impl Plant {
         let dmz = configuration(
             &folder.path().join("dmz"),
             &json!({
-                "version": 1, "data": "data", "roles": ["detect", "respond", "archive"], "log": log,
+                "version": 1, "data": "data", "roles": ["detect", "respond", "archive", "serve"], "log": log,
+                "postgres": { "listen": "127.0.0.1:0", "users_file": "users" },
                 "console": "127.0.0.1:0", "pipelines": ["pipeline.yaml"], "snapshot_every": "1s",
                 "sinks": [rsyslog.sink(tls, 8), away], "archive": { "store": "history", "flush_every": "1s" },
             }),
         );
         std::fs::write(folder.path().join("dmz/pipeline.yaml"), PIPELINE).expect("a pipeline");
+        std::fs::write(folder.path().join("dmz/users"), format!("grafana:{PASSWORD}\n")).expect("users");
         let mut detector = command(&["run", "--format", "json", "--config", &dmz.display().to_string()]);
         let stderr = std::fs::File::create(folder.path().join("dmz/stderr")).expect("a file");
         let mut detector = detector.stdout(Stdio::piped()).stderr(stderr).spawn().expect("yagura starts");
-        let address = metrics_address(&mut detector);
+        let told = announced(&mut detector);
+        let address = metrics_of(&told);
+        let postgres: SocketAddr = word(&told["postgres"]).parse().expect("an address");
         let prometheus = Prometheus::start_with(
             &address.to_string(),
             &[shipped("prometheus/rules.yaml").canonicalize().expect("rules")],
@@ -102,6 +111,7 @@ impl Plant {
             log: KafkaLog::connect(KafkaOptions::new(broker.address())).expect("the log"),
             folder,
             address,
+            postgres,
             prometheus,
             children: vec![detector, collector],
             _rsyslog: rsyslog,
@@ -280,9 +290,11 @@ enum Expect {
     Grown(&'static str, &'static str, f64),
     /// Each within these.
     Within(Vec<&'static str>, f64, f64),
+    /// Rows of the history, in this order, each with this in it.
+    Rows(Vec<&'static str>),
 }
 
-use Expect::{About, Exposed as Shown, Grown, Is, Within};
+use Expect::{About, Exposed as Shown, Grown, Is, Rows, Within};
 
 /// Every panel of every dashboard.
 fn expected() -> BTreeMap<(&'static str, &'static str), Expect> {
@@ -350,6 +362,44 @@ fn expected() -> BTreeMap<(&'static str, &'static str), Expect> {
         ),
         (("shift", "Alerts in ten minutes"), Grown("yagura_detection_alerts_total", "queue", 1.0)),
         (("shift", "By detection in eight hours"), Grown("yagura_detection_alerts_total", "detection", 1.0)),
+        (
+            ("shift", "What is wrong, and where"),
+            Rows(vec![
+                "high|ETCH-07|bay-3|A line says attack|",
+                "low|ETCH-09|bay-4|A level|",
+                "low|ETCH-07|bay-3|An event that is new|",
+            ]),
+        ),
+        (
+            ("analyst", "Security alerts"),
+            Rows(
+                [
+                    vec!["|high|ETCH-07|bay-3|A line says attack|attack"; ATTACKS],
+                    vec!["|An event that is new|"],
+                ]
+                .concat(),
+            ),
+        ),
+        (("analyst", "Techniques"), Rows(vec!["T0836|5|1"])),
+        (("analyst", "Who did what"), Rows(vec!["attack|ETCH-07|5|5|", "new-event|ETCH-07|1|"])),
+        (("analyst", "Keys by state"), Is(vec![("approved", 1.0), ("learning", 1.0)])),
+        (("analyst", "Keys ready for approval"), Shown("yagura_detect_ready_keys", "detection")),
+        (("analyst", "What people decided about baselines"), Rows(vec!["|Ann|approve|levels|"])),
+        (
+            ("management", "Outcomes that alerts supported"),
+            Rows(vec!["CPS.AE-1|CPSF|5|1|1", "DE.CM-01|NIST CSF 2.0|5|1|1"]),
+        ),
+        (
+            ("management", "The six practices"),
+            Rows(vec![
+                "1|know your assets: devices that said what they are|0",
+                "2|know their weaknesses: devices whose firmware is known|0",
+                "3|limit the damage: alerts about what crosses between areas|5",
+                "4|watch continuously: cells that were seen|",
+                "5|be ready to respond and recover: alerts with evidence|6",
+                "6|guard the doors: entries and log-ins that were recorded|0",
+            ]),
+        ),
         (("management", "Yagura ran"), Is(vec![("", 1.0)])),
         (("management", "Blind time in thirty days"), About(vec![("", gap)])),
         (("management", "What was learned and approved"), Is(vec![("", 0.5)])),
@@ -398,7 +448,7 @@ fn a_real_run_exposes_what_rules_and_panels_ask_for_and_they_tell_what_happened(
     let after = plant.exposed();
     names_exist(&after);
     let mut expected = expected();
-    for dashboard in ["operation", "shift", "management"] {
+    for dashboard in ["operation", "shift", "analyst", "management"] {
         let file = shipped("grafana").join(format!("{dashboard}.json"));
         let file = std::fs::read_to_string(file).expect("a dashboard");
         let file: Value = serde_json::from_str(&file).expect("JSON");
@@ -408,7 +458,10 @@ fn a_real_run_exposes_what_rules_and_panels_ask_for_and_they_tell_what_happened(
             let place =
                 place.unwrap_or_else(|| panic!("nobody says what `{title}` of {dashboard} must show"));
             let expect = expected.remove(&place).expect("an entry");
-            check(&plant.prometheus, panel, &expect, &before, &after);
+            match &expect {
+                Rows(rows) => check_rows(&plant, panel, rows),
+                _ => check(&plant.prometheus, panel, &expect, &before, &after),
+            }
         }
     }
     assert!(expected.is_empty(), "no such panels: {:?}", expected.keys());
@@ -451,6 +504,30 @@ fn shows(prometheus: &Prometheus, panel: &Value) -> BTreeMap<String, f64> {
     out
 }
 
+/// A table shows these rows, as Grafana would ask for them.
+fn check_rows(plant: &Plant, panel: &Value, rows: &[&str]) {
+    let title = word(&panel["title"]);
+    let sql = word(&panel["targets"][0]["rawSql"]);
+    let times = "BETWEEN '2000-01-01T00:00:00Z' AND '2100-01-01T00:00:00Z'";
+    let sql = sql.replace("$__timeFilter(observed)", &format!("observed {times}"));
+    assert!(!sql.contains("$__"), "{title}: {sql}");
+    let place = format!("port={} user=grafana sslmode=disable", plant.postgres.port());
+    let ask = || psql(&place, PASSWORD, &sql).unwrap_or_else(|e| panic!("{title}: {e}"));
+    // The history is written a little later.
+    let fits = |shown: &str| {
+        shown.lines().count() == rows.len() && shown.lines().zip(rows).all(|(line, row)| line.contains(row))
+    };
+    let mut shown = ask();
+    for _ in 0..100 {
+        if fits(&shown) {
+            return;
+        }
+        sleep(std::time::Duration::from_millis(100));
+        shown = ask();
+    }
+    panic!("{title}: these were expected: {rows:#?}, and not\n{shown}");
+}
+
 fn check(prometheus: &Prometheus, panel: &Value, expect: &Expect, before: &Exposed, after: &Exposed) {
     let (title, shown) = (word(&panel["title"]), shows(prometheus, panel));
     let named = |lines: &[(&str, f64)]| -> BTreeMap<String, f64> {
@@ -469,6 +546,7 @@ fn check(prometheus: &Prometheus, panel: &Value, expect: &Expect, before: &Expos
         }
     };
     match expect {
+        Rows(_) => unreachable!("asked of the history"),
         Is(lines) => close(&named(lines), 1.0, 1e-9),
         About(lines) => close(&named(lines), 1.4, 1e-9),
         Within(names, low, high) => {
