@@ -16,6 +16,7 @@ mod mistakes;
 mod outputs;
 mod placement;
 mod read;
+mod secrets;
 mod serve;
 mod sinks;
 mod sources;

@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn rows_have_their_numbers_and_those_known_already_are_left_out() {
         let (envelope, value) = testing::messages("bay", 7, 10, &["a", "b", "c"]);
-        let rows = rows(&envelope, &value, 1, None).unwrap();
+        let rows = rows(&envelope, &value, 1, None, &Redaction::off()).unwrap();
         let numbers = rows.column_by_name("row").unwrap();
         assert_eq!(numbers.as_primitive::<arrow::datatypes::UInt64Type>().values(), &[11, 12]);
         let targets = codec::to_json_rows(&rows);
@@ -265,17 +265,39 @@ mod tests {
     #[test]
     fn an_alert_says_which_row_caused_it() {
         let (envelope, value) = testing::alert("bay", 4);
-        let rows = codec::to_json_rows(&rows(&envelope, &value, 0, None).unwrap());
+        let rows = codec::to_json_rows(&rows(&envelope, &value, 0, None, &Redaction::off()).unwrap());
         assert_eq!((&rows[0]["cause_collector"], &rows[0]["cause_row"]), (&"c".into(), &9.into()));
         assert_eq!((&rows[0]["row"], &rows[0]["severity"]), (&4.into(), &"high".into()));
         let bytes = &value[..value.len() - 1];
-        assert!(super::rows(&envelope, bytes, 0, None).is_err());
+        assert!(super::rows(&envelope, bytes, 0, None, &Redaction::off()).is_err());
+    }
+
+    #[test]
+    fn what_is_left_out_is_marked_and_the_rest_stays() {
+        let everything = Redaction::default();
+        let (envelope, value) = testing::alert("bay", 4);
+        let plain = codec::to_json_rows(&rows(&envelope, &value, 0, None, &Redaction::off()).unwrap());
+        let shown = codec::to_json_rows(&rows(&envelope, &value, 0, None, &everything).unwrap());
+        assert_eq!((&shown[0]["uid"], &shown[0]["detection"]), (&plain[0]["uid"], &plain[0]["detection"]));
+        let mut builder = yagura_event::rows::ContextBuilder::default();
+        for (name, value) in [("lot", "L-1"), ("badge", "mori"), ("recipe", "OX"), ("lot", "")] {
+            builder.push(&yagura_event::rows::ContextRow { name, value, tool: "T", ..Default::default() });
+        }
+        let contexts = builder.finish();
+        let values = |redact: &Redaction| {
+            let columns = redacted(&contexts, Kind::Context, redact);
+            let batch = RecordBatch::try_new(contexts.schema(), columns).unwrap();
+            let rows = codec::to_json_rows(&batch);
+            rows.iter().map(|row| row["value"].as_str().unwrap_or("").to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(values(&Redaction::off()), ["L-1", "mori", "OX", ""]);
+        assert_eq!(values(&everything), ["[process]", "[personal]", "OX", ""]);
     }
 
     #[test]
     fn a_file_of_an_older_form_gets_the_columns_of_today() {
         let (envelope, value) = testing::messages("bay", 7, 10, &["a"]);
-        let rows = rows(&envelope, &value, 0, None).unwrap();
+        let rows = rows(&envelope, &value, 0, None, &Redaction::off()).unwrap();
         let old = rows.project(&[0, 15]).unwrap();
         let now = conform(&old, &schema(Kind::Message)).unwrap();
         let read = codec::to_json_rows(&now);

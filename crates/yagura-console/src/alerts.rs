@@ -389,18 +389,19 @@ async fn follow(
     State(shared): State<Shared>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let sees_all = person.redaction() == Redaction::off();
-    let changes = unfold(shared.changes.subscribe(), async move |mut changes| {
-        let event = match changes.recv().await {
-            Ok(Change { redacted, whole }) => {
-                Event::default().event("case").data(if sees_all { &*whole } else { &*redacted })
-            }
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                Event::default().event("missed").data(missed.to_string())
-            }
-            Err(broadcast::error::RecvError::Closed) => return None,
-        };
-        Some((Ok(event), changes))
-    });
+    let changes =
+        unfold(shared.changes.subscribe(), move |mut changes: broadcast::Receiver<Change>| async move {
+            let event = match changes.recv().await {
+                Ok(Change { redacted, whole }) => {
+                    Event::default().event("case").data(if sees_all { &*whole } else { &*redacted })
+                }
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    Event::default().event("missed").data(missed.to_string())
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            };
+            Some((Ok(event), changes))
+        });
     Sse::new(changes).keep_alive(KeepAlive::default())
 }
 
