@@ -15,7 +15,7 @@ const LOT: &str = "LOT-Q7741";
 const PIPELINE: &str = "version: 1
 detections:
   - { id: door, title: A door, queue: security, severity: low, on: log, where: category = 'badge', by: [tool, user],
-      join: [ { context: lot } ], quiet: 0s, summary: '{user} at {tool}', then: Look. }
+      quiet: 0s, summary: '{user} at {tool}', then: Look. }
 ";
 
 /// The files below a folder that hold a text, as it is or in Parquet's pages.
