@@ -12,6 +12,8 @@ use yagura_event::clock::Micros;
 use crate::message::Message;
 use crate::told::Decided;
 
+mod object;
+
 pub mod cef;
 pub mod ecs;
 pub mod leef;
@@ -143,6 +145,16 @@ fn endpoints(evidence: &Value) -> [Option<Endpoint>; 2] {
         let port = evidence[port].as_u64().filter(|port| (1..=65_535).contains(port));
         Some(Endpoint { ip, port })
     })
+}
+
+impl Endpoint {
+    /// Puts its address and its port into an object.
+    fn put_into(&self, object: &mut object::Object<'_>) {
+        object.put("ip", self.ip);
+        if let Some(port) = self.port {
+            object.put("port", port);
+        }
+    }
 }
 
 /// A number as receivers take it: their integers are signed.
