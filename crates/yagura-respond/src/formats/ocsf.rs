@@ -113,7 +113,7 @@ fn put_finding(message: &Message<'_>, event: &mut Object<'_>) {
             }
         });
     }
-    let tool = (!alert.tool.is_empty()).then(|| alert.tool.as_str());
+    let tool = (!alert.tool.is_empty()).then_some(alert.tool.as_str());
     let resource = tool.map(|tool| (10, "Resource UID", "resources[].uid", tool.to_string()));
     let names = ["evidences[].src_endpoint.ip", "evidences[].dst_endpoint.ip"];
     let addresses = names.into_iter().zip(&ends).filter_map(|(name, end)| Some((name, end.as_ref()?)));
