@@ -13,6 +13,7 @@ mod one_core;
 mod packets;
 mod peers;
 mod report;
+mod respond;
 mod samples;
 mod sequences;
 mod traffic;
@@ -44,6 +45,7 @@ static BENCHMARKS: &[Benchmark] = &[
     ("peers", peers::peers),
     ("models", models::models),
     ("fleet", models::fleet::fleet),
+    ("respond", respond::respond),
     #[cfg(feature = "pcap")]
     ("line-rate", line_rate::line_rate),
     #[cfg(feature = "pcap")]
@@ -54,7 +56,8 @@ static BENCHMARKS: &[Benchmark] = &[
 fn main() -> std::process::ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let part = memory::part(&arguments).or_else(|| peers::part(&arguments));
+    let part =
+        memory::part(&arguments).or_else(|| peers::part(&arguments)).or_else(|| respond::part(&arguments));
     #[cfg(feature = "pcap")]
     let part = part.or_else(|| line_rate::part(&arguments)).or_else(|| whole_way::part(&arguments));
     if let Some(outcome) = part {

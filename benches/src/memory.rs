@@ -182,7 +182,7 @@ fn of_samples(pipeline: &Arc<Pipeline>) -> Result<(u64, Shard)> {
 }
 
 /// Bytes of this process in memory.
-fn resident() -> Result<u64> {
+pub(crate) fn resident() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().next()).context("VmRSS in /proc/self/status")?;

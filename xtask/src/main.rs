@@ -47,7 +47,7 @@ const HELP: &str = "cargo xtask COMMAND
                latency (append to alert at a million samples a second; YAGURA_LATENCY_SECONDS, 60 unless told),
                latency-kafka, peers (a keyed job beside Apache Flink, river and Bytewax), models (on labelled public
                data, and their cost beside river and PyOD), fleet (a budget of alarms
-               over 100,000 signals), collect (each source at full rate), whole-way (packets on a wire to alerts in rsyslog, Kafka between, TLS on both, at rising load until it breaks)";
+               over 100,000 signals), collect (each source at full rate), respond (formats, receivers and ways that break, storms of alerts), whole-way (packets on a wire to alerts in rsyslog, Kafka between, TLS on both, at rising load until it breaks)";
 
 /// What each target has in a night.
 const FUZZ_SECONDS: u32 = 600;
@@ -162,6 +162,7 @@ fn bench(name: &str) -> Result<()> {
         "peers",
         "models",
         "fleet",
+        "respond",
         "whole-way",
     ]
     .contains(&name)
@@ -176,6 +177,9 @@ fn bench(name: &str) -> Result<()> {
     }
     if name == "peers" {
         setup::peers()?;
+    }
+    if name == "respond" {
+        setup::packages()?;
     }
     if name == "collect" {
         setup::packages()?;

@@ -15,6 +15,7 @@ use yagura_respond::undelivered::{Letter, Letters, UNDELIVERED};
 use yagura_respond::{SinkConfig, Verdict as Answered, resend, to_resend};
 use yagura_testkit::certificates::Certificates;
 
+#[expect(dead_code, reason = "tests of other receivers use the rest")]
 mod common;
 
 use common::server::{Seen, secret, serve};

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use yagura_event::Severity;
 use yagura_respond::cases::Verdict;
-use yagura_respond::formats::{Format, ocsf};
+use yagura_respond::formats::Format;
 use yagura_respond::message::{Beat, Message, test_alert};
 use yagura_respond::told::Decided;
 
@@ -25,6 +25,11 @@ validators = {n: Draft202012Validator(schemas.get_class_schema(c)) for n, c in c
 print(json.dumps([["/".join(map(str, e.absolute_path)) + ": " + e.message for e in validators[x["class_uid"]].iter_errors(x)] for x in json.load(sys.stdin)]))
 "#;
 
+/// The event as it is sent.
+fn sent(message: &Message<'_>) -> Value {
+    serde_json::from_str(&Format::OCSF.line(message, 1 << 20)).expect("JSON")
+}
+
 #[test]
 fn findings_are_valid_ocsf_1_8() {
     let mut events = Vec::new();
@@ -34,7 +39,7 @@ fn findings_are_valid_ocsf_1_8() {
         for revision in [1, 2] {
             let mut alert = fixtures::alert(7);
             (alert.severity, alert.revision) = (severity, revision);
-            events.push(ocsf::event(&Message::of(&alert)));
+            events.push(sent(&Message::of(&alert)));
         }
     }
     let verdicts = [Verdict::Acknowledged, Verdict::Resolved, Verdict::FalsePositive, Verdict::Reopened];
@@ -42,24 +47,24 @@ fn findings_are_valid_ocsf_1_8() {
         let decided = Decided { to, time: 1_795_403_107_250_000, by: "mori".into(), why: why.into() };
         let mut alert = fixtures::alert(7);
         alert.evidence = Value::Null;
-        events.push(ocsf::event(&Message { decided: Some(&decided), ..Message::of(&alert) }));
+        events.push(sent(&Message { decided: Some(&decided), ..Message::of(&alert) }));
     }
     let mut bare = fixtures::alert(8);
     bare.tool.clear();
     bare.then.clear();
     bare.techniques.clear();
     bare.evidence = Value::Null;
-    events.push(ocsf::event(&Message::of(&bare)));
+    events.push(sent(&Message::of(&bare)));
     bare.evidence = json!({ "client": "fe80::1", "server": "2001:db8::7", "server_port": 502 });
     bare.time = i64::MIN;
     (bare.sequence, bare.count) = (u64::MAX, u64::MAX);
-    events.push(ocsf::event(&Message::of(&bare)));
+    events.push(sent(&Message::of(&bare)));
     let mut long = fixtures::alert(9);
     long.evidence = json!({ "values": "x".repeat(100_000) });
     events.push(serde_json::from_str(&Format::OCSF.line(&Message::of(&long), 60_000)).expect("JSON"));
     let beat = Beat { sink: "siem", start: 1, number: 4, acknowledged: 2, refused: 0, lag: 0 };
-    events.push(ocsf::event(&Message::of(&beat.alert(5_000_000))));
-    events.push(ocsf::event(&Message::of(&test_alert("siem", 5_000_000))));
+    events.push(sent(&Message::of(&beat.alert(5_000_000))));
+    events.push(sent(&Message::of(&test_alert("siem", 5_000_000))));
     let good = events.len();
     // The check itself must be able to fail.
     let mut wrong = events[0].clone();

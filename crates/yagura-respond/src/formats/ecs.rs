@@ -13,163 +13,176 @@
 //! medium 47, high 73, critical 99. `@timestamp` is when the collector received the causing
 //! row, or when something was decided; `event.start` and `event.end` are the device's own times.
 
-use serde_json::{Map, Value, json};
 use yagura_event::alert::{Alert, Queue, Severity};
 use yagura_event::clock::rfc3339;
 
+use super::object::{Object, object};
 use super::{Encoding, endpoints, signed};
+use crate::cases::Verdict;
 use crate::message::{Activity, Kind, Message};
 use crate::techniques;
 
-/// The ECS version of what [`document`] makes.
+/// The ECS version of what [`line`] makes.
 pub const VERSION: &str = "8.17.0";
 
 /// A date of RFC 3339, which has years of four digits.
 const DATE_BYTES: usize = "2026-11-23T03:04:14.290000Z".len();
 
 /// The format `ecs`.
-pub const ENCODING: Encoding =
-    Encoding { name: "ecs", json: true, bytes_max: 1 << 20, encode: |message| document(message).to_string() };
+pub const ENCODING: Encoding = Encoding { name: "ecs", json: true, bytes_max: 1 << 20, encode: line };
 
 /// The message as one document: `event.kind` is `alert`, `event` for a decision, and `state` for a heartbeat.
-pub fn document(message: &Message<'_>) -> Value {
+pub fn line(message: &Message<'_>) -> String {
     let alert = message.alert;
-    let mut document = Map::new();
-    let mut put = |name: &str, value: Value| document.insert(name.to_string(), value);
-    put("@timestamp", json!(rfc3339(message.time())));
-    put("ecs", json!({ "version": VERSION }));
-    put("message", json!(alert.summary));
-    put("tags", json!(alert.protects));
-    put("event", event(message));
-    put("log", json!({ "level": alert.severity.name() }));
-    put(
-        "observer",
-        json!({
-            "vendor": "Yagura", "product": "Yagura", "version": env!("CARGO_PKG_VERSION"), "type": "ids",
-            "name": alert.cause.collector,
-        }),
-    );
-    put(
-        "rule",
-        json!({
-            "id": alert.detection, "name": alert.title, "category": alert.queue.name(), "ruleset": "yagura",
-            "description": alert.then,
-        }),
-    );
-    if !alert.techniques.is_empty() {
-        put("threat", threat(alert));
-    }
-    if !alert.tool.is_empty() {
-        put("host", json!({ "name": alert.tool, "id": alert.tool, "type": "equipment" }));
-    }
-    let mut addresses = Vec::new();
-    for (name, end) in ["source", "destination"].into_iter().zip(endpoints(&alert.evidence)) {
-        if let Some(end) = end {
-            let ip = end.ip.to_string();
-            addresses.push(ip.clone());
-            let mut fields = json!({ "ip": ip, "address": ip });
-            if let Some(port) = end.port {
-                fields["port"] = json!(port);
-            }
-            put(name, fields);
+    let tool = (!alert.tool.is_empty()).then_some(&alert.tool);
+    object(|document| {
+        document.put("@timestamp", rfc3339(message.time()));
+        document.object("ecs", |ecs| ecs.put("version", VERSION));
+        document.put("message", &alert.summary);
+        document.put("tags", &alert.protects);
+        document.object("event", |event| put_event(message, event));
+        document.object("log", |log| log.put("level", alert.severity.name()));
+        document.object("observer", |observer| {
+            observer.put("vendor", "Yagura");
+            observer.put("product", "Yagura");
+            observer.put("version", env!("CARGO_PKG_VERSION"));
+            observer.put("type", "ids");
+            observer.put("name", &alert.cause.collector);
+        });
+        document.object("rule", |rule| {
+            rule.put("id", &alert.detection);
+            rule.put("name", &alert.title);
+            rule.put("category", alert.queue.name());
+            rule.put("ruleset", "yagura");
+            rule.put("description", &alert.then);
+        });
+        if !alert.techniques.is_empty() {
+            document.object("threat", |threat| put_threat(alert, threat));
         }
-    }
-    if let Some(protocol) = alert.evidence["protocol"].as_str() {
-        put("network", json!({ "protocol": protocol }));
-    }
-    let mut related = Map::new();
-    if !addresses.is_empty() {
-        related.insert("ip".into(), json!(addresses));
-    }
-    if !alert.tool.is_empty() {
-        related.insert("hosts".into(), json!([alert.tool]));
-    }
-    if let Some(decided) = message.decided {
-        put("user", json!({ "name": decided.by }));
-        related.insert("user".into(), json!([decided.by]));
-    }
-    if !related.is_empty() {
-        put("related", Value::Object(related));
-    }
-    put("yagura", own(message));
-    Value::Object(document)
+        if let Some(tool) = tool {
+            document.object("host", |host| {
+                host.put("name", tool);
+                host.put("id", tool);
+                host.put("type", "equipment");
+            });
+        }
+        let ends = endpoints(&alert.evidence);
+        for (name, end) in ["source", "destination"].into_iter().zip(&ends) {
+            if let Some(end) = end {
+                document.object(name, |fields| {
+                    fields.put("address", end.ip);
+                    end.put_into(fields);
+                });
+            }
+        }
+        if let Some(protocol) = alert.evidence["protocol"].as_str() {
+            document.object("network", |network| network.put("protocol", protocol));
+        }
+        if let Some(decided) = message.decided {
+            document.object("user", |user| user.put("name", &decided.by));
+        }
+        let addresses: Vec<_> = ends.iter().flatten().map(|end| end.ip).collect();
+        if !addresses.is_empty() || tool.is_some() || message.decided.is_some() {
+            document.object("related", |related| {
+                if !addresses.is_empty() {
+                    related.put("ip", &addresses);
+                }
+                if let Some(tool) = tool {
+                    related.put("hosts", [tool]);
+                }
+                if let Some(decided) = message.decided {
+                    related.put("user", [&decided.by]);
+                }
+            });
+        }
+        document.object("yagura", |own| put_own(message, own));
+    })
 }
 
-fn event(message: &Message<'_>) -> Value {
+fn put_event(message: &Message<'_>, event: &mut Object<'_>) {
     let alert = message.alert;
-    let (kind, action) = match (message.kind, message.decided) {
-        (Kind::Heartbeat, _) => ("state", "heartbeat".to_string()),
-        (Kind::Alert, Some(decided)) => ("event", format!("alert-{}", decided.to.name())),
-        (Kind::Alert, None) if message.activity() == Activity::Create => ("alert", "alert-created".into()),
-        (Kind::Alert, None) => ("alert", "alert-updated".into()),
+    let (kind, action) = match (message.kind, message.decided.map(|decided| decided.to)) {
+        (Kind::Heartbeat, _) => ("state", "heartbeat"),
+        (Kind::Alert, Some(Verdict::Acknowledged)) => ("event", "alert-acknowledged"),
+        (Kind::Alert, Some(Verdict::Resolved)) => ("event", "alert-resolved"),
+        (Kind::Alert, Some(Verdict::FalsePositive)) => ("event", "alert-false-positive"),
+        (Kind::Alert, Some(Verdict::Reopened)) => ("event", "alert-reopened"),
+        (Kind::Alert, None) if message.activity() == Activity::Create => ("alert", "alert-created"),
+        (Kind::Alert, None) => ("alert", "alert-updated"),
     };
     // ECS has no category for equipment; `host` is the machine that something happened on.
     let category = if alert.queue == Queue::Security { "intrusion_detection" } else { "host" };
-    let mut event = json!({
-        "kind": kind,
-        "category": [category],
-        "type": ["info"],
-        "action": action,
-        "module": "yagura",
-        "dataset": "yagura.alerts",
-        "provider": alert.cause.collector,
-        "id": message.revision_uid(),
-        "code": alert.detection,
-        "severity": severity(alert.severity),
-        "reason": message.decided.map_or(&alert.summary, |decided| &decided.why),
-        "created": rfc3339(message.time()),
-    });
+    event.put("kind", kind);
+    event.put("category", [category]);
+    event.put("type", ["info"]);
+    event.put("action", action);
+    event.put("module", "yagura");
+    event.put("dataset", "yagura.alerts");
+    event.put("provider", &alert.cause.collector);
+    event.put("id", message.revision_uid());
+    event.put("code", &alert.detection);
+    event.put("severity", severity(alert.severity));
+    event.put("reason", message.decided.map_or(&alert.summary, |decided| &decided.why));
+    event.put("created", rfc3339(message.time()));
     if message.decided.is_some() {
-        return event;
+        return;
     }
-    event["sequence"] = json!(signed(alert.sequence));
+    event.put("sequence", signed(alert.sequence));
     for (name, time) in [("start", alert.time), ("end", alert.last_time)] {
         let text = rfc3339(time);
         // An index refuses a document whose device says a year that no date has.
         if text.len() == DATE_BYTES {
-            event[name] = json!(text);
+            event.put(name, text);
         }
     }
-    event
 }
 
 /// Ids and names stand in the same order; an id that the matrix of 18.1 does not have is its own name.
-fn threat(alert: &Alert) -> Value {
+fn put_threat(alert: &Alert, threat: &mut Object<'_>) {
     let names: Vec<&str> =
         alert.techniques.iter().map(|id| techniques::name_of(id).unwrap_or(id.as_str())).collect();
-    json!({ "framework": "MITRE ATT&CK", "technique": { "id": alert.techniques, "name": names } })
+    threat.put("framework", "MITRE ATT&CK");
+    threat.object("technique", |technique| {
+        technique.put("id", &alert.techniques);
+        technique.put("name", names);
+    });
 }
 
-fn own(message: &Message<'_>) -> Value {
+fn put_own(message: &Message<'_>, own: &mut Object<'_>) {
     let alert = message.alert;
     let key: Vec<String> = alert.key.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let mut own = json!({
-        "alert": {
-            "uid": alert.uid, "revision": alert.revision, "activity": message.activity().name(),
-            "count": signed(alert.count), "outcomes": alert.outcomes, "matrix": alert.matrix, "key": key,
-        },
-        "queue": alert.queue.name(),
-        "cell": alert.cell,
+    own.object("alert", |fields| {
+        fields.put("uid", alert.uid);
+        fields.put("revision", alert.revision);
+        fields.put("activity", message.activity().name());
+        fields.put("count", signed(alert.count));
+        fields.put("outcomes", &alert.outcomes);
+        fields.put("matrix", &alert.matrix);
+        fields.put("key", key);
+        if message.decided.is_none() {
+            fields.put("late", alert.late);
+        }
     });
-    match message.decided {
-        Some(decided) => {
-            own["decision"] = json!({
-                "to": decided.to.name(), "by": decided.by, "comment": decided.why, "time": rfc3339(decided.time),
-            });
-        }
-        None => {
-            own["alert"]["late"] = json!(alert.late);
-            own["cause"] = json!({
-                "collector": alert.cause.collector, "epoch": alert.cause.epoch.to_string(),
-                "row": signed(alert.cause.row),
-            });
-            own["evidence"] = json!(alert.evidence.to_string());
-        }
+    own.put("queue", alert.queue.name());
+    own.put("cell", &alert.cell);
+    if let Some(decided) = message.decided {
+        own.object("decision", |decision| {
+            decision.put("to", decided.to.name());
+            decision.put("by", &decided.by);
+            decision.put("comment", &decided.why);
+            decision.put("time", rfc3339(decided.time));
+        });
+    } else {
+        own.object("cause", |cause| {
+            cause.put("collector", &alert.cause.collector);
+            cause.put("epoch", alert.cause.epoch.to_string());
+            cause.put("row", signed(alert.cause.row));
+        });
+        own.put("evidence", alert.evidence.to_string());
     }
     if let Some(whole) = message.untruncated {
-        own["truncated_from_bytes"] = json!(whole);
+        own.put("truncated_from_bytes", whole);
     }
-    own
 }
 
 fn severity(severity: Severity) -> u8 {
@@ -184,11 +197,16 @@ fn severity(severity: Severity) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::cases::Verdict;
     use crate::fixtures;
     use crate::message::Beat;
     use crate::told::tests::decided;
+
+    fn document(message: &Message<'_>) -> Value {
+        serde_json::from_str(&line(message)).expect("JSON")
+    }
 
     #[test]
     fn an_alert_stands_in_the_fields_that_dashboards_look_for() {

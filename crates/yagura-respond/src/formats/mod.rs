@@ -3,14 +3,16 @@
 
 use std::net::IpAddr;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use yagura_event::alert::{Alert, Severity};
 use yagura_event::clock::Micros;
 
 use crate::message::Message;
 use crate::told::Decided;
+
+mod object;
 
 pub mod cef;
 pub mod ecs;
@@ -145,6 +147,16 @@ fn endpoints(evidence: &Value) -> [Option<Endpoint>; 2] {
     })
 }
 
+impl Endpoint {
+    /// Puts its address and its port into an object.
+    fn put_into(&self, object: &mut object::Object<'_>) {
+        object.put("ip", self.ip);
+        if let Some(port) = self.port {
+            object.put("port", port);
+        }
+    }
+}
+
 /// A number as receivers take it: their integers are signed.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -153,23 +165,31 @@ fn signed(number: u64) -> i64 {
 /// Columns of evidence whose numbers are names: half of them are larger than a receiver's integers.
 const IDS: &[&str] = &["epoch", "flow"];
 
-/// The value with ids as texts, whatever their size, and other numbers beyond a receiver's integers, too: an index
-/// that takes the type of a field from the first document would refuse later ones.
-fn ids_as_text(mut value: Value) -> Value {
-    match &mut value {
-        Value::Object(columns) => {
-            for (name, value) in columns {
+/// A value with ids as texts, whatever their size, and other numbers beyond a receiver's integers, too: an index that
+/// takes the type of a field from the first document would refuse later ones.
+struct IdsAsText<'a>(&'a Value);
+
+impl Serialize for IdsAsText<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(columns) => out.collect_map(columns.iter().map(|(name, value)| {
                 let is_id = value.is_number() && IDS.contains(&name.as_str());
-                *value = if is_id { value.to_string().into() } else { ids_as_text(value.take()) };
+                (name, if is_id { Shown::Text(value.to_string()) } else { Shown::Value(IdsAsText(value)) })
+            })),
+            Value::Array(values) => out.collect_seq(values.iter().map(IdsAsText)),
+            Value::Number(number) if number.as_u64().is_some_and(|n| i64::try_from(n).is_err()) => {
+                out.collect_str(number)
             }
+            other => other.serialize(out),
         }
-        Value::Array(values) => values.iter_mut().for_each(|value| *value = ids_as_text(value.take())),
-        Value::Number(number) if number.as_u64().is_some_and(|n| i64::try_from(n).is_err()) => {
-            value = number.to_string().into();
-        }
-        _ => {}
     }
-    value
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    Text(String),
+    Value(IdsAsText<'a>),
 }
 
 /// Milliseconds since 1970.

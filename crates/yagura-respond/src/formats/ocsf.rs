@@ -13,71 +13,75 @@
 //! a device's clock may be years off; the device's own times are `start_time`, `end_time` and
 //! those of `finding_info`. Of a decision `time` is when it was made. What OCSF has no attribute for stands under `unmapped`.
 
-use serde_json::{Map, Value, json};
 use yagura_event::alert::{Alert, Severity};
 use yagura_event::clock::rfc3339;
 
-use super::{Encoding, endpoints, ids_as_text, millis, signed};
+use super::object::{Object, object};
+use super::{Encoding, IdsAsText, endpoints, millis, signed};
 use crate::cases::Verdict;
 use crate::message::{Activity, Kind, Message};
 use crate::techniques;
 
-/// The OCSF version of what [`event`] makes.
+/// The OCSF version of what [`line`] makes.
 pub const VERSION: &str = "1.8.0";
 
 /// The format `ocsf`.
-pub const ENCODING: Encoding =
-    Encoding { name: "ocsf", json: true, bytes_max: 1 << 20, encode: |message| event(message).to_string() };
+pub const ENCODING: Encoding = Encoding { name: "ocsf", json: true, bytes_max: 1 << 20, encode: line };
 
 /// The message as one OCSF event: an alert as a Detection Finding, a heartbeat as a Base Event (class
 /// 0), which is no finding. The severity is `severity_id`, whose numbers an alert's severity has.
-pub fn event(message: &Message<'_>) -> Value {
+pub fn line(message: &Message<'_>) -> String {
     let alert = message.alert;
-    let mut event = Map::new();
-    let mut put = |name: &str, value: Value| event.insert(name.to_string(), value);
-    put("severity_id", json!(alert.severity as u8));
-    put("severity", json!(severity_caption(alert.severity)));
-    put("time", json!(millis(message.time())));
-    put("count", json!(signed(alert.count)));
-    put("message", json!(alert.summary));
-    put("metadata", metadata(message));
-    let mut unmapped = json!({
-        "queue": alert.queue.name(),
-        "protects": alert.protects,
-        "outcomes": alert.outcomes,
-        "cell": alert.cell,
-        "revision": alert.revision,
-        "count": alert.count,
-        "key": alert.key,
-    });
-    match message.decided {
-        Some(decided) => {
-            put("comment", json!(decided.why));
-            unmapped["decision"] =
-                json!({ "to": decided.to.name(), "by": decided.by, "time": rfc3339(decided.time) });
+    object(|event| {
+        event.put("severity_id", alert.severity as u8);
+        event.put("severity", severity_caption(alert.severity));
+        event.put("time", millis(message.time()));
+        event.put("count", signed(alert.count));
+        event.put("message", &alert.summary);
+        event.object("metadata", |metadata| put_metadata(message, metadata));
+        match message.decided {
+            Some(decided) => event.put("comment", &decided.why),
+            None => {
+                event.put("start_time", millis(alert.time));
+                event.put("end_time", millis(alert.last_time));
+            }
         }
-        None => {
-            put("start_time", json!(millis(alert.time)));
-            put("end_time", json!(millis(alert.last_time)));
-            unmapped["sequence"] = json!(alert.sequence);
-            unmapped["late"] = json!(alert.late);
-            unmapped["cause"] = json!({
-                "collector": alert.cause.collector, "epoch": alert.cause.epoch.to_string(),
-                "row": signed(alert.cause.row),
-            });
+        event.object("unmapped", |unmapped| put_unmapped(message, unmapped));
+        match message.kind {
+            Kind::Alert => put_finding(message, event),
+            Kind::Heartbeat => put_heartbeat(alert, event),
         }
-    }
-    put("unmapped", unmapped);
-    match message.kind {
-        Kind::Alert => add_finding(message, &mut event),
-        Kind::Heartbeat => add_heartbeat(alert, &mut event),
-    }
-    Value::Object(event)
+    })
 }
 
-fn add_finding(message: &Message<'_>, event: &mut Map<String, Value>) {
+fn put_unmapped(message: &Message<'_>, unmapped: &mut Object<'_>) {
     let alert = message.alert;
-    let mut put = |name: &str, value: Value| event.insert(name.to_string(), value);
+    unmapped.put("queue", alert.queue.name());
+    unmapped.put("protects", &alert.protects);
+    unmapped.put("outcomes", &alert.outcomes);
+    unmapped.put("cell", &alert.cell);
+    unmapped.put("revision", alert.revision);
+    unmapped.put("count", alert.count);
+    unmapped.put("key", &alert.key);
+    if let Some(decided) = message.decided {
+        unmapped.object("decision", |decision| {
+            decision.put("to", decided.to.name());
+            decision.put("by", &decided.by);
+            decision.put("time", rfc3339(decided.time));
+        });
+    } else {
+        unmapped.put("sequence", alert.sequence);
+        unmapped.put("late", alert.late);
+        unmapped.object("cause", |cause| {
+            cause.put("collector", &alert.cause.collector);
+            cause.put("epoch", alert.cause.epoch.to_string());
+            cause.put("row", signed(alert.cause.row));
+        });
+    }
+}
+
+fn put_finding(message: &Message<'_>, event: &mut Object<'_>) {
+    let alert = message.alert;
     let (activity, activity_name) = match message.activity() {
         Activity::Create => (1, "Create"),
         Activity::Update => (2, "Update"),
@@ -89,132 +93,126 @@ fn add_finding(message: &Message<'_>, event: &mut Map<String, Value>) {
         Some(Verdict::FalsePositive) => (3, "Suppressed"),
         Some(Verdict::Resolved) => (4, "Resolved"),
     };
-    put("category_uid", json!(2));
-    put("category_name", json!("Findings"));
-    put("class_uid", json!(2004));
-    put("class_name", json!("Detection Finding"));
-    put("activity_id", json!(activity));
-    put("activity_name", json!(activity_name));
-    put("type_uid", json!(2004 * 100 + activity));
-    put("type_name", json!(format!("Detection Finding: {activity_name}")));
-    put("status_id", json!(status));
-    put("status", json!(status_name));
-    put("is_alert", json!(true));
-    put("finding_info", finding_info(message));
+    event.put("category_uid", 2);
+    event.put("category_name", "Findings");
+    event.put("class_uid", 2004);
+    event.put("class_name", "Detection Finding");
+    event.put("activity_id", activity);
+    event.put("activity_name", activity_name);
+    event.put("type_uid", 2004 * 100 + activity);
+    event.put("type_name", format!("Detection Finding: {activity_name}"));
+    event.put("status_id", status);
+    event.put("status", status_name);
+    event.put("is_alert", true);
+    event.object("finding_info", |info| put_finding_info(message, info));
+    let ends = endpoints(&alert.evidence);
     if message.decided.is_none() {
-        put("evidences", json!([evidence(alert)]));
+        // The causing row, with its two ends where it has addresses.
+        event.objects("evidences", [&alert.evidence], |evidence, data| {
+            evidence.put("data", IdsAsText(data));
+            for (name, end) in ["src_endpoint", "dst_endpoint"].into_iter().zip(&ends) {
+                if let Some(end) = end {
+                    evidence.object(name, |endpoint| end.put_into(endpoint));
+                }
+            }
+        });
     }
-    let observables = observables(alert);
-    if !observables.is_empty() {
-        put("observables", Value::Array(observables));
-    }
-    if !alert.tool.is_empty() {
-        put("device", json!({ "type_id": 99, "type": "Equipment", "name": alert.tool, "uid": alert.tool }));
-        put("resources", json!([{ "type": "Equipment", "name": alert.tool, "uid": alert.tool }]));
+    let tool = (!alert.tool.is_empty()).then_some(alert.tool.as_str());
+    let resource = tool.map(|tool| (10, "Resource UID", "resources[].uid", tool.to_string()));
+    let names = ["evidences[].src_endpoint.ip", "evidences[].dst_endpoint.ip"];
+    let addresses = names.into_iter().zip(&ends).filter_map(|(name, end)| Some((name, end.as_ref()?)));
+    let addresses = addresses.map(|(name, end)| (2, "IP Address", name, end.ip.to_string()));
+    event.objects(
+        "observables",
+        resource.into_iter().chain(addresses),
+        |observable, (id, kind, name, value)| {
+            observable.put("type_id", id);
+            observable.put("type", kind);
+            observable.put("name", name);
+            observable.put("value", value);
+        },
+    );
+    if let Some(tool) = tool {
+        let put = |equipment: &mut Object<'_>, tool: &str| {
+            equipment.put("type", "Equipment");
+            equipment.put("name", tool);
+            equipment.put("uid", tool);
+        };
+        event.object("device", |device| {
+            device.put("type_id", 99);
+            put(device, tool);
+        });
+        event.objects("resources", [tool], put);
     }
     if !alert.then.is_empty() {
-        put("remediation", json!({ "desc": alert.then }));
+        event.object("remediation", |remediation| remediation.put("desc", &alert.then));
     }
 }
 
-fn add_heartbeat(alert: &Alert, event: &mut Map<String, Value>) {
-    let mut put = |name: &str, value: Value| event.insert(name.to_string(), value);
-    put("category_uid", json!(0));
-    put("category_name", json!("Uncategorized"));
-    put("class_uid", json!(0));
-    put("class_name", json!("Base Event"));
-    put("activity_id", json!(99));
-    put("activity_name", json!("Heartbeat"));
-    put("type_uid", json!(99));
-    put("type_name", json!("Base Event: Other"));
-    put("raw_data", json!(alert.evidence.to_string()));
+fn put_heartbeat(alert: &Alert, event: &mut Object<'_>) {
+    event.put("category_uid", 0);
+    event.put("category_name", "Uncategorized");
+    event.put("class_uid", 0);
+    event.put("class_name", "Base Event");
+    event.put("activity_id", 99);
+    event.put("activity_name", "Heartbeat");
+    event.put("type_uid", 99);
+    event.put("type_name", "Base Event: Other");
+    event.put("raw_data", alert.evidence.to_string());
 }
 
-fn metadata(message: &Message<'_>) -> Value {
+fn put_metadata(message: &Message<'_>, metadata: &mut Object<'_>) {
     let alert = message.alert;
-    let mut metadata = json!({
-        "version": VERSION,
-        "uid": message.revision_uid(),
-        "correlation_uid": alert.uid,
-        "event_code": alert.detection,
-        "log_name": "alerts",
-        "log_source": alert.cause.collector,
-        "product": { "name": "Yagura", "vendor_name": "Yagura", "version": env!("CARGO_PKG_VERSION") },
+    metadata.put("version", VERSION);
+    metadata.put("uid", message.revision_uid());
+    metadata.put("correlation_uid", alert.uid);
+    metadata.put("event_code", &alert.detection);
+    metadata.put("log_name", "alerts");
+    metadata.put("log_source", &alert.cause.collector);
+    metadata.object("product", |product| {
+        product.put("name", "Yagura");
+        product.put("vendor_name", "Yagura");
+        product.put("version", env!("CARGO_PKG_VERSION"));
     });
     if message.decided.is_none() {
-        metadata["original_time"] = json!(rfc3339(alert.time));
-        metadata["sequence"] = json!(signed(alert.sequence));
+        metadata.put("original_time", rfc3339(alert.time));
+        metadata.put("sequence", signed(alert.sequence));
     }
     if let Some(whole) = message.untruncated {
-        metadata["is_truncated"] = json!(true);
-        metadata["untruncated_size"] = json!(whole);
+        metadata.put("is_truncated", true);
+        metadata.put("untruncated_size", whole);
     }
-    metadata
 }
 
-fn finding_info(message: &Message<'_>) -> Value {
+fn put_finding_info(message: &Message<'_>, info: &mut Object<'_>) {
     let alert = message.alert;
-    let attacks: Vec<Value> = alert
-        .techniques
-        .iter()
-        .map(|id| {
-            let mut technique = json!({ "uid": id });
-            if let Some(name) = techniques::name_of(id) {
-                technique["name"] = json!(name);
-            }
-            json!({ "technique": technique, "version": alert.matrix })
-        })
-        .collect();
-    let mut info = json!({
-        "uid": alert.uid,
-        "title": alert.title,
-        "desc": alert.summary,
-        "analytic": { "type_id": 1, "type": "Rule", "uid": alert.detection, "name": alert.title },
-        "created_time": millis(alert.observed),
-        "data_sources": [alert.cause.collector],
+    info.put("uid", alert.uid);
+    info.put("title", &alert.title);
+    info.put("desc", &alert.summary);
+    info.object("analytic", |analytic| {
+        analytic.put("type_id", 1);
+        analytic.put("type", "Rule");
+        analytic.put("uid", &alert.detection);
+        analytic.put("name", &alert.title);
     });
+    info.put("created_time", millis(alert.observed));
+    info.put("data_sources", [&alert.cause.collector]);
     match message.decided {
-        Some(decided) => info["modified_time"] = json!(millis(decided.time)),
+        Some(decided) => info.put("modified_time", millis(decided.time)),
         None => {
-            info["first_seen_time"] = json!(millis(alert.time));
-            info["last_seen_time"] = json!(millis(alert.last_time));
+            info.put("first_seen_time", millis(alert.time));
+            info.put("last_seen_time", millis(alert.last_time));
         }
     }
-    if !attacks.is_empty() {
-        info["attacks"] = Value::Array(attacks);
-    }
-    info
-}
-
-/// The causing row, with its two ends where it has addresses.
-fn evidence(alert: &Alert) -> Value {
-    let mut evidence = json!({ "data": ids_as_text(alert.evidence.clone()) });
-    for (name, end) in ["src_endpoint", "dst_endpoint"].into_iter().zip(endpoints(&alert.evidence)) {
-        if let Some(end) = end {
-            evidence[name] = json!({ "ip": end.ip.to_string() });
-            if let Some(port) = end.port {
-                evidence[name]["port"] = json!(port);
+    info.objects("attacks", &alert.techniques, |attack, id| {
+        attack.object("technique", |technique| {
+            technique.put("uid", id);
+            if let Some(name) = techniques::name_of(id) {
+                technique.put("name", name);
             }
-        }
-    }
-    evidence
-}
-
-fn observables(alert: &Alert) -> Vec<Value> {
-    let mut found = Vec::new();
-    if !alert.tool.is_empty() {
-        found.push(
-            json!({ "type_id": 10, "type": "Resource UID", "name": "resources[].uid", "value": alert.tool }),
-        );
-    }
-    let names = ["evidences[].src_endpoint.ip", "evidences[].dst_endpoint.ip"];
-    for (name, end) in names.into_iter().zip(endpoints(&alert.evidence)) {
-        if let Some(end) = end {
-            let ip = end.ip.to_string();
-            found.push(json!({ "type_id": 2, "type": "IP Address", "name": name, "value": ip }));
-        }
-    }
-    found
+        });
+        attack.put("version", &alert.matrix);
+    });
 }
 
 fn severity_caption(severity: Severity) -> &'static str {
@@ -229,10 +227,16 @@ fn severity_caption(severity: Severity) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::fixtures;
     use crate::message::Beat;
     use crate::told::tests::decided;
+
+    fn event(message: &Message<'_>) -> Value {
+        serde_json::from_str(&line(message)).expect("JSON")
+    }
 
     #[test]
     fn a_new_alert_is_a_created_finding_with_its_ids() {
