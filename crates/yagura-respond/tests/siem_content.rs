@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use yagura_respond::cases::Verdict;
 use yagura_respond::formats::Format;
 use yagura_respond::message::{Beat, Message, test_alert};
+use yagura_respond::told::Decided;
 use yagura_respond::{SinkConfig, probe};
 use yagura_testkit::http::ask;
 use yagura_testkit::opensearch::OpenSearch;
@@ -18,29 +20,6 @@ use common::fixtures;
 use common::server::{Seen, serve};
 
 type Names = BTreeSet<String>;
-
-/// What messages about decisions of people have beside what alerts have, by format. Receivers are ready for them.
-const DECISIONS: [(&str, &[&str]); 4] = [
-    ("ocsf", &["comment", "unmapped.decision.by", "unmapped.decision.to"]),
-    (
-        "ecs",
-        &[
-            "related.user",
-            "user.name",
-            "yagura.decision.by",
-            "yagura.decision.comment",
-            "yagura.decision.time",
-            "yagura.decision.to",
-        ],
-    ),
-    ("cef", &["reason", "suser"]),
-    ("leef", &["decision", "reason", "usrName"]),
-];
-
-fn decisions(format: &str) -> impl Iterator<Item = String> {
-    let of = DECISIONS.iter().filter(move |(name, _)| *name == format);
-    of.flat_map(|(_, names)| names.iter().map(ToString::to_string))
-}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -72,6 +51,9 @@ fn lines(format: &str) -> Vec<String> {
         .map(|alert| format.line(&Message::of(alert), 1 << 20))
         .collect();
     lines.push(format.line(&Message::of(&long), 60_000));
+    let (by, why) = ("mori".to_string(), "the cable is replaced".to_string());
+    let decided = Decided { to: Verdict::Resolved, time: 7_000_000, by, why };
+    lines.push(format.line(&Message { decided: Some(&decided), ..Message::of(&alert) }, 1 << 20));
     lines
 }
 
@@ -107,7 +89,7 @@ fn paths(format: &str, list: &str) -> BTreeMap<String, bool> {
 }
 
 fn ocsf() -> Names {
-    paths("ocsf", "{}").into_keys().chain(decisions("ocsf")).collect()
+    paths("ocsf", "{}").into_keys().collect()
 }
 
 /// What a heartbeat counts.
@@ -214,7 +196,6 @@ async fn splunk_extracts_what_the_collector_is_sent() {
 fn elastic_maps_every_field_and_no_other() {
     let mut written: Names =
         paths("ecs", "").into_iter().filter_map(|(path, leaf)| leaf.then_some(path)).collect();
-    written.extend(decisions("ecs"));
     // What the pipeline adds.
     written.insert("event.ingested".into());
     written.extend(beat_keys().iter().map(|key| format!("yagura.heartbeat.{key}")));
@@ -319,7 +300,7 @@ fn leef() -> Names {
         let names = rest.split(delimiter).filter_map(|pair| Some(pair.split_once('=')?.0.to_string()));
         names.collect::<Vec<_>>()
     };
-    lines("leef").iter().flat_map(attributes).chain(decisions("leef")).collect()
+    lines("leef").iter().flat_map(attributes).collect()
 }
 
 #[test]
@@ -370,7 +351,7 @@ fn qradar_knows_the_attributes_and_every_detection() {
 
 /// Keys of CEF lines, and `key/label` of those that have one.
 fn cef() -> (Names, Names) {
-    let (mut keys, mut labels) = (decisions("cef").collect::<Names>(), Names::new());
+    let (mut keys, mut labels) = (Names::new(), Names::new());
     for line in lines("cef") {
         // What stands between two equals signs: a value, and the key of the next.
         let mut last = "";
