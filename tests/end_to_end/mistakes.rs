@@ -115,6 +115,9 @@ fn the_configurations_in_the_readme_are_valid() {
             std::fs::copy(certificates.file(from), folder.path().join(to)).expect("a copy");
         }
         std::fs::write(folder.path().join("kafka.password"), "secret").expect("a file");
+        std::fs::write(folder.path().join("tokens"), "mori analyst 0123456789abcdef0123\n").expect("a file");
+        std::fs::write(folder.path().join("users"), "grafana:horse-battery-staple\n").expect("a file");
+        std::fs::write(folder.path().join("mutes.yaml"), "version: 1\nmutes: []\n").expect("a file");
         let out = yagura(&["validate", "--config", &file.display().to_string()]);
         if block.contains("kind: interface") {
             // The rest of it was read; this machine has no such interface, and this program no libpcap.

@@ -137,10 +137,11 @@ impl ApiConfig {
 
     fn open(&self, folder: &Path, denied: IntCounter) -> Result<Alerts, Failure> {
         let door = self.door(folder);
+        let tls = door.tls()?;
         let file = folder.join(&self.token_file);
         let own = file.clone();
         let people = Fresh::new(vec![file], move || People::read(&own)).map_err(|e| door.wrong(&e))?;
-        let (listener, tls) = door.open()?;
+        let listener = door.listen()?;
         let connections = self.connections.max(1);
         Ok(Alerts { listener, tls, people, connections, records: decided::records, denied })
     }
@@ -153,10 +154,11 @@ impl PostgresConfig {
 
     fn open(&self, folder: &Path, denied: IntCounter) -> Result<Postgres, Failure> {
         let door = self.door(folder);
+        let tls = door.tls()?;
         let file = folder.join(&self.users_file);
         let own = file.clone();
         let users = Fresh::new(vec![file], move || users(&own)).map_err(|e| door.wrong(&e))?;
-        let (listener, tls) = door.open()?;
+        let listener = door.listen()?;
         let memory = self.memory.len();
         Ok(Postgres { listener, tls, users, connections: self.connections.max(1), memory, denied })
     }
@@ -203,12 +205,10 @@ impl Door<'_> {
         self.tls.map(|tls| tls.acceptor(self.folder)).transpose().map_err(|e| self.wrong(&e))
     }
 
-    fn open(&self) -> Result<(TcpListener, Option<Fresh<TlsAcceptor>>), Failure> {
-        let tls = self.tls()?;
-        let listener = TcpListener::bind(self.listen).map_err(|cause| {
+    fn listen(&self) -> Result<TcpListener, Failure> {
+        TcpListener::bind(self.listen).map_err(|cause| {
             self.wrong(&format!("cannot listen on {}: {cause}; stop what listens there, or give another address of this machine", self.listen))
-        })?;
-        Ok((listener, tls))
+        })
     }
 }
 
@@ -230,7 +230,7 @@ mod tests {
         assert!(read("grafana").expect_err("no password").contains("NAME:PASSWORD"));
         let listen = "192.0.2.1:5432".parse().expect("an address");
         let door = Door { name: "postgres", listen, tls: None, folder: folder.path() };
-        let Err(Failure::Input(error)) = door.open() else { panic!("it opened") };
+        let Err(Failure::Input(error)) = door.tls() else { panic!("it opened") };
         assert!(error.starts_with("postgres: 192.0.2.1:5432 is beyond this machine: give `tls:"), "{error}");
     }
 }
