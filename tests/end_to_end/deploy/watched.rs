@@ -373,8 +373,8 @@ fn expected() -> BTreeMap<(&'static str, &'static str), Expect> {
         (("analyst", "Techniques"), Rows(vec!["T0836|5|1"])),
         (("analyst", "Who did what"), Rows(vec!["attack|ETCH-07|5|5|"])),
         (("analyst", "Keys by state"), Is(vec![("approved", 1.0), ("learning", 1.0)])),
-        (("analyst", "Keys ready for approval"), Shown("yagura_detect_ready_keys", "detection")),
-        (("analyst", "What people decided about baselines"), Rows(vec!["|Ann|approve|levels|"])),
+        (("analyst", "Keys ready for approval"), Is(vec![("levels", 1.0), ("new-event", 1.0)])),
+        (("analyst", "What people decided about baselines"), Rows(vec!["|Ann|approve|levels"])),
         (
             ("management", "Outcomes that alerts supported"),
             Rows(vec!["CPS.AE-1|CPSF|5|1|1", "DE.CM-01|NIST CSF 2.0|5|1|1"]),

@@ -101,7 +101,7 @@ fn baselines() -> Row {
             table(
                 "What people decided about baselines",
                 "Approvals, roll-backs and maintenance, as the log has them.",
-                "SELECT time, author, action, subject, cell FROM control WHERE $__timeFilter(observed) AND action IN \
+                "SELECT DISTINCT time, author, action, subject FROM control WHERE $__timeFilter(observed) AND action IN \
                  ('approve', 'baseline', 'rollback', 'maintenance', 'false-alarm') ORDER BY time DESC LIMIT 100",
             ),
         ],
