@@ -32,7 +32,7 @@ const LOOKS_UP_EVERY: Duration = Duration::from_millis(50);
 /// The reason of a Reject.req that says that there is no session (E37), how often a question is asked until it is not
 /// the answer, and the pause between.
 const NOT_SELECTED: u8 = 4;
-const NOT_SELECTED_MAX: u32 = 5;
+const NOT_SELECTED_MAX: u32 = 25;
 const NOT_SELECTED_PAUSE: Duration = Duration::from_millis(200);
 
 /// A session that stands.
