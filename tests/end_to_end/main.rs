@@ -20,6 +20,7 @@ mod secrets;
 mod serve;
 mod sinks;
 mod sources;
+mod storm;
 mod study;
 mod torn;
 mod watching;

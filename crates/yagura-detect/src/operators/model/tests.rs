@@ -174,6 +174,34 @@ fn with_a_budget_the_way_is_shown_from_the_first_candidate_on() {
 }
 
 #[test]
+fn what_was_called_false_must_come_farther_where_a_budget_sets_limits() {
+    let text = DETECTION.replace("name: guard", "name: guard, budget: 2");
+    let again = |said: Option<&str>| {
+        let mut bay = Bay::learned(&text, 1000);
+        bay.feed(&[50.0; 100]);
+        bay.feed(&[58.0; 200]);
+        let alert = bay.told.remove(0);
+        if let Some(signal) = said {
+            let said = format!(
+                "action=false-alarm subject={} payload={{\"tool\":\"T\",\"signal\":\"{signal}\"}}",
+                alert.detection
+            );
+            bay.cell.record("d", &[row(bay.second, Kind::Control, &said)], bay.second);
+        }
+        // The incident is over.
+        bay.feed(&[50.0; 9 * 3600]);
+        bay.told.clear();
+        bay.feed(&[58.0; 200]);
+        let same = bay.told.len();
+        bay.feed(&[90.0; 200]);
+        (same, bay.told.len())
+    };
+    assert_eq!(again(None), (1, 1), "the same again is told");
+    assert_eq!(again(Some("pressure")), (1, 1), "another signal was meant");
+    assert_eq!(again(Some("flow")), (0, 1), "the same again is not, and what comes farther is");
+}
+
+#[test]
 fn provisional_findings_have_a_course_and_keys_that_calm_down_keep_none() {
     let text = DETECTION.replace("settle_samples: 0", "settle_samples: 0, provisional_sigma: 24.0");
     let pipeline = pipeline(&text).unwrap_or_else(|errors| panic!("{}", errors[0]));
