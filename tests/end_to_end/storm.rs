@@ -28,7 +28,8 @@ fn rows(count: u64, tools: u64) -> String {
 
 #[test]
 fn one_cause_is_one_alert_with_the_right_count_and_many_are_many() {
-    for (count, tools) in [(300_000, 1), (20_000, 20_000)] {
+    // Counts are told at powers of ten.
+    for (count, tools) in [(100_000, 1), (20_000, 20_000)] {
         let home = folder();
         std::fs::write(home.path().join("p.yaml"), PIPELINE).expect("a pipeline");
         std::fs::write(home.path().join("rows.jsonl"), rows(count, tools)).expect("rows");
