@@ -30,11 +30,11 @@ fn documents(yaml: &str) -> Vec<Value> {
 }
 
 /// The entries of a list; none where there is no list.
-fn each<'a>(list: &'a Value) -> impl Iterator<Item = &'a Value> {
+fn each(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
 /// A text in a document; empty where there is none.
-fn word<'a>(value: &'a Value) -> &'a str {
+fn word(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }

@@ -113,7 +113,7 @@ fn redacted(rows: &RecordBatch, kind: Kind, redact: &Redaction) -> Vec<ArrayRef>
     let named = |(field, column): (&Arc<Field>, &ArrayRef)| {
         if kind == Kind::Context
             && field.name() == "value"
-            && let Some(names) = rows.column_by_name("name").and_then(|names| texts_of(names))
+            && let Some(names) = rows.column_by_name("name").and_then(texts_of)
         {
             return masked(column, |row| redact.mark_of_context(names.value(row)));
         }
