@@ -69,6 +69,8 @@ pub fn log(config: &Config, read_only: bool) -> Result<Arc<dyn Log>, Failure> {
             let options = Options {
                 retain_bytes: embedded.retain_bytes,
                 retain_age: embedded.retain_hours.map(|h| Duration::from_secs(h * 3600)),
+                // What people decided holds however long ago it was.
+                keep: vec![DECISIONS.into()],
                 ..Options::default()
             };
             Ok(Arc::new(Embedded::open(folder, options)?))

@@ -48,6 +48,8 @@ pub struct Options {
     pub retain_bytes: Option<u64>,
     /// Deletes segments whose last record was appended longer ago.
     pub retain_age: Option<Duration>,
+    /// Topics from which nothing goes: few records, each of which counts.
+    pub keep: Vec<String>,
     /// The largest record: key, header and value.
     pub record_bytes_max: usize,
     /// Bytes of each partition that may wait to be written before `append` blocks.
@@ -62,6 +64,7 @@ impl Default for Options {
             segment_bytes: 128 << 20,
             retain_bytes: None,
             retain_age: None,
+            keep: Vec::new(),
             record_bytes_max: 16 << 20,
             buffer_bytes: 4 << 20,
             fetch_bytes: 1 << 20,

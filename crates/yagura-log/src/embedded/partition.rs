@@ -251,6 +251,9 @@ impl Partition {
 
     /// Deletes the oldest segments as far as retention wants it.
     pub fn retain(&self) -> Result<(), LogError> {
+        if self.options.keep.contains(&self.topic) {
+            return Ok(());
+        }
         let _in_order = self.retaining.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest =
             self.options.retain_age.map(|age| self.disk.now().saturating_sub(age.as_micros() as i64));

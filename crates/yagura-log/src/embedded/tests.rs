@@ -212,15 +212,20 @@ fn retention_survives_power_cuts_at_every_moment() {
 #[test]
 fn old_records_go_even_when_nothing_new_comes() {
     let disk = SimDisk::default();
-    let options = Options { retain_age: Some(Duration::from_secs(60)), ..small() };
+    let keep = vec!["kept".to_string()];
+    let options = Options { retain_age: Some(Duration::from_secs(60)), keep, ..small() };
     let log = Embedded::open_on(Arc::new(disk.clone()), "log", options).unwrap();
     log.ensure_topic("t", 1).unwrap();
+    log.ensure_topic("kept", 1).unwrap();
+    let mut kept = log.appender("kept").unwrap();
+    kept.append(numbered(0, 700)).and_then(|()| kept.flush()).unwrap();
     fill(&log, 0..12, 700);
     log.retain().unwrap();
     assert_eq!(log.held("t", 0).unwrap(), 0..12);
     disk.pass(61_000_000);
     log.retain().unwrap();
     assert_eq!(log.held("t", 0).unwrap(), 12..12);
+    assert_eq!(log.held("kept", 0).unwrap(), 0..1);
     fill(&log, 12..13, 10);
     assert_eq!(read_all(&log).unwrap()[0].offset, 12);
 }
