@@ -15,6 +15,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("/usr/bin/prometheus", &["prometheus"]),
     ("/usr/bin/prometheus-alertmanager", &["prometheus-alertmanager"]),
     ("/usr/sbin/rsyslogd", &["rsyslog"]),
+    ("/usr/bin/psql", &["postgresql-client"]),
     ("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", &["libfaketime"]),
     ("/usr/include/pcap/pcap.h", &["libpcap-dev"]),
     ("/usr/sbin/ip", &["iproute2"]),
