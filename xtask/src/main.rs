@@ -1,5 +1,6 @@
 //! Set-up, tests, benchmarks and tidy checks: `cargo xtask help` lists them.
 
+mod apiserver;
 mod bill;
 mod bundle;
 mod dashboards;
@@ -27,6 +28,10 @@ const HELP: &str = "cargo xtask COMMAND
   bundle [--verify FOLDER]
                what goes to a plant without internet, in target/bundle: image, chart, package, bill of materials,
                licences, checksums; made and verified, or one that is there verified
+  apiserver [--format json]
+               the Helm chart before a real API server of Kubernetes, which is built through the Go module proxy and
+               runs on Debian's etcd: every manifest of every documented set of values on trial, and its pods under
+               the restricted standard
   fuzz [TARGET] [--seconds N | --inputs N]
                let libFuzzer look for inputs that break a dissector: every protocol in turn, and whole
                packets, or one of them; N seconds each, 600 unless told (a night for all of them);
@@ -70,6 +75,8 @@ fn main() -> ExitCode {
         ["deb"] => bundle::deb(),
         ["bundle"] => bundle::make(),
         ["bundle", "--verify", folder] => bundle::verify(Path::new(folder)).map(|said| println!("{said}")),
+        ["apiserver"] => apiserver::run(false),
+        ["apiserver", "--format", "json"] => apiserver::run(true),
         ["fuzz", rest @ ..] => match fuzzed(rest) {
             Some(wanted) => fuzz::run(&wanted),
             None => {
@@ -181,6 +188,7 @@ fn bench(name: &str) -> Result<()> {
     }
     if name == "respond" {
         setup::packages()?;
+        setup::opensearch()?;
     }
     if name == "collect" {
         setup::packages()?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use yagura_testkit::{helm, peers};
+use yagura_testkit::{apiserver, helm, peers};
 
 use crate::run;
 
@@ -36,14 +36,19 @@ const SECSGEM: &str = "secsgem==0.3.0";
 pub fn all() -> Result<()> {
     packages()?;
     yagura_testkit::kafka::fetch(&yagura_testkit::build_folder()).context("Kafka cannot be fetched")?;
-    yagura_testkit::opensearch::fetch().context("OpenSearch cannot be fetched")?;
+    opensearch()?;
     secsgem()?;
     equipment()?;
     let folder = yagura_testkit::build_folder();
     python(&peers::readers(&folder), peers::READERS)?;
     node(&peers::reader_node(&folder), peers::READER_NODE)?;
-    chart();
+    chart_or_say();
     node(&peers::opcua_node(&yagura_testkit::build_folder()), peers::OPCUA_NODE)
+}
+
+/// The index that alerts go to.
+pub fn opensearch() -> Result<()> {
+    yagura_testkit::opensearch::fetch().map(drop).context("OpenSearch cannot be fetched")
 }
 
 /// What the collectors talk to, from the Python package index.
@@ -51,14 +56,30 @@ pub fn equipment() -> Result<()> {
     python(&peers::equipment(&yagura_testkit::build_folder()), peers::EQUIPMENT)
 }
 
-/// Helm and what judges its manifests. Without them the chart is not tested, and its tests say so.
+/// Without Helm the chart is not tested, and its tests say so.
 #[expect(clippy::print_stderr, reason = "what is left out is named")]
-fn chart() {
-    let folder = yagura_testkit::build_folder();
-    let judges = || python(&helm::judges(&folder), helm::JUDGES);
-    if let Err(cause) = helm::install(&folder).and_then(|()| judges()) {
+fn chart_or_say() {
+    if let Err(cause) = chart() {
         eprintln!("the Helm chart will not be tested: {cause:#}");
     }
+}
+
+/// Helm and what judges its manifests.
+fn chart() -> Result<()> {
+    let folder = yagura_testkit::build_folder();
+    helm::install(&folder)?;
+    python(&helm::judges(&folder), helm::JUDGES)
+}
+
+/// Those, and an API server on Debian's etcd.
+#[expect(clippy::print_stderr, reason = "progress of long work")]
+pub fn apiserver() -> Result<()> {
+    chart()?;
+    if !Path::new("/usr/bin/etcd").exists() {
+        install(&["etcd-server"])?;
+    }
+    eprintln!("building kube-apiserver 1.{}, unless it is there", apiserver::KUBERNETES);
+    apiserver::install(&yagura_testkit::build_folder())
 }
 
 /// A package of the npm registry in a folder of its own; it needs Node.js 20 or later.

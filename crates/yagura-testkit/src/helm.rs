@@ -11,6 +11,10 @@ use crate::peers::INSTALLED;
 /// Helm, as `go install` names it; it needs Go 1.24 or later.
 pub const HELM: &str = "helm.sh/helm/v3/cmd/helm@v3.19.5";
 
+/// The documented sets of values, each of the files of the chart's `ci` that make it.
+pub const SETS: &[&[&str]] =
+    &[&["single-node"], &["kafka"], &["single-node", "monitoring"], &["kafka", "monitoring"]];
+
 /// What judges manifests, as `pip` names it: the schemas of Kubernetes, and models of what others define.
 pub const JUDGES: &[&str] = &[
     "kubernetes-validate==1.37.0",
@@ -68,6 +72,23 @@ pub fn install(build_dir: &Path) -> Result<()> {
         bail!("{HELM} cannot be built; it needs Go 1.24 or later");
     }
     Ok(std::fs::write(done, HELM)?)
+}
+
+/// What Helm says of a chart with values from files of its `ci`, and further arguments.
+pub fn ask(chart: &Path, command: &[&str], set: &[&str], more: &[&str]) -> Result<String, String> {
+    let mut helm = Command::new(program(&crate::build_folder()));
+    helm.args(command).arg(chart);
+    for name in set {
+        helm.arg("--values").arg(chart.join("ci").join(format!("{name}.yaml")));
+    }
+    // What Helm itself takes for the cluster's version is older than what the chart needs.
+    let output =
+        helm.args(["--kube-version", "1.34.0"]).args(more).output().map_err(|e| format!("Helm: {e}"))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    match output.status.success() {
+        true => Ok(said),
+        false => Err(said + &String::from_utf8_lossy(&output.stderr)),
+    }
 }
 
 /// What is wrong with manifests for these versions of Kubernetes, `1.34` and the like; empty when nothing is.

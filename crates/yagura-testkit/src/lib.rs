@@ -2,6 +2,7 @@
 //! with the handle. Nothing that ships uses this crate.
 
 pub mod alertmanager;
+pub mod apiserver;
 pub mod certificates;
 pub mod helm;
 pub mod hook;

@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 use yagura_testkit::certificates::Certificates;
@@ -11,10 +10,6 @@ use yagura_testkit::{build_folder, helm};
 use super::network::{Host, lets};
 use super::{documents, each, shipped, word};
 use crate::{folder, text, yagura};
-
-/// The documented sets of values, each of the files that make it.
-const SETS: &[&[&str]] =
-    &[&["single-node"], &["kafka"], &["single-node", "monitoring"], &["kafka", "monitoring"]];
 
 /// Versions of Kubernetes that manifests are judged by.
 const VERSIONS: &[&str] = &["1.34", "1.36"];
@@ -29,18 +24,9 @@ fn is_there() -> bool {
     there
 }
 
-/// What Helm says of the chart with a set of values and further arguments.
+/// What Helm says of the chart.
 fn ask(command: &[&str], set: &[&str], more: &[&str]) -> Result<String, String> {
-    let mut program = Command::new(helm::program(&build_folder()));
-    program.args(command).arg(shipped("helm/yagura"));
-    for name in set {
-        program.arg("--values").arg(shipped("helm/yagura/ci").join(format!("{name}.yaml")));
-    }
-    let output = program.args(["--kube-version", "1.34.0"]).args(more).output().expect("helm starts");
-    match output.status.success() {
-        true => Ok(text(&output.stdout)),
-        false => Err(text(&output.stdout) + &text(&output.stderr)),
-    }
+    helm::ask(&shipped("helm/yagura"), command, set, more)
 }
 
 fn render(set: &[&str], more: &[&str]) -> Result<String, String> {
@@ -71,7 +57,7 @@ fn kubernetes_takes_what_every_documented_set_renders() {
     if !is_there() {
         return;
     }
-    for set in SETS {
+    for set in helm::SETS {
         ask(&["lint", "--strict"], set, &[]).unwrap_or_else(|e| panic!("{set:?}: {e}"));
         let rendered = render(set, &[]).unwrap_or_else(|e| panic!("{set:?}: {e}"));
         let faults = helm::judge(&build_folder(), &rendered, VERSIONS).expect("judged");
@@ -149,7 +135,7 @@ fn every_part_reads_the_configuration_that_it_is_given() {
     if !is_there() {
         return;
     }
-    for set in &SETS[..2] {
+    for set in &helm::SETS[..2] {
         // The tests' program knows no buckets.
         let folders = ["--set", "archive.store=,serve.postgres.enabled=false"];
         let more: &[&str] = if set.contains(&"kafka") { &folders } else { &[] };
@@ -186,7 +172,7 @@ fn pods_have_no_rights_and_are_watched_by_what_they_do() {
     if !is_there() {
         return;
     }
-    for set in SETS {
+    for set in helm::SETS {
         let manifests = manifests(set, &[]);
         assert!(workloads(&manifests).count() > 0);
         for workload in workloads(&manifests) {
