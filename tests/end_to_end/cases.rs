@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use yagura_event::clock::{self, Micros, SECOND};
 
-use crate::{command, folder, run_to_the_end, start, text, wait_for, yagura};
+use crate::{command, each_record, embedded, folder, run_to_the_end, start, text, wait_for, yagura};
 
 const PIPELINE: &str = "version: 1
 detections:
@@ -102,20 +102,31 @@ fn a_case_is_acknowledged_resolved_and_returns() {
         &[("GATE", "trouble"), ("DOOR", "noise"), ("GATE", "trouble"), ("DOCK", "trouble")],
     );
     run_to_the_end(Path::new(&fab.config));
-    assert_eq!(fab.list(&[]), ["DOCK new 1", "GATE new 1", "DOOR new 1"], "the worst first, then the latest");
+    assert_eq!(fab.list(&[]), ["DOCK new 1", "GATE new 2", "DOOR new 1"], "the worst first, then the latest");
     assert_eq!(fab.list(&["--queue", "equipment"]), ["DOOR new 1"]);
-    assert_eq!(fab.list(&["--severity", "medium", "--tool", "GATE"]), ["GATE new 1"]);
+    assert_eq!(fab.list(&["--severity", "medium", "--tool", "GATE"]), ["GATE new 2"]);
     let id = |tool: &str| fab.told("list", &["--tool", tool])[0]["id"].as_str().expect("an id").to_string();
     let (gate, dock, door) = (id("GATE"), id("DOCK"), id("DOOR"));
 
     fab.told("acknowledge", &[&gate[..8], "--why", "on my way", "--by", "mori"]);
     fab.told("resolve", &[&dock, "--why", "closed", "--by", "sato"]);
     fab.told("false-positive", &[&door, "--why", "it is always loud"]);
-    assert_eq!(fab.list(&[]), ["GATE acknowledged 1"]);
+    assert_eq!(fab.list(&[]), ["GATE acknowledged 2"]);
     assert_eq!(
         fab.list(&["--state", "resolved,false-positive"]),
         ["DOCK resolved 1", "DOOR false-positive 1"]
     );
+    // The detection hears of what was false, in the cell's own log.
+    let mut told = Vec::new();
+    each_record(&embedded(fab.home.path()), "yagura.events", |stored| {
+        let row = serde_json::from_slice(&stored.record.value).unwrap_or_else(|_| json!({}));
+        told.extend((row["action"] == "false-alarm").then_some(row));
+    });
+    assert_eq!(
+        (told.len(), &told[0]["subject"], &told[0]["payload"]),
+        (1, &json!("noise"), &json!(r#"{"tool":"DOOR"}"#))
+    );
+
     let shown = command(&fab.arguments("show", &[&gate[..8]])).output().expect("yagura starts");
     let shown = text(&shown.stdout);
     for said in ["trouble at GATE", "acknowledged by mori: on my way", "Look.", &gate] {
@@ -123,19 +134,19 @@ fn a_case_is_acknowledged_resolved_and_returns() {
     }
 
     let before = fab.sunk();
-    assert_eq!(before.len(), 3, "{before:?}");
+    assert_eq!(before.len(), 4, "three, and that the gate had two: {before:?}");
 
     // It happens again: what was resolved is open, what was called false stays so.
     fab.happens(midnight + 3600 * SECOND, &[("DOCK", "trouble"), ("DOOR", "noise"), ("GATE", "trouble")]);
     run_to_the_end(Path::new(&fab.config));
-    assert_eq!(fab.list(&[]), ["DOCK reopened 2", "GATE acknowledged 2"]);
+    assert_eq!(fab.list(&[]), ["DOCK reopened 2", "GATE acknowledged 3"]);
     assert_eq!(fab.list(&["--state", "false-positive"]), ["DOOR false-positive 2"]);
     // The sink has heard what was decided before it hears of what came then.
     let decided = ["trouble GATE In Progress", "trouble DOCK Resolved", "noise DOOR Suppressed"];
     let after = ["trouble DOCK New", "noise DOOR New", "trouble GATE New"];
     let sunk = fab.sunk();
-    assert_eq!(&sunk[3..6], decided);
-    let mut rest = sunk[6..].to_vec();
+    assert_eq!(&sunk[4..7], decided);
+    let mut rest = sunk[7..].to_vec();
     rest.sort();
     let mut expected = after.to_vec();
     expected.sort_unstable();
@@ -186,4 +197,49 @@ fn mutes_end_and_a_running_instance_takes_decisions() {
     let stop = std::process::Command::new("kill").args(["-TERM", &running.id().to_string()]).status();
     assert!(stop.expect("kill runs").success());
     assert!(running.wait().expect("it ends").success());
+}
+
+#[test]
+fn mutes_of_files_hold_before_the_first_alert_and_end_with_their_lines() {
+    let mut fab = Fab::new();
+    let file = fab.home.path().join("mutes.yaml");
+    let mutes = "version: 1
+mutes:
+  - { id: pump, why: the pump is replaced, by: sato, until: 2999-01-01T00:00:00Z, tool: GATE,
+      tests: [ { alert: { tool: GATE, queue: security }, muted: true }, { alert: { tool: DOCK, queue: security }, muted: false } ] }
+";
+    let place = file.display().to_string();
+    std::fs::write(&file, mutes.replacen("muted: true", "muted: false", 1)).expect("mutes");
+    let out = yagura(&["test", &place]);
+    assert!(
+        out.status.code() == Some(1) && text(&out.stderr).contains("test 1 fails"),
+        "{}",
+        text(&out.stderr)
+    );
+    std::fs::write(&file, mutes).expect("mutes");
+    let out = yagura(&["test", &place]);
+    assert!(out.status.success() && text(&out.stdout).contains("1 mutes"), "{}", text(&out.stdout));
+
+    let happens = |fab: &mut Fab| {
+        fab.happens(
+            clock::now() + 3600 * fab.days.len() as Micros * SECOND,
+            &[("GATE", "trouble"), ("DOCK", "trouble")],
+        );
+        let mut config: Value =
+            serde_json::from_str(&std::fs::read_to_string(&fab.config).expect("a configuration"))
+                .expect("JSON");
+        config["mutes"] = json!(["mutes.yaml"]);
+        std::fs::write(&fab.config, config.to_string()).expect("a configuration");
+        run_to_the_end(Path::new(&fab.config));
+    };
+    happens(&mut fab);
+    assert_eq!(fab.list(&[]), ["DOCK new 1"]);
+    assert_eq!(fab.sunk(), ["trouble DOCK New"]);
+    let muted = &fab.told("list", &["--muted", "--tool", "GATE"])[0]["muted"];
+    assert_eq!((&muted["by"], &muted["mute"]["id"]), (&json!("sato"), &json!("pump")));
+
+    std::fs::write(&file, "version: 1\nmutes: []\n").expect("no mutes");
+    happens(&mut fab);
+    let mutes = fab.told("mutes", &[]);
+    assert_eq!((mutes.len(), &mutes[0]["holds"]), (1, &json!(false)));
 }

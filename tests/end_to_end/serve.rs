@@ -4,12 +4,27 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use yagura_testkit::certificates::Certificates;
+use yagura_testkit::peers;
 
 use crate::outputs::{announced, metrics_of};
 use crate::{command, configure, folder, scene, text, wait_for, yagura};
 
 const ANALYST: &str = "0123456789abcdef-mori";
 const READER: &str = "0123456789abcdef-wall";
+
+/// The extended protocol: parsed, described, bound and executed.
+const PG8000: &str = "
+import json, ssl, sys, pg8000.native
+asked = json.loads(sys.argv[1])
+trust = ssl.create_default_context(cafile=asked['ca'])
+history = pg8000.native.Connection('grafana', host='localhost', port=int(asked['port']), database='yagura',
+    password='horse-battery-staple', ssl_context=trust)
+try:
+    rows = history.run(asked['sql'], **asked['values'])
+    print(json.dumps([[str(value) for value in row] for row in rows]))
+except pg8000.native.DatabaseError as error:
+    print(json.dumps({'error': str(error)}))
+";
 
 /// What psql prints, without its own words; or what it complains of.
 pub fn psql(place: &str, password: &str, sql: &str) -> Result<String, String> {
@@ -104,6 +119,18 @@ impl Run {
     fn sql_as(&self, user: &str, password: &str, mode: &str, sql: &str) -> Result<String, String> {
         let (port, ca) = (&self.postgres, self.certificates.file("ca.pem"));
         psql(&format!("port={port} user={user} sslmode={mode} sslrootcert={ca}"), password, sql)
+    }
+
+    /// What pg8000 gets for a query with values of their own: rows, or an error.
+    fn prepared(&self, sql: &str, values: Value) -> Value {
+        let python = peers::readers(&yagura_testkit::build_folder()).join("bin/python");
+        let asked = json!({
+            "port": self.postgres, "ca": self.certificates.file("ca.pem"), "sql": sql, "values": values,
+        });
+        let out =
+            Command::new(python).args(["-c", PG8000, &asked.to_string()]).output().expect("Python runs");
+        assert!(out.status.success(), "has `cargo xtask setup` run? {}", text(&out.stderr));
+        serde_json::from_slice(&out.stdout).expect("JSON")
     }
 
     fn stop(mut self) {
@@ -232,6 +259,15 @@ fn the_history_answers_psql_and_nobody_can_change_it() {
     assert!(tables.lines().any(|table| table == "alert") && tables.lines().count() == 10, "{tables}");
     assert_eq!(run.sql("SELECT current_database()"), Ok("yagura".into()));
     assert!(run.sql("\\dt").expect("tables").contains("alert"));
+
+    // Another client, which prepares its queries and sends values beside them, as Grafana does.
+    let told = run.prepared(
+        "SELECT DISTINCT uid, time FROM alert WHERE severity = :severity AND time > :since ORDER BY time",
+        json!({ "severity": "critical", "since": "2000-01-01T00:00:00Z" }),
+    );
+    assert_eq!(told.as_array().map(Vec::len), Some(severe), "{told}");
+    let told = run.prepared("DELETE FROM alert WHERE tool = :tool", json!({ "tool": "ETCH-07" }));
+    assert!(told["error"].as_str().is_some_and(|error| error.contains("25006")), "{told}");
 
     let refused = |sql: &str| run.sql(sql).expect_err(sql);
     for sql in [

@@ -39,6 +39,24 @@ struct Panel {
     queries: Vec<Query>,
 }
 
+impl Panel {
+    /// Plain numbers as bars, one query.
+    fn bars(
+        title: &'static str,
+        description: &'static str,
+        query: &'static str,
+        legend: &'static str,
+    ) -> Self {
+        let (shown, queries) = (Shown::Bars, vec![Query(query, legend)]);
+        Panel { title, description, shown, unit: "short", limits: None, queries }
+    }
+
+    /// Rows of the history.
+    fn table(title: &'static str, description: &'static str, sql: &'static str) -> Self {
+        Panel { shown: Shown::Table, ..Panel::bars(title, description, sql, "") }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Shown {
     /// The last value, large.

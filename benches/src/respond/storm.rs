@@ -1,13 +1,18 @@
-//! What a storm of alerts costs: of one cause, on the side of the cases; of very many, on that of the sinks.
+//! What a storm costs: rows through the whole program; alerts of one cause, on the side of the cases; of very many, on
+//! that of the sinks.
 
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use prometheus::Registry;
-use serde_json::json;
+use serde_json::{Value, json};
 use yagura_event::Alert;
+use yagura_event::clock::{SECOND, rfc3339};
 use yagura_log::Log;
 use yagura_log::embedded::{Embedded, Options};
 use yagura_respond::cases::{Case, Cases};
@@ -35,6 +40,15 @@ const TOPIC: &str = "alerts";
 pub fn storm() -> Result<Vec<Figure>> {
     let this = std::env::current_exe().context("this program's place")?;
     let mut figures = Vec::new();
+    for (what, rows, tools) in [("one cause", OF_ONE_CAUSE, 1), ("many causes", CAUSES, CAUSES)] {
+        let (seconds, memory) = program(&this.with_file_name("yagura"), rows, tools)?;
+        figures.push(Figure::new(
+            format!("{what}, {rows} rows from a file to alerts in a file"),
+            seconds,
+            "s",
+        ));
+        figures.push(Figure::new(format!("{what}, most memory of that"), memory, "MiB"));
+    }
     for (part, names) in [
         ("cases", &[("one cause, alerts read as a case", "1/s"), ("one cause, memory of an alert", "B")][..]),
         (
@@ -59,6 +73,58 @@ pub fn storm() -> Result<Vec<Figure>> {
             .extend(names.iter().zip(numbers).map(|((name, unit), value)| Figure::new(*name, value, unit)));
     }
     Ok(figures)
+}
+
+const PIPELINE: &str = "version: 1
+detections:
+  - { id: trouble, title: Trouble at a door, queue: security, severity: high, on: log, where: event = 'trouble',
+      by: [tool], quiet: 10m, summary: 'trouble at {tool}', then: Look. }
+";
+
+/// Rows of a minute through the program, from one file into another: seconds, and the most memory in MiB. Each tool
+/// has one alert with the right count at the end.
+fn program(yagura: &Path, rows: u64, tools: u64) -> Result<(f64, f64)> {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    let mut file = BufWriter::new(File::create(at("rows.jsonl"))?);
+    for number in 0..rows {
+        // 2026-11-23T00:00:00Z.
+        let time = rfc3339(1_795_392_000 * SECOND + (number * 60 * SECOND as u64 / rows) as i64);
+        let tool = number % tools;
+        writeln!(file, r#"{{"time":"{time}","tool":"T-{tool}","category":"door","event":"trouble"}}"#)?;
+    }
+    file.flush()?;
+    std::fs::write(at("p.yaml"), PIPELINE)?;
+    let config = json!({
+        "version": 1, "console": "none", "default_cell": "bay", "pipelines": ["p.yaml"],
+        "collectors": [{ "name": "doors", "kind": "jsonl", "path": "rows.jsonl", "mapping": { "as": "log" } }],
+        "sinks": [{ "name": "out", "kind": "file", "path": "alerts.jsonl", "heartbeat": "off" }],
+    });
+    std::fs::write(at("yagura.yaml"), config.to_string())?;
+    let (config, began) = (at("yagura.yaml"), now());
+    let mut run = Command::new(yagura).args(["run", "--until-done", "--config"]).arg(&config).spawn()?;
+    let status = format!("/proc/{}/status", run.id());
+    let mut memory = 0.0;
+    let ended = loop {
+        if let Some(ended) = run.try_wait()? {
+            break ended;
+        }
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        memory = peak.and_then(|kib| kib.parse::<f64>().ok()).map_or(memory, |kib| kib / 1024.0);
+        std::thread::park_timeout(Duration::from_millis(5));
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    ensure!(ended.success(), "the program ended with {ended}");
+    let list = Command::new(yagura)
+        .args(["alerts", "list", "--format", "json", "--config"])
+        .arg(&config)
+        .output()?;
+    let cases: Vec<Value> =
+        String::from_utf8(list.stdout)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let right = cases.iter().all(|case| case["count"] == json!(rows / tools));
+    ensure!(cases.len() as u64 == tools && right, "{} cases, counts right: {right}", cases.len());
+    Ok((seconds, memory))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]

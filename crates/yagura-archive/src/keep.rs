@@ -151,6 +151,7 @@ mod tests {
     use crate::store::Folder;
     use crate::testing;
     use yagura_event::codec;
+    use yagura_event::redact::Redaction;
 
     const DAY: Micros = 86_400_000_000;
 
@@ -179,11 +180,8 @@ mod tests {
             _ => testing::messages("bay", 1, offset, &[&offset.to_string()]),
         };
         let mut writer = Writer::new(kind).unwrap();
-        writer
-            .write(
-                &columns::rows(&envelope, &value, 0, None, &yagura_event::redact::Redaction::off()).unwrap(),
-            )
-            .unwrap();
+        let rows = columns::rows(&envelope, &value, 0, None, &Redaction::off()).unwrap();
+        writer.write(&rows).unwrap();
         store.put(&name.path(), writer.finish().unwrap()).unwrap();
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Deserialize;
+use yagura_event::amounts::{Bytes, Time};
 use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::vocabulary::coverage;
 
@@ -23,7 +24,6 @@ use crate::complaints::Complaints;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opening, Seen, SourceError};
-use yagura_event::amounts::{Bytes, Time};
 
 mod file;
 pub(crate) mod order;

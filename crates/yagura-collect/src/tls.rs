@@ -7,9 +7,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use serde::Deserialize;
+use yagura_door::Fresh;
 
 use crate::source::{Opening, SourceError};
-use yagura_door::Fresh;
 
 /// How a source speaks TLS to a server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -70,13 +70,7 @@ impl ClientTls {
 }
 
 fn certificates(file: &Path, at: &Opening<'_>) -> Result<Vec<CertificateDer<'static>>, SourceError> {
-    let file = at.path(file);
-    let read = CertificateDer::pem_file_iter(&file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(found) if found.is_empty() => Err(at.unreadable(&file, "it holds no certificate in PEM")),
-        Ok(found) => Ok(found),
-        Err(cause) => Err(at.unreadable(&file, cause)),
-    }
+    yagura_door::certificates(&at.path(file)).map_err(|problem| at.unusable(problem))
 }
 
 /// What went wrong with TLS, and what to do; `None` where an error has nothing to do with it.

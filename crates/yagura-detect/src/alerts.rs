@@ -1,8 +1,9 @@
 //! From hits to alerts: one alert for a key until it has been quiet for long enough.
 //!
 //! The quiet time is the refractory time of all alarms: what a deviation that lasts, or comes back, brings within it is
-//! counted by the alert and told in revisions, at powers of ten. A hit of a deviation that has gone on since the alert
-//! counts however long nothing was told of it.
+//! counted by the alert and told in revisions: at powers of ten, and when nothing further has come for as long as it had
+//! lasted. So there are few of them, and the last one says how many there were. A hit of a deviation that has gone on
+//! since the alert counts however long nothing was told of it.
 //!
 //! A detection names the severity of its alerts. One of a model is raised by a single step, once and for good, when its
 //! deviation is far ([`FAR`]) or long ([`LONG`]); if that shows later, in a revision of its own. `raised` in the
@@ -24,6 +25,8 @@ pub const FAR: f64 = 5.0;
 pub const LONG: Micros = 3600 * SECOND;
 /// What is told no further apart than this is one deviation that lasts; models tell one again every ten minutes at least.
 const APART: Micros = 900 * SECOND;
+/// What was counted and not told is told after at least, and at most, so much of the collectors' time without a hit.
+const SETTLED: (Micros, Micros) = (60 * SECOND, 1800 * SECOND);
 
 /// One row that a detection objects to.
 #[derive(Clone, Debug)]
@@ -73,9 +76,14 @@ impl Hit {
 /// The alerts of a cell that may still count further rows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AlertBook {
-    open: BTreeMap<(String, BTreeMap<String, String>), Open>,
+    open: BTreeMap<Key, Open>,
     next_sequence: u64,
+    /// Nothing is to be told before the watermark comes here.
+    settles: Micros,
 }
+
+/// A detection, and its `by` columns with their values.
+type Key = (String, BTreeMap<String, String>);
 
 /// An alert with what the next revision needs. The alert itself is kept as JSON text: its
 /// evidence has no fixed shape, which a compact binary snapshot cannot carry.
@@ -83,8 +91,12 @@ pub struct AlertBook {
 struct Open {
     alert: String,
     count: u64,
+    /// The count that was told last.
+    told: u64,
     revision: u32,
     last_time: Micros,
+    /// When the collectors had the first hit and the last.
+    observed: (Micros, Micros),
     lasting: Option<Lasting>,
     raised: bool,
 }
@@ -97,6 +109,47 @@ struct Lasting {
 }
 
 impl Open {
+    /// Whether a hit is of the same alert.
+    fn goes_on(&self, hit: &Hit, quiet: Micros) -> bool {
+        hit.time.saturating_sub(self.last_time) <= quiet
+            || hit.deviation.is_some_and(|deviation| deviation.since <= self.last_time)
+    }
+
+    fn count(&mut self, hit: &Hit) {
+        self.count += 1;
+        self.last_time = self.last_time.max(hit.time);
+        self.observed.1 = self.observed.1.max(hit.observed);
+    }
+
+    /// When the watermark tells what was counted since it was told, if nothing further comes.
+    fn settles(&self) -> Option<Micros> {
+        let (first, last) = self.observed;
+        let lasted = last.saturating_sub(first).clamp(SETTLED.0, SETTLED.1);
+        (self.count > self.told).then(|| last.saturating_add(lasted))
+    }
+
+    /// The alert as it stands.
+    fn revise(&mut self, next_sequence: &mut u64) -> Option<Alert> {
+        let alert: Alert = serde_json::from_str(&self.alert).ok()?;
+        self.revision += 1;
+        self.told = self.count;
+        let sequence = *next_sequence;
+        *next_sequence += 1;
+        let (revision, count, last_time) = (self.revision, self.count, self.last_time);
+        Some(Alert { revision, count, last_time, sequence, ..alert })
+    }
+
+    /// Raises the alert's severity by one step where there is one, and says why.
+    fn raise(&mut self, why: String) -> bool {
+        self.raised = true;
+        let Ok(mut alert) = serde_json::from_str::<Alert>(&self.alert) else { return false };
+        let is_raised = raise(&mut alert, why);
+        if is_raised {
+            self.alert = serde_json::to_string(&alert).unwrap_or_default();
+        }
+        is_raised
+    }
+
     /// Takes note of a deviation; answers why it raises the severity, if it does.
     fn weigh(&mut self, deviation: Option<Deviation>) -> Option<String> {
         let Deviation { score, since, last } = deviation?;
@@ -132,47 +185,57 @@ fn raise(alert: &mut Alert, why: String) -> bool {
     true
 }
 
-/// The most alerts that are kept open in a cell; beyond, the one quiet for longest is closed.
+/// The most alerts that are kept open in a cell; beyond, those quiet for longest are closed, so many at once.
 const OPEN_MAX: usize = 10_000;
+const CLOSED_AT_ONCE: usize = OPEN_MAX / 10;
 
 impl AlertBook {
-    /// Takes a hit; answers a new alert, or a revision when the count reached a power of ten or the severity was raised.
-    pub fn take(&mut self, cell: &str, detection: &Detection, hit: Hit) -> Option<Alert> {
+    /// Takes a hit; tells a new alert, or a revision when the count reached a power of ten or the severity was raised.
+    pub fn take(&mut self, cell: &str, detection: &Detection, hit: Hit, told: &mut Vec<Alert>) {
         let key = (detection.id.clone(), hit.key.clone());
-        if let Some(open) = self.open.get_mut(&key)
-            && (hit.time.saturating_sub(open.last_time) <= detection.quiet
-                || hit.deviation.is_some_and(|deviation| deviation.since <= open.last_time))
-        {
-            open.count += 1;
-            open.last_time = open.last_time.max(hit.time);
-            let why = open.weigh(hit.deviation);
-            if why.is_none() && !is_power_of_ten(open.count) {
-                return None;
-            }
-            let mut alert: Alert = serde_json::from_str(&open.alert).ok()?;
-            if let Some(why) = why {
-                open.raised = true;
-                if raise(&mut alert, why) {
-                    open.alert = serde_json::to_string(&alert).unwrap_or_default();
-                } else if !is_power_of_ten(open.count) {
-                    return None;
+        match self.open.get_mut(&key) {
+            Some(open) if open.goes_on(&hit, detection.quiet) => {
+                open.count(&hit);
+                let raised = open.weigh(hit.deviation).is_some_and(|why| open.raise(why));
+                if raised || is_power_of_ten(open.count) {
+                    told.extend(open.revise(&mut self.next_sequence));
+                } else if let Some(settles) = open.settles() {
+                    self.settles = self.settles.min(settles);
                 }
             }
-            open.revision += 1;
-            alert.revision = open.revision;
-            alert.count = open.count;
-            alert.last_time = open.last_time;
-            alert.sequence = self.next_sequence;
-            self.next_sequence += 1;
-            return Some(alert);
+            _ => self.begin(cell, detection, key, hit, told),
         }
-        let (time, deviation) = (hit.time, hit.deviation);
+    }
+
+    /// Tells what was counted and not told of alerts that have been quiet for long enough.
+    pub fn settle(&mut self, watermark: Micros, told: &mut Vec<Alert>) {
+        if watermark < self.settles {
+            return;
+        }
+        self.settles = Micros::MAX;
+        for open in self.open.values_mut() {
+            match open.settles() {
+                Some(settles) if settles <= watermark => told.extend(open.revise(&mut self.next_sequence)),
+                Some(settles) => self.settles = self.settles.min(settles),
+                None => {}
+            }
+        }
+    }
+
+    fn begin(&mut self, cell: &str, detection: &Detection, key: Key, hit: Hit, told: &mut Vec<Alert>) {
+        if let Some(over) = self.open.remove(&key) {
+            self.close(over, told);
+        }
+        self.make_room(told);
+        let (last_time, observed, deviation) = (hit.time, (hit.observed, hit.observed), hit.deviation);
         let mut alert = self.new_alert(cell, detection, hit);
         let mut open = Open {
             alert: String::new(),
             count: 1,
+            told: 1,
             revision: 1,
-            last_time: time,
+            last_time,
+            observed,
             lasting: None,
             raised: false,
         };
@@ -181,9 +244,15 @@ impl AlertBook {
             raise(&mut alert, why);
         }
         open.alert = serde_json::to_string(&alert).unwrap_or_default();
-        self.make_room();
         self.open.insert(key, open);
-        Some(alert)
+        told.push(alert);
+    }
+
+    /// Tells what was not told of an alert that counts no further.
+    fn close(&mut self, mut over: Open, told: &mut Vec<Alert>) {
+        if over.settles().is_some() {
+            told.extend(over.revise(&mut self.next_sequence));
+        }
     }
 
     /// How many alerts and revisions there have been.
@@ -222,14 +291,18 @@ impl AlertBook {
         }
     }
 
-    fn make_room(&mut self) {
+    fn make_room(&mut self, told: &mut Vec<Alert>) {
         if self.open.len() < OPEN_MAX {
             return;
         }
-        let oldest =
-            self.open.iter().min_by_key(|(key, open)| (open.last_time, *key)).map(|(key, _)| key.clone());
-        if let Some(oldest) = oldest {
-            self.open.remove(&oldest);
+        let mut all: Vec<(Micros, &Key)> =
+            self.open.iter().map(|(key, open)| (open.last_time, key)).collect();
+        all.sort_unstable();
+        let quietest: Vec<Key> = all[..CLOSED_AT_ONCE].iter().map(|(_, key)| (*key).clone()).collect();
+        for key in quietest {
+            if let Some(over) = self.open.remove(&key) {
+                self.close(over, told);
+            }
         }
     }
 }
@@ -319,7 +392,9 @@ mod tests {
         let taken = hits.iter().filter_map(|hit| {
             // Through its saved form each time, as a restart could come anywhere.
             book = postcard::from_bytes(&postcard::to_stdvec(&book).unwrap()).unwrap();
-            let alert = book.take("bay", &pipeline.detections[0], hit.clone())?;
+            let mut told = Vec::new();
+            book.take("bay", &pipeline.detections[0], hit.clone(), &mut told);
+            let alert = told.pop()?;
             let why = alert.evidence["raised"].as_str().unwrap_or_default().to_string();
             Some((hit.time / SECOND / 60, alert.revision, alert.severity, why))
         });
@@ -396,6 +471,66 @@ mod tests {
             "ETCH-07 ––: 12.35 (3 times, –) PC – {open"
         );
         assert_eq!(places("{a} b {c}").collect::<Vec<_>>(), ["a", "c"]);
+    }
+
+    /// What a book tells, by minutes of hits and of watermarks: minute, count and last minute of revisions.
+    fn counted(pipeline: &Pipeline, happens: &[(i64, bool)]) -> Vec<(i64, u64, i64)> {
+        let (mut book, mut all) = (AlertBook::default(), Vec::new());
+        for (minute, is_hit) in happens {
+            book = postcard::from_bytes(&postcard::to_stdvec(&book).unwrap()).unwrap();
+            let mut told = Vec::new();
+            match is_hit {
+                true => book.take("bay", &pipeline.detections[0], hit(*minute, *minute, 1.0), &mut told),
+                false => book.settle(minute * 60 * SECOND, &mut told),
+            }
+            all.extend(told.iter().map(|alert| (*minute, alert.count, alert.last_time / SECOND / 60)));
+        }
+        all
+    }
+
+    #[test]
+    fn what_was_counted_is_told_once_it_has_been_quiet_for_as_long_as_it_had_lasted() {
+        let of_an_hour = detects(Severity::Low, "1h");
+        let hits = |minutes: &[i64]| minutes.iter().map(|minute| (*minute, true)).collect::<Vec<_>>();
+        let mut happens = hits(&[0, 1, 4]);
+        happens.extend((5..40).map(|minute| (minute, false)));
+        assert_eq!(counted(&of_an_hour, &happens), [(0, 1, 0), (8, 3, 4)]);
+        // However long it had lasted, half an hour is enough; and what goes on is told again.
+        happens.extend((40..100).step_by(10).map(|minute| (minute, true)));
+        happens.extend((91..130).map(|minute| (minute, false)));
+        assert_eq!(counted(&of_an_hour, &happens)[2..], [(120, 9, 90)]);
+        // A single one is told as it comes, and all is told where the watermark says that nothing further can come.
+        let end = (Micros::MAX / 60 / SECOND, false);
+        assert_eq!(counted(&of_an_hour, &[(0, true), end]).len(), 1);
+        assert_eq!(counted(&of_an_hour, &[(0, true), (0, true), end])[1], (end.0, 2, 0));
+    }
+
+    #[test]
+    fn what_ends_as_another_begins_is_told_before_it() {
+        let at_once = detects(Severity::Low, "2m");
+        let happens = [(0, true), (1, true), (9, true)];
+        assert_eq!(counted(&at_once, &happens), [(0, 1, 0), (9, 2, 1), (9, 1, 9)]);
+    }
+
+    #[test]
+    fn beyond_the_most_alerts_those_quiet_for_longest_are_told_and_closed() {
+        let (pipeline, mut book, mut told) = (detects(Severity::Low, "1d"), AlertBook::default(), Vec::new());
+        let mut take = |minute: i64, tool: String, told: &mut Vec<Alert>| {
+            let key = [("tool".to_string(), tool)].into();
+            book.take("bay", &pipeline.detections[0], Hit { key, ..hit(minute, minute, 1.0) }, told);
+            (told.len(), book.open.len())
+        };
+        for tool in 0..OPEN_MAX {
+            take(tool as i64 / 100, format!("T-{tool}"), &mut told);
+        }
+        assert_eq!(take(200, "T-7".into(), &mut told), (OPEN_MAX, OPEN_MAX), "counted, and not told yet");
+        assert_eq!(take(200, "T-6".into(), &mut told), (OPEN_MAX, OPEN_MAX));
+        assert_eq!(take(5, "T-8".into(), &mut told), (OPEN_MAX, OPEN_MAX));
+        told.clear();
+        let left = OPEN_MAX - CLOSED_AT_ONCE + 1;
+        assert_eq!(take(201, "another".into(), &mut told), (2, left), "the eighth was quiet for longest");
+        assert_eq!((told[0].key["tool"].as_str(), told[0].count, told[0].revision), ("T-8", 2, 2));
+        assert_eq!(take(202, "T-7".into(), &mut told), (2, left), "it was not closed");
     }
 
     #[test]

@@ -104,7 +104,7 @@ const COLLECTORS_MAX: usize = 1024;
 /// The collector of what people decide: see [`baselines`].
 pub const DECISIONS: &str = "yagura.decisions";
 /// Version of the saved state's form.
-const SAVED_VERSION: u16 = 7;
+const SAVED_VERSION: u16 = 8;
 
 /// A cell's state.
 pub struct Shard {
@@ -435,12 +435,12 @@ impl Shard {
         let mut passed = self.pass_on(envelope, rows, from, moved, candidates);
         self.hold_budgets(envelope, rows, moved, moved > watermark, &mut passed);
         let pipeline = Arc::clone(&self.pipeline);
-        let alerts = hits
-            .drain(..)
-            .filter_map(|hit| {
-                self.saved.book.take(&self.saved.cell, &pipeline.detections[hit.detection], hit)
-            })
-            .collect();
+        let mut alerts = Vec::new();
+        for hit in hits.drain(..) {
+            let detection = &pipeline.detections[hit.detection];
+            self.saved.book.take(&self.saved.cell, detection, hit, &mut alerts);
+        }
+        self.saved.book.settle(moved, &mut alerts);
         self.hits = hits;
         let refused = std::mem::take(&mut self.refused);
         Stepped { alerts, late, passed, unreadable: None, refused }

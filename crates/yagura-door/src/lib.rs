@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub use door::{Door, Stream, stopped, take};
 pub use fresh::Fresh;
 pub use secrets::{bearer, lines, same, secret};
-pub use tls::ServerTls;
+pub use tls::{ServerTls, certificates};
 pub use tokio_rustls::TlsAcceptor;
 
 /// A file or a setting that cannot be used.

@@ -68,7 +68,8 @@ fn verifier(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
     verifier.map_err(|e| Unusable::Setting(format!("`tls.client_ca`: {}: {e}", file.display())))
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+/// The certificates of a file in PEM, of which there is at least one.
+pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
         Ok(all) if all.is_empty() => {

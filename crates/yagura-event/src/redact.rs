@@ -1,6 +1,6 @@
-//! What of an alert leaves the fab. Every column of evidence has a class; a sink leaves out the classes that its
-//! receiver has no business with: by default process values, lots and wafers (`process`), names of people
-//! (`personal`), and what may hold parts of recipes (`secret`).
+//! What of an alert leaves the fab, and what of rows the history keeps. Every column of evidence has a class; a sink
+//! leaves out the classes that its receiver has no business with: by default process values, lots and wafers
+//! (`process`), names of people (`personal`), and what may hold parts of recipes (`secret`).
 //!
 //! A column that this table does not know is left out as `process`: pipelines and mappings make columns of their
 //! own, and nobody has said yet that theirs may leave. A sink's `redact: { keep: [column] }` says so.
@@ -10,10 +10,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::alert::{Alert, Queue, reading};
-use crate::vocabulary::context;
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::alert::{Alert, Queue, reading};
+use crate::vocabulary::context;
 
 /// What may be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]

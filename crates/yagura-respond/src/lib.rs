@@ -40,6 +40,7 @@ mod fixtures;
 pub use delivery::{Delivery, When};
 pub use forward::{ForwardError, Forwarder};
 pub use metrics::Metrics;
+pub use mutes::Mutes;
 pub use probe::{Probed, probe};
 pub use reader::Progress;
 pub use record::{RecordError, alerts_of};

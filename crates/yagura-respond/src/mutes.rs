@@ -6,8 +6,8 @@ use yagura_log::{Log, LogError, Whole};
 
 use crate::cases::{Cases, DECISIONS, Decision, Mute, What};
 
-/// Follows the topic of decisions.
-pub(crate) struct Mutes {
+/// Follows the topic of decisions; of those about cases nothing is kept.
+pub struct Mutes {
     topic: Whole,
     read: Cases,
 }
@@ -19,8 +19,8 @@ impl Default for Mutes {
 }
 
 impl Mutes {
-    /// Those that were decided until now.
-    pub fn now(&mut self, log: &dyn Log) -> Result<Arc<[Mute]>, LogError> {
+    /// Reads what was decided until now.
+    pub fn read(&mut self, log: &dyn Log) -> Result<&Cases, LogError> {
         let read = &mut self.read;
         self.topic.read(log, |partition, stored| match Decision::of_record(&stored.record) {
             Ok(decision) if !matches!(decision.what, What::Case { .. }) => read.decide(decision),
@@ -29,7 +29,12 @@ impl Mutes {
                 tracing::warn!(partition, offset = stored.offset, %cause, "a decision is passed over");
             }
         })?;
-        Ok(self.read.mutes().map(|(mute, _)| mute.clone()).collect())
+        Ok(&self.read)
+    }
+
+    /// Those that were decided until now.
+    pub(crate) fn now(&mut self, log: &dyn Log) -> Result<Arc<[Mute]>, LogError> {
+        Ok(self.read(log)?.mutes().map(|(mute, _)| mute.clone()).collect())
     }
 }
 

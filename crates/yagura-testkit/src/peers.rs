@@ -19,8 +19,8 @@ pub const EQUIPMENT: &[&str] =
     &["secsgem==0.3.0", "asyncua==2.1.0", "pymodbus==3.16.1", "pysparkplug==0.6.1"];
 /// The second OPC UA server that collectors' tests talk to, as `npm` names it.
 pub const OPCUA_NODE: &str = "node-opcua-server@2.186.4";
-/// What reads the sinks' formats, as `pip` names it: a parser of CEF.
-pub const READERS: &[&str] = &["pycef==1.11"];
+/// What reads what others get of Yagura, as `pip` names it: a parser of CEF, a client of PostgreSQL.
+pub const READERS: &[&str] = &["pycef==1.11", "pg8000==1.31.6"];
 /// What reads the sinks' formats, as `npm` names it: a parser of syslog, CEF and LEEF.
 pub const READER_NODE: &str = "nsyslog-parser@0.10.1";
 /// The file of a Python environment that is written when it is set up: the packages, one a line.

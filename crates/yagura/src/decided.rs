@@ -18,3 +18,33 @@ pub fn records(decision: &Decision, cases: &Cases) -> Vec<(&'static str, Vec<Rec
     out.retain(|(_, records)| !records.is_empty());
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use yagura_respond::cases::CaseKey;
+
+    use super::*;
+
+    #[test]
+    fn a_false_positive_is_told_to_the_detection_in_the_cell() {
+        let key = BTreeMap::from([("tool".to_string(), "ETCH-07".to_string())]);
+        let case = CaseKey { cell: "bay-3".into(), detection: "levels".into(), key };
+        let topics = |to: Verdict| {
+            let what = What::Case { case: case.clone(), to, seen: 5 };
+            let decision = Decision { time: 9, by: "mori".into(), why: "a new recipe".into(), what };
+            records(&decision, &Cases::default())
+        };
+        let resolved = topics(Verdict::Resolved);
+        assert_eq!(resolved.iter().map(|(topic, _)| *topic).collect::<Vec<_>>(), [DECISIONS]);
+        let [(_, _), (EVENTS, told)] = &topics(Verdict::FalsePositive)[..] else { panic!("not told") };
+        let row: serde_json::Value = serde_json::from_slice(&told[0].value).expect("JSON");
+        assert_eq!((told.len(), &told[0].key[..]), (1, &b"bay-3"[..]));
+        assert_eq!(
+            (&row["action"], &row["subject"], &row["author"]),
+            (&"false-alarm".into(), &"levels".into(), &"mori".into())
+        );
+        assert_eq!(row["payload"], r#"{"tool":"ETCH-07"}"#);
+    }
+}

@@ -23,14 +23,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
-use yagura_detect::worker::ALERTS;
 use yagura_door::Fresh;
 use yagura_event::alert::Queue;
 use yagura_event::clock::{self, Micros, SECOND};
 use yagura_log::{Log, LogError};
-use yagura_respond::cases::{About, Decision, Mute, Watched, What};
+use yagura_respond::Mutes;
+use yagura_respond::cases::{About, Cases, DECISIONS, Decision, Mute, What};
 
-use crate::{Failure, decided};
+use crate::Failure;
 
 /// How often files are looked at.
 const EVERY: Micros = 5 * SECOND;
@@ -73,7 +73,7 @@ struct Test {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Facts {
-    #[serde(deserialize_with = "time")]
+    #[serde(default, deserialize_with = "time")]
     at: Option<Micros>,
     #[serde(default)]
     detection: String,
@@ -158,7 +158,7 @@ impl Written {
         }
         for (number, test) in (1..).zip(&self.tests) {
             let Facts { at, detection, cell, tool, queue, key } = &test.alert;
-            let about = About { observed: at.unwrap_or(0), detection, cell, tool, queue: *queue, key };
+            let about = About { observed: at.unwrap_or(from), detection, cell, tool, queue: *queue, key };
             if mute.covers(&about) != test.muted {
                 let found = if test.muted { "lets it through" } else { "mutes it" };
                 return Err(format!("test {number} fails: it {found}"));
@@ -171,7 +171,7 @@ impl Written {
 /// Keeps the log's mutes as the files say.
 pub struct Keeping {
     files: Fresh<Vec<Declared>>,
-    watched: Watched,
+    mutes: Mutes,
     log: Arc<dyn Log>,
     looked: Option<Micros>,
 }
@@ -184,8 +184,7 @@ impl Keeping {
         }
         let own = files.to_vec();
         let files = Fresh::new(files.to_vec(), move || read(&own)).map_err(Failure::Input)?;
-        let (watched, log) = (Watched::new(Arc::clone(log), ALERTS), Arc::clone(log));
-        Ok(Some(Keeping { files, watched, log, looked: None }))
+        Ok(Some(Keeping { files, mutes: Mutes::default(), log: Arc::clone(log), looked: None }))
     }
 
     /// Writes what has changed, now and then.
@@ -195,23 +194,21 @@ impl Keeping {
             return Ok(());
         }
         self.looked = Some(now);
-        self.watched.decisions()?;
-        for decision in changes(&self.files.get(), &self.watched, clock::now()) {
-            for (topic, records) in decided::records(&decision, self.watched.cases()) {
-                let mut appender = self.log.appender(topic)?;
-                records.into_iter().try_for_each(|record| appender.append(record))?;
-                appender.flush()?;
-            }
+        let decided = self.mutes.read(self.log.as_ref())?;
+        let changes = changes(&self.files.get(), decided, clock::now());
+        if changes.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut appender = self.log.appender(DECISIONS)?;
+        changes.iter().try_for_each(|decision| appender.append(decision.to_record()))?;
+        appender.flush()
     }
 }
 
 /// The decisions that make the log's mutes those of the files.
-fn changes(files: &[Declared], watched: &Watched, now: Micros) -> Vec<Decision> {
-    let cases = watched.cases();
+fn changes(files: &[Declared], decided: &Cases, now: Micros) -> Vec<Decision> {
     let there: BTreeMap<&str, (&Mute, &Decision)> =
-        cases.mutes().map(|(mute, decision)| (mute.id.as_str(), (mute, decision))).collect();
+        decided.mutes().map(|(mute, decision)| (mute.id.as_str(), (mute, decision))).collect();
     let stands = |declared: &Declared| {
         there.get(declared.mute.id.as_str()).is_some_and(|(mute, decision)| {
             **mute == declared.mute && decision.by == declared.by && decision.why == declared.why
@@ -292,33 +289,22 @@ mutes:
     fn the_logs_mutes_become_those_of_the_files() {
         let folder = tempfile::tempdir().expect("a folder");
         let log: Arc<dyn Log> = Arc::new(memory::open(Options::default()).expect("a log"));
-        for topic in [ALERTS, yagura_respond::cases::DECISIONS] {
-            log.ensure_topic(topic, 2).expect("a topic");
-        }
-        let mut watched = Watched::new(Arc::clone(&log), ALERTS);
+        log.ensure_topic(DECISIONS, 2).expect("a topic");
+        let mut mutes = Mutes::default();
         let mut keep = |text: &str| {
             let files = written(folder.path(), text);
             let mut keeping = Keeping::of(&files, &log).ok().flatten().expect("mutes");
             keeping.look().expect("a log that answers");
-            watched.read().expect("a log that answers");
-            let cases = watched.cases();
+            let decided = mutes.read(log.as_ref()).expect("a log that answers");
             let holds = |mute: &Mute| mute.until > clock::now();
-            cases.mutes().map(|(mute, by)| (mute.id.clone(), holds(mute), by.why.clone())).collect::<Vec<_>>()
+            let all = decided.mutes().map(|(mute, by)| (mute.id.clone(), holds(mute), by.why.clone()));
+            (all.collect::<Vec<_>>(), (0..2).map(|n| log.held(DECISIONS, n).expect("held").end).sum::<u64>())
         };
-        let pump = |holds: bool, why: &str| ("pump".to_string(), holds, why.to_string());
-        assert_eq!(keep(FILE), [pump(true, "ticket 4711")]);
-        assert_eq!(keep(&FILE.replace("4711", "4712")), [pump(true, "ticket 4712")]);
-        assert_eq!(keep("version: 1\nmutes: []\n"), [pump(false, "ticket 4712")]);
-        assert_eq!(keep(FILE), [pump(true, "ticket 4711")], "it comes back");
-        let mut reader = 0;
-        for partition in 0..2 {
-            reader += log.held(yagura_respond::cases::DECISIONS, partition).expect("held").end;
-        }
-        assert_eq!(keep(FILE).len(), 1);
-        let mut later = 0;
-        for partition in 0..2 {
-            later += log.held(yagura_respond::cases::DECISIONS, partition).expect("held").end;
-        }
-        assert_eq!(reader, later, "what stands is not written again");
+        let pump = |holds: bool, why: &str| vec![("pump".to_string(), holds, why.to_string())];
+        assert_eq!(keep(FILE), (pump(true, "ticket 4711"), 1));
+        assert_eq!(keep(FILE), (pump(true, "ticket 4711"), 1), "what stands is not written again");
+        assert_eq!(keep(&FILE.replace("4711", "4712")), (pump(true, "ticket 4712"), 2));
+        assert_eq!(keep("version: 1\nmutes: []\n"), (pump(false, "ticket 4712"), 3));
+        assert_eq!(keep(FILE), (pump(true, "ticket 4711"), 4), "it comes back");
     }
 }

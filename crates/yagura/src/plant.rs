@@ -78,6 +78,23 @@ pub fn log(config: &Config, read_only: bool) -> Result<Arc<dyn Log>, Failure> {
     }
 }
 
+/// How often, and how far apart, a process that stays asks for a log that another one writes to.
+const ASKED: (u32, Duration) = (30, Duration::from_millis(100));
+
+/// As [`log`] to write to, for a process that stays: a short command that writes something down does not keep it from
+/// starting, another instance does.
+pub fn own_log(config: &Config) -> Result<Arc<dyn Log>, Failure> {
+    for _ in 1..ASKED.0 {
+        match log(config, false) {
+            Err(Failure::Failed(cause)) if matches!(cause.downcast_ref(), Some(LogError::Locked { .. })) => {
+                std::thread::park_timeout(ASKED.1);
+            }
+            other => return other,
+        }
+    }
+    log(config, false)
+}
+
 /// The log of a process that only collects: connected to when it is first needed, since the spool keeps what comes
 /// before.
 pub fn eventual_log(config: &Config) -> Result<Arc<dyn Log>, Failure> {
@@ -91,7 +108,7 @@ pub fn eventual_log(config: &Config) -> Result<Arc<dyn Log>, Failure> {
                 Ok(Box::new(log))
             })))
         }
-        LogConfig::Embedded(_) => log(config, false),
+        LogConfig::Embedded(_) => own_log(config),
     }
 }
 

@@ -128,7 +128,7 @@ impl Running {
         let log = match config.only_collects() {
             true => plant::eventual_log(config)?,
             false => {
-                let log = plant::log(config, false)?;
+                let log = plant::own_log(config)?;
                 plant::ensure_topics(log.as_ref(), config.partitions)?;
                 log
             }
@@ -416,14 +416,14 @@ async fn console(
         let ready = health.gate("detect", "no partition is assigned yet");
         (detecting, ready, Watch::new(health.clone()))
     });
-    let mut sinks = SinksWatch::new(&health, &forwarding);
+    let mut sinks = SinksWatch::new(&health, forwarding.iter().map(|(name, _)| name));
     let bound = yagura_console::bind(address, registry, health).await?;
     let address = bound.address();
     let mut watched = stopped.clone();
     tokio::spawn(async move {
         let mut watching = watching;
         while !*watched.borrow() {
-            sinks.look();
+            sinks.look(forwarding.iter().map(|(_, progress)| progress.turns()));
             if let Some((detecting, ready, watch)) = &mut watching {
                 let (log, progress) = (Arc::clone(&log), Arc::clone(detecting));
                 // The log may take its time to answer.

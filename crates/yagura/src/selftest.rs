@@ -38,6 +38,7 @@ const HELP: &str = help!(
   yagura test pipelines/fab/recipe.yaml            one file
   yagura test --only controller-stopped            one detection
   yagura test --strict                             a detection without a test is a failure
+  yagura test mutes.yaml                           mutes, with theirs
   yagura test --bless pipelines/fab/recipe.yaml    take what was found for right; read the changes"
 );
 
@@ -48,7 +49,10 @@ pub fn run(arguments: &Arguments, format: Format) -> Result<(), Failure> {
         arguments.pipelines.iter().cloned().partition(|path| mutes::is_one(path));
     if !of_mutes.is_empty() {
         let all = mutes::read(&of_mutes).map_err(|problem| Failure::Failed(anyhow::Error::msg(problem)))?;
-        say!("{} mutes, and their tests pass", all.len());
+        match format {
+            Format::Json => say!("{}", json!({"mutes": all.len(), "failed": 0})),
+            Format::Text => say!("{} mutes, and their tests pass", all.len()),
+        }
         if pipelines.is_empty() {
             return Ok(());
         }

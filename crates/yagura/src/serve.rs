@@ -62,7 +62,7 @@ fn memory_default() -> Bytes {
     Bytes(1 << 30)
 }
 
-/// Both doors under way.
+/// Both ports under way.
 pub struct Serving {
     /// Where alerts are served.
     pub api: Option<SocketAddr>,
@@ -115,52 +115,39 @@ impl Serving {
     }
 }
 
-/// Whether both doors could be opened; none is.
+/// Whether both ports could be opened; none is.
 pub fn check(config: &Config) -> Result<(), Failure> {
     if let Some(api) = &config.api {
-        let door = api.door(&config.folder);
-        door.tls()?;
-        People::read(&config.folder.join(&api.token_file)).map_err(|e| door.wrong(&e))?;
+        api.port(&config.folder).check(&api.token_file, People::read)?;
     }
     if let Some(postgres) = &config.postgres {
-        let door = postgres.door(&config.folder);
-        door.tls()?;
-        users(&config.folder.join(&postgres.users_file)).map_err(|e| door.wrong(&e))?;
+        postgres.port(&config.folder).check(&postgres.users_file, users)?;
     }
     Ok(())
 }
 
 impl ApiConfig {
-    fn door<'a>(&'a self, folder: &'a Path) -> Door<'a> {
-        Door { name: "api", listen: self.listen, tls: self.tls.as_ref(), folder }
+    fn port<'a>(&'a self, folder: &'a Path) -> Port<'a> {
+        Port { name: "api", listen: self.listen, tls: self.tls.as_ref(), folder }
     }
 
     fn open(&self, folder: &Path, denied: IntCounter) -> Result<Alerts, Failure> {
-        let door = self.door(folder);
-        let tls = door.tls()?;
-        let file = folder.join(&self.token_file);
-        let own = file.clone();
-        let people = Fresh::new(vec![file], move || People::read(&own)).map_err(|e| door.wrong(&e))?;
-        let listener = door.listen()?;
+        let Open { listener, tls, secrets: people } =
+            self.port(folder).open(&self.token_file, People::read)?;
         let connections = self.connections.max(1);
         Ok(Alerts { listener, tls, people, connections, records: decided::records, denied })
     }
 }
 
 impl PostgresConfig {
-    fn door<'a>(&'a self, folder: &'a Path) -> Door<'a> {
-        Door { name: "postgres", listen: self.listen, tls: self.tls.as_ref(), folder }
+    fn port<'a>(&'a self, folder: &'a Path) -> Port<'a> {
+        Port { name: "postgres", listen: self.listen, tls: self.tls.as_ref(), folder }
     }
 
     fn open(&self, folder: &Path, denied: IntCounter) -> Result<Postgres, Failure> {
-        let door = self.door(folder);
-        let tls = door.tls()?;
-        let file = folder.join(&self.users_file);
-        let own = file.clone();
-        let users = Fresh::new(vec![file], move || users(&own)).map_err(|e| door.wrong(&e))?;
-        let listener = door.listen()?;
-        let memory = self.memory.len();
-        Ok(Postgres { listener, tls, users, connections: self.connections.max(1), memory, denied })
+        let Open { listener, tls, secrets: users } = self.port(folder).open(&self.users_file, users)?;
+        let (connections, memory) = (self.connections.max(1), self.memory.len());
+        Ok(Postgres { listener, tls, users, connections, memory, denied })
     }
 }
 
@@ -183,14 +170,21 @@ fn users(file: &Path) -> Result<Users, Unusable> {
 }
 
 /// A port of the settings `name`.
-struct Door<'a> {
+struct Port<'a> {
     name: &'static str,
     listen: SocketAddr,
     tls: Option<&'a ServerTls>,
     folder: &'a Path,
 }
 
-impl Door<'_> {
+/// A port that listens, with what is read again when it changes.
+struct Open<T> {
+    listener: TcpListener,
+    tls: Option<Fresh<TlsAcceptor>>,
+    secrets: Fresh<T>,
+}
+
+impl Port<'_> {
     fn wrong(&self, problem: &dyn std::fmt::Display) -> Failure {
         Failure::Input(format!("{}: {problem}", self.name))
     }
@@ -205,10 +199,25 @@ impl Door<'_> {
         self.tls.map(|tls| tls.acceptor(self.folder)).transpose().map_err(|e| self.wrong(&e))
     }
 
-    fn listen(&self) -> Result<TcpListener, Failure> {
-        TcpListener::bind(self.listen).map_err(|cause| {
-            self.wrong(&format!("cannot listen on {}: {cause}; stop what listens there, or give another address of this machine", self.listen))
-        })
+    /// Whether it could be opened, with the secrets of a file.
+    fn check<T>(&self, file: &Path, read: fn(&Path) -> Result<T, Unusable>) -> Result<(), Failure> {
+        self.tls()?;
+        read(&self.folder.join(file)).map(drop).map_err(|e| self.wrong(&e))
+    }
+
+    fn open<T: 'static>(
+        &self,
+        file: &Path,
+        read: fn(&Path) -> Result<T, Unusable>,
+    ) -> Result<Open<T>, Failure> {
+        let (tls, file) = (self.tls()?, self.folder.join(file));
+        let own = file.clone();
+        let secrets = Fresh::new(vec![file], move || read(&own)).map_err(|e| self.wrong(&e))?;
+        let listener = TcpListener::bind(self.listen).map_err(|cause| {
+            let remedy = "stop what listens there, or give another address of this machine";
+            self.wrong(&format!("cannot listen on {}: {cause}; {remedy}", self.listen))
+        })?;
+        Ok(Open { listener, tls, secrets })
     }
 }
 
@@ -229,8 +238,8 @@ mod tests {
         assert!(read("grafana:short").expect_err("short").contains("less than 12 characters"));
         assert!(read("grafana").expect_err("no password").contains("NAME:PASSWORD"));
         let listen = "192.0.2.1:5432".parse().expect("an address");
-        let door = Door { name: "postgres", listen, tls: None, folder: folder.path() };
-        let Err(Failure::Input(error)) = door.tls() else { panic!("it opened") };
+        let port = Port { name: "postgres", listen, tls: None, folder: folder.path() };
+        let Err(Failure::Input(error)) = port.tls() else { panic!("it opened") };
         assert!(error.starts_with("postgres: 192.0.2.1:5432 is beyond this machine: give `tls:"), "{error}");
     }
 }

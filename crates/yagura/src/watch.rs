@@ -2,11 +2,9 @@
 //! sinks do.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use yagura_console::{Component, Gate, Health};
 use yagura_detect::worker::Turns;
-use yagura_respond::Progress as Forwarding;
 
 /// Tells the console's health how far the workers are.
 pub struct Watch {
@@ -59,27 +57,25 @@ impl Watch {
 pub struct SinksWatch(Vec<Watched>);
 
 struct Watched {
-    progress: Arc<Forwarding>,
     component: Component,
     ready: Gate,
     seen: u64,
 }
 
 impl SinksWatch {
-    /// Of these sinks.
-    pub fn new(health: &Health, sinks: &[(String, Arc<Forwarding>)]) -> Self {
-        let watched = |(name, progress): &(String, Arc<Forwarding>)| {
+    /// Of the sinks of these names.
+    pub fn new<'a>(health: &Health, names: impl Iterator<Item = &'a String>) -> Self {
+        let watched = |name: &String| {
             let name = format!("respond: sink {name}");
             let ready = health.gate(&name, "it has not joined the log yet");
-            Watched { progress: Arc::clone(progress), component: health.component(&name), ready, seen: 0 }
+            Watched { component: health.component(&name), ready, seen: 0 }
         };
-        SinksWatch(sinks.iter().map(watched).collect())
+        SinksWatch(names.map(watched).collect())
     }
 
-    /// Looks at them.
-    pub fn look(&mut self) {
-        for sink in &mut self.0 {
-            let turns = sink.progress.turns();
+    /// Looks at how often each has asked.
+    pub fn look(&mut self, turns: impl Iterator<Item = u64>) {
+        for (sink, turns) in self.0.iter_mut().zip(turns) {
             if turns > 0 {
                 sink.ready.open();
             }
@@ -116,6 +112,22 @@ mod tests {
         assert_eq!(stalled(&health), [""; 0], "it waits for its log");
         watch.look(&turns(4, 2, false), &none, &none);
         assert_eq!(stalled(&health), [""; 0]);
+    }
+
+    #[test]
+    fn a_sink_is_ready_once_it_has_joined_and_stalls_when_it_asks_no_more() {
+        let health = Health::new(Duration::ZERO);
+        let names = ["siem".to_string(), "pager".to_string()];
+        let mut watch = SinksWatch::new(&health, names.iter());
+        let mut look = |turns: [u64; 2]| {
+            watch.look(turns.into_iter());
+            (stalled(&health).join(","), health.shut().len())
+        };
+        assert_eq!(look([0, 0]), (String::new(), 2), "neither has joined");
+        assert_eq!(look([3, 0]), (String::new(), 1));
+        assert_eq!(look([5, 1]), (String::new(), 0));
+        assert_eq!(look([8, 1]), ("respond: sink pager".into(), 0));
+        assert_eq!(look([9, 2]), (String::new(), 0));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! For the security analyst: which alerts, by which techniques, and how far what they rest on has been learned.
 
-use super::{Dashboard, Panel, Query, Row, Shown};
+use super::{Dashboard, Panel, Row};
 
 pub fn dashboard() -> Dashboard {
     Dashboard {
@@ -25,21 +25,10 @@ macro_rules! newest {
     };
 }
 
-fn table(title: &'static str, description: &'static str, sql: &'static str) -> Panel {
-    Panel {
-        title,
-        description,
-        shown: Shown::Table,
-        unit: "short",
-        limits: None,
-        queries: vec![Query(sql, "")],
-    }
-}
-
 fn alerts() -> Row {
     Row {
         title: "Alerts",
-        panels: vec![table(
+        panels: vec![Panel::table(
             "Security alerts",
             "The newest revision of each; the id is what `yagura alerts show` takes.",
             newest!(
@@ -54,7 +43,7 @@ fn techniques() -> Row {
     Row {
         title: "Techniques and causes",
         panels: vec![
-            table(
+            Panel::table(
                 "Techniques",
                 "Of MITRE ATT&CK for ICS 18.1, with their alerts and equipment.",
                 "SELECT technique, count(DISTINCT uid) AS alerts, count(DISTINCT tool) AS tools FROM \
@@ -62,7 +51,7 @@ fn techniques() -> Row {
                  WHERE $__timeFilter(observed) AND queue = 'security' AND techniques <> '') \
                  GROUP BY technique ORDER BY alerts DESC, technique",
             ),
-            table(
+            Panel::table(
                 "Who did what",
                 "Detections by equipment, the busiest first.",
                 newest!(
@@ -75,30 +64,22 @@ fn techniques() -> Row {
 }
 
 fn baselines() -> Row {
-    let bars = |title, description, query, legend| Panel {
-        title,
-        description,
-        shown: Shown::Bars,
-        unit: "short",
-        limits: None,
-        queries: vec![Query(query, legend)],
-    };
     Row {
         title: "Baselines",
         panels: vec![
-            bars(
+            Panel::bars(
                 "Keys by state",
                 "What alerts rest on: approved, proposed, or still learning.",
                 "sum by (state) (yagura_detect_keys)",
                 "{{state}}",
             ),
-            bars(
+            Panel::bars(
                 "Keys ready for approval",
                 "Learned for long enough: `yagura baseline show` and `approve`.",
                 "sum by (detection) (yagura_detect_ready_keys) > 0",
                 "{{detection}}",
             ),
-            table(
+            Panel::table(
                 "What people decided about baselines",
                 "Approvals, roll-backs and maintenance, as the log has them.",
                 "SELECT DISTINCT time, author, action, subject FROM control WHERE $__timeFilter(observed) AND action IN \

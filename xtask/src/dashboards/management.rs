@@ -82,17 +82,12 @@ fn found() -> Row {
                     "{{detection}}",
                 )],
             },
-            Panel {
-                title: "Alerts that receivers have",
-                description: "Acknowledged in thirty days.",
-                shown: Shown::Bars,
-                unit: "short",
-                limits: None,
-                queries: vec![Query(
-                    "max by (sink) (increase(yagura_sink_acknowledged_total[30d]))",
-                    "{{sink}}",
-                )],
-            },
+            Panel::bars(
+                "Alerts that receivers have",
+                "Acknowledged in thirty days.",
+                "max by (sink) (increase(yagura_sink_acknowledged_total[30d]))",
+                "{{sink}}",
+            ),
         ],
     }
 }
@@ -103,28 +98,18 @@ fn covered() -> Row {
     Row {
         title: "What was watched for",
         panels: vec![
-            Panel {
-                title: "Outcomes that alerts supported",
-                description: "Of NIST CSF 2.0 and of the CPSF, as the detections name them. Yagura supports them; it proves nothing.",
-                shown: Shown::Table,
-                unit: "short",
-                limits: None,
-                queries: vec![Query(
-                    "SELECT outcome, CASE WHEN outcome LIKE 'CPS.%' THEN 'CPSF' ELSE 'NIST CSF 2.0' END AS of, \
+            Panel::table(
+                "Outcomes that alerts supported",
+                "Of NIST CSF 2.0 and of the CPSF, as the detections name them. Yagura supports them; it proves nothing.",
+                "SELECT outcome, CASE WHEN outcome LIKE 'CPS.%' THEN 'CPSF' ELSE 'NIST CSF 2.0' END AS of, \
                      count(DISTINCT uid) AS alerts, count(DISTINCT detection) AS detections, count(DISTINCT cell) AS cells FROM \
                      (SELECT uid, detection, cell, unnest(string_to_array(outcomes, ' ')) AS outcome FROM alert \
                      WHERE $__timeFilter(observed) AND outcomes <> '') GROUP BY outcome ORDER BY outcome",
-                    "",
-                )],
-            },
-            Panel {
-                title: "The six practices",
-                description: "Of the guidelines for semiconductor device factories, with what Yagura recorded for each in the time that is looked at.",
-                shown: Shown::Table,
-                unit: "short",
-                limits: None,
-                queries: vec![Query(
-                    "SELECT 1 AS practice, 'know your assets: devices that said what they are' AS supported, \
+            ),
+            Panel::table(
+                "The six practices",
+                "Of the guidelines for semiconductor device factories, with what Yagura recorded for each in the time that is looked at.",
+                "SELECT 1 AS practice, 'know your assets: devices that said what they are' AS supported, \
                      count(DISTINCT address) AS recorded FROM identity WHERE $__timeFilter(observed) \
                      UNION ALL SELECT 2, 'know their weaknesses: devices whose firmware is known', count(DISTINCT address) \
                      FROM identity WHERE $__timeFilter(observed) AND firmware <> '' \
@@ -137,9 +122,7 @@ fn covered() -> Row {
                      UNION ALL SELECT 6, 'guard the doors: entries and log-ins that were recorded', count(*) \
                      FROM log WHERE $__timeFilter(observed) AND category IN ('badge', 'access') \
                      ORDER BY practice",
-                    "",
-                )],
-            },
+            ),
         ],
     }
 }

@@ -291,30 +291,22 @@ fn learning() -> Row {
 }
 
 fn budget() -> Row {
-    let bars = |title, description, query, legend| Panel {
-        title,
-        description,
-        shown: Shown::Bars,
-        unit: "short",
-        limits: None,
-        queries: vec![Query(query, legend)],
-    };
     Row {
         title: "Budget",
         panels: vec![
-            bars(
+            Panel::bars(
                 "Alarms a day allowed",
                 "What the plant gave a detection.",
                 "max by (detection) (yagura_budget_alarms_per_day)",
                 "{{detection}}",
             ),
-            bars(
+            Panel::bars(
                 "Alarms today",
                 "In the cells' time.",
                 "max by (detection) (yagura_budget_alarms_today)",
                 "{{detection}}",
             ),
-            bars(
+            Panel::bars(
                 "Alarms a day realised",
                 "In the days that are over, up to 29.",
                 "max by (detection) (yagura_budget_alarms_realised)",

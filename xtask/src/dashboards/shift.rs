@@ -61,20 +61,14 @@ fn now() -> Row {
 fn places() -> Row {
     Row {
         title: "Where and since when",
-        panels: vec![Panel {
-            title: "What is wrong, and where",
-            description: "Alerts of security and equipment, by place; the worst and newest first.",
-            shown: Shown::Table,
-            unit: "short",
-            limits: None,
-            queries: vec![Query(
-                "SELECT severity, tool, cell, title, min(time) AS since, max(last_time) AS last, count(DISTINCT uid) AS alerts \
+        panels: vec![Panel::table(
+            "What is wrong, and where",
+            "Alerts of security and equipment, by place; the worst and newest first.",
+            "SELECT severity, tool, cell, title, min(time) AS since, max(last_time) AS last, count(DISTINCT uid) AS alerts \
                  FROM alert WHERE $__timeFilter(observed) AND queue IN ('security', 'equipment') \
                  GROUP BY severity, tool, cell, title ORDER BY CASE severity WHEN 'critical' THEN 0 WHEN 'high' THEN 1 \
                  WHEN 'medium' THEN 2 WHEN 'low' THEN 3 ELSE 4 END, last DESC LIMIT 200",
-                "",
-            )],
-        }],
+        )],
     }
 }
 
@@ -93,17 +87,12 @@ fn alerts() -> Row {
                     "{{queue}}",
                 )],
             },
-            Panel {
-                title: "By detection in eight hours",
-                description: "The twenty with most alerts.",
-                shown: Shown::Bars,
-                unit: "short",
-                limits: None,
-                queries: vec![Query(
-                    "topk(20, sum by (detection) (increase(yagura_detection_alerts_total[8h])) > 0)",
-                    "{{detection}}",
-                )],
-            },
+            Panel::bars(
+                "By detection in eight hours",
+                "The twenty with most alerts.",
+                "topk(20, sum by (detection) (increase(yagura_detection_alerts_total[8h])) > 0)",
+                "{{detection}}",
+            ),
         ],
     }
 }

@@ -7,12 +7,12 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use yagura_event::amounts::{Bytes, Time};
 
 use crate::mapping::{Mapper, Mapping};
 use crate::names::Signals;
 use crate::source::{Opened, Opening, Settings, SourceError};
 use crate::tail::{Options, Patterns, Tail};
-use yagura_event::amounts::{Bytes, Time};
 
 mod csv;
 mod jsonl;

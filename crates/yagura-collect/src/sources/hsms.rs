@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use yagura_dissect::hsms as wire;
 use yagura_dissect::secs2::Value;
 use yagura_dissect::{Cx, Dissector, Endpoint, FlowInfo, Side, Transport};
+use yagura_event::amounts::{Bytes as Size, Time};
 use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::rows::{LogRow, Row, RowSink};
 use yagura_event::vocabulary::coverage;
@@ -28,7 +29,6 @@ use crate::feed::{Outlet, feed};
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Plant, Seen, Settings, SourceError};
-use yagura_event::amounts::{Bytes as Size, Time};
 
 pub mod client;
 mod connection;

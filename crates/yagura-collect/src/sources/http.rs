@@ -15,7 +15,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
+use yagura_door::{Fresh, ServerTls};
 use yagura_event::Kind;
+use yagura_event::amounts::{Bytes, Time};
 use yagura_event::clock::{self, Micros};
 
 use self::body::Budget;
@@ -28,8 +30,6 @@ use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
 use crate::source::{bind, cannot_listen};
-use yagura_door::{Fresh, ServerTls};
-use yagura_event::amounts::{Bytes, Time};
 
 mod body;
 mod openapi;

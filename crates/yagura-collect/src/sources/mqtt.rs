@@ -15,6 +15,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use yagura_door::Fresh;
+use yagura_event::amounts::{Bytes, Time};
 use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::rows::{Row, RowSink};
 use yagura_event::vocabulary::coverage;
@@ -27,8 +29,6 @@ use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
 use crate::tls::ClientTls;
-use yagura_door::Fresh;
-use yagura_event::amounts::{Bytes, Time};
 
 mod births;
 pub(crate) mod payload;

@@ -31,10 +31,10 @@ use opcua_crypto::SecurityPolicy;
 use opcua_types::{MessageSecurityMode, NodeId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use yagura_event::amounts::{Bytes, Time};
 use yagura_event::clock::SECOND;
 
 use crate::source::{Opened, Opening, Settings, SourceError};
-use yagura_event::amounts::{Bytes, Time};
 
 mod link;
 mod live;

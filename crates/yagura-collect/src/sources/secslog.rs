@@ -14,6 +14,7 @@ use regex::Regex;
 use serde::Deserialize;
 use yagura_dissect::hsms as wire;
 use yagura_dissect::{Cx, Dissector, Endpoint, FlowInfo, Side, Transport};
+use yagura_event::amounts::{Bytes as Size, Time};
 use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::rows::{Row, RowSink};
 use yagura_event::vocabulary::coverage;
@@ -22,7 +23,6 @@ use crate::complaints::Complaints;
 use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Plant, Seen, Settings, SourceError};
-use yagura_event::amounts::{Bytes as Size, Time};
 
 use super::hsms::replies::{data_header, push_frame};
 

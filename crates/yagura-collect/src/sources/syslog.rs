@@ -17,6 +17,8 @@ use serde::Deserialize;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use yagura_door::{Fresh, ServerTls};
+use yagura_event::amounts::{Bytes, Time};
 use yagura_event::clock::{self, Micros, SECOND};
 use yagura_event::vocabulary::coverage;
 
@@ -27,8 +29,6 @@ use crate::places::{PlacedSink, Places};
 use crate::reports::Reports;
 use crate::source::{LiveSource, Opened, Opening, Seen, Settings, SourceError};
 use crate::source::{bind, cannot_listen};
-use yagura_door::{Fresh, ServerTls};
-use yagura_event::amounts::{Bytes, Time};
 
 mod frames;
 mod listen;

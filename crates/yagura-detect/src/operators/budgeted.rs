@@ -84,9 +84,9 @@ impl Budgeted {
         Some(self.incidents.tail().clone())
     }
 
-    /// An alarm of the key was false.
-    pub(super) fn called_false(&mut self, key: u64) {
-        self.incidents.called_false(key);
+    /// Alarms of the keys in these places were false.
+    pub(super) fn called_false(&mut self, places: &[usize]) {
+        places.iter().for_each(|place| self.incidents.called_false(*place as u64));
     }
 
     pub(super) fn set_factors(&mut self, factors: &Factors) {

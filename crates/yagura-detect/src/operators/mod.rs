@@ -242,15 +242,8 @@ pub trait Operator: Send {
         0
     }
 
-    /// An alarm of these keys was false: what it came to is usual for them. Answers how many of those that are judged
-    /// it concerns; none where no budget sets limits.
-    fn called_false(
-        &mut self,
-        _keys: &serde_json::Map<String, serde_json::Value>,
-        _all: &Blocks<Series>,
-    ) -> usize {
-        0
-    }
+    /// An alarm of these keys was false: where a budget sets limits, what it came to is usual for them.
+    fn called_false(&mut self, _keys: &serde_json::Map<String, serde_json::Value>, _all: &Blocks<Series>) {}
 
     /// How far incidents came, when it is time to say so to whoever holds the budget: now and then in the cell's time.
     fn tail(&mut self, _now: Micros) -> Option<Tail> {

@@ -423,15 +423,11 @@ impl Operator for Guard {
         self.maintain_those(keys, all)
     }
 
-    fn called_false(
-        &mut self,
-        keys: &serde_json::Map<String, serde_json::Value>,
-        all: &Blocks<Series>,
-    ) -> usize {
+    fn called_false(&mut self, keys: &serde_json::Map<String, serde_json::Value>, all: &Blocks<Series>) {
         let meant = self.meant(keys, all);
-        let Some(budgeted) = &mut self.saved.budgeted else { return 0 };
-        meant.iter().for_each(|slot| budgeted.called_false(*slot as u64));
-        meant.len()
+        if let Some(budgeted) = &mut self.saved.budgeted {
+            budgeted.called_false(&meant);
+        }
     }
 
     fn advance(&mut self, step: &Step<'_>, _: &Blocks<Series>, _: &mut Vec<Hit>) {

@@ -531,12 +531,11 @@ impl Operator for Steps {
         self.maintain_those(keys)
     }
 
-    fn called_false(&mut self, keys: &Map<String, Value>, _: &Blocks<Series>) -> usize {
-        let Some(wanted) = self.form_of().places(keys) else { return 0 };
-        let Some(budgeted) = &mut self.saved.budgeted else { return 0 };
-        let is_meant = |key: &[String]| wanted.iter().all(|(at, value)| key[*at] == *value);
-        let meant = self.saved.steps.iter().enumerate().filter(|(_, one)| is_meant(&one.key));
-        meant.map(|(place, _)| budgeted.called_false(place as u64)).count()
+    fn called_false(&mut self, keys: &Map<String, Value>, _: &Blocks<Series>) {
+        let meant = self.meant(keys);
+        if let Some(budgeted) = &mut self.saved.budgeted {
+            budgeted.called_false(&meant);
+        }
     }
 
     fn learning(&self) -> Learning {

@@ -394,15 +394,21 @@ impl Shard {
         }
     }
 
-    /// An alarm of these keys was false.
+    /// An alarm of these keys was false. Of an alert's key counts what models tell keys apart by: it may name a finding,
+    /// or a step, beside that.
     pub(super) fn called_false(&mut self, subject: &str, payload: &str) {
-        let Ok(keys) = serde_json::from_str::<Map<String, Value>>(payload) else {
+        let Ok(mut keys) = serde_json::from_str::<Map<String, Value>>(payload) else {
             self.saved.stats.unreadable_records += 1;
             return;
         };
         for (detection, operator) in self.pipeline.detections.iter().zip(&mut self.operators) {
-            if detection.id == subject {
-                operator.called_false(&keys, &self.saved.series);
+            if detection.id == subject
+                && let Some(form) = operator.form()
+            {
+                keys.retain(|name, _| form.of.contains(name));
+                if !keys.is_empty() {
+                    operator.called_false(&keys, &self.saved.series);
+                }
             }
         }
     }

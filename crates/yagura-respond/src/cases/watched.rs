@@ -24,21 +24,17 @@ impl Watched {
 
     /// Reads what there is; answers the cases that it is about. What cannot be read is told and passed over.
     pub fn read(&mut self) -> Result<BTreeSet<CaseKey>, LogError> {
-        let mut touched = self.decisions()?;
-        let cases = &mut self.cases;
-        self.alerts.read(self.log.as_ref(), |_, stored| match alerts(cases, &stored.record) {
+        let (log, cases, mut touched) = (self.log.as_ref(), &mut self.cases, BTreeSet::new());
+        let told = |topic: &str, offset: u64, problem: String| {
+            tracing::warn!(topic, offset, problem, "a record is passed over");
+        };
+        self.decisions.read(log, |_, stored| match decision(cases, &stored.record) {
             Ok(about) => touched.extend(about),
-            Err(problem) => passed_over("alerts", stored.offset, &problem),
+            Err(problem) => told("decisions", stored.offset, problem),
         })?;
-        Ok(touched)
-    }
-
-    /// Reads decisions alone, for who asks for mutes.
-    pub fn decisions(&mut self) -> Result<BTreeSet<CaseKey>, LogError> {
-        let (cases, mut touched) = (&mut self.cases, BTreeSet::new());
-        self.decisions.read(self.log.as_ref(), |_, stored| match decision(cases, &stored.record) {
+        self.alerts.read(log, |_, stored| match alerts(cases, &stored.record) {
             Ok(about) => touched.extend(about),
-            Err(problem) => passed_over("decisions", stored.offset, &problem),
+            Err(problem) => told("alerts", stored.offset, problem),
         })?;
         Ok(touched)
     }
@@ -52,10 +48,6 @@ impl Watched {
     pub fn into_cases(self) -> Cases {
         self.cases
     }
-}
-
-fn passed_over(topic: &str, offset: u64, problem: &str) {
-    tracing::warn!(topic, offset, problem, "a record is passed over");
 }
 
 fn decision(cases: &mut Cases, record: &Record) -> Result<Option<CaseKey>, String> {

@@ -174,7 +174,7 @@ impl Serialize for IdsAsText<'_> {
         match self.0 {
             Value::Object(columns) => out.collect_map(columns.iter().map(|(name, value)| {
                 let is_id = value.is_number() && IDS.contains(&name.as_str());
-                (name, if is_id { Shown::Text(value.to_string()) } else { Shown::Value(IdsAsText(value)) })
+                (name, if is_id { Shown::Id(value) } else { Shown::Value(IdsAsText(value)) })
             })),
             Value::Array(values) => out.collect_seq(values.iter().map(IdsAsText)),
             Value::Number(number) if number.as_u64().is_some_and(|n| i64::try_from(n).is_err()) => {
@@ -185,11 +185,18 @@ impl Serialize for IdsAsText<'_> {
     }
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
 enum Shown<'a> {
-    Text(String),
+    Id(&'a Value),
     Value(IdsAsText<'a>),
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Shown::Id(number) => out.collect_str(number),
+            Shown::Value(value) => value.serialize(out),
+        }
+    }
 }
 
 /// Milliseconds since 1970.

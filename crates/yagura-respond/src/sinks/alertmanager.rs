@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
+use yagura_event::amounts::Time;
 use yagura_event::clock::{self, Micros, rfc3339};
 
 use crate::batch::{Deliver, Delivered, Item, Most, batched};
@@ -27,7 +28,6 @@ use crate::http::{Client, Credential, Place, SINK_PATIENCE};
 use crate::message::{Activity, Kind, Message};
 use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, window_of};
 use crate::tls::Tls;
-use yagura_event::amounts::Time;
 
 /// What users write for an Alertmanager sink.
 #[derive(Clone, Debug, Deserialize)]

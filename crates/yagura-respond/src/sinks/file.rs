@@ -10,12 +10,12 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use yagura_event::amounts::Bytes;
 
 use crate::batch::{Deliver, Delivered, Item, Most, batched, lines};
 use crate::formats::Format;
 use crate::sink::{Boxed, ConfigError, Connection, Meaning, Sink, SinkError, blocking, window_of};
 use crate::syslog::LINE_BYTES_MAX;
-use yagura_event::amounts::Bytes;
 
 /// What users write for a file.
 #[derive(Clone, Debug, Deserialize)]

@@ -25,7 +25,7 @@ pub struct Busy {
     pub detection: String,
     /// The key's columns and values, as people read them.
     pub key: String,
-    /// Rows that it objected to within the last hour; in steps of powers of ten, as alerts are revised.
+    /// Rows that it objected to within the last hour; as alerts are revised: at powers of ten, and when they have been quiet.
     pub hits: u64,
 }
 

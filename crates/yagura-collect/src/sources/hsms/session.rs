@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use yagura_dissect::hsms::{HEADER, Header};
 use yagura_dissect::secs2::{Item, Value};
+use yagura_event::amounts::Time;
 use yagura_event::clock::{Micros, SECOND};
 
 use super::replies::{self, Question, Reply, When, control, control_header, data_header, push_frame};
-use yagura_event::amounts::Time;
 
 /// The timers of SEMI E37, and two of the host's own.
 #[derive(Clone, Debug, Deserialize)]

@@ -19,13 +19,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use yagura_door::{Door, Fresh, Stream, bearer, same, stopped};
 use yagura_event::clock::{self, Micros};
 
 use super::body::{self, BadRow, Budget, Charge, Form, Samples, start_of};
 use crate::complaints::Complaints;
 use crate::feed::Feed;
 use crate::mapping::Mapper;
-use yagura_door::{Door, Fresh, Stream, bearer, same, stopped};
 
 /// The most bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 << 10;

@@ -16,13 +16,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use yagura_door::Fresh;
 use yagura_event::clock::{self, Micros};
 
 use super::wire::{self, Message, Packet, Protocol, Reader};
 use crate::backoff::Backoff;
 use crate::feed::Feed;
 use crate::tls;
-use yagura_door::Fresh;
 
 /// How long a broker may take for an answer, or for taking what is written.
 const PATIENCE: Duration = Duration::from_secs(10);

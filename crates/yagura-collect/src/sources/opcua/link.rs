@@ -15,11 +15,11 @@ use opcua_core::ResponseMessage;
 use opcua_core::sync::RwLock;
 use opcua_crypto::{CertificateStore, SecurityPolicy, X509Data};
 use opcua_types::{EndpointDescription, GetEndpointsRequest, RequestHeader, StatusCode, UserTokenType};
+use yagura_door::Fresh;
 use yagura_event::clock;
 
 use super::trust::{self, Believed, Trouble, Trust};
 use super::{PATIENCE, Policy, Server};
-use yagura_door::Fresh;
 
 /// Bytes of a message that are taken, in chunks of at most 64 KiB.
 const CHUNKS_MAX: usize = 256;

@@ -10,12 +10,12 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use yagura_door::{Door, Fresh, Stream, stopped};
 use yagura_event::clock::{self, Micros};
 
 use super::frames::{Frame, Frames};
 use crate::complaints::Complaints;
 use crate::feed::Feed;
-use yagura_door::{Door, Fresh, Stream, stopped};
 
 /// Read in one step, in bytes.
 const READ_BYTES: usize = 64 << 10;

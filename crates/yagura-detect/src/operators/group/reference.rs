@@ -52,10 +52,16 @@ impl Groups {
 impl Groups {
     /// Maintenance of the groups that have these values.
     pub(super) fn maintain_those(&mut self, keys: &Map<String, Value>) -> usize {
-        let Some(wanted) = self.form_of().places(keys) else { return 0 };
-        let groups = self.saved.groups.iter_mut();
-        let concerned = groups.filter(|one| wanted.iter().all(|(at, value)| one.key[*at] == *value));
-        concerned.filter_map(|one| one.maintain().then_some(())).count()
+        let meant = self.meant(keys);
+        meant.into_iter().filter(|place| self.saved.groups[*place].maintain()).count()
+    }
+
+    /// The places of the groups that have these values.
+    pub(super) fn meant(&self, keys: &Map<String, Value>) -> Vec<usize> {
+        let Some(wanted) = self.form_of().places(keys) else { return Vec::new() };
+        let is_meant = |key: &[String]| wanted.iter().all(|(at, value)| key[*at] == *value);
+        let all = self.saved.groups.iter().enumerate();
+        all.filter(|(_, one)| is_meant(&one.key)).map(|(place, _)| place).collect()
     }
 }
 

@@ -175,7 +175,8 @@ fn with_a_budget_the_way_is_shown_from_the_first_candidate_on() {
 
 #[test]
 fn what_was_called_false_must_come_farther_where_a_budget_sets_limits() {
-    let text = DETECTION.replace("name: guard", "name: guard, budget: 2");
+    let text =
+        DETECTION.replace("name: guard", "name: guard, budget: 2").replace("signal]", "signal, class]");
     let again = |said: Option<&str>| {
         let mut bay = Bay::learned(&text, 1000);
         bay.feed(&[50.0; 100]);
@@ -183,7 +184,7 @@ fn what_was_called_false_must_come_farther_where_a_budget_sets_limits() {
         let alert = bay.told.remove(0);
         if let Some(signal) = said {
             let said = format!(
-                "action=false-alarm subject={} payload={{\"tool\":\"T\",\"signal\":\"{signal}\"}}",
+                "action=false-alarm subject={} payload={{\"tool\":\"T\",\"signal\":\"{signal}\",\"class\":\"any\"}}",
                 alert.detection
             );
             bay.cell.record("d", &[row(bay.second, Kind::Control, &said)], bay.second);
