@@ -155,6 +155,13 @@ fn a_case_is_acknowledged_resolved_and_returns() {
     let of_dock = whole.iter().find(|case| case["id"] == json!(dock)).expect("exported");
     assert_eq!((&of_dock["alerts"], &of_dock["decisions"][0]["by"]), (&json!(2), &json!("sato")));
 
+    // What somebody looks after stays so at its receiver while it counts further rows.
+    fab.told("acknowledge", &[&gate[..8], "--why", "again", "--by", "mori"]);
+    fab.happens(midnight + 3607 * SECOND, &[("GATE", "trouble")]);
+    run_to_the_end(Path::new(&fab.config));
+    assert_eq!(fab.sunk()[sunk.len()..], ["trouble GATE In Progress", "trouble GATE In Progress"]);
+    assert_eq!(fab.list(&["--tool", "GATE"]), ["GATE acknowledged 4"]);
+
     assert!(fab.refused("resolve", &["ffff-none", "--why", "x"]).contains("no case"));
     assert!(fab.refused("resolve", &["", "--why", "x"]).contains("several cases"));
     assert!(fab.refused("resolve", &[&gate, "--why", " "]).contains("--why is empty"));

@@ -24,10 +24,12 @@ pub struct Part {
 /// Every crate that the program is linked from, this workspace's own included, by name and version. Dependencies of
 /// tests and of other machines' kinds are none.
 pub fn parts() -> Result<Vec<Part>> {
-    let arguments =
-        ["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"];
+    // With live capture, which the package has and the image has not.
+    let arguments = ["metadata", "--format-version=1", "--locked", "--features=yagura/pcap"];
+    let platform = "--filter-platform=x86_64-unknown-linux-gnu";
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let output = Command::new(cargo).args(arguments).output().context("cargo cannot be started")?;
+    let output =
+        Command::new(cargo).args(arguments).arg(platform).output().context("cargo cannot be started")?;
     if !output.status.success() {
         bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     }

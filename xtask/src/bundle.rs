@@ -25,10 +25,11 @@ const DOCUMENTS: &[(&str, &str)] = &[
     ("crates/yagura-respond/README.md", "sinks.md"),
 ];
 
-/// Builds the program as it ships; answers where it is.
-fn program() -> Result<PathBuf> {
-    // The whole workspace, so that nothing is built again with other features.
-    cargo(&["build", "--release", "--locked", "--workspace"])?;
+/// Builds the program as it ships, with live capture where packets are; answers where it is, until it is built again.
+fn program(captures: bool) -> Result<PathBuf> {
+    // The whole workspace, so that nothing is built again with other features but what captures.
+    let whole = ["build", "--release", "--locked", "--workspace", "--features", "yagura/pcap"];
+    cargo(if captures { &whole } else { &whole[..4] })?;
     Ok("target/release/yagura".into())
 }
 
@@ -36,7 +37,7 @@ fn program() -> Result<PathBuf> {
 #[expect(clippy::print_stdout, reason = "a command line tool")]
 pub fn image() -> Result<()> {
     let archive = fresh("target/image")?.join(format!("yagura-{VERSION}-image.tar"));
-    let digest = image::write(&program()?, VERSION, &archive)?;
+    let digest = image::write(&program(false)?, VERSION, &archive)?;
     println!("{}\n{digest}\n{}", archive.display(), image::verify(&archive)?);
     Ok(())
 }
@@ -44,7 +45,7 @@ pub fn image() -> Result<()> {
 /// Makes the Debian package alone.
 #[expect(clippy::print_stdout, reason = "a command line tool")]
 pub fn deb() -> Result<()> {
-    println!("{}", package::write(&program()?, VERSION, &fresh("target/package")?)?.display());
+    println!("{}", package::write(&program(true)?, VERSION, &fresh("target/package")?)?.display());
     Ok(())
 }
 
@@ -56,10 +57,10 @@ pub fn make() -> Result<()> {
     if !refused.is_empty() {
         bail!("licences that may not ship:\n  {}", refused.join("\n  "));
     }
-    let program = program()?;
     let folder = fresh("target/bundle")?;
-    let digest = image::write(&program, VERSION, &folder.join(format!("yagura-{VERSION}-image.tar")))?;
-    package::write(&program, VERSION, &folder)?;
+    let image = folder.join(format!("yagura-{VERSION}-image.tar"));
+    let digest = image::write(&program(false)?, VERSION, &image)?;
+    package::write(&program(true)?, VERSION, &folder)?;
     std::fs::write(
         folder.join("bill-of-materials.cdx.json"),
         serde_json::to_string_pretty(&bill::of_materials(&parts))?,

@@ -1,4 +1,4 @@
-//! The Debian package: the program, its unit, a configuration to begin with.
+//! The Debian package: the program with live capture, its unit, a configuration to begin with.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ Architecture: {architecture}
 Maintainer: The authors of Yagura
 Section: net
 Priority: optional
-Depends: libc6 (>= {libc})
+Depends: {needs}
 Description: real-time anomaly detection for a semiconductor fab
  Reads what equipment reports and what crosses the plant network, learns what
  normal is, and raises alerts that the person on shift can act on. It never
@@ -70,7 +70,7 @@ pub fn write(program: &Path, version: &str, folder: &Path) -> Result<PathBuf> {
     let text = CONTROL
         .replace("{version}", version)
         .replace("{architecture}", said.trim())
-        .replace("{libc}", &libc(program)?);
+        .replace("{needs}", &needs(program)?);
     std::fs::write(control.join("control"), text)?;
     std::fs::write(control.join("conffiles"), "/etc/yagura/yagura.yaml\n")?;
     for (name, script) in [("postinst", AFTER), ("prerm", BEFORE_GOING)] {
@@ -88,8 +88,16 @@ pub fn write(program: &Path, version: &str, folder: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
+/// The Debian packages that a program needs.
+fn needs(program: &Path) -> Result<String> {
+    let glibc = format!("libc6 (>= {})", glibc(program)?);
+    let linked = said(Command::new("objdump").arg("-p").arg(program))?;
+    // Its name is the same in every release: newer ones provide it.
+    Ok(if linked.contains("libpcap.so.0.8") { glibc + ", libpcap0.8" } else { glibc })
+}
+
 /// The newest version of glibc's symbols that a program asks for.
-fn libc(program: &Path) -> Result<String> {
+fn glibc(program: &Path) -> Result<String> {
     let symbols = said(Command::new("objdump").arg("-T").arg(program))?;
     let versions = symbols.split("GLIBC_").skip(1).filter_map(|rest| {
         let version: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
@@ -110,6 +118,14 @@ fn said(command: &mut Command) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_with_live_capture_needs_libpcap() {
+        let needed = |program: &str| needs(Path::new(program)).expect("a program");
+        let capturing = needed("/usr/bin/dumpcap");
+        assert!(capturing.starts_with("libc6 (>= 2.") && capturing.ends_with("), libpcap0.8"), "{capturing}");
+        assert!(!needed("/usr/bin/curl").contains("libpcap"));
+    }
 
     #[test]
     #[expect(clippy::print_stderr, reason = "a test that is not run says so")]

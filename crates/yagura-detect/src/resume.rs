@@ -46,9 +46,16 @@ pub fn resume(
     let (mut shards, mut refused) = (BTreeMap::new(), Vec::new());
     let mut next = None;
     let mut partitions = None;
-    for (cell, kept) in snapshot::load(log, partition, wanted)? {
+    for (cell, kept) in snapshot::load(log, partition, within(wanted, held))? {
         partitions = partitions.max(Some(kept.partitions));
-        match Shard::restore(&kept.state, Arc::clone(pipeline)) {
+        let restored = match kept.next_offset <= held.end {
+            true => Shard::restore(&kept.state, Arc::clone(pipeline)),
+            false => Err(format!(
+                "it goes on at offset {}, and the log's events end at {}: it is of another log",
+                kept.next_offset, held.end
+            )),
+        };
+        match restored {
             Ok(shard) => {
                 next = Some(next.map_or(kept.next_offset, |n: u64| n.min(kept.next_offset)));
                 shards.insert(Bytes::from(cell.into_bytes()), shard);
@@ -60,6 +67,15 @@ pub fn resume(
         }
     }
     Ok(Resumed { shards, next: next.unwrap_or(held.start), refused, partitions })
+}
+
+/// The newest generation is one of the records held: a log that was restored from elsewhere has fewer than the one that
+/// its snapshots are of.
+fn within(wanted: Wanted, held: &Range<u64>) -> Wanted {
+    match wanted {
+        Wanted::Newest => Wanted::Before(held.end),
+        before @ Wanted::Before(_) => before,
+    }
 }
 
 /// A cell whose records come in another partition since the number of partitions changed.
@@ -81,9 +97,13 @@ pub fn moved(
 ) -> Result<Vec<Moved>, LogError> {
     let mut out: BTreeMap<Bytes, Moved> = BTreeMap::new();
     for old in (0..partitions).filter(|&old| old != partition) {
-        for (cell, kept) in snapshot::load(log, old, Wanted::Newest)? {
+        let held = log.held(EVENTS, old)?;
+        for (cell, kept) in snapshot::load(log, old, within(Wanted::Newest, &held))? {
             let key = Bytes::from(cell.into_bytes());
-            if partition_of(&key, partitions) != partition || kept.partitions >= partitions {
+            if partition_of(&key, partitions) != partition
+                || kept.partitions >= partitions
+                || kept.next_offset > held.end
+            {
                 continue;
             }
             // What no program reads any more begins afresh, as it would where it was.

@@ -174,6 +174,29 @@ fn a_changed_pipeline_is_a_record_and_what_did_not_change_keeps_its_state() {
 }
 
 #[test]
+fn snapshots_of_another_log_are_passed_over() {
+    let pipeline = pipeline(&[counts("pair", "", 2)]);
+    let elsewhere = log(1);
+    append(&elsewhere, &(0..9).map(|n| messages("bay", n, &[("Z", "T")])).collect::<Vec<_>>());
+    judge_all(&elsewhere, &pipeline);
+    // What was restored has fewer records, and the snapshots beside it go on behind them.
+    let restored = log(1);
+    append(&restored, &[messages("bay", 0, &[("A", "T")]), messages("bay", 1, &[("A", "T")])]);
+    let mut appender = restored.appender(snapshot::TOPIC).expect("an appender");
+    let state = held(&elsewhere, snapshot::TOPIC).pop().expect("a snapshot");
+    appender.append(state).and_then(|()| appender.flush()).expect("durable");
+    judge_all(&restored, &pipeline);
+    assert_eq!(told(&alerts(&restored)), [("pair".to_string(), "A".to_string(), 2.0)]);
+    // From then on the log's own snapshots count, though they go on before the other's.
+    append(&restored, &[messages("bay", 2, &[("B", "T")])]);
+    judge_all(&restored, &pipeline);
+    append(&restored, &[messages("bay", 3, &[("B", "T")])]);
+    judge_all(&restored, &pipeline);
+    let found: Vec<String> = told(&alerts(&restored)).into_iter().map(|(_, client, _)| client).collect();
+    assert_eq!(found, ["A", "B"]);
+}
+
+#[test]
 fn a_version_that_cannot_be_read_changes_nothing() {
     let now = pipeline(&[counts("now", "", 2)]);
     let mut builder = ControlBuilder::default();

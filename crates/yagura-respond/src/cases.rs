@@ -322,7 +322,7 @@ impl Case {
 }
 
 /// All cases that the log holds, as people see them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Cases {
     cases: BTreeMap<CaseKey, Case>,
     decisions: BTreeMap<CaseKey, Vec<Decision>>,
@@ -418,6 +418,23 @@ impl Cases {
     /// What mutes the newest alert of a case, and the decision that says so.
     pub fn muted(&self, case: &Case) -> Option<(&Mute, &Decision)> {
         self.mutes.values().find(|(mute, _)| mute.mutes(&case.alert)).map(|(mute, decision)| (mute, decision))
+    }
+
+    /// What receivers are to be told of the alert that a further revision is of: what people look after, or called
+    /// false, stays so; what they resolved does not once it counts further rows. Nothing where nobody has judged it.
+    pub(crate) fn standing(&self, revision: &Alert) -> Option<Verdict> {
+        let all = self.decisions.get(&CaseKey::of(revision))?;
+        let began = revision.time.max(revision.observed);
+        let judged = all.iter().filter_map(|decision| match decision.what {
+            What::Case { to, seen, .. } if began <= seen => Some((to, seen)),
+            _ => None,
+        });
+        let (stands, seen) = judged.fold((None, 0), |(told, _), (to, seen)| (to.after(told), seen));
+        stands.filter(|to| match to {
+            Verdict::Acknowledged | Verdict::FalsePositive => true,
+            Verdict::Resolved => revision.last_time <= seen,
+            Verdict::Reopened => false,
+        })
     }
 
     /// All mutes, those that have ended with them.
@@ -584,6 +601,38 @@ mod tests {
         let mute = Decision { time: 9, by: "ito".into(), why: "work".into(), what: mute };
         assert!(cases.records(&mute).told.is_empty());
         assert!(Cases::default().records(&decided(only(&cases).0, Verdict::Resolved, 9)).told.is_empty());
+    }
+
+    #[test]
+    fn a_further_revision_stands_as_people_left_its_alert() {
+        let mut cases = Cases::default();
+        let revised = |later: Micros| Alert {
+            revision: 2,
+            last_time: fixtures::alert(4).last_time + later,
+            ..fixtures::alert(4)
+        };
+        let seen = revised(0).observed.max(revised(0).last_time);
+        let stands = |cases: &Cases| {
+            let far = seen - revised(0).last_time + 1;
+            [
+                cases.standing(&revised(0)),
+                cases.standing(&revised(far)),
+                cases.standing(&fixtures::alert(900)),
+            ]
+        };
+        assert_eq!(stands(&cases), [None; 3]);
+        for (to, expected) in [
+            (Verdict::Acknowledged, [Some(Verdict::Acknowledged); 2]),
+            (Verdict::Resolved, [Some(Verdict::Resolved), None]),
+            (Verdict::Acknowledged, [Some(Verdict::Resolved), None]),
+            (Verdict::Reopened, [None; 2]),
+            (Verdict::FalsePositive, [Some(Verdict::FalsePositive); 2]),
+        ] {
+            let what = What::Case { case: CaseKey::of(&fixtures::alert(4)), to, seen };
+            cases.decide(Decision { time: 10, by: "mori".into(), why: "seen".into(), what });
+            // One that began later is new.
+            assert_eq!(stands(&cases), [expected[0], expected[1], None], "{to:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use yagura_event::alert::{Alert, Queue, Severity};
 use yagura_event::amounts::Time;
 use yagura_log::Record;
 
-use crate::cases::Mute;
+use crate::cases::Cases;
 use crate::message::News;
 use crate::record::{Entry, RecordError, read};
 use crate::redact::{Redaction, both};
@@ -79,14 +79,16 @@ pub(crate) struct Chosen {
 }
 
 impl Delivery {
-    /// Chooses from a record of the topic. Of what nobody was told, no decision is told.
-    pub(crate) fn choose(&self, record: &Record, mutes: &[Mute]) -> Result<Chosen, RecordError> {
+    /// Chooses from a record of the topic, knowing what people decided before. Of what nobody was told, no decision is
+    /// told.
+    pub(crate) fn choose(&self, record: &Record, before: &Cases) -> Result<Chosen, RecordError> {
         let mut chosen = Chosen::default();
         match read(record)? {
             Entry::Alerts(alerts) => {
                 for alert in alerts {
-                    if chosen.takes(self, mutes, &alert) {
-                        chosen.news.push(self.redact.apply(alert).into());
+                    if chosen.takes(self, before, &alert) {
+                        let stands = if alert.revision > 1 { before.standing(&alert) } else { None };
+                        chosen.news.push(News { stands, ..self.redact.apply(alert).into() });
                     }
                 }
             }
@@ -97,10 +99,10 @@ impl Delivery {
                 let (mut judged, decided) = (alert, Arc::new(decided));
                 for named in of {
                     named.put_into(&mut judged);
-                    if chosen.takes(self, mutes, &judged) {
+                    if chosen.takes(self, before, &judged) {
                         let mut alert = shown.clone();
                         named.put_into(&mut alert);
-                        chosen.news.push(News { alert, decided: Some(Arc::clone(&decided)) });
+                        chosen.news.push(News { alert, decided: Some(Arc::clone(&decided)), stands: None });
                     }
                 }
             }
@@ -111,8 +113,8 @@ impl Delivery {
 
 impl Chosen {
     /// Whether an alert goes to the sink; counts it where it does not.
-    fn takes(&mut self, delivery: &Delivery, mutes: &[Mute], alert: &Alert) -> bool {
-        let (wanted, muted) = (delivery.when.holds(alert), mutes.iter().any(|mute| mute.mutes(alert)));
+    fn takes(&mut self, delivery: &Delivery, before: &Cases, alert: &Alert) -> bool {
+        let (wanted, muted) = (delivery.when.holds(alert), before.mutes().any(|(mute, _)| mute.mutes(alert)));
         self.passed_over += u64::from(!wanted);
         self.muted += u64::from(wanted && muted);
         wanted && !muted
@@ -131,11 +133,14 @@ pub struct When {
     pub cells: Vec<String>,
     /// Only alerts of these detections, likewise.
     pub detections: Vec<String>,
+    /// Only alerts whose causing row has an end in one of these areas of the asset table. One whose row names no area
+    /// goes wherever the rest of the condition lets it: readings of a tool have none.
+    pub areas: Vec<String>,
 }
 
 impl When {
     fn check(&self) -> Result<(), String> {
-        let patterns = self.cells.iter().chain(&self.detections);
+        let patterns = self.cells.iter().chain(&self.detections).chain(&self.areas);
         let inner = |pattern: &&String| pattern.strip_suffix('*').unwrap_or(pattern).contains('*');
         match patterns.into_iter().find(inner) {
             Some(pattern) => Err(format!("`when`: `{pattern}` has its `*` not at its end")),
@@ -149,6 +154,13 @@ impl When {
             && self.severity.is_none_or(|least| alert.severity >= least)
             && fits(&self.cells, &alert.cell)
             && fits(&self.detections, &alert.detection)
+            && self.reaches(alert)
+    }
+
+    fn reaches(&self, alert: &Alert) -> bool {
+        let named = ["client_area", "server_area"].iter().filter_map(|end| alert.evidence[end].as_str());
+        let mut named = named.filter(|area| !area.is_empty()).peekable();
+        named.peek().is_none() || named.any(|area| fits(&self.areas, area))
     }
 }
 
@@ -166,7 +178,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cases::Verdict;
+    use crate::cases::{CaseKey, Decision, Mute, Verdict, What};
     use crate::fixtures;
     use crate::told::tests::told;
 
@@ -182,10 +194,20 @@ mod tests {
             (json!({ "cells": ["bay-*"], "detections": ["recipe-body-not-released"] }), true),
             (json!({ "cells": ["bay-1", "bay"] }), false),
             (json!({ "queues": ["security"], "cells": ["litho-*"] }), false),
+            (json!({ "areas": ["dmz", "ext*"] }), true),
         ] {
             let read: When = serde_json::from_value(when.clone()).expect("a condition");
             assert_eq!(read.holds(&alert), expected, "{when}");
         }
+        let between = |client: &str, server: &str| {
+            let mut alert = alert.clone();
+            alert.evidence = json!({ "client_area": client, "server_area": server });
+            let when: When =
+                serde_json::from_value(json!({ "areas": ["dmz", "ext*"] })).expect("a condition");
+            when.holds(&alert)
+        };
+        assert!(between("fab", "dmz") && between("external", "") && between("", ""));
+        assert!(!between("fab", "fab-system") && !between("", "fab"));
     }
 
     #[test]
@@ -198,17 +220,28 @@ mod tests {
         delivery.when.severity = Some(Severity::Medium);
         let from = told.of[2].observed;
         let mute = Mute { id: "pm".into(), from, until: from + 1, ..Mute::default() };
-        let chosen = delivery.choose(&told.to_record(), &[mute]).expect("a decision");
+        let mut before = Cases::default();
+        let decide = |what| Decision { time: 0, by: "ito".into(), why: "work".into(), what };
+        before.decide(decide(What::Mute(mute)));
+        let chosen = delivery.choose(&told.to_record(), &before).expect("a decision");
         assert_eq!((chosen.passed_over, chosen.muted), (1, 1));
         let uids: Vec<_> = chosen.news.iter().map(|news| news.alert.uid).collect();
         assert_eq!(uids, [told.of[0].uid, told.of[3].uid]);
-        for News { alert, decided } in &chosen.news {
+        for News { alert, decided, .. } in &chosen.news {
             assert_eq!((&alert.evidence, alert.summary.as_str()), (&Value::Null, "[left out] waits"));
             assert_eq!(decided.as_ref().map(|decided| decided.to), Some(Verdict::Resolved));
         }
-        let chosen = delivery.choose(&fixtures::record(&[fixtures::alert(1)]), &[]).expect("alerts");
-        assert_eq!(chosen.news, [fixtures::alert(1).into()]);
-        assert!(delivery.choose(&Record::default(), &[]).is_err());
+        // A revision says how people left its alert; an alert itself is new.
+        let case = CaseKey::of(&fixtures::alert(1));
+        before.decide(decide(What::Case { case, to: Verdict::Acknowledged, seen: i64::MAX }));
+        let both = [fixtures::alert(1), Alert { revision: 2, ..fixtures::alert(1) }];
+        let chosen = delivery.choose(&fixtures::record(&both), &before).expect("alerts");
+        let stands = Some(Verdict::Acknowledged);
+        assert_eq!(
+            chosen.news,
+            both.map(|alert| News { stands: stands.filter(|_| alert.revision > 1), ..alert.into() })
+        );
+        assert!(delivery.choose(&Record::default(), &before).is_err());
     }
 
     #[test]

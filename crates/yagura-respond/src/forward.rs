@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use yagura_event::clock::{self, Micros};
 use yagura_log::{Log, LogError, Stored};
 
-use crate::cases::Mute;
+use crate::cases::Cases;
 use crate::delivery::{Chosen, Delivery};
 use crate::message::{Beat, Kind, News};
 use crate::metrics::{Metrics, SinkMetrics};
@@ -198,7 +198,7 @@ struct Flow<'a> {
     orders: &'a Orders,
     window: Window,
     backlog: VecDeque<(u32, Stored)>,
-    mutes: Arc<[Mute]>,
+    decided: Arc<Cases>,
     link: Link<'a>,
     /// Failures since the last acknowledgement.
     failures: u32,
@@ -236,7 +236,7 @@ impl<'a> Flow<'a> {
             orders,
             window: Window::default(),
             backlog: VecDeque::new(),
-            mutes: Arc::default(),
+            decided: Arc::default(),
             link: Link::Down(Instant::now()),
             failures: 0,
             answered: Instant::now(),
@@ -282,7 +282,7 @@ impl<'a> Flow<'a> {
                 Happened::Revoked(Some(revoked)) => self.let_go(revoked, fetched),
                 Happened::Fetched(Some(batch)) => {
                     let partition = batch.partition;
-                    self.mutes = batch.mutes;
+                    self.decided = batch.decided;
                     self.backlog.extend(batch.records.into_iter().map(|record| (partition, record)));
                 }
                 Happened::Link(Ok(Step::Connect)) => self.link = Link::Connecting(self.sink.connect()),
@@ -307,7 +307,7 @@ impl<'a> Flow<'a> {
         while self.window.len() < self.sink.window()
             && let Some((partition, stored)) = self.backlog.pop_front()
         {
-            let chosen = self.delivery.choose(&stored.record, &self.mutes).unwrap_or_else(|error| {
+            let chosen = self.delivery.choose(&stored.record, &self.decided).unwrap_or_else(|error| {
                 self.metrics.error("record");
                 if !std::mem::replace(&mut self.poisoned, true) {
                     tracing::error!(
@@ -361,7 +361,7 @@ impl<'a> Flow<'a> {
                     );
                 }
                 self.beats.refused += 1;
-                let News { alert, decided } = news.clone();
+                let News { alert, decided, stands: _ } = news.clone();
                 let (sink, decided) = (self.name.to_string(), decided.map(Arc::unwrap_or_clone));
                 self.orders.keep(Letter { sink, reason, time: clock::now(), alert, decided });
             }

@@ -20,11 +20,11 @@ pub mod told;
 pub mod undelivered;
 
 mod batch;
+mod decisions;
 mod delivery;
 mod forward;
 mod http;
 mod metrics;
-mod mutes;
 mod probe;
 mod reader;
 mod record;
@@ -37,10 +37,10 @@ mod window;
 #[cfg(test)]
 mod fixtures;
 
+pub use decisions::Decisions;
 pub use delivery::{Delivery, When};
 pub use forward::{ForwardError, Forwarder};
 pub use metrics::Metrics;
-pub use mutes::Mutes;
 pub use probe::{Probed, probe};
 pub use reader::Progress;
 pub use record::{RecordError, alerts_of};

@@ -7,6 +7,7 @@ use serde_json::json;
 use yagura_event::alert::{Alert, Cause, Queue, Severity};
 use yagura_event::clock::Micros;
 
+use crate::cases::Verdict;
 use crate::told::Decided;
 
 /// What happened to the alert.
@@ -51,6 +52,8 @@ pub struct Message<'a> {
     /// What was decided about it, if that is what is told. Then its evidence is not told again, and of its times and
     /// numbers only the revision and the count are its own.
     pub decided: Option<&'a Decided>,
+    /// What people had made of the alert before this revision of it, where that still holds.
+    pub stands: Option<Verdict>,
     /// Whether it is one.
     pub kind: Kind,
     /// The length in bytes of the text before it was cut, where it had to be cut.
@@ -67,7 +70,7 @@ impl<'a> Message<'a> {
     /// The message of an alert.
     pub fn of(alert: &'a Alert) -> Self {
         let kind = if alert.detection == HEARTBEAT { Kind::Heartbeat } else { Kind::Alert };
-        Self { alert, decided: None, kind, untruncated: None }
+        Self { alert, decided: None, stands: None, kind, untruncated: None }
     }
 
     /// What happened: the first revision creates, each further one updates, a decision updates or closes.
@@ -77,6 +80,12 @@ impl<'a> Message<'a> {
             None if self.alert.revision <= 1 => Activity::Create,
             _ => Activity::Update,
         }
+    }
+
+    /// What people made of the alert, as of this message; `None` of one that they have still to look at.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let verdict = self.decided.map(|decided| decided.to).or(self.stands);
+        verdict.filter(|to| *to != Verdict::Reopened)
     }
 
     /// When it happened: when the collector had the causing row, or when it was decided.
@@ -101,18 +110,20 @@ pub struct News {
     pub alert: Alert,
     /// What was decided about it, if that is what is told.
     pub decided: Option<Arc<Decided>>,
+    /// What people had made of it before, see [`Message::stands`].
+    pub stands: Option<Verdict>,
 }
 
 impl News {
     /// The message.
     pub fn message(&self) -> Message<'_> {
-        Message { decided: self.decided.as_deref(), ..Message::of(&self.alert) }
+        Message { decided: self.decided.as_deref(), stands: self.stands, ..Message::of(&self.alert) }
     }
 }
 
 impl From<Alert> for News {
     fn from(alert: Alert) -> Self {
-        News { alert, decided: None }
+        News { alert, decided: None, stands: None }
     }
 }
 
@@ -194,7 +205,6 @@ fn notice(detection: &str, sink: &str, epoch: Micros, number: u64, now: Micros) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cases::Verdict;
     use crate::fixtures;
     use crate::told::tests::decided;
 

@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use yagura_log::{Appender, Log, LogError, Member, Polled, Stored};
 
-use crate::cases::Mute;
+use crate::cases::Cases;
+use crate::decisions::Decisions;
 use crate::metrics::SinkMetrics;
-use crate::mutes::Mutes;
 use crate::undelivered::{Letter, UNDELIVERED};
 
 /// How long a poll waits, and so how old a commit may grow.
@@ -25,8 +25,8 @@ const LOG_PAUSE: Duration = Duration::from_secs(1);
 /// How long the forwarder may take to let go of a partition.
 const REVOKE_WAIT: Duration = Duration::from_secs(30);
 
-/// How often mutes are looked for at most, while there are alerts.
-const MUTES_INTERVAL: Duration = Duration::from_secs(1);
+/// How often what people decide is looked for at most, while there are alerts.
+const DECISIONS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the lag is measured.
 const LAG_INTERVAL: Duration = Duration::from_secs(2);
@@ -35,8 +35,8 @@ const LAG_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) struct Fetched {
     pub partition: u32,
     pub records: Vec<Stored>,
-    /// What people had muted when they were handed over.
-    pub mutes: Arc<[Mute]>,
+    /// What people had decided when they were handed over.
+    pub decided: Arc<Cases>,
 }
 
 /// Partitions that go to somebody else, and whom to tell when they have been let go.
@@ -159,7 +159,8 @@ impl LogReader {
             }
         };
         let mut held = Held::default();
-        let (mut lag_due, mut mutes_due, mut mutes) = (Instant::now(), Instant::now(), Mutes::default());
+        let (mut lag_due, mut decisions_due) = (Instant::now(), Instant::now());
+        let mut decisions = Decisions::default();
         while !self.orders.stopped() && !self.fetched.is_closed() {
             self.progress.turns.fetch_add(1, Ordering::Relaxed);
             self.commit(member.as_mut(), &mut held);
@@ -167,9 +168,9 @@ impl LogReader {
                 self.measure_lag(member.as_ref(), &held);
                 lag_due = Instant::now() + LAG_INTERVAL;
             }
-            if held.waiting.is_some() && Instant::now() >= mutes_due {
-                held.mutes = self.patiently(|| mutes.now(self.log.as_ref()))?;
-                mutes_due = Instant::now() + MUTES_INTERVAL;
+            if held.waiting.is_some() && Instant::now() >= decisions_due {
+                held.decided = self.patiently(|| decisions.read(self.log.as_ref()).map(Arc::clone))?;
+                decisions_due = Instant::now() + DECISIONS_INTERVAL;
             }
             self.hand_over(member.as_mut(), &mut held)?;
             let wait = if held.waiting.is_some() { Duration::ZERO } else { POLL_WAIT };
@@ -234,7 +235,7 @@ impl LogReader {
                     member.seek(partition, first.offset)?;
                     member.pause(partition)?;
                 } else {
-                    held.waiting = Some(Fetched { partition, records, mutes: Arc::default() });
+                    held.waiting = Some(Fetched { partition, records, decided: Arc::default() });
                 }
             }
             Polled::Idle => {}
@@ -251,7 +252,7 @@ impl LogReader {
         match self.handle.block_on(async { timeout(POLL_WAIT, self.fetched.reserve()).await }) {
             Ok(Ok(room)) => {
                 if let Some(fetched) = held.waiting.take() {
-                    room.send(Fetched { mutes: Arc::clone(&held.mutes), ..fetched });
+                    room.send(Fetched { decided: Arc::clone(&held.decided), ..fetched });
                 }
                 held.resume(member)
             }
@@ -345,7 +346,7 @@ impl LogReader {
 #[derive(Default)]
 struct Held {
     partitions: BTreeSet<u32>,
-    mutes: Arc<[Mute]>,
+    decided: Arc<Cases>,
     /// What was committed in this run.
     committed: BTreeMap<u32, u64>,
     /// Records for which the forwarder has no room yet.

@@ -7,9 +7,9 @@ use tokio::time::{Duration, timeout};
 use uuid::Uuid;
 use yagura_log::{Log, LogError, Whole};
 
+use crate::decisions::Decisions;
 use crate::delivery::Delivery;
 use crate::message::News;
-use crate::mutes::Mutes;
 use crate::sink::{Sink, SinkError, Verdict};
 use crate::undelivered::Letter;
 
@@ -27,11 +27,12 @@ pub fn to_resend(
 ) -> Result<Vec<News>, LogError> {
     let mut again: Vec<News> = letters.iter().map(|letter| delivery.cover(letter)).collect();
     let about: BTreeSet<Uuid> = again.iter().map(|news| news.alert.uid).collect();
-    let mutes = Mutes::default().now(log)?;
+    let mut decisions = Decisions::default();
+    let decided = decisions.read(log)?;
     let mut newest: BTreeMap<Uuid, News> = BTreeMap::new();
     Whole::of(topic).read(log, |_, stored| {
         // What holds no alerts is told where alerts are forwarded.
-        let news = delivery.choose(&stored.record, &mutes).unwrap_or_default().news;
+        let news = delivery.choose(&stored.record, decided).unwrap_or_default().news;
         newest.extend(news.into_iter().filter(|n| about.contains(&n.alert.uid)).map(|n| (n.alert.uid, n)));
     })?;
     let sent: BTreeSet<String> = again.iter().map(|news| news.message().revision_uid()).collect();
@@ -81,7 +82,7 @@ impl Delivery {
             None => self.redact.apply(letter.alert.clone()).into(),
             Some(decided) => {
                 let (alert, decided) = crate::redact::both(&self.redact, letter.alert.clone(), decided);
-                News { alert, decided: Some(Arc::new(decided)) }
+                News { alert, decided: Some(Arc::new(decided)), stands: None }
             }
         }
     }

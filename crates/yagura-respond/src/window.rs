@@ -185,7 +185,7 @@ impl Partition {
     /// Whether it was told before, or decides about an alert that has counted on since somebody looked: that came
     /// back, and its receiver is not told that it is over.
     fn is_old(&mut self, news: &News) -> bool {
-        let News { alert, decided } = news;
+        let News { alert, decided, stands: _ } = news;
         if decided.is_some() {
             return self.newest.get(&alert.uid).is_some_and(|newest| *newest > alert.revision);
         }
@@ -338,7 +338,7 @@ mod tests {
     fn a_decision_is_told_unless_its_alert_has_counted_on() {
         let decision = |number, revision| {
             let alert = Alert { revision, ..fixtures::alert(number) };
-            News { alert, decided: Some(Arc::new(decided(Verdict::Resolved))) }
+            News { alert, decided: Some(Arc::new(decided(Verdict::Resolved))), stands: None }
         };
         let mut window = Window::default();
         window.admit(0, 1, alerts(0..1));

@@ -27,7 +27,7 @@ use yagura_door::Fresh;
 use yagura_event::alert::Queue;
 use yagura_event::clock::{self, Micros, SECOND};
 use yagura_log::{Log, LogError};
-use yagura_respond::Mutes;
+use yagura_respond::Decisions;
 use yagura_respond::cases::{About, Cases, DECISIONS, Decision, Mute, What};
 
 use crate::Failure;
@@ -171,7 +171,7 @@ impl Written {
 /// Keeps the log's mutes as the files say.
 pub struct Keeping {
     files: Fresh<Vec<Declared>>,
-    mutes: Mutes,
+    decisions: Decisions,
     log: Arc<dyn Log>,
     looked: Option<Micros>,
 }
@@ -184,7 +184,7 @@ impl Keeping {
         }
         let own = files.to_vec();
         let files = Fresh::new(files.to_vec(), move || read(&own)).map_err(Failure::Input)?;
-        Ok(Some(Keeping { files, mutes: Mutes::default(), log: Arc::clone(log), looked: None }))
+        Ok(Some(Keeping { files, decisions: Decisions::default(), log: Arc::clone(log), looked: None }))
     }
 
     /// Writes what has changed, now and then.
@@ -194,7 +194,7 @@ impl Keeping {
             return Ok(());
         }
         self.looked = Some(now);
-        let decided = self.mutes.read(self.log.as_ref())?;
+        let decided = self.decisions.read(self.log.as_ref())?;
         let changes = changes(&self.files.get(), decided, clock::now());
         if changes.is_empty() {
             return Ok(());
@@ -290,12 +290,12 @@ mutes:
         let folder = tempfile::tempdir().expect("a folder");
         let log: Arc<dyn Log> = Arc::new(memory::open(Options::default()).expect("a log"));
         log.ensure_topic(DECISIONS, 2).expect("a topic");
-        let mut mutes = Mutes::default();
+        let mut decisions = Decisions::default();
         let mut keep = |text: &str| {
             let files = written(folder.path(), text);
             let mut keeping = Keeping::of(&files, &log).ok().flatten().expect("mutes");
             keeping.look().expect("a log that answers");
-            let decided = mutes.read(log.as_ref()).expect("a log that answers");
+            let decided = decisions.read(log.as_ref()).expect("a log that answers");
             let holds = |mute: &Mute| mute.until > clock::now();
             let all = decided.mutes().map(|(mute, by)| (mute.id.clone(), holds(mute), by.why.clone()));
             (all.collect::<Vec<_>>(), (0..2).map(|n| log.held(DECISIONS, n).expect("held").end).sum::<u64>())

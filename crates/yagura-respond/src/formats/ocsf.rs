@@ -87,7 +87,7 @@ fn put_finding(message: &Message<'_>, event: &mut Object<'_>) {
         Activity::Update => (2, "Update"),
         Activity::Close => (3, "Close"),
     };
-    let (status, status_name) = match message.decided.map(|decided| decided.to) {
+    let (status, status_name) = match message.verdict() {
         None | Some(Verdict::Reopened) => (1, "New"),
         Some(Verdict::Acknowledged) => (2, "In Progress"),
         Some(Verdict::FalsePositive) => (3, "Suppressed"),
@@ -267,6 +267,10 @@ mod tests {
         assert_eq!(event["type_uid"], 200_402);
         assert_eq!(event["finding_info"]["uid"], first["finding_info"]["uid"]);
         assert_ne!(event["metadata"]["uid"], first["metadata"]["uid"]);
+        assert_eq!((&event["status"], event.get("comment")), (&json!("New"), None));
+        let stands = Some(Verdict::Acknowledged);
+        let event = self::event(&Message { stands, ..Message::of(&alert) });
+        assert_eq!((&event["status"], &event["activity_id"]), (&json!("In Progress"), &json!(2)));
     }
 
     #[test]

@@ -115,8 +115,10 @@ impl Sink for Alertmanager {
             let client = self.place.client().await?;
             let poster = Poster { client, firing: Arc::clone(&self.firing), again: Instant::now() };
             let hold = self.hold;
-            let encode = Box::new(move |message: &Message<'_>| match message.decided {
-                Some(decided) if decided.to == Verdict::Acknowledged => String::new(),
+            let encode = Box::new(move |message: &Message<'_>| match (message.decided, message.stands) {
+                (Some(decided), _) if decided.to == Verdict::Acknowledged => String::new(),
+                // It has ended there, and no more of the same begins it again.
+                (None, Some(stands)) if stands.closes() => String::new(),
                 _ => alert(message, hold, clock::now()).to_string(),
             });
             let most = Most { items: self.window, bytes: 1 << 20 };

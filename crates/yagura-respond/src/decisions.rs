@@ -1,40 +1,35 @@
-//! The mutes that hold, as the log has them.
+//! What people have decided until now, as the log has it.
 
 use std::sync::Arc;
 
 use yagura_log::{Log, LogError, Whole};
 
-use crate::cases::{Cases, DECISIONS, Decision, Mute, What};
+use crate::cases::{Cases, DECISIONS, Decision};
 
-/// Follows the topic of decisions; of those about cases nothing is kept.
-pub struct Mutes {
+/// Follows the topic of decisions; of the alerts that they are about nothing is kept.
+pub struct Decisions {
     topic: Whole,
-    read: Cases,
+    read: Arc<Cases>,
 }
 
-impl Default for Mutes {
+impl Default for Decisions {
     fn default() -> Self {
-        Mutes { topic: Whole::of(DECISIONS), read: Cases::default() }
+        Decisions { topic: Whole::of(DECISIONS), read: Arc::default() }
     }
 }
 
-impl Mutes {
+impl Decisions {
     /// Reads what was decided until now.
-    pub fn read(&mut self, log: &dyn Log) -> Result<&Cases, LogError> {
+    pub fn read(&mut self, log: &dyn Log) -> Result<&Arc<Cases>, LogError> {
         let read = &mut self.read;
         self.topic.read(log, |partition, stored| match Decision::of_record(&stored.record) {
-            Ok(decision) if !matches!(decision.what, What::Case { .. }) => read.decide(decision),
-            Ok(_) => {}
+            // Copied where somebody still looks at what there was before: people decide seldom.
+            Ok(decision) => Arc::make_mut(read).decide(decision),
             Err(cause) => {
                 tracing::warn!(partition, offset = stored.offset, %cause, "a decision is passed over");
             }
         })?;
         Ok(&self.read)
-    }
-
-    /// Those that were decided until now.
-    pub(crate) fn now(&mut self, log: &dyn Log) -> Result<Arc<[Mute]>, LogError> {
-        Ok(self.read(log)?.mutes().map(|(mute, _)| mute.clone()).collect())
     }
 }
 
@@ -44,12 +39,13 @@ mod tests {
     use yagura_log::{Record, memory};
 
     use super::*;
+    use crate::cases::{Mute, What};
 
     #[test]
     fn what_is_decided_is_known_at_the_next_look() {
         let log = memory::open(Options::default()).expect("a log");
-        let mut mutes = Mutes::default();
-        assert!(mutes.now(&log).expect("none").is_empty(), "there is no topic yet");
+        let mut decisions = Decisions::default();
+        assert_eq!(decisions.read(&log).expect("none").mutes().count(), 0, "there is no topic yet");
         log.ensure_topic(DECISIONS, 3).expect("a topic");
         let mut appender = log.appender(DECISIONS).expect("an appender");
         let mut decide = |what: What| {
@@ -59,12 +55,14 @@ mod tests {
         for id in ["a", "b", "c"] {
             decide(What::Mute(Mute { id: id.into(), until: 9, ..Mute::default() }));
         }
-        assert_eq!(mutes.now(&log).expect("mutes").len(), 3);
+        let before = Arc::clone(decisions.read(&log).expect("mutes"));
+        assert_eq!(before.mutes().count(), 3);
         decide(What::Unmute { id: "b".into() });
         let mut noise = log.appender(DECISIONS).expect("an appender");
         noise.append(Record { value: "none".into(), ..Record::default() }).expect("room");
         noise.flush().expect("durable");
-        let ends: Vec<i64> = mutes.now(&log).expect("mutes").iter().map(|mute| mute.until).collect();
-        assert_eq!(ends, [9, 5, 9]);
+        let ends = |cases: &Cases| cases.mutes().map(|(mute, _)| mute.until).collect::<Vec<_>>();
+        assert_eq!(ends(decisions.read(&log).expect("mutes")), [9, 5, 9]);
+        assert_eq!(ends(&before), [9, 9, 9], "who looked before sees what there was");
     }
 }
