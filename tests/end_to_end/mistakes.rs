@@ -83,6 +83,14 @@ fn mistakes_in_the_configuration_name_their_place() {
         assert_eq!(out.status.code(), Some(2), "{collector}: {message}");
         assert!(message.contains(said), "{collector}: {message}");
     }
+    for console in ["nonsense", ":9600", "localhost:http"] {
+        std::fs::write(&file, format!("version: 1\nconsole: '{console}'\n")).expect("a file");
+        let out = yagura(&["run", "--config", &file.display().to_string()]);
+        let message = text(&out.stderr);
+        // Who starts it again and again goes by this code.
+        assert_eq!(out.status.code(), Some(2), "{console}: {message}");
+        assert!(message.contains(&format!("`console: {console}` is no address")), "{message}");
+    }
     assert!(!folder.path().join("yagura-data").exists(), "nothing was started");
 }
 

@@ -249,6 +249,20 @@ impl Config {
         Ok(())
     }
 
+    /// Whether the console has an address, as far as that can be told without listening.
+    fn check_console(&self) -> Result<(), String> {
+        let is_port = |port: &str| port.parse::<u16>().is_ok();
+        match self.console.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && is_port(port) => Ok(()),
+            None if self.console == "none" => Ok(()),
+            _ => Err(format!(
+                "`console: {}` is no address; write such as {}, or `none`",
+                self.console,
+                default_console()
+            )),
+        }
+    }
+
     /// Reads a file; every path in it becomes relative to its folder.
     pub fn load(file: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(file).map_err(|e| {
@@ -272,6 +286,7 @@ impl Config {
             ));
         }
         config.check_roles().map_err(wrong)?;
+        config.check_console().map_err(wrong)?;
         let own = |cell: &&String| passing::detection_of(cell).is_some();
         let cells = || config.assets.iter().map(|asset| &asset.cell).chain([&config.default_cell]);
         if let Some(cell) = cells().find(own) {
