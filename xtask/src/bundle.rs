@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use yagura_testkit::helm;
 
-use crate::{bill, cargo, image, package, run};
+use crate::{bill, cargo, image, package, run, setup};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -27,6 +27,9 @@ const DOCUMENTS: &[(&str, &str)] = &[
 
 /// Builds the program as it ships, with live capture where packets are; answers where it is, until it is built again.
 fn program(captures: bool) -> Result<PathBuf> {
+    if captures {
+        setup::libpcap()?;
+    }
     // The whole workspace, so that nothing is built again with other features but what captures.
     let whole = ["build", "--release", "--locked", "--workspace", "--features", "yagura/pcap"];
     cargo(if captures { &whole } else { &whole[..4] })?;

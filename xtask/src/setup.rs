@@ -8,6 +8,8 @@ use yagura_testkit::{apiserver, helm, peers};
 
 use crate::run;
 
+const PCAP: &str = "/usr/include/pcap/pcap.h";
+
 /// A program that must be there, and the Debian packages that bring it.
 const PROGRAMS: &[(&str, &[&str])] = &[
     ("/usr/bin/tshark", &["tshark"]),
@@ -17,7 +19,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("/usr/sbin/rsyslogd", &["rsyslog"]),
     ("/usr/bin/psql", &["postgresql-client"]),
     ("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", &["libfaketime"]),
-    ("/usr/include/pcap/pcap.h", &["libpcap-dev"]),
+    (PCAP, &["libpcap-dev"]),
     ("/usr/sbin/ip", &["iproute2"]),
     ("/usr/bin/setpriv", &["util-linux"]),
     ("/usr/sbin/mosquitto", &["mosquitto"]),
@@ -44,6 +46,11 @@ pub fn all() -> Result<()> {
     node(&peers::reader_node(&folder), peers::READER_NODE)?;
     chart_or_say();
     node(&peers::opcua_node(&yagura_testkit::build_folder()), peers::OPCUA_NODE)
+}
+
+/// What a program with live capture is built with.
+pub fn libpcap() -> Result<()> {
+    if Path::new(PCAP).exists() { Ok(()) } else { install(&["libpcap-dev"]) }
 }
 
 /// The index that alerts go to.
