@@ -15,8 +15,6 @@ use yagura_testkit::{build_folder, helm};
 const NAMESPACE: &str = "yagura";
 /// How the API server answers what it would do: without doing it, and with every field known.
 const TRIAL: &str = "dryRun=All&fieldValidation=Strict";
-/// Pods there, on trial.
-const PODS: &str = "/api/v1/namespaces/yagura/pods?dryRun=All&fieldValidation=Strict";
 const JSON: &str = "application/json";
 /// Strimzi's kinds, whose definitions no Go module has.
 const UNDEFINED: &str = "kafka.strimzi.io/";
@@ -106,7 +104,7 @@ fn tried(server: &ApiServer, set: &[&str]) -> Result<Tried> {
         };
         if let Some(pod) = pod_of(&taken["spec"]) {
             tried.pods += 1;
-            if let Err(cause) = server.ask("POST", PODS, JSON, &pod.to_string()) {
+            if let Err(cause) = on_trial(server, "pods", &pod) {
                 tried.refused.push(format!("a pod of {name}: {cause}"));
             }
         }
@@ -135,16 +133,18 @@ fn refuses(server: &ApiServer) -> Result<()> {
     let container = json!({ "name": "it", "image": "it", "securityContext": { "privileged": true } });
     let privileged =
         pod_of(&json!({ "template": { "spec": { "containers": [container] } } })).context("a pod")?;
-    let said = server
-        .ask("POST", PODS, JSON, &privileged.to_string())
-        .err()
-        .map(|cause| cause.to_string())
-        .unwrap_or_default();
+    let refused = on_trial(server, "pods", &privileged).err();
+    let said = refused.map(|cause| cause.to_string()).unwrap_or_default();
     ensure!(said.contains("violates PodSecurity"), "a privileged pod is not refused: {said}");
-    let typo = json!({ "metadata": { "name": "it" }, "dta": {} }).to_string();
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps?{TRIAL}");
-    ensure!(server.ask("POST", &path, JSON, &typo).is_err(), "an unknown field is not refused");
+    let typo = json!({ "metadata": { "name": "it" }, "dta": {} });
+    ensure!(on_trial(server, "configmaps", &typo).is_err(), "an unknown field is not refused");
     Ok(())
+}
+
+/// Whether the server would make something of Kubernetes' core in the namespace.
+fn on_trial(server: &ApiServer, resource: &str, what: &Value) -> Result<Value> {
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/{resource}?{TRIAL}");
+    server.ask("POST", &path, JSON, &what.to_string())
 }
 
 /// Where a manifest belongs, as the server's discovery says; `None` where it knows no such kind.

@@ -1,8 +1,6 @@
 //! What a storm costs: rows through the whole program; alerts of one cause, on the side of the cases; of very many, on
 //! that of the sinks.
 
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -12,7 +10,6 @@ use anyhow::{Context, Result, anyhow, ensure};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use yagura_event::Alert;
-use yagura_event::clock::{SECOND, rfc3339};
 use yagura_log::Log;
 use yagura_log::embedded::{Embedded, Options};
 use yagura_respond::cases::{Case, Cases};
@@ -75,33 +72,11 @@ pub fn storm() -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-const PIPELINE: &str = "version: 1
-detections:
-  - { id: trouble, title: Trouble at a door, queue: security, severity: high, on: log, where: event = 'trouble',
-      by: [tool], quiet: 10m, summary: 'trouble at {tool}', then: Look. }
-";
-
 /// Rows of a minute through the program, from one file into another: seconds, and the most memory in MiB. Each tool
 /// has one alert with the right count at the end.
 fn program(yagura: &Path, rows: u64, tools: u64) -> Result<(f64, f64)> {
     let folder = tempfile::tempdir()?;
-    let at = |name: &str| folder.path().join(name);
-    let mut file = BufWriter::new(File::create(at("rows.jsonl"))?);
-    for number in 0..rows {
-        // 2026-11-23T00:00:00Z.
-        let time = rfc3339(1_795_392_000 * SECOND + (number * 60 * SECOND as u64 / rows) as i64);
-        let tool = number % tools;
-        writeln!(file, r#"{{"time":"{time}","tool":"T-{tool}","category":"door","event":"trouble"}}"#)?;
-    }
-    file.flush()?;
-    std::fs::write(at("p.yaml"), PIPELINE)?;
-    let config = json!({
-        "version": 1, "console": "none", "default_cell": "bay", "pipelines": ["p.yaml"],
-        "collectors": [{ "name": "doors", "kind": "jsonl", "path": "rows.jsonl", "mapping": { "as": "log" } }],
-        "sinks": [{ "name": "out", "kind": "file", "path": "alerts.jsonl", "heartbeat": "off" }],
-    });
-    std::fs::write(at("yagura.yaml"), config.to_string())?;
-    let (config, began) = (at("yagura.yaml"), now());
+    let (config, began) = (yagura_scene::storm::write(folder.path(), rows, tools)?, now());
     let mut run = Command::new(yagura).args(["run", "--until-done", "--config"]).arg(&config).spawn()?;
     let status = format!("/proc/{}/status", run.id());
     let mut memory = 0.0;

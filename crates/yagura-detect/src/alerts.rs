@@ -191,8 +191,8 @@ const CLOSED_AT_ONCE: usize = OPEN_MAX / 10;
 
 impl AlertBook {
     /// Takes a hit; tells a new alert, or a revision when the count reached a power of ten or the severity was raised.
-    pub fn take(&mut self, cell: &str, detection: &Detection, hit: Hit, told: &mut Vec<Alert>) {
-        let key = (detection.id.clone(), hit.key.clone());
+    pub fn take(&mut self, cell: &str, detection: &Detection, mut hit: Hit, told: &mut Vec<Alert>) {
+        let key = (detection.id.clone(), std::mem::take(&mut hit.key));
         match self.open.get_mut(&key) {
             Some(open) if open.goes_on(&hit, detection.quiet) => {
                 open.count(&hit);
@@ -228,7 +228,7 @@ impl AlertBook {
         }
         self.make_room(told);
         let (last_time, observed, deviation) = (hit.time, (hit.observed, hit.observed), hit.deviation);
-        let mut alert = self.new_alert(cell, detection, hit);
+        let mut alert = self.new_alert(cell, detection, key.1.clone(), hit);
         let mut open = Open {
             alert: String::new(),
             count: 1,
@@ -260,12 +260,18 @@ impl AlertBook {
         self.next_sequence
     }
 
-    fn new_alert(&mut self, cell: &str, detection: &Detection, hit: Hit) -> Alert {
+    fn new_alert(
+        &mut self,
+        cell: &str,
+        detection: &Detection,
+        key: BTreeMap<String, String>,
+        hit: Hit,
+    ) -> Alert {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let tool = hit.evidence.get("tool").and_then(|v| v.as_str()).unwrap_or("").to_string();
         Alert {
-            uid: Alert::uid_of(cell, &detection.id, &hit.key, &hit.cause),
+            uid: Alert::uid_of(cell, &detection.id, &key, &hit.cause),
             revision: 1,
             cell: cell.to_string(),
             sequence,
@@ -281,7 +287,7 @@ impl AlertBook {
             observed: hit.observed,
             last_time: hit.time,
             count: 1,
-            key: hit.key,
+            key,
             tool,
             summary: fill(&detection.summary, &hit.evidence),
             then: detection.then.clone(),

@@ -108,11 +108,22 @@ pub(crate) fn from_value<T: DeserializeOwned>(values: &Map<String, Value>, name:
 
 impl Form {
     /// The places in an entry's key of these names, with the values wanted there; none when a name is not there.
-    pub fn places<'a>(&self, wanted: &'a Map<String, Value>) -> Option<Vec<(usize, &'a str)>> {
+    fn places<'a>(&self, wanted: &'a Map<String, Value>) -> Option<Vec<(usize, &'a str)>> {
         let place = |(name, value): (&String, &'a Value)| {
             Some((self.of.iter().position(|known| known == name)?, value.as_str()?))
         };
         wanted.iter().map(place).collect()
+    }
+
+    /// The places of the keys that have these values; none when a name is not there.
+    pub fn meant<K: AsRef<[String]>>(
+        &self,
+        wanted: &Map<String, Value>,
+        keys: impl Iterator<Item = (usize, K)>,
+    ) -> Vec<usize> {
+        let Some(wanted) = self.places(wanted) else { return Vec::new() };
+        let has = |key: &[String]| wanted.iter().all(|(at, value)| key[*at] == *value);
+        keys.filter(|(_, key)| has(key.as_ref())).map(|(place, _)| place).collect()
     }
 }
 

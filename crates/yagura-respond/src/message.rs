@@ -82,10 +82,9 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// What people made of the alert, as of this message; `None` of one that they have still to look at.
+    /// What people made of the alert, as of this message.
     pub fn verdict(&self) -> Option<Verdict> {
-        let verdict = self.decided.map(|decided| decided.to).or(self.stands);
-        verdict.filter(|to| *to != Verdict::Reopened)
+        self.decided.map(|decided| decided.to).or(self.stands)
     }
 
     /// When it happened: when the collector had the causing row, or when it was decided.

@@ -4,7 +4,7 @@
 //! nothing of anybody. The packets are whole: Ethernet, IPv4, TCP with its handshakes,
 //! acknowledgements, a few retransmissions and segments out of order, and on top HSMS with SECS-II
 //! and Modbus/TCP. [`wire`], [`hsms`] and [`modbus`] make little scenes for tests, [`load`] makes
-//! samples in bulk for benchmarks.
+//! samples in bulk for benchmarks, [`storm`] rows of one cause or of very many.
 //!
 //! The cell is `etch-bay-2`: three etchers and a deposition tool with their host, a gas cabinet
 //! with its monitoring, an engineering workstation. It produces for 25 minutes, then what was
@@ -19,6 +19,7 @@ pub mod modbus;
 mod plan;
 pub mod random;
 mod records;
+pub mod storm;
 pub mod wire;
 
 use std::collections::BTreeMap;

@@ -41,7 +41,7 @@ fn folder(data: &Path) -> PathBuf {
 pub fn write(config: &Config, by_topic: &ByTopic) -> Result<bool, Failure> {
     let log = match plant::log(config, false) {
         Ok(log) => log,
-        Err(Failure::Failed(cause)) if matches!(cause.downcast_ref(), Some(LogError::Locked { .. })) => {
+        Err(failure) if failure.is_locked() => {
             hand(&folder(&config.data), by_topic)?;
             return Ok(true);
         }

@@ -53,6 +53,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
+use yagura_log::LogError;
 
 /// Real-time anomaly detection for operational technology.
 #[derive(Parser)]
@@ -135,6 +136,14 @@ pub enum Failure {
     Input(String),
     /// Something failed: exit code 1.
     Failed(anyhow::Error),
+}
+
+impl Failure {
+    /// Whether another process writes to the log.
+    pub fn is_locked(&self) -> bool {
+        let Failure::Failed(cause) = self else { return false };
+        matches!(cause.downcast_ref(), Some(LogError::Locked { .. }))
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {

@@ -86,9 +86,7 @@ const ASKED: (u32, Duration) = (30, Duration::from_millis(100));
 pub fn own_log(config: &Config) -> Result<Arc<dyn Log>, Failure> {
     for _ in 1..ASKED.0 {
         match log(config, false) {
-            Err(Failure::Failed(cause)) if matches!(cause.downcast_ref(), Some(LogError::Locked { .. })) => {
-                std::thread::park_timeout(ASKED.1);
-            }
+            Err(failure) if failure.is_locked() => std::thread::park_timeout(ASKED.1),
             other => return other,
         }
     }
@@ -204,4 +202,25 @@ pub fn sources(config: &Config, plant: &Plant) -> Result<Sources, Failure> {
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stays_waits_for_who_only_writes_something_down() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config { data: folder.path().into(), ..Config::default() };
+        let held = log(&config, false).ok();
+        assert!(held.is_some() && log(&config, false).err().is_some_and(|failure| failure.is_locked()));
+        std::thread::scope(|scope| {
+            let starting = scope.spawn(|| own_log(&config).is_ok());
+            std::thread::park_timeout(Duration::from_millis(300));
+            drop(held);
+            assert!(starting.join().expect("no panic"));
+        });
+        let _instance = own_log(&config).ok().expect("the log is free");
+        assert!(own_log(&config).err().is_some_and(|failure| failure.is_locked()), "it stays");
+    }
 }

@@ -115,15 +115,21 @@ impl Sink for Alertmanager {
             let client = self.place.client().await?;
             let poster = Poster { client, firing: Arc::clone(&self.firing), again: Instant::now() };
             let hold = self.hold;
-            let encode = Box::new(move |message: &Message<'_>| match (message.decided, message.stands) {
-                (Some(decided), _) if decided.to == Verdict::Acknowledged => String::new(),
-                // It has ended there, and no more of the same begins it again.
-                (None, Some(stands)) if stands.closes() => String::new(),
-                _ => alert(message, hold, clock::now()).to_string(),
+            let encode = Box::new(move |message: &Message<'_>| match is_told(message) {
+                true => alert(message, hold, clock::now()).to_string(),
+                false => String::new(),
             });
             let most = Most { items: self.window, bytes: 1 << 20 };
             Ok(batched(poster, most, encode))
         })
+    }
+}
+
+/// Whether a message changes what fires: that somebody looks after it does not, nor does more of what people closed.
+fn is_told(message: &Message<'_>) -> bool {
+    match (message.decided, message.stands) {
+        (Some(decided), _) => decided.to != Verdict::Acknowledged,
+        (None, stands) => !stands.is_some_and(Verdict::closes),
     }
 }
 
@@ -341,6 +347,16 @@ mod tests {
         source.observed = i64::MAX;
         let late = super::alert(&Message::of(&source), HOLD, NOW);
         assert_eq!(late["startsAt"], late["endsAt"], "a clock that is ahead");
+    }
+
+    #[test]
+    fn what_people_closed_or_look_after_is_not_told_again() {
+        let source = fixtures::alert(1);
+        let stands = |stands| is_told(&Message { stands, ..Message::of(&source) });
+        assert!(stands(None) && stands(Some(Verdict::Acknowledged)));
+        assert!(!stands(Some(Verdict::FalsePositive)) && !stands(Some(Verdict::Resolved)));
+        let told = |to| is_told(&Message { decided: Some(&decided(to)), ..Message::of(&source) });
+        assert!(told(Verdict::Resolved) && told(Verdict::Reopened) && !told(Verdict::Acknowledged));
     }
 
     #[test]

@@ -58,10 +58,8 @@ impl Groups {
 
     /// The places of the groups that have these values.
     pub(super) fn meant(&self, keys: &Map<String, Value>) -> Vec<usize> {
-        let Some(wanted) = self.form_of().places(keys) else { return Vec::new() };
-        let is_meant = |key: &[String]| wanted.iter().all(|(at, value)| key[*at] == *value);
-        let all = self.saved.groups.iter().enumerate();
-        all.filter(|(_, one)| is_meant(&one.key)).map(|(place, _)| place).collect()
+        let all = self.saved.groups.iter().map(|one| &one.key).enumerate();
+        self.form_of().meant(keys, all)
     }
 }
 

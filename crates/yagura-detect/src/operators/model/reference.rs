@@ -98,12 +98,8 @@ impl Guard {
 
     /// The slots of these keys.
     pub(super) fn meant(&self, keys: &Map<String, Value>, all: &Blocks<Series>) -> Vec<usize> {
-        let Some(wanted) = self.form_of().places(keys) else { return Vec::new() };
-        let is_meant = |slot: &usize| {
-            let key = self.key_of(*slot, all);
-            key.is_some_and(|(key, _)| wanted.iter().all(|(at, value)| key[*at] == *value))
-        };
-        (0..self.saved.states.len()).filter(is_meant).collect()
+        let slots = 0..self.saved.states.len();
+        self.form_of().meant(keys, slots.filter_map(|slot| Some((slot, self.key_of(slot, all)?.0))))
     }
 }
 

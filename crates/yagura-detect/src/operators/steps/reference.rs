@@ -56,10 +56,8 @@ impl Steps {
 
     /// The places of the steps that have these values.
     pub(super) fn meant(&self, keys: &Map<String, Value>) -> Vec<usize> {
-        let Some(wanted) = self.form_of().places(keys) else { return Vec::new() };
-        let is_meant = |key: &[String]| wanted.iter().all(|(at, value)| key[*at] == *value);
-        let all = self.saved.steps.iter().enumerate();
-        all.filter(|(_, one)| is_meant(&one.key)).map(|(place, _)| place).collect()
+        let all = self.saved.steps.iter().map(|one| &one.key).enumerate();
+        self.form_of().meant(keys, all)
     }
 }
 
